@@ -1,0 +1,265 @@
+import datetime
+
+from google.api import annotations_pb2 as _annotations_pb2
+from google.api import field_behavior_pb2 as _field_behavior_pb2
+from google.api import resource_pb2 as _resource_pb2
+from google.protobuf import duration_pb2 as _duration_pb2
+from google.protobuf import timestamp_pb2 as _timestamp_pb2
+from google.protobuf.internal import containers as _containers
+from google.protobuf.internal import enum_type_wrapper as _enum_type_wrapper
+from google.protobuf import descriptor as _descriptor
+from google.protobuf import message as _message
+from collections.abc import Iterable as _Iterable, Mapping as _Mapping
+from typing import ClassVar as _ClassVar, Optional as _Optional, Union as _Union
+
+DESCRIPTOR: _descriptor.FileDescriptor
+
+class Phase(int, metaclass=_enum_type_wrapper.EnumTypeWrapper):
+    __slots__ = ()
+    PHASE_UNSPECIFIED: _ClassVar[Phase]
+    PHASE_QUEUE: _ClassVar[Phase]
+    PHASE_COMPUTE_INPUT: _ClassVar[Phase]
+    PHASE_COMPUTE_INFER: _ClassVar[Phase]
+    PHASE_COMPUTE_OUTPUT: _ClassVar[Phase]
+    PHASE_TOTAL: _ClassVar[Phase]
+PHASE_UNSPECIFIED: Phase
+PHASE_QUEUE: Phase
+PHASE_COMPUTE_INPUT: Phase
+PHASE_COMPUTE_INFER: Phase
+PHASE_COMPUTE_OUTPUT: Phase
+PHASE_TOTAL: Phase
+
+class ListFiguresRequest(_message.Message):
+    __slots__ = ("model", "window", "page_size", "page_token")
+    MODEL_FIELD_NUMBER: _ClassVar[int]
+    WINDOW_FIELD_NUMBER: _ClassVar[int]
+    PAGE_SIZE_FIELD_NUMBER: _ClassVar[int]
+    PAGE_TOKEN_FIELD_NUMBER: _ClassVar[int]
+    model: str
+    window: _duration_pb2.Duration
+    page_size: int
+    page_token: str
+    def __init__(self, model: _Optional[str] = ..., window: _Optional[_Union[datetime.timedelta, _duration_pb2.Duration, _Mapping]] = ..., page_size: _Optional[int] = ..., page_token: _Optional[str] = ...) -> None: ...
+
+class ListFiguresResponse(_message.Message):
+    __slots__ = ("figures", "next_page_token")
+    FIGURES_FIELD_NUMBER: _ClassVar[int]
+    NEXT_PAGE_TOKEN_FIELD_NUMBER: _ClassVar[int]
+    figures: _containers.RepeatedCompositeFieldContainer[ModelFigures]
+    next_page_token: str
+    def __init__(self, figures: _Optional[_Iterable[_Union[ModelFigures, _Mapping]]] = ..., next_page_token: _Optional[str] = ...) -> None: ...
+
+class ModelFigures(_message.Message):
+    __slots__ = ("model", "version", "window", "request_count", "error_count", "request_rate", "mean_batch_rows", "execution_count", "phases")
+    MODEL_FIELD_NUMBER: _ClassVar[int]
+    VERSION_FIELD_NUMBER: _ClassVar[int]
+    WINDOW_FIELD_NUMBER: _ClassVar[int]
+    REQUEST_COUNT_FIELD_NUMBER: _ClassVar[int]
+    ERROR_COUNT_FIELD_NUMBER: _ClassVar[int]
+    REQUEST_RATE_FIELD_NUMBER: _ClassVar[int]
+    MEAN_BATCH_ROWS_FIELD_NUMBER: _ClassVar[int]
+    EXECUTION_COUNT_FIELD_NUMBER: _ClassVar[int]
+    PHASES_FIELD_NUMBER: _ClassVar[int]
+    model: str
+    version: str
+    window: _duration_pb2.Duration
+    request_count: int
+    error_count: int
+    request_rate: float
+    mean_batch_rows: float
+    execution_count: int
+    phases: _containers.RepeatedCompositeFieldContainer[PhaseFigures]
+    def __init__(self, model: _Optional[str] = ..., version: _Optional[str] = ..., window: _Optional[_Union[datetime.timedelta, _duration_pb2.Duration, _Mapping]] = ..., request_count: _Optional[int] = ..., error_count: _Optional[int] = ..., request_rate: _Optional[float] = ..., mean_batch_rows: _Optional[float] = ..., execution_count: _Optional[int] = ..., phases: _Optional[_Iterable[_Union[PhaseFigures, _Mapping]]] = ...) -> None: ...
+
+class PhaseFigures(_message.Message):
+    __slots__ = ("phase", "p50_seconds", "p90_seconds", "p99_seconds", "mean_seconds")
+    PHASE_FIELD_NUMBER: _ClassVar[int]
+    P50_SECONDS_FIELD_NUMBER: _ClassVar[int]
+    P90_SECONDS_FIELD_NUMBER: _ClassVar[int]
+    P99_SECONDS_FIELD_NUMBER: _ClassVar[int]
+    MEAN_SECONDS_FIELD_NUMBER: _ClassVar[int]
+    phase: Phase
+    p50_seconds: float
+    p90_seconds: float
+    p99_seconds: float
+    mean_seconds: float
+    def __init__(self, phase: _Optional[_Union[Phase, str]] = ..., p50_seconds: _Optional[float] = ..., p90_seconds: _Optional[float] = ..., p99_seconds: _Optional[float] = ..., mean_seconds: _Optional[float] = ...) -> None: ...
+
+class ListTracesRequest(_message.Message):
+    __slots__ = ("model", "has_error", "page_size", "page_token")
+    MODEL_FIELD_NUMBER: _ClassVar[int]
+    HAS_ERROR_FIELD_NUMBER: _ClassVar[int]
+    PAGE_SIZE_FIELD_NUMBER: _ClassVar[int]
+    PAGE_TOKEN_FIELD_NUMBER: _ClassVar[int]
+    model: str
+    has_error: bool
+    page_size: int
+    page_token: str
+    def __init__(self, model: _Optional[str] = ..., has_error: _Optional[bool] = ..., page_size: _Optional[int] = ..., page_token: _Optional[str] = ...) -> None: ...
+
+class ListTracesResponse(_message.Message):
+    __slots__ = ("traces", "next_page_token")
+    TRACES_FIELD_NUMBER: _ClassVar[int]
+    NEXT_PAGE_TOKEN_FIELD_NUMBER: _ClassVar[int]
+    traces: _containers.RepeatedCompositeFieldContainer[Trace]
+    next_page_token: str
+    def __init__(self, traces: _Optional[_Iterable[_Union[Trace, _Mapping]]] = ..., next_page_token: _Optional[str] = ...) -> None: ...
+
+class GetTraceRequest(_message.Message):
+    __slots__ = ("name",)
+    NAME_FIELD_NUMBER: _ClassVar[int]
+    name: str
+    def __init__(self, name: _Optional[str] = ...) -> None: ...
+
+class GetTraceResponse(_message.Message):
+    __slots__ = ("trace",)
+    TRACE_FIELD_NUMBER: _ClassVar[int]
+    trace: Trace
+    def __init__(self, trace: _Optional[_Union[Trace, _Mapping]] = ...) -> None: ...
+
+class Trace(_message.Message):
+    __slots__ = ("name", "model", "version", "start_time", "duration", "has_error", "span_count", "spans")
+    NAME_FIELD_NUMBER: _ClassVar[int]
+    MODEL_FIELD_NUMBER: _ClassVar[int]
+    VERSION_FIELD_NUMBER: _ClassVar[int]
+    START_TIME_FIELD_NUMBER: _ClassVar[int]
+    DURATION_FIELD_NUMBER: _ClassVar[int]
+    HAS_ERROR_FIELD_NUMBER: _ClassVar[int]
+    SPAN_COUNT_FIELD_NUMBER: _ClassVar[int]
+    SPANS_FIELD_NUMBER: _ClassVar[int]
+    name: str
+    model: str
+    version: str
+    start_time: _timestamp_pb2.Timestamp
+    duration: _duration_pb2.Duration
+    has_error: bool
+    span_count: int
+    spans: _containers.RepeatedCompositeFieldContainer[Span]
+    def __init__(self, name: _Optional[str] = ..., model: _Optional[str] = ..., version: _Optional[str] = ..., start_time: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., duration: _Optional[_Union[datetime.timedelta, _duration_pb2.Duration, _Mapping]] = ..., has_error: _Optional[bool] = ..., span_count: _Optional[int] = ..., spans: _Optional[_Iterable[_Union[Span, _Mapping]]] = ...) -> None: ...
+
+class Span(_message.Message):
+    __slots__ = ("span_id", "parent_span_id", "operation", "service", "kind", "start_time", "duration", "has_error", "status_message", "attributes", "linked_trace_ids")
+    class AttributesEntry(_message.Message):
+        __slots__ = ("key", "value")
+        KEY_FIELD_NUMBER: _ClassVar[int]
+        VALUE_FIELD_NUMBER: _ClassVar[int]
+        key: str
+        value: str
+        def __init__(self, key: _Optional[str] = ..., value: _Optional[str] = ...) -> None: ...
+    SPAN_ID_FIELD_NUMBER: _ClassVar[int]
+    PARENT_SPAN_ID_FIELD_NUMBER: _ClassVar[int]
+    OPERATION_FIELD_NUMBER: _ClassVar[int]
+    SERVICE_FIELD_NUMBER: _ClassVar[int]
+    KIND_FIELD_NUMBER: _ClassVar[int]
+    START_TIME_FIELD_NUMBER: _ClassVar[int]
+    DURATION_FIELD_NUMBER: _ClassVar[int]
+    HAS_ERROR_FIELD_NUMBER: _ClassVar[int]
+    STATUS_MESSAGE_FIELD_NUMBER: _ClassVar[int]
+    ATTRIBUTES_FIELD_NUMBER: _ClassVar[int]
+    LINKED_TRACE_IDS_FIELD_NUMBER: _ClassVar[int]
+    span_id: str
+    parent_span_id: str
+    operation: str
+    service: str
+    kind: str
+    start_time: _timestamp_pb2.Timestamp
+    duration: _duration_pb2.Duration
+    has_error: bool
+    status_message: str
+    attributes: _containers.ScalarMap[str, str]
+    linked_trace_ids: _containers.RepeatedScalarFieldContainer[str]
+    def __init__(self, span_id: _Optional[str] = ..., parent_span_id: _Optional[str] = ..., operation: _Optional[str] = ..., service: _Optional[str] = ..., kind: _Optional[str] = ..., start_time: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., duration: _Optional[_Union[datetime.timedelta, _duration_pb2.Duration, _Mapping]] = ..., has_error: _Optional[bool] = ..., status_message: _Optional[str] = ..., attributes: _Optional[_Mapping[str, str]] = ..., linked_trace_ids: _Optional[_Iterable[str]] = ...) -> None: ...
+
+class Incident(_message.Message):
+    __slots__ = ("name", "model", "version", "phase", "signal", "state", "summary", "before", "after", "change_time", "open_time", "close_time", "log_evalue", "average_run_length", "traces")
+    class Signal(int, metaclass=_enum_type_wrapper.EnumTypeWrapper):
+        __slots__ = ()
+        SIGNAL_UNSPECIFIED: _ClassVar[Incident.Signal]
+        SIGNAL_ERROR_RATE: _ClassVar[Incident.Signal]
+        SIGNAL_LATENCY: _ClassVar[Incident.Signal]
+    SIGNAL_UNSPECIFIED: Incident.Signal
+    SIGNAL_ERROR_RATE: Incident.Signal
+    SIGNAL_LATENCY: Incident.Signal
+    class State(int, metaclass=_enum_type_wrapper.EnumTypeWrapper):
+        __slots__ = ()
+        STATE_UNSPECIFIED: _ClassVar[Incident.State]
+        STATE_OPEN: _ClassVar[Incident.State]
+        STATE_CLOSED: _ClassVar[Incident.State]
+    STATE_UNSPECIFIED: Incident.State
+    STATE_OPEN: Incident.State
+    STATE_CLOSED: Incident.State
+    NAME_FIELD_NUMBER: _ClassVar[int]
+    MODEL_FIELD_NUMBER: _ClassVar[int]
+    VERSION_FIELD_NUMBER: _ClassVar[int]
+    PHASE_FIELD_NUMBER: _ClassVar[int]
+    SIGNAL_FIELD_NUMBER: _ClassVar[int]
+    STATE_FIELD_NUMBER: _ClassVar[int]
+    SUMMARY_FIELD_NUMBER: _ClassVar[int]
+    BEFORE_FIELD_NUMBER: _ClassVar[int]
+    AFTER_FIELD_NUMBER: _ClassVar[int]
+    CHANGE_TIME_FIELD_NUMBER: _ClassVar[int]
+    OPEN_TIME_FIELD_NUMBER: _ClassVar[int]
+    CLOSE_TIME_FIELD_NUMBER: _ClassVar[int]
+    LOG_EVALUE_FIELD_NUMBER: _ClassVar[int]
+    AVERAGE_RUN_LENGTH_FIELD_NUMBER: _ClassVar[int]
+    TRACES_FIELD_NUMBER: _ClassVar[int]
+    name: str
+    model: str
+    version: str
+    phase: Phase
+    signal: Incident.Signal
+    state: Incident.State
+    summary: str
+    before: float
+    after: float
+    change_time: _timestamp_pb2.Timestamp
+    open_time: _timestamp_pb2.Timestamp
+    close_time: _timestamp_pb2.Timestamp
+    log_evalue: float
+    average_run_length: float
+    traces: _containers.RepeatedScalarFieldContainer[str]
+    def __init__(self, name: _Optional[str] = ..., model: _Optional[str] = ..., version: _Optional[str] = ..., phase: _Optional[_Union[Phase, str]] = ..., signal: _Optional[_Union[Incident.Signal, str]] = ..., state: _Optional[_Union[Incident.State, str]] = ..., summary: _Optional[str] = ..., before: _Optional[float] = ..., after: _Optional[float] = ..., change_time: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., open_time: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., close_time: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., log_evalue: _Optional[float] = ..., average_run_length: _Optional[float] = ..., traces: _Optional[_Iterable[str]] = ...) -> None: ...
+
+class ListIncidentsRequest(_message.Message):
+    __slots__ = ("model", "is_open", "page_size", "page_token")
+    MODEL_FIELD_NUMBER: _ClassVar[int]
+    IS_OPEN_FIELD_NUMBER: _ClassVar[int]
+    PAGE_SIZE_FIELD_NUMBER: _ClassVar[int]
+    PAGE_TOKEN_FIELD_NUMBER: _ClassVar[int]
+    model: str
+    is_open: bool
+    page_size: int
+    page_token: str
+    def __init__(self, model: _Optional[str] = ..., is_open: _Optional[bool] = ..., page_size: _Optional[int] = ..., page_token: _Optional[str] = ...) -> None: ...
+
+class ListIncidentsResponse(_message.Message):
+    __slots__ = ("incidents", "next_page_token")
+    INCIDENTS_FIELD_NUMBER: _ClassVar[int]
+    NEXT_PAGE_TOKEN_FIELD_NUMBER: _ClassVar[int]
+    incidents: _containers.RepeatedCompositeFieldContainer[Incident]
+    next_page_token: str
+    def __init__(self, incidents: _Optional[_Iterable[_Union[Incident, _Mapping]]] = ..., next_page_token: _Optional[str] = ...) -> None: ...
+
+class GetIncidentRequest(_message.Message):
+    __slots__ = ("name",)
+    NAME_FIELD_NUMBER: _ClassVar[int]
+    name: str
+    def __init__(self, name: _Optional[str] = ...) -> None: ...
+
+class GetIncidentResponse(_message.Message):
+    __slots__ = ("incident",)
+    INCIDENT_FIELD_NUMBER: _ClassVar[int]
+    incident: Incident
+    def __init__(self, incident: _Optional[_Union[Incident, _Mapping]] = ...) -> None: ...
+
+class WatchIncidentsRequest(_message.Message):
+    __slots__ = ("model",)
+    MODEL_FIELD_NUMBER: _ClassVar[int]
+    model: str
+    def __init__(self, model: _Optional[str] = ...) -> None: ...
+
+class WatchIncidentsResponse(_message.Message):
+    __slots__ = ("incident",)
+    INCIDENT_FIELD_NUMBER: _ClassVar[int]
+    incident: Incident
+    def __init__(self, incident: _Optional[_Union[Incident, _Mapping]] = ...) -> None: ...

@@ -1,0 +1,88 @@
+"""The errors that any part of Penstock may raise; the boundary (``boundary.py``, ``status.py``) turns them into statuses.
+
+PenstockError
+├── InvalidArgumentError     the request itself is wrong, whatever the state
+│   └── OutOfRangeError      past the end of what is kept
+├── NotFoundError
+├── AlreadyExistsError
+├── FailedPreconditionError  someone must change state first
+├── AbortedError             someone else was faster: redo the larger step
+├── UnavailableError         repeating the call may work
+├── ResourceExhaustedError   a disk or a limit is full
+├── DeadlineExceededError
+├── CancelledByCallerError
+├── DataLossError            bytes are not what was announced
+├── UnimplementedError
+└── InternalError            our fault
+"""
+
+from __future__ import annotations
+
+
+class PenstockError(Exception):
+    """Base of all errors that carry a meaning for the caller.
+
+    The message says what was got and what was expected, for people. ``reason`` is for programs
+    (``google.rpc.ErrorInfo.reason``): upper snake case, stable over releases.
+    """
+
+    reason = "INTERNAL"
+
+    def __init__(self, message: str, *, reason: str | None = None, **metadata: str) -> None:
+        super().__init__(message)
+        self.message = message
+        self.metadata = metadata
+        if reason is not None:
+            self.reason = reason
+
+
+class InvalidArgumentError(PenstockError):
+    reason = "INVALID_ARGUMENT"
+
+
+class OutOfRangeError(InvalidArgumentError):
+    reason = "OUT_OF_RANGE"
+
+
+class NotFoundError(PenstockError):
+    reason = "NOT_FOUND"
+
+
+class AlreadyExistsError(PenstockError):
+    reason = "ALREADY_EXISTS"
+
+
+class FailedPreconditionError(PenstockError):
+    reason = "FAILED_PRECONDITION"
+
+
+class AbortedError(PenstockError):
+    reason = "ABORTED"
+
+
+class UnavailableError(PenstockError):
+    reason = "UNAVAILABLE"
+
+
+class ResourceExhaustedError(PenstockError):
+    reason = "RESOURCE_EXHAUSTED"
+
+
+class DeadlineExceededError(PenstockError):
+    reason = "DEADLINE_EXCEEDED"
+
+
+class CancelledByCallerError(PenstockError):
+    reason = "CANCELLED"
+
+
+class DataLossError(PenstockError):
+    reason = "DATA_LOSS"
+
+
+class UnimplementedError(PenstockError):
+    reason = "UNIMPLEMENTED"
+
+
+class InternalError(PenstockError):
+    reason = "INTERNAL"

@@ -1,0 +1,70 @@
+"""What every service is told by the environment: read once, frozen, passed down."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+from typing import Literal, TypeVar
+
+from pydantic import Field
+from pydantic_settings import BaseSettings, SettingsConfigDict
+
+PREFIX = "PENSTOCK_"
+SECTIONS = ("GATEWAY", "INFERENCE", "REGISTRY", "MONITOR")
+
+
+class SuiteSettings(BaseSettings):
+    """Settings that all services share (``PENSTOCK_…``)."""
+
+    model_config = SettingsConfigDict(env_prefix=PREFIX, frozen=True, extra="ignore", use_attribute_docstrings=True)
+
+    home: Path = Path.home() / ".penstock"
+    """Folder for everything that Penstock keeps on this machine: database, artifacts, caches, sockets, logs."""
+    bind: str = "127.0.0.1"
+    """Address that servers listen on. Loopback unless told otherwise."""
+    redis_url: str | None = None
+    """Redis for the lanes, `redis://`, `rediss://` or `unix://`. Unset: the embedded one, on a socket below `home`."""
+    registry_address: str = "127.0.0.1:8021"
+    """Where the registry's gRPC API is."""
+    otlp_endpoint: str = "127.0.0.1:4317"
+    """Where spans are sent by OTLP/gRPC (the monitor). Empty switches tracing off."""
+    trace_sample_ratio: float = Field(default=0.05, ge=0, le=1)
+    """Share of requests whose own spans are exported; errors, and requests that arrive sampled, always are."""
+    log_level: Literal["DEBUG", "INFO", "WARNING", "ERROR"] = "INFO"
+    """Least severe log record to write."""
+
+    @property
+    def effective_redis_url(self) -> str:
+        """The Redis to connect to: the one given, or the embedded one's socket."""
+        return self.redis_url or f"unix://{self.home}/redis.sock"
+
+
+Section = TypeVar("Section", bound=BaseSettings)
+
+
+def load(section: type[Section], environ: Mapping[str, str] | None = None) -> tuple[SuiteSettings, Section]:
+    """Read the suite's and one service's settings; refuse variables with our prefix that nobody knows.
+
+    Variables of another service's section are that service's to check.
+
+    Raises:
+        ValueError: a variable is misspelt or its value is unfit; the message names it.
+    """
+    known = {*names_of(SuiteSettings), *names_of(section)}
+    own = str(section.model_config["env_prefix"])
+    others = tuple(f"{PREFIX}{name}__" for name in SECTIONS if f"{PREFIX}{name}__" != own)
+    unknown = sorted(
+        name
+        for name in (os.environ if environ is None else environ)
+        if name.startswith(PREFIX) and name not in known and not name.startswith(others)
+    )
+    if unknown:
+        raise ValueError(f"unknown settings {', '.join(unknown)}: expected names are listed in docs/configuration.md")
+    return SuiteSettings(), section()
+
+
+def names_of(section: type[BaseSettings]) -> Iterable[str]:
+    """The environment variables that a settings class reads."""
+    prefix = str(section.model_config["env_prefix"])
+    return (f"{prefix}{field.upper()}" for field in section.model_fields)
