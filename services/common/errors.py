@@ -1,4 +1,4 @@
-"""The errors that any part of Penstock may raise; the boundary (``boundary.py``, ``status.py``) turns them into statuses.
+"""The errors that any part of Penstock may raise; ``boundary.py`` and ``status.py`` turn them into statuses.
 
 PenstockError
 ├── InvalidArgumentError     the request itself is wrong, whatever the state

@@ -60,7 +60,8 @@ class LaneKeys:
 class Entry:
     """A request on its way through a lane.
 
-    ``enqueue_ns`` and ``deadline_ns`` are nanoseconds of Unix time: gateway and model process may be on different hosts.
+    ``enqueue_ns`` and ``deadline_ns`` are nanoseconds of Unix time, since gateway and model process may be on
+    different hosts.
     ``attempt`` counts from 1 and rises when the gateway enqueues the request again; redelivery by Redis adds to it.
     ``request`` is the serialised ``inference.ModelInferRequest``, untouched; empty when it stayed with the gateway.
     """
