@@ -11,7 +11,7 @@ from services.common.errors import InvalidArgumentError
 
 @dataclass(frozen=True, slots=True)
 class Datatype:
-    """One data type: protocol name, element size in bytes, numpy type, field of InferTensorContents, Triton config name.
+    """One data type: protocol name, bytes per element, numpy type, field of InferTensorContents, Triton config name.
 
     ``dtype`` is the little-endian numpy type that raw bytes are read as; BF16 is read as its 16-bit pattern (uint16),
     BYTES as objects. ``itemsize`` is 0 for BYTES, whose elements are a 4-byte little-endian length and the bytes.
