@@ -1,0 +1,118 @@
+"""Render docs/configuration.md from the settings classes. ``--check`` fails when the page is stale."""
+
+from __future__ import annotations
+
+import argparse
+import importlib
+import sys
+import types
+import typing
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any, Literal, Union
+
+from pydantic import SecretStr
+from pydantic.fields import FieldInfo
+from pydantic_core import PydanticUndefined
+from pydantic_settings import BaseSettings
+
+from services.common.settings import PREFIX, SECTIONS, SuiteSettings
+
+ROOT = Path(__file__).resolve().parent.parent
+PAGE = ROOT / "docs" / "configuration.md"
+
+_HEAD = """\
+# Configuration
+
+Every setting is an environment variable, read once when a process starts. A variable that begins with `PENSTOCK_` and is
+not listed here is refused, so that a misspelt one can't pass silently; so is a value that doesn't fit its type. Services
+that `penstock up` starts get its environment.
+
+This page is rendered from the settings classes by `python -m tools.render_configuration`.
+"""
+
+_TYPES = {bool: "true or false", int: "whole number", float: "number", str: "text", Path: "path", SecretStr: "secret"}
+_BOUNDS = {"ge": "≥ {}", "gt": "> {}", "le": "≤ {}", "lt": "< {}", "min_length": "at least {} long"}
+
+
+def sections() -> Iterator[tuple[str, type[BaseSettings]]]:
+    """Title and settings class: the suite's, then each service's as ``services/<name>/settings.py`` defines it."""
+    yield "All services", SuiteSettings
+    for section in SECTIONS:
+        name = section.lower()
+        if (ROOT / "services" / name / "settings.py").is_file():
+            members = vars(importlib.import_module(f"services.{name}.settings")).values()
+            prefix = f"{PREFIX}{section}__"
+            yield name.capitalize(), next(one for one in members if _reads(one, prefix))
+
+
+def _reads(member: object, prefix: str) -> bool:
+    is_settings = isinstance(member, type) and issubclass(member, BaseSettings)
+    return is_settings and member.model_config.get("env_prefix") == prefix
+
+
+def render() -> str:
+    """The page's text."""
+    return "\n".join([_HEAD, *(_section(title, settings) for title, settings in sections())])
+
+
+def _section(title: str, settings: type[BaseSettings]) -> str:
+    prefix = str(settings.model_config["env_prefix"])
+    rows = [
+        f"| `{prefix}{name.upper()}` | {_type(field)} | {_default(field)} | {_meaning(settings, name, field)} |"
+        for name, field in settings.model_fields.items()
+    ]
+    return "\n".join([f"## {title}", "", "| variable | type | default | meaning |", "|---|---|---|---|", *rows, ""])
+
+
+def _type(field: FieldInfo) -> str:
+    bounds = [
+        text.format(getattr(limit, name))
+        for limit in field.metadata
+        for name, text in _BOUNDS.items()
+        if getattr(limit, name, None) is not None
+    ]
+    return ", ".join([_kind(field.annotation), *bounds])
+
+
+def _kind(annotation: Any) -> str:
+    origin, arguments = typing.get_origin(annotation), typing.get_args(annotation)
+    if origin is Literal:
+        return ", ".join(f"`{value}`" for value in arguments)
+    if origin in (Union, types.UnionType):
+        return " or ".join(_kind(one) for one in arguments if one is not type(None))
+    if origin in (list, tuple, frozenset, set):
+        return f"list of {_kind(arguments[0])} as JSON"
+    return _TYPES.get(annotation) or str(getattr(annotation, "__name__", annotation))
+
+
+def _default(field: FieldInfo) -> str:
+    value = field.get_default(call_default_factory=True, validated_data={})
+    if value is PydanticUndefined:
+        return "required"
+    if value is None:
+        return "unset"
+    if isinstance(value, Path) and value.is_relative_to(Path.home()):
+        value = Path("~", value.relative_to(Path.home()))
+    if isinstance(value, bool):
+        value = str(value).lower()
+    return f"`{value}`" if str(value) else "empty"
+
+
+def _meaning(settings: type[BaseSettings], name: str, field: FieldInfo) -> str:
+    if not field.description:
+        sys.exit(f"{settings.__name__}.{name} has no documentation string under it")
+    return " ".join(field.description.split()).replace("|", "\\|")
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--check", action="store_true", help="change nothing, fail when the page is stale")
+    if not parser.parse_args().check:
+        PAGE.write_text(render())
+    elif not PAGE.is_file() or PAGE.read_text() != render():
+        sys.exit("docs/configuration.md is stale, run `python -m tools.render_configuration`")
+
+
+if __name__ == "__main__":
+    main()
