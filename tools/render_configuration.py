@@ -24,9 +24,9 @@ PAGE = ROOT / "docs" / "configuration.md"
 _HEAD = """\
 # Configuration
 
-Every setting is an environment variable, read once when a process starts. A variable that begins with `PENSTOCK_` and is
-not listed here is refused, so that a misspelt one can't pass silently; so is a value that doesn't fit its type. Services
-that `penstock up` starts get its environment.
+Every setting is an environment variable, read once when a process starts. A variable that begins with `PENSTOCK_` and
+is not listed here is refused, so that a misspelt one can't pass silently; so is a value that doesn't fit its type.
+Services that `penstock up` starts get its environment.
 
 This page is rendered from the settings classes by `python -m tools.render_configuration`.
 """

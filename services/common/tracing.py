@@ -22,7 +22,8 @@ from opentelemetry.util.types import AttributeValue
 
 __all__ = ["SpanExporter", "SpanKind", "TraceContext"]
 
-_TRACEPARENT = re.compile(r"(?!ff)[0-9a-f]{2}-([0-9a-f]{32})-([0-9a-f]{16})-([0-9a-f]{2})(-.*)?")
+# Version 00 ends with the flags; later versions may go on.
+_TRACEPARENT = re.compile(r"(?!ff|00-.{52}-)[0-9a-f]{2}-([0-9a-f]{32})-([0-9a-f]{16})-([0-9a-f]{2})(-.*)?")
 
 
 @dataclass(frozen=True, slots=True)

@@ -30,8 +30,7 @@ WRONG = [
     (rules.enums_begin_unspecified, "enum ModelState { MODEL_STATE_UNSPECIFIED = 0; READY = 1; }"),
     (
         rules.lists_page,
-        "message ListMRequest {} message ListMResponse { repeated string m = 1; }"
-        "service S { rpc ListM(ListMRequest) returns (ListMResponse); }",
+        "message ListRequest {} message R {} service S { rpc ListM(ListRequest) returns (R); }",
     ),
     (
         rules.creates_take_a_request_id,
