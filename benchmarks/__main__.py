@@ -1,0 +1,88 @@
+"""Measure Penstock: ``python -m benchmarks --help``."""
+
+from __future__ import annotations
+
+import sys
+from contextlib import ExitStack
+from pathlib import Path
+from typing import Annotated
+
+import psutil
+import typer
+from rich.console import Console
+from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
+
+from benchmarks import report
+from benchmarks.load import LoadClient, LoadFailedError, find_client
+from benchmarks.measurement import Plan, Result, measure, steps_of
+from benchmarks.systems import EchoSystem, PenstockSystem, StartError, System
+from benchmarks.workloads import Digits, Identity
+
+HERE = Path(__file__).resolve().parent
+PAGE = HERE / "RESULTS.md"
+RAW = HERE.parent / "build" / "benchmarks"
+
+
+def main(
+    quick: Annotated[
+        bool, typer.Option("--quick", help="One round of a second: about 40 s; keeps RESULTS.md.")
+    ] = False,
+    echo_only: Annotated[bool, typer.Option("--echo-only", help="The bare server alone; keeps RESULTS.md.")] = False,
+) -> None:
+    """Measure what a request costs: Penstock as a user gets it, beside a bare gRPC server.
+
+    Starts a suite of its own in a temporary folder on free ports, deploys an identity model and a digits classifier,
+    and measures each at 1, 16 and 64 requests under way: requests/s, p50, p99 and CPU per request by process. Prints
+    tables and writes benchmarks/RESULTS.md; every round's figures go to build/benchmarks. Takes about three minutes.
+
+    Example: python -m benchmarks --quick
+    """
+    console = Console(stderr=True)
+    plan = Plan(rounds=1, seconds=1.0) if quick else Plan()
+    client = find_client()
+    circumstances = report.Circumstances.now(client.description)
+    if circumstances.load_average > 0.5:
+        console.print(f"[yellow]The machine is busy (load average {circumstances.load_average:.1f}).")
+    if "h2load" not in client.description.split()[0]:
+        console.print(
+            "[yellow]h2load (Debian: nghttp2-client) is not installed: a slower Python client takes its place."
+        )
+    try:
+        results = _measure(plan, console, client=client, is_echo_only=echo_only)
+    except (LoadFailedError, StartError, psutil.NoSuchProcess) as error:
+        sys.exit(f"nothing measured: {error}")
+    for title, group in report.by_workload(results):
+        Console(width=100).print(report.table_of(title, group))
+    RAW.mkdir(parents=True, exist_ok=True)
+    (RAW / "latest.json").write_text(report.raw(plan, circumstances, results))
+    if not (quick or echo_only):
+        PAGE.write_text(report.page_of(plan, circumstances, results))
+        console.print(f"written: {PAGE.relative_to(HERE.parent)}")
+
+
+def _measure(plan: Plan, console: Console, *, client: LoadClient, is_echo_only: bool) -> list[Result]:
+    columns = (
+        BarColumn(),
+        TextColumn("{task.completed}/{task.total}"),
+        TimeElapsedColumn(),
+        TextColumn("{task.description}"),
+    )
+    with ExitStack() as running, Progress(*columns, console=console, transient=True) as progress:
+        workloads = [Identity(), Digits()]
+        systems: list[System] = [running.enter_context(EchoSystem())]
+        task = progress.add_task("starting", total=steps_of(plan, workloads, systems) * (1 if is_echo_only else 2))
+        if not is_echo_only:
+            suite = running.enter_context(PenstockSystem())
+            systems.insert(0, suite)
+            for workload in workloads:
+                progress.update(task, description=f"deploying {workload.name}")
+                suite.deploy(workload)
+
+        def advance(description: str) -> None:
+            progress.update(task, description=description, advance=1)
+
+        return measure(plan, workloads, systems, client=client, advance=advance)
+
+
+if __name__ == "__main__":
+    typer.run(main)
