@@ -47,8 +47,11 @@ def sections() -> Iterator[tuple[str, type[BaseSettings]]]:
 
 
 def _reads(member: object, prefix: str) -> bool:
-    is_settings = isinstance(member, type) and issubclass(member, BaseSettings)
-    return is_settings and member.model_config.get("env_prefix") == prefix
+    return (
+        isinstance(member, type)
+        and issubclass(member, BaseSettings)
+        and member.model_config.get("env_prefix") == prefix
+    )
 
 
 def render() -> str:

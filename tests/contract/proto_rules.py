@@ -45,7 +45,10 @@ def compile_protos(folder: Path, *, sources: list[str]) -> list[FileDescriptorPr
 
 def messages_of(file: FileDescriptorProto) -> Iterator[tuple[tuple[int, ...], str, DescriptorProto]]:
     """Every message, nested ones too, with its path in the source info and its dotted name; map entries left out."""
-    queue = [((4, index), message.name, message) for index, message in enumerate(file.message_type)]
+    top = enumerate(file.message_type)
+    queue: list[tuple[tuple[int, ...], str, DescriptorProto]] = [
+        ((4, at), message.name, message) for at, message in top
+    ]
     while queue:
         path, name, message = queue.pop(0)
         if not message.options.map_entry:

@@ -12,8 +12,8 @@ ROOT = Path(__file__).resolve().parents[2]
 
 ATTRIBUTE = re.compile(r"penstock(\.[a-z][a-z_]*)+")
 METRIC = re.compile(r"(nv|penstock)(_[a-z0-9]+)+")
-NO_ATTRIBUTES = {"penstock.dev"}
-"""Strings that look like one: our domain in google.rpc.ErrorInfo."""
+NO_ATTRIBUTES = {"penstock.dev", "penstock.access"}
+"""Strings that look like one: our domain in google.rpc.ErrorInfo, and a logger."""
 
 
 def documented(pattern: re.Pattern[str]) -> set[str]:
