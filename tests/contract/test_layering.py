@@ -16,7 +16,9 @@ ROOT = Path(__file__).resolve().parents[2]
 
 DOMAIN = re.compile(r"services\.\w+\.domain(\.|$)")
 DOMAIN_MAY_IMPORT = re.compile(
-    r"(numpy|services\.common\.(datatypes|errors|names))(\.|$)|services\.common\.lanes\.LaneKeys$"
+    r"(numpy|services\.common\.(datatypes|errors|names))(\.|$)"
+    # plain values
+    r"|services\.common\.(lanes\.LaneKeys|tracing\.TraceContext)$"
 )
 SPEAKS_GRPC = re.compile(
     r"services\.common\.(boundary|serving|status|tracing|watch)$"
