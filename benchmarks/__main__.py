@@ -7,10 +7,12 @@ from contextlib import ExitStack
 from pathlib import Path
 from typing import Annotated
 
+import grpc
 import psutil
 import typer
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
+from tritonclient.utils import InferenceServerException
 
 from benchmarks import report
 from benchmarks.load import LoadClient, LoadFailedError, find_client
@@ -49,7 +51,7 @@ def main(
         )
     try:
         results = _measure(plan, console, client=client, is_echo_only=echo_only)
-    except (LoadFailedError, StartError, psutil.NoSuchProcess) as error:
+    except (LoadFailedError, StartError, InferenceServerException, grpc.RpcError, psutil.NoSuchProcess) as error:
         sys.exit(f"nothing measured: {error}")
     for title, group in report.by_workload(results):
         Console(width=100).print(report.table_of(title, group))

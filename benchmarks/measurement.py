@@ -142,7 +142,7 @@ class Trial:
         timing = self._client.run(self._load, requests=self._requests)
         spent = CpuClock.read(parts).since(clock)
         counts = self._counts() - counted
-        if (counts.success, counts.failure) != (self._requests, 0):
+        if (counts.success, counts.failure) != (self._requests, 0) or not counts.executions:
             raise LoadFailedError(f"{self.system.title} counts {counts} for {self._requests} requests")
         if timing.reply_bytes != self._requests * self._reply_size:
             raise LoadFailedError(
