@@ -1,0 +1,23 @@
+"""``python -m services.monitor``: run the monitor until SIGTERM or SIGINT."""
+
+from __future__ import annotations
+
+import sys
+
+from services.common import logs, serving
+from services.common.settings import load
+from services.monitor.server import Monitor
+from services.monitor.settings import MonitorSettings
+
+
+def main() -> None:
+    try:
+        suite, settings = load(MonitorSettings)
+    except ValueError as error:
+        sys.exit(" ".join(str(error).split()))
+    logs.configure("penstock-monitor", suite.log_level)
+    serving.run(lambda stop: Monitor(suite, settings).serve(stop))
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,1 @@
+"""What the monitor talks to: a database, another OTLP receiver, Prometheus."""

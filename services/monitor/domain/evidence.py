@@ -1,0 +1,70 @@
+"""Evidence that a share has risen, as an e-detector with a stated average run length (ARL).
+
+An observation ``f`` in [0, 1] whose mean, given the past, is at most ``limit`` as long as nothing has changed, is bet
+against with ``L = 1 + (p1 - limit) (f - limit) / (limit (1 - limit))``: for ``f`` in {0, 1} the likelihood ratio of the
+rate ``p1`` to ``limit``, for a share in between linear in it, so its mean is at most 1 whatever the dependence of what
+the share was counted over. ``M = max(M, 1) L`` (e-CUSUM) over a few ``p1 = multiplier x limit``, averaged, raises a
+false alarm at threshold A once in at least A observations on average (Shin, Ramdas, Rinaldo: E-detectors, 2023).
+"""
+
+from __future__ import annotations
+
+import math
+
+import numpy as np
+from numpy.typing import NDArray
+
+Floats = NDArray[np.float64]
+
+MULTIPLIERS: Floats = np.array([1.5, 3.0, 10.0, 40.0])
+"""Rises that are bet on: a slow burn, a burst, an outage; 40 lets a failure of everything be seen within seconds."""
+
+_RATE_CAP = 0.95
+SECONDS_PER_WEEK = 604_800
+
+
+def average_run_length(*, false_alarms_per_week: float, assumed_series: int) -> float:
+    """Observations per false alarm of one detector that keep the whole fleet's budget.
+
+    A detector gets at most one observation a second, so a week has at most 604,800 for each series.
+    """
+    return max(1.0, SECONDS_PER_WEEK * assumed_series / false_alarms_per_week)
+
+
+def upper_limit(mean: float, trials: float, *, risk: float = 0.01) -> float:
+    """Upper confidence limit of the mean of independent values in [0, 1] (Chernoff's bound, so exact for 0 of n).
+
+    It is the largest ``p`` with ``trials * KL(mean, p) <= ln(1 / risk)``; 1 without trials.
+    """
+    if trials <= 0:
+        return 1.0
+    low, high, bound = mean, 1.0, math.log(1 / risk) / trials
+    for _ in range(40):
+        middle = (low + high) / 2
+        low, high = (middle, high) if _divergence(mean, middle) <= bound else (low, middle)
+    return high
+
+
+def _divergence(p: float, q: float) -> float:
+    """Kullback-Leibler divergence of the Bernoulli law ``q`` from ``p``, nats."""
+    if q >= 1.0:
+        return 0.0 if p >= 1.0 else math.inf
+    rest = (1 - p) * math.log((1 - p) / (1 - q)) if p < 1.0 else 0.0
+    return rest + (p * math.log(p / q) if p > 0.0 else 0.0)
+
+
+def advance(log_m: Floats, shares: Floats, limits: Floats) -> Floats:
+    """One observation: ``log_m`` has shape (..., levels, multipliers), ``shares`` and ``limits`` (..., levels).
+
+    Returns the new ``log_m``; a component below 0 starts afresh at the next observation.
+    """
+    limit = limits[..., None]
+    rate = np.maximum(np.minimum(limit * MULTIPLIERS, _RATE_CAP), limit)
+    bet = (rate - limit) / (limit * (1 - limit))
+    return np.maximum(log_m, 0.0) + np.log1p(bet * (shares[..., None] - limit))
+
+
+def log_evidence(log_m: Floats) -> Floats:
+    """Logarithm of the components' average, over the last two axes: an average of e-detectors is one."""
+    top = log_m.max(axis=(-2, -1))
+    return np.asarray(top + np.log(np.exp(log_m - top[..., None, None]).mean(axis=(-2, -1))))

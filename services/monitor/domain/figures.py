@@ -1,0 +1,130 @@
+"""Rate, errors and durations per version: panes of ten seconds for questions, running totals for Prometheus."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+
+import numpy as np
+from numpy.typing import NDArray
+
+from services.monitor.domain import sketch
+from services.monitor.domain.blocks import Block, Exemplar
+from services.monitor.domain.outcomes import Outcome
+from services.monitor.domain.phases import Phase
+
+PANE_S = 10
+PANES = 60
+"""Full panes kept, beside the one being filled: ten minutes."""
+OVERFLOW = ("_overflow", "_overflow")
+"""Model and version of the series that takes what comes after the cap is reached; no model can have this id."""
+
+
+@dataclass(slots=True)
+class Sums:
+    """Additive figures, of a pane or since the start."""
+
+    outcomes: NDArray[np.int64] = field(default_factory=lambda: np.zeros(len(Outcome), np.int64))
+    executions: int = 0
+    rows: int = 0
+    counts: NDArray[np.int64] = field(default_factory=lambda: np.zeros((len(Phase), sketch.BINS), np.int64))
+    sums_ns: NDArray[np.float64] = field(default_factory=lambda: np.zeros(len(Phase)))
+
+    def add(self, other: Block | Sums) -> None:
+        """Replaces the arrays rather than changing them, so that another thread that holds them reads a whole state."""
+        self.outcomes = self.outcomes + other.outcomes
+        self.executions += other.executions
+        self.rows += other.rows
+        self.counts = self.counts + other.counts
+        self.sums_ns = self.sums_ns + other.sums_ns
+
+
+@dataclass(slots=True)
+class Series:
+    """One version's figures. ``exemplars``: the latest slow batch, and its second, by phase and octave."""
+
+    model: str
+    version: str
+    last_second: int = 0
+    totals: Sums = field(default_factory=Sums)
+    panes: dict[int, Sums] = field(default_factory=dict)
+    exemplars: dict[tuple[Phase, int], tuple[Exemplar, int]] = field(default_factory=dict)
+
+    def add(self, block: Block) -> None:
+        self.last_second = max(self.last_second, block.second)
+        self.totals.add(block)
+        number = block.second // PANE_S
+        self.panes.setdefault(number, Sums()).add(block)
+        for old in [pane for pane in self.panes if pane < number - PANES]:
+            del self.panes[old]
+        for phase, exemplar in block.slowest.items():
+            octave = -(-sketch.bin_of(exemplar.duration_ns) // sketch.BINS_PER_OCTAVE)
+            self.exemplars[phase, octave] = exemplar, block.second
+
+    def over(self, *, first_pane: int) -> Sums:
+        """The sum of the panes from ``first_pane`` on."""
+        total = Sums()
+        for number, pane in self.panes.items():
+            if number >= first_pane:
+                total.add(pane)
+        return total
+
+
+@dataclass(frozen=True, slots=True)
+class Window:
+    """A version's figures over a window of ``seconds``."""
+
+    model: str
+    version: str
+    seconds: float
+    sums: Sums
+
+
+class Figures:
+    """All series. Bounded: at most ``max_series`` and the overflow series, each of at most 61 panes."""
+
+    def __init__(self, *, max_series: int) -> None:
+        self._max_series = max_series
+        self._series: dict[tuple[str, str], Series] = {}
+
+    def __len__(self) -> int:
+        return len(self._series)
+
+    def __iter__(self) -> Iterator[Series]:
+        """The series as they are; safe to use from another thread."""
+        return iter(list(self._series.values()))
+
+    def add(self, block: Block) -> Series:
+        """Count a block; return the series that took it.
+
+        Only what was executed or failed by the server's fault makes a new series: model names of a client's
+        invention (NOT_FOUND) must not use the series up.
+        """
+        key = (block.model, block.version)
+        series = self._series.get(key)
+        if series is None:
+            is_real = block.executions or (block.version and block.outcomes[Outcome.SERVER_ERROR])
+            key = key if is_real and len(self) < self._max_series else OVERFLOW
+            series = self._series.setdefault(key, Series(*key))
+        series.add(block)
+        return series
+
+    def expire(self, now_s: int) -> None:
+        """Forget series without traffic for as long as panes are kept."""
+        for key, series in list(self._series.items()):
+            if series.last_second < now_s - PANES * PANE_S:
+                del self._series[key]
+
+    def over(self, *, model: str, window_s: int, now_s: float) -> list[Window]:
+        """Figures of one model's versions ("" for all), by model and version.
+
+        The window is rounded up to whole panes, and the pane that is being filled is added.
+        """
+        panes = -(-window_s // PANE_S)
+        first = int(now_s) // PANE_S - panes
+        seconds = now_s - first * PANE_S
+        return [
+            Window(series.model, series.version, seconds, series.over(first_pane=first))
+            for _, series in sorted(self._series.items())
+            if model in ("", series.model)
+        ]

@@ -1,0 +1,176 @@
+"""What is normal for a version, learnt from its first traffic, and compared only with what is like it.
+
+Durations depend on load, so each is judged against a *context*: the size of its batch and the request rate, both to
+powers of two. A context is learnt over ``LEARN_SLOTS`` seconds of traffic and then frozen, so that a slow decline isn't
+learnt too. A second in an unknown context is judged by the nearest known one with batches at least as large and a rate
+at least as high, under which nothing should be faster; where there is none, the second is learnt and not judged. So a
+rise of load can't look like a fault, while a fault, which never raises the rate, stays comparable.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+from typing import Any, NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+from services.monitor.domain import sketch
+from services.monitor.domain.evidence import Floats, upper_limit
+from services.monitor.domain.phases import COMPUTE_PHASES, FLOW_PHASES, Phase
+
+LEARN_SLOTS = 30
+MAX_CONTEXTS = 256
+LEVELS = (0.5, 0.9, 0.99)
+"""Quantiles watched: the body, the shoulder and the tail."""
+LATENCY_LIMITS: Floats = np.array([upper_limit(1 - level, LEARN_SLOTS) for level in LEVELS])
+"""Upper confidence limits of the shares of durations above the learnt quantiles: a second's share is one trial."""
+
+LEAST_ERROR_LIMIT = 0.002
+"""Error rates up to this are nobody's alarm."""
+GREATEST_ERROR_LIMIT = 0.05
+"""Error rates from this on are never taken for normal, and what is assumed before anything is learnt."""
+ERROR_TRIALS = 3_000
+"""Batches over which the normal error rate is learnt, and at least ``LEARN_SLOTS`` seconds."""
+
+
+class Tolerance(NamedTuple):
+    """A duration counts as longer than the reference from ``ratio`` times it and ``ns`` more."""
+
+    ratio: float
+    ns: float
+
+    def edge(self, reference_ns: float) -> int:
+        """The last bin that isn't longer."""
+        return sketch.bin_of(max(reference_ns * self.ratio, reference_ns + self.ns))
+
+
+_COMPUTE = Tolerance(1.3, 1e6)
+_FLOW = Tolerance(2.0, 20e6)
+TOLERANCES: Mapping[Phase, Tolerance] = {
+    **dict.fromkeys(COMPUTE_PHASES, _COMPUTE),
+    **dict.fromkeys(FLOW_PHASES, _FLOW),
+}
+
+
+class Context(NamedTuple):
+    """Conditions under which durations are alike: log2 of the batch's rows, log2 of requests per second."""
+
+    rows: int
+    rate: int
+
+    def bears(self, other: Context) -> bool:
+        """True if nothing should be slower under ``other``."""
+        return self.rows >= other.rows and self.rate >= other.rate
+
+
+class Normal(NamedTuple):
+    """Reference of one phase in one context: quantiles at ``LEVELS`` (ns) and the last bin that isn't longer."""
+
+    quantiles_ns: Floats
+    edges: NDArray[np.int64]
+
+    @classmethod
+    def of(cls, phase: Phase, quantiles_ns: Iterable[float]) -> Normal:
+        values = np.array(list(quantiles_ns), np.float64)
+        return cls(values, np.array([TOLERANCES[phase].edge(value) for value in values]))
+
+
+@dataclass(slots=True)
+class LatencyReference:
+    """Normal durations of some phases by context. Bounded to ``MAX_CONTEXTS``."""
+
+    phases: tuple[Phase, ...]
+    known: dict[Context, dict[Phase, Normal]] = field(default_factory=dict)
+    _learning: dict[Context, tuple[int, Floats]] = field(default_factory=dict)
+    _nearest: dict[Context, dict[Phase, Normal] | None] = field(default_factory=dict)
+
+    def normal(self, context: Context) -> dict[Phase, Normal] | None:
+        """What to compare with; None where nothing comparable is known yet."""
+        if context not in self._nearest:
+            bearing = [known for known in self.known if known.bears(context)]
+            nearest = min(bearing, key=lambda known: (sum(known) - sum(context), known), default=None)
+            if len(self._nearest) >= MAX_CONTEXTS:
+                self._nearest.clear()
+            self._nearest[context] = None if nearest is None else self.known[nearest]
+        return self._nearest[context]
+
+    def learn(self, context: Context, counts: NDArray[np.int64]) -> None:
+        """Take a second's histograms (one row per phase) in; each second weighs the same."""
+        if context in self.known or (context not in self._learning and self._is_full()):
+            return
+        slots, shares = self._learning.get(context, (0, np.zeros(counts.shape)))
+        slots, shares = slots + 1, shares + counts / counts.sum(axis=1, keepdims=True)
+        self._learning[context] = slots, shares
+        if slots >= LEARN_SLOTS:
+            self.know(context, [[sketch.quantile(row, level) for level in LEVELS] for row in shares])
+
+    def know(self, context: Context, quantiles_ns: Iterable[Iterable[float]]) -> None:
+        self._learning.pop(context, None)
+        self.known[context] = {
+            phase: Normal.of(phase, row) for phase, row in zip(self.phases, quantiles_ns, strict=True)
+        }
+        self._nearest.clear()
+
+    def _is_full(self) -> bool:
+        return len(self.known) + len(self._learning) >= MAX_CONTEXTS
+
+
+@dataclass(slots=True)
+class ErrorReference:
+    """The normal error rate. A batch is one trial, since its requests fail together."""
+
+    slots: int = 0
+    trials: int = 0
+    errors: float = 0.0
+
+    @property
+    def rate(self) -> float:
+        return self.errors / self.trials if self.trials else 0.0
+
+    @property
+    def is_learnt(self) -> bool:
+        return self.slots >= LEARN_SLOTS and self.trials >= ERROR_TRIALS
+
+    @property
+    def limit(self) -> float:
+        """Upper confidence limit of the normal rate, by what has been seen so far."""
+        return min(max(upper_limit(self.rate, self.trials), LEAST_ERROR_LIMIT), GREATEST_ERROR_LIMIT)
+
+    def learn(self, share: float, trials: int) -> None:
+        if not self.is_learnt:
+            self.slots += 1
+            self.trials += trials
+            self.errors += share * trials
+
+
+@dataclass(slots=True)
+class Reference:
+    """All that is normal for a version."""
+
+    errors: ErrorReference = field(default_factory=ErrorReference)
+    compute: LatencyReference = field(default_factory=lambda: LatencyReference(COMPUTE_PHASES))
+    flow: LatencyReference = field(default_factory=lambda: LatencyReference(FLOW_PHASES))
+
+    def dump(self) -> dict[str, Any]:
+        """As plain JSON values; contexts that are still being learnt are left out."""
+        return {
+            "errors": [self.errors.slots, self.errors.trials, self.errors.errors],
+            **{
+                group: [
+                    [*context, [normal.quantiles_ns.tolist() for normal in by_phase.values()]]
+                    for context, by_phase in reference.known.items()
+                ]
+                for group, reference in (("compute", self.compute), ("flow", self.flow))
+            },
+        }
+
+    @classmethod
+    def load(cls, data: Mapping[str, Any]) -> Reference:
+        """The reverse of :meth:`dump`."""
+        reference = cls(errors=ErrorReference(*data["errors"]))
+        for group in ("compute", "flow"):
+            for rows, rate, quantiles in data[group]:
+                getattr(reference, group).know(Context(rows, rate), quantiles)
+        return reference

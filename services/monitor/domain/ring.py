@@ -1,0 +1,108 @@
+"""The recent traces, in memory: bounded by spans and bytes, the oldest trace leaves first."""
+
+from __future__ import annotations
+
+from collections import OrderedDict
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+
+SPAN_OVERHEAD_BYTES = 512
+"""About what a kept span costs beside its bytes."""
+MAX_SPANS_PER_TRACE = 1_000
+MAX_PINNED = 256
+
+
+@dataclass(frozen=True, slots=True)
+class KeptSpan:
+    """A span in the ring: what is searched for, and the rest as it came (a serialised OTLP span)."""
+
+    trace_id: bytes
+    span_id: bytes
+    model: str
+    version: str
+    service: str
+    start_ns: int
+    end_ns: int
+    has_error: bool
+    raw: bytes
+
+
+@dataclass(slots=True)
+class KeptTrace:
+    """The spans of one trace that came so far. ``number`` rises with the order in which traces were first seen."""
+
+    trace_id: bytes
+    number: int
+    spans: dict[bytes, KeptSpan] = field(default_factory=dict)
+
+    @property
+    def model(self) -> str:
+        return next((span.model for span in self.spans.values() if span.model), "")
+
+    @property
+    def version(self) -> str:
+        return next((span.version for span in self.spans.values() if span.version), "")
+
+    @property
+    def has_error(self) -> bool:
+        return any(span.has_error for span in self.spans.values())
+
+
+class TraceRing:
+    """Recent traces by id. Spans may come in any order, late or twice."""
+
+    def __init__(self, *, max_spans: int, max_bytes: int) -> None:
+        self._max_spans = max_spans
+        self._max_bytes = max_bytes
+        self._traces: OrderedDict[bytes, KeptTrace] = OrderedDict()
+        self._pinned: OrderedDict[bytes, KeptTrace] = OrderedDict()
+        self._number = 0
+        self.span_count = 0
+        self.size_bytes = 0
+
+    def add(self, span: KeptSpan) -> bool:
+        """Keep a span; False if it is here already."""
+        trace = self._traces.get(span.trace_id)
+        if trace is None:
+            self._number += 1
+            # A late span of a pinned trace joins it.
+            trace = self._pinned.get(span.trace_id) or KeptTrace(span.trace_id, self._number)
+            trace.number = self._number
+            self._traces[span.trace_id] = trace
+            self._count(trace, 1)
+        if span.span_id in trace.spans:
+            return False
+        if len(trace.spans) < MAX_SPANS_PER_TRACE:
+            trace.spans[span.span_id] = span
+            self.span_count += 1
+            self.size_bytes += len(span.raw) + SPAN_OVERHEAD_BYTES
+        while self.span_count > self._max_spans or self.size_bytes > self._max_bytes:
+            self._count(self._traces.popitem(last=False)[1], -1)
+        return True
+
+    def _count(self, trace: KeptTrace, sign: int) -> None:
+        self.span_count += sign * len(trace.spans)
+        self.size_bytes += sign * sum(len(span.raw) + SPAN_OVERHEAD_BYTES for span in trace.spans.values())
+
+    def get(self, trace_id: bytes) -> KeptTrace | None:
+        return self._traces.get(trace_id) or self._pinned.get(trace_id)
+
+    def pin(self, trace_id: bytes) -> bool:
+        """Keep a trace beyond its time, for an incident that names it (``MAX_PINNED`` at most); False if it is gone."""
+        trace = self.get(trace_id)
+        if trace is None:
+            return False
+        self._pinned[trace_id] = trace
+        if len(self._pinned) > MAX_PINNED:
+            self._pinned.popitem(last=False)
+        return True
+
+    def newest(self, *, model: str, has_error: bool, before: int | None = None) -> Iterator[KeptTrace]:
+        """Traces of one model ("" for all), only failed ones if asked, first seen before number ``before``."""
+        for trace in reversed(self._traces.values()):
+            if (
+                (before is None or trace.number < before)
+                and (not model or model == trace.model)
+                and (not has_error or trace.has_error)
+            ):
+                yield trace

@@ -1,0 +1,104 @@
+"""Between the wire and the analysis: a bounded queue, so that taking spans in is quick and never waits."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections import Counter, deque
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTraceServiceRequest
+
+from services.monitor import otlp
+from services.monitor.adapters.forwarder import Forwarder
+from services.monitor.domain.blocks import Batch
+
+_CHUNK_SPANS = 256
+"""Spans analysed at once: about 4 ms."""
+_BUDGET_S = 0.01
+"""How long the analysis goes on before the event loop gets a turn."""
+
+
+@dataclass(frozen=True, slots=True)
+class Refusal:
+    """What of a request was not taken in, and why; ``spans`` is 0 when all was."""
+
+    spans: int
+    reason: str
+
+
+class Intake:
+    """Reads requests, queues what they hold, and feeds it to the analysis.
+
+    ``analyse`` gets chunks of readings, in order, and must not block for long.
+    """
+
+    def __init__(
+        self,
+        analyse: Callable[[Sequence[otlp.Reading]], None],
+        *,
+        forwarder: Forwarder | None,
+        max_spans: int,
+        max_bytes: int,
+    ) -> None:
+        self.results: Counter[str] = Counter(batch=0, request=0, foreign=0, malformed=0, dropped=0)
+        """Spans by what became of them."""
+        self._analyse = analyse
+        self._forwarder = forwarder
+        self._max_spans = max_spans
+        self._max_bytes = max_bytes
+        self._queue: deque[tuple[Sequence[otlp.Reading], int]] = deque()
+        self._spans = self._bytes = 0
+        self._is_filled = asyncio.Event()
+
+    def offer(self, request: ExportTraceServiceRequest) -> Refusal:
+        """Take a request in. Spans are dropped, before they cost anything, while the queue is full."""
+        offered = otlp.span_count(request)
+        if self._spans + offered > self._max_spans or self._bytes + request.ByteSize() > self._max_bytes:
+            self.results["dropped"] += offered
+            return Refusal(offered, f"the intake queue is full with {self._spans} spans")
+        readings = otlp.read(request)
+        self.results["malformed"] += readings.malformed
+        for reading in readings.spans:
+            self.results[_kind(reading)] += 1
+        if self._forwarder is not None and readings.forwardable_count:
+            self._forwarder.offer(readings.forwardable, readings.forwardable_count)
+        self._enqueue(readings.spans)
+        return Refusal(readings.malformed, readings.error)
+
+    def _enqueue(self, spans: list[otlp.Reading]) -> None:
+        for start in range(0, len(spans), _CHUNK_SPANS):
+            chunk = spans[start : start + _CHUNK_SPANS]
+            size = sum(len(reading.span.raw) for reading in chunk)
+            self._queue.append((chunk, size))
+            self._spans += len(chunk)
+            self._bytes += size
+        self._is_filled.set()
+
+    async def work(self) -> None:
+        """Analyse what is queued, for ever, in slices that leave room for everything else."""
+        while True:
+            await self._is_filled.wait()
+            self._is_filled.clear()
+            while self._queue:
+                self._work_until(time.monotonic() + _BUDGET_S)
+                await asyncio.sleep(0)
+
+    def drain(self) -> None:
+        """Analyse all that is queued, before the end."""
+        while self._queue:
+            self._work_until(float("inf"))
+
+    def _work_until(self, deadline: float) -> None:
+        while self._queue and time.monotonic() < deadline:
+            chunk, size = self._queue.popleft()
+            self._spans -= len(chunk)
+            self._bytes -= size
+            self._analyse(chunk)
+
+
+def _kind(reading: otlp.Reading) -> str:
+    if not reading.is_ours:
+        return "foreign"
+    return "batch" if isinstance(reading.observation, Batch) else "request"

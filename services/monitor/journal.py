@@ -1,0 +1,107 @@
+"""What becomes of a changed incident: it is stored, logged, and told to everyone who watches."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import AsyncIterator, Callable, Iterable, Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+from sqlalchemy.exc import SQLAlchemyError
+
+from services.common.errors import UnavailableError
+from services.monitor.adapters.incident_store import IncidentStore
+from services.monitor.domain.incidents import Incident
+
+_log = logging.getLogger(__name__)
+
+
+@dataclass(eq=False, slots=True)
+class _Watcher:
+    """Incidents that one watcher hasn't got yet: only the latest state of each, so a slow watcher costs little."""
+
+    model: str
+    pending: dict[str, Incident] = field(default_factory=dict)
+    is_changed: asyncio.Event = field(default_factory=asyncio.Event)
+
+
+class Journal:
+    """Incidents as they change. While the database can't be written, changes are kept and written later."""
+
+    def __init__(self, store: IncidentStore, *, open_incidents: Callable[[], Iterable[Incident]]) -> None:
+        self._store = store
+        self._open_incidents = open_incidents
+        self._unsaved: dict[str, Incident] = {}
+        self._watchers: set[_Watcher] = set()
+        self._is_closed = False
+
+    async def record(self, changed: Iterable[Incident]) -> None:
+        for incident in changed:
+            _log.warning("%s", incident.summary, extra=_fields(incident))
+            self._unsaved[incident.incident_id] = incident
+            for watcher in self._watchers:
+                self._tell(watcher, incident)
+        await self._save()
+
+    async def _save(self) -> None:
+        for incident in list(self._unsaved.values()):
+            try:
+                await asyncio.to_thread(self._store.save, incident)
+            except SQLAlchemyError as error:
+                _log.error("could not save incident %s, trying again: %s", incident.incident_id, error)
+                return
+            if self._unsaved[incident.incident_id] is incident:
+                del self._unsaved[incident.incident_id]
+
+    async def save_references(self, references: Mapping[tuple[str, str], Mapping[str, Any]], *, now_ns: int) -> None:
+        """Store what has been learnt; a failure is logged, and the next time is as good."""
+        try:
+            await asyncio.to_thread(self._store.save_references, references, now_ns=now_ns)
+        except SQLAlchemyError as error:
+            _log.error("could not save what has been learnt: %s", error)
+
+    def _tell(self, watcher: _Watcher, incident: Incident) -> None:
+        if watcher.model in ("", incident.model):
+            watcher.pending[incident.incident_id] = incident
+            watcher.is_changed.set()
+
+    async def watch(self, model: str) -> AsyncIterator[Incident]:
+        """The open incidents of a model ("" for all), then each one that changes.
+
+        Raises:
+            UnavailableError: the monitor stops.
+        """
+        watcher = _Watcher(model)
+        self._watchers.add(watcher)
+        try:
+            for incident in self._open_incidents():
+                self._tell(watcher, incident)
+            while not self._is_closed:
+                while watcher.pending:
+                    yield watcher.pending.pop(next(iter(watcher.pending)))
+                watcher.is_changed.clear()
+                await watcher.is_changed.wait()
+            raise UnavailableError("the monitor stops; watch again", reason="STOPPING")
+        finally:
+            self._watchers.discard(watcher)
+
+    def close(self) -> None:
+        """End all watches."""
+        self._is_closed = True
+        for watcher in self._watchers:
+            watcher.is_changed.set()
+
+
+def _fields(incident: Incident) -> dict[str, object]:
+    return {
+        "event.kind": "alert",
+        "event.id": incident.incident_id,
+        "event.action": "incident-open" if incident.is_open else "incident-closed",
+        "labels": {
+            "model": incident.model,
+            "version": incident.version,
+            "signal": str(incident.signal),
+            "phase": "" if incident.phase is None else incident.phase.label,
+        },
+    }

@@ -1,0 +1,106 @@
+"""The monitor's metrics, made from what it holds at the moment of a scrape. Names: docs/telemetry.md."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterable, Iterator, Mapping
+
+import numpy as np
+from numpy.typing import NDArray
+from prometheus_client import Metric
+from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, HistogramMetricFamily
+from prometheus_client.registry import Collector
+from prometheus_client.samples import Exemplar
+from prometheus_client.utils import floatToGoString
+
+from services.monitor.analysis import Analysis
+from services.monitor.domain import sketch
+from services.monitor.domain.figures import Series
+from services.monitor.domain.outcomes import Outcome
+from services.monitor.domain.phases import Phase, Signal
+
+_FIRST_OCTAVE, _LAST_OCTAVE = 7, 29
+"""Buckets from 16 µs to 69 s, each twice the one before; they are edges of the sketch, so counts are exact."""
+
+
+class MonitorCollector(Collector):
+    """Reads from the scraping thread what the event loop writes: whole arrays and copies of dictionaries only."""
+
+    def __init__(
+        self,
+        analysis: Analysis,
+        *,
+        spans: Mapping[str, int],
+        forwarded: Mapping[str, int],
+    ) -> None:
+        """``spans`` and ``forwarded``: live counters of spans by result."""
+        self._analysis = analysis
+        self._spans = spans
+        self._forwarded = forwarded
+
+    def describe(self) -> Iterable[Metric]:
+        return ()
+
+    def collect(self) -> Iterator[Metric]:
+        yield _counter("penstock_monitor_spans", "Spans that came in, by what became of them.", self._spans)
+        yield _counter("penstock_monitor_forwarded_spans", "Spans that were to be forwarded.", self._forwarded)
+        yield GaugeMetricFamily("penstock_monitor_series", "Model versions with figures.", len(self._analysis.figures))
+        yield from self._figures()
+        evidence = GaugeMetricFamily(
+            "penstock_anomaly_log_evalue",
+            "Evidence of each detector that its figure has risen, nats.",
+            labels=("model", "version", "signal", "phase"),
+        )
+        for version, (signal, phase), log_evalue in self._analysis.evidence():
+            evidence.add_metric([*version, signal, "" if phase is None else phase.label], max(0.0, log_evalue))
+        yield evidence
+        yield self._open_incidents()
+
+    def _figures(self) -> Iterator[Metric]:
+        requests = CounterMetricFamily(
+            "penstock_requests", "Requests by whose fault their end was.", labels=("model", "version", "outcome")
+        )
+        durations = HistogramMetricFamily(
+            "penstock_phase_duration_seconds", "Durations by phase.", labels=("model", "version", "phase")
+        )
+        for series in self._analysis.figures:
+            outcomes = series.totals.outcomes
+            for outcome in Outcome:
+                requests.add_metric([series.model, series.version, outcome.label], int(outcomes[outcome]))
+            counts, sums_ns = series.totals.counts, series.totals.sums_ns
+            for phase in Phase:
+                buckets = list(_buckets(series, phase, np.cumsum(counts[phase])))
+                durations.add_metric([series.model, series.version, phase.label], buckets, float(sums_ns[phase]) / 1e9)
+        yield requests
+        yield durations
+
+    def _open_incidents(self) -> Metric:
+        gauge = GaugeMetricFamily("penstock_incidents_open", "Open incidents.", labels=("model", "signal"))
+        models = {series.model for series in self._analysis.figures}
+        count = Counter((incident.model, incident.signal) for incident in self._analysis.incidents.open)
+        for model in sorted(models | {model for model, _ in count}):
+            for signal in Signal:
+                gauge.add_metric([model, signal], count[model, signal])
+        return gauge
+
+
+def _counter(name: str, text: str, values: Mapping[str, int]) -> CounterMetricFamily:
+    family = CounterMetricFamily(name, text, labels=("result",))
+    for result, value in dict(values).items():
+        family.add_metric([result], value)
+    return family
+
+
+def _buckets(
+    series: Series, phase: Phase, cumulative: NDArray[np.int64]
+) -> Iterator[tuple[str, float] | tuple[str, float, Exemplar]]:
+    for octave in range(_FIRST_OCTAVE, _LAST_OCTAVE + 1):
+        edge = octave * sketch.BINS_PER_OCTAVE
+        bound, value = floatToGoString(float(sketch.EDGES[edge]) / 1e9), int(cumulative[edge])
+        if (found := series.exemplars.get((phase, octave))) is None:
+            yield bound, value
+        else:
+            exemplar, second = found
+            labels = {"trace_id": exemplar.trace_id.hex()}
+            yield bound, value, Exemplar(labels, exemplar.duration_ns / 1e9, second)
+    yield "+Inf", int(cumulative[-1])

@@ -1,0 +1,46 @@
+"""Page sizes and opaque page tokens."""
+
+from __future__ import annotations
+
+import base64
+import binascii
+import hashlib
+
+from services.common.errors import InvalidArgumentError
+
+DEFAULT_SIZE = 50
+MAX_SIZE = 1_000
+
+
+def size_of(page_size: int) -> int:
+    """The page size that is meant: 0 is the default."""
+    if not 0 <= page_size <= MAX_SIZE:
+        raise InvalidArgumentError(f"got page_size {page_size}, expected 0 to {MAX_SIZE}")
+    return page_size or DEFAULT_SIZE
+
+
+def token(cursor: str, *question: object) -> str:
+    """A token for the page after ``cursor`` of a list that ``question`` (the filters) tells from others."""
+    return base64.urlsafe_b64encode(_digest(question) + cursor.encode()).decode()
+
+
+def cursor_of(page_token: str, *question: object) -> str:
+    """The cursor in a token, "" in an empty one.
+
+    Raises:
+        InvalidArgumentError: the token is none of ours, or was given for another question.
+    """
+    if not page_token:
+        return ""
+    try:
+        raw = base64.b64decode(page_token, altchars=b"-_", validate=True)
+        cursor = raw[8:].decode()
+    except (binascii.Error, ValueError):
+        raw, cursor = b"", ""
+    if not cursor or raw[:8] != _digest(question):
+        raise InvalidArgumentError(f"got page_token {page_token[:64]!r}, expected the next_page_token of the same list")
+    return cursor
+
+
+def _digest(question: tuple[object, ...]) -> bytes:
+    return hashlib.blake2b(repr(question).encode(), digest_size=8).digest()

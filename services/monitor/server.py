@@ -1,0 +1,200 @@
+"""What the monitor starts, and in which order it stops: intake first, then the answers, then what they need."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+import grpc
+from opentelemetry.proto.collector.trace.v1.trace_service_pb2_grpc import add_TraceServiceServicer_to_server
+from prometheus_client import CollectorRegistry
+from sqlalchemy.exc import ArgumentError, SQLAlchemyError
+
+from penstock.monitor.v1.monitor_service_pb2_grpc import add_MonitorServiceServicer_to_server
+from services.common import serving
+from services.common.boundary import translated
+from services.common.errors import InvalidArgumentError, UnavailableError
+from services.common.settings import SuiteSettings
+from services.monitor.adapters.forwarder import Forwarder
+from services.monitor.adapters.incident_store import IncidentStore
+from services.monitor.analysis import Analysis
+from services.monitor.domain.blocks import NS
+from services.monitor.domain.evidence import average_run_length
+from services.monitor.domain.figures import PANE_S, PANES, Figures
+from services.monitor.domain.incidents import Incidents
+from services.monitor.domain.ring import TraceRing
+from services.monitor.intake import Intake
+from services.monitor.journal import Journal
+from services.monitor.metrics import MonitorCollector
+from services.monitor.monitor_servicer import MonitorServicer
+from services.monitor.settings import MonitorSettings
+from services.monitor.trace_servicer import TraceServicer
+
+_TRACE_SERVICE = "opentelemetry.proto.collector.trace.v1.TraceService"
+_MONITOR_SERVICE = "penstock.monitor.v1.MonitorService"
+
+_MAX_OTLP_MESSAGE_BYTES = 64 << 20
+_MAX_OTLP_CALLS = 64
+_MAX_API_CALLS = 1_000
+_GRACE_S = 1.0
+_JUDGE_PERIOD_S = 1.0
+_SAVE_PERIOD_S = 60.0
+_MAX_ADOPTED = 1_000
+
+
+@dataclass(frozen=True, slots=True)
+class Ports:
+    """Where a monitor listens."""
+
+    otlp: int
+    api: int
+
+
+class Monitor:
+    """One monitor: builds its parts by hand, and :meth:`serve` runs them."""
+
+    def __init__(self, suite: SuiteSettings, settings: MonitorSettings) -> None:
+        """Raises :class:`UnavailableError` or :class:`InvalidArgumentError` when the database can't be used."""
+        self._suite = suite
+        self._settings = settings
+        run_length = average_run_length(
+            false_alarms_per_week=settings.false_alarms_per_week, assumed_series=settings.assumed_series
+        )
+        self._analysis = Analysis(
+            figures=Figures(max_series=settings.max_series),
+            ring=TraceRing(max_spans=settings.ring_max_spans, max_bytes=settings.ring_max_mebibytes << 20),
+            incidents=Incidents(average_run_length=run_length),
+            average_run_length=run_length,
+            clock=time.time_ns,
+        )
+        self._forwarder = (
+            Forwarder(settings.forward_endpoint, max_bytes=settings.forward_max_mebibytes << 20)
+            if settings.forward_endpoint
+            else None
+        )
+        self._intake = Intake(
+            self._analysis.take,
+            forwarder=self._forwarder,
+            max_spans=settings.intake_max_spans,
+            max_bytes=settings.intake_max_mebibytes << 20,
+        )
+        self._store = _open_store(suite.home, settings.database_url)
+        self._journal = Journal(self._store, open_incidents=lambda: self._analysis.incidents.open)
+
+    async def serve(self, stop: asyncio.Event, *, on_start: Callable[[Ports], None] = lambda _: None) -> None:
+        """Serve until ``stop`` is set; then stop taking spans in, finish what is queued, save, and close.
+
+        ``on_start`` is called when everything answers.
+
+        Raises:
+            SystemExit: an address is taken.
+            ExceptionGroup: a background task failed.
+        """
+        async with contextlib.AsyncExitStack() as closing:
+            # What is entered last closes first.
+            closing.callback(self._store.close)
+            if self._forwarder is not None:
+                closing.push_async_callback(self._forwarder.close)
+            await self._adopt()
+            closing.push_async_callback(self._save_references)
+            closing.callback(self._serve_metrics())
+            api = await self._start_api()
+            closing.push_async_callback(api.stop)
+            closing.callback(self._journal.close)
+            otlp = await self._start_otlp()
+            closing.push_async_callback(otlp.stop)
+            on_start(Ports(otlp.port, api.port))
+            await self._run(stop, otlp)
+
+    async def _run(self, stop: asyncio.Event, otlp: _Server) -> None:
+        async with asyncio.TaskGroup() as group:
+            background = [group.create_task(self._intake.work()), group.create_task(self._judge())]
+            if self._forwarder is not None:
+                background.append(group.create_task(self._forwarder.work()))
+            await stop.wait()
+            await otlp.stop()
+            self._intake.drain()
+            if self._forwarder is not None:
+                await self._forwarder.flush(_GRACE_S)
+            for task in background:
+                task.cancel()
+
+    async def _adopt(self) -> None:
+        """Take over what the last run left open; what it had learnt is good as long as figures are kept."""
+        since_ns = time.time_ns() - PANES * PANE_S * NS
+        references = await asyncio.to_thread(self._store.references, since_ns=since_ns)
+        left_open = await asyncio.to_thread(self._store.newest, model="", is_open=True, before="", limit=_MAX_ADOPTED)
+        await self._journal.record(self._analysis.adopt(open_incidents=left_open, references=references))
+
+    async def _judge(self) -> None:
+        saved_s = time.monotonic()
+        while True:
+            await asyncio.sleep(_JUDGE_PERIOD_S)
+            for changed in self._analysis.judge():
+                await self._journal.record(changed)
+                await asyncio.sleep(0)
+            self._analysis.expire()
+            if time.monotonic() - saved_s >= _SAVE_PERIOD_S:
+                await self._save_references()
+                saved_s = time.monotonic()
+
+    async def _save_references(self) -> None:
+        await self._journal.save_references(self._analysis.references(), now_ns=time.time_ns())
+
+    def _serve_metrics(self) -> Callable[[], None]:
+        registry = CollectorRegistry(auto_describe=False)
+        forwarded = {"sent": 0, "dropped": 0} if self._forwarder is None else self._forwarder.results
+        registry.register(MonitorCollector(self._analysis, spans=self._intake.results, forwarded=forwarded))
+        return serving.serve_metrics(registry, host=self._suite.bind, port=self._settings.metrics_port)
+
+    async def _start_api(self) -> _Server:
+        servicer = MonitorServicer(
+            figures=self._analysis.figures, ring=self._analysis.ring, store=self._store, journal=self._journal
+        )
+        server = _Server(_MONITOR_SERVICE, serving.SERVER_OPTIONS, max_calls=_MAX_API_CALLS)
+        add_MonitorServiceServicer_to_server(translated(servicer), server.grpc)
+        await server.start(f"{self._suite.bind}:{self._settings.port}")
+        return server
+
+    async def _start_otlp(self) -> _Server:
+        limit = "grpc.max_receive_message_length"
+        options = [option for option in serving.SERVER_OPTIONS if option[0] != limit]
+        server = _Server(_TRACE_SERVICE, [*options, (limit, _MAX_OTLP_MESSAGE_BYTES)], max_calls=_MAX_OTLP_CALLS)
+        add_TraceServiceServicer_to_server(translated(TraceServicer(self._intake)), server.grpc)
+        await server.start(f"{self._suite.bind}:{self._settings.otlp_port}")
+        return server
+
+
+class _Server:
+    """A gRPC server with its health."""
+
+    def __init__(self, service: str, options: list[tuple[str, int]], *, max_calls: int) -> None:
+        self.port = 0
+        self.grpc = grpc.aio.server(options=options, maximum_concurrent_rpcs=max_calls)
+        self._health = serving.Health(service)
+
+    async def start(self, address: str) -> None:
+        await self._health.attach(self.grpc)
+        self.port = serving.bind(self.grpc, address)
+        await self.grpc.start()
+        await self._health.set_serving(is_serving=True)
+
+    async def stop(self) -> None:
+        """Let calls under way finish, for a moment. May be called twice."""
+        await self._health.set_serving(is_serving=False)
+        await self.grpc.stop(_GRACE_S)
+
+
+def _open_store(home: Path, database_url: str | None) -> IncidentStore:
+    try:
+        if database_url is None:
+            home.mkdir(parents=True, exist_ok=True)
+        return IncidentStore(database_url or f"sqlite:///{home / 'monitor.db'}")
+    except (ArgumentError, ModuleNotFoundError) as error:
+        raise InvalidArgumentError(f"PENSTOCK_MONITOR__DATABASE_URL is unfit: {error}") from error
+    except (SQLAlchemyError, OSError) as error:
+        raise UnavailableError(f"the monitor's database can't be used: {error}") from error

@@ -1,0 +1,41 @@
+"""What the monitor is told by the environment (``PENSTOCK_MONITOR__…``)."""
+
+from __future__ import annotations
+
+from pydantic import Field
+from pydantic_settings import BaseSettings, SettingsConfigDict
+
+
+class MonitorSettings(BaseSettings):
+    """Settings of the monitor."""
+
+    model_config = SettingsConfigDict(
+        env_prefix="PENSTOCK_MONITOR__", frozen=True, extra="ignore", use_attribute_docstrings=True
+    )
+
+    otlp_port: int = Field(default=4317, ge=0, le=65_535)
+    """Port of the OTLP/gRPC intake."""
+    port: int = Field(default=8031, ge=0, le=65_535)
+    """Port of the gRPC API."""
+    metrics_port: int = Field(default=8032, ge=0, le=65_535)
+    """Port of `/metrics`."""
+    database_url: str | None = None
+    """SQLAlchemy URL of the database that keeps incidents. Unset: SQLite, `monitor.db` below `home`."""
+    forward_endpoint: str = ""
+    """`host:port` of an OTLP/gRPC receiver, for example Jaeger, that gets all spans made by Penstock. Empty: none."""
+    ring_max_spans: int = Field(default=50_000, ge=100)
+    """Most spans in the ring of recent traces."""
+    ring_max_mebibytes: int = Field(default=128, ge=1)
+    """Most memory for the ring of recent traces."""
+    intake_max_spans: int = Field(default=65_536, ge=1)
+    """Most spans that wait to be analysed; what comes while so many wait is refused and counted."""
+    intake_max_mebibytes: int = Field(default=128, ge=1)
+    """Most memory for spans that wait to be analysed."""
+    forward_max_mebibytes: int = Field(default=32, ge=1)
+    """Most memory for spans that wait to be forwarded; beyond it the oldest are dropped and counted."""
+    max_series: int = Field(default=200, ge=1)
+    """Most model versions with figures and detectors of their own; further ones share the series `_overflow`."""
+    false_alarms_per_week: float = Field(default=1.0, gt=0, le=1_000)
+    """False alarms that all detectors together may raise in a week. Fewer means that true alarms come later."""
+    assumed_series: int = Field(default=200, ge=1)
+    """Detectors that share the budget of false alarms; a model version has six."""
