@@ -1,0 +1,1 @@
+"""Models, versions, artifacts, aliases and deployments: the truth that everything else follows."""

@@ -1,0 +1,27 @@
+"""Which version to validate next."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from sqlalchemy import and_, or_
+
+from services.registry.adapters.tables import versions
+from services.registry.adapters.transaction import Transaction
+from services.registry.domain.resources import ModelFormat, ModelVersion, VersionState
+
+
+def find_claimable(tx: Transaction, node: str, *, formats: Sequence[ModelFormat]) -> ModelVersion | None:
+    """The node's own claim, else the oldest version that nobody validates (any more), of one of the formats.
+
+    A version whose format isn't known yet may be of any.
+    """
+    table = versions.c
+    is_own = and_(table.state == VersionState.VALIDATING, table.claim_node == node)
+    is_lapsed = and_(table.state == VersionState.VALIDATING, table.claim_end_ns <= tx.now_ns)
+    where = [or_(table.state == VersionState.PENDING, is_own, is_lapsed)]
+    if formats:
+        where.append(table.format.in_({ModelFormat.UNSPECIFIED, *formats}))
+    order = (is_own.desc(), table.create_time_ns, table.model, table.version)
+    found = tx.select(ModelVersion, *where, order=order, limit=1)
+    return found[0] if found else None

@@ -1,0 +1,187 @@
+"""The database: SQLite (WAL) or PostgreSQL, its threads and its transactions."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import logging
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import Any, Concatenate, ParamSpec, TypeVar
+
+import sqlalchemy
+from alembic import command
+from alembic.config import Config
+from alembic.util.exc import CommandError
+from sqlalchemy import Connection, Engine, event, exc
+
+from services.common.errors import PenstockError, ResourceExhaustedError, UnavailableError
+from services.registry.adapters.threads import run_in
+from services.registry.adapters.transaction import Transaction, read_revision, write_revision
+
+_log = logging.getLogger(__name__)
+
+P = ParamSpec("P")
+T = TypeVar("T")
+
+Clock = Callable[[], int]
+"""Nanoseconds of Unix time: leases and expiry outlive a process, and registries share them."""
+
+_READERS = 4
+_BUSY_TIMEOUT_S = 15
+_MIGRATION_LOCK = 8021
+_WRITE = "registry_write"
+
+
+class Database:
+    """Runs verbs as transactions, in threads.
+
+    Writes of this process wait for each other in one thread, first come, first served; those of other processes are
+    waited for by the database. ``on_commit`` is called on the event loop with the revision that a write brought.
+    """
+
+    def __init__(self, url: str, *, clock: Clock, changes_kept: int, on_commit: Callable[[int], None]) -> None:
+        self._engine = _engine(url)
+        self._clock = clock
+        self._changes_kept = changes_kept
+        self._on_commit = on_commit
+        self._readers = ThreadPoolExecutor(_READERS, "registry-read")
+        self._writer = ThreadPoolExecutor(1, "registry-write")
+
+    async def read(self, verb: Callable[Concatenate[Transaction, P], T], *args: P.args, **kwargs: P.kwargs) -> T:
+        """Run a verb that writes nothing, on one consistent state.
+
+        Raises:
+            UnavailableError: the database can't be reached.
+            PenstockError: what the verb raises.
+        """
+        return await run_in(self._readers, self._read, lambda tx: verb(tx, *args, **kwargs))
+
+    async def write(self, verb: Callable[Concatenate[Transaction, P], T], *args: P.args, **kwargs: P.kwargs) -> T:
+        """Run a verb alone, and commit.
+
+        Raises:
+            UnavailableError: the database can't be reached.
+            ResourceExhaustedError: its disk is full; nothing was written.
+            PenstockError: what the verb raises; nothing was written.
+        """
+        loop = asyncio.get_running_loop()
+
+        def committed(revision: int) -> None:
+            # The loop may be gone when a write ends after its caller was cancelled by the process's end.
+            with contextlib.suppress(RuntimeError):
+                loop.call_soon_threadsafe(self._on_commit, revision)
+
+        return await run_in(self._writer, self._write, lambda tx: verb(tx, *args, **kwargs), committed)
+
+    async def migrate(self) -> None:
+        """Bring the schema to this release's.
+
+        Raises:
+            UnavailableError: the database can't be reached.
+            ValueError: the database was written by a newer release.
+        """
+        await run_in(self._writer, self._migrate)
+
+    def close(self) -> None:
+        """Wait for what is running, and disconnect."""
+        self._readers.shutdown()
+        self._writer.shutdown()
+        self._engine.dispose()
+
+    def _read(self, verb: Callable[[Transaction], T]) -> T:
+        with _translated(), self._engine.connect() as connection:
+            if connection.dialect.name == "postgresql":
+                connection.execution_options(isolation_level="REPEATABLE READ", postgresql_readonly=True)
+            with connection.begin():
+                return verb(self._transaction(connection, read_revision(connection, is_locked=False)))
+
+    def _write(self, verb: Callable[[Transaction], T], committed: Callable[[int], None]) -> T:
+        with _translated(), self._begin_write() as connection:
+            before = read_revision(connection, is_locked=True)
+            transaction = self._transaction(connection, before)
+            result = verb(transaction)
+            if transaction.revision != before:
+                write_revision(connection, transaction.revision)
+        if transaction.revision != before:
+            committed(transaction.revision)
+        return result
+
+    @contextlib.contextmanager
+    def _begin_write(self) -> Iterator[Connection]:
+        with self._engine.connect().execution_options(**{_WRITE: True}) as connection, connection.begin():
+            yield connection
+
+    def _transaction(self, connection: Connection, revision: int) -> Transaction:
+        return Transaction(connection, now_ns=self._clock(), revision=revision, changes_kept=self._changes_kept)
+
+    def _migrate(self) -> None:
+        config = Config()
+        config.set_main_option("script_location", str(Path(__file__).parent / "migrations"))
+        with _translated(), self._begin_write() as connection:
+            if connection.dialect.name == "postgresql":
+                connection.exec_driver_sql(f"SELECT pg_advisory_xact_lock({_MIGRATION_LOCK})")
+            config.attributes["connection"] = connection
+            try:
+                command.upgrade(config, "head")
+            except CommandError as error:
+                raise ValueError(f"the registry's database is of another release: {error}") from error
+
+
+def _engine(url: str) -> Engine:
+    """Raises: ValueError: the URL is none of SQLite or PostgreSQL."""
+    try:
+        parsed = sqlalchemy.make_url(url)
+    except exc.ArgumentError:
+        raise ValueError("can't read database_url, expected sqlite:///PATH or postgresql://…") from None
+    if parsed.get_backend_name() == "sqlite" and parsed.database not in (None, "", ":memory:"):
+        return _sqlite(parsed)
+    if parsed.drivername in ("postgresql", "postgres", "postgresql+psycopg"):
+        return _postgresql(parsed.set(drivername="postgresql+psycopg"))
+    raise ValueError(
+        f"got database_url {parsed.render_as_string(hide_password=True)}, expected sqlite:///PATH or postgresql://…"
+    )
+
+
+def _sqlite(url: sqlalchemy.URL) -> Engine:
+    engine = sqlalchemy.create_engine(url, connect_args={"timeout": _BUSY_TIMEOUT_S}, pool_size=_READERS + 1)
+
+    @event.listens_for(engine, "connect")
+    def connected(connection: Any, _record: Any) -> None:
+        # The driver would begin transactions by itself, and only at the first write.
+        connection.isolation_level = None
+        for pragma in ("journal_mode=WAL", "foreign_keys=ON", "synchronous=FULL"):
+            connection.execute(f"PRAGMA {pragma}")
+
+    @event.listens_for(engine, "begin")
+    def begun(connection: Connection) -> None:
+        # A reader that turns writer fails at once when another wrote meanwhile; one that begins as a writer waits.
+        is_write = connection.get_execution_options().get(_WRITE, False)
+        connection.exec_driver_sql("BEGIN IMMEDIATE" if is_write else "BEGIN")
+
+    return engine
+
+
+def _postgresql(url: sqlalchemy.URL) -> Engine:
+    # No writer may keep the others waiting for ever: neither in a statement, nor by a process that hangs.
+    limits = "-c lock_timeout=15s -c statement_timeout=30s -c idle_in_transaction_session_timeout=60s"
+    return sqlalchemy.create_engine(
+        url,
+        connect_args={"connect_timeout": 5, "options": limits},
+        pool_size=_READERS + 1,
+        pool_pre_ping=True,
+    )
+
+
+@contextlib.contextmanager
+def _translated() -> Iterator[None]:
+    try:
+        yield
+    except PenstockError:
+        raise
+    except (exc.OperationalError, exc.InterfaceError, exc.TimeoutError) as error:
+        _log.warning("the database failed: %s", error)
+        if "full" in str(error.__cause__).lower() or getattr(error.__cause__, "sqlstate", None) == "53100":
+            raise ResourceExhaustedError("the disk of the registry's database is full") from error
+        raise UnavailableError("the registry's database can't be reached or is busy, try again") from error

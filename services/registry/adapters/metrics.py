@@ -1,0 +1,78 @@
+"""The registry's figures on ``/metrics``; the names are listed in ``docs/telemetry.md``."""
+
+from __future__ import annotations
+
+import functools
+import inspect
+import time
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import asynccontextmanager
+from typing import Any, TypeVar
+
+import grpc
+from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
+
+Servicer = TypeVar("Servicer")
+
+
+class Metrics:
+    """All figures, in a registry of their own."""
+
+    def __init__(self) -> None:
+        self.collectors = CollectorRegistry()
+        self.artifact_bytes = Gauge(
+            "penstock_registry_artifact_bytes", "Bytes of content kept", registry=self.collectors
+        )
+        self._revision = Gauge("penstock_registry_revision", "The present revision", registry=self.collectors)
+        self._watchers = Gauge("penstock_registry_watchers", "Open watch streams", registry=self.collectors)
+        self._requests = Counter(
+            "penstock_registry_requests_total", "Ended calls", ["method", "code"], registry=self.collectors
+        )
+        self._duration = Histogram(
+            "penstock_registry_request_duration_seconds", "Time from call to end", ["method"], registry=self.collectors
+        )
+
+    def observe(self, *, revision: Callable[[], float], watchers: Callable[[], float]) -> None:
+        """Say where to read figures that are kept elsewhere."""
+        self._revision.set_function(revision)
+        self._watchers.set_function(watchers)
+
+    def measure(self, servicer: Servicer) -> Servicer:
+        """Count and time every rpc of a servicer whose errors are translated already."""
+        for name, method in inspect.getmembers(servicer, inspect.isroutine):
+            if name[0].isupper():
+                wrap = self._streaming if inspect.isasyncgenfunction(method) else self._single
+                setattr(servicer, name, wrap(name, method))
+        return servicer
+
+    def _single(self, name: str, method: Callable[[Any, Any], Awaitable[Any]]) -> Callable[[Any, Any], Awaitable[Any]]:
+        @functools.wraps(method)
+        async def call(request: Any, context: Any) -> Any:
+            async with self._measured(name, context):
+                return await method(request, context)
+
+        return call
+
+    def _streaming(
+        self, name: str, method: Callable[[Any, Any], AsyncIterator[Any]]
+    ) -> Callable[[Any, Any], AsyncIterator[Any]]:
+        @functools.wraps(method)
+        async def call(request: Any, context: Any) -> AsyncIterator[Any]:
+            async with self._measured(name, context):
+                async for message in method(request, context):
+                    yield message
+
+        return call
+
+    @asynccontextmanager
+    async def _measured(self, name: str, context: Any) -> AsyncIterator[None]:
+        start, code = time.perf_counter(), grpc.StatusCode.CANCELLED
+        try:
+            yield
+            code = grpc.StatusCode.OK
+        except Exception:
+            code = context.code()
+            raise
+        finally:
+            self._requests.labels(name, code.name).inc()
+            self._duration.labels(name).observe(time.perf_counter() - start)

@@ -1,0 +1,151 @@
+"""The database's tables. What is asked for by SQL is a column; what is only read as a whole is JSON."""
+
+from __future__ import annotations
+
+from sqlalchemy import (
+    JSON,
+    BigInteger,
+    Boolean,
+    Column,
+    Double,
+    ForeignKey,
+    ForeignKeyConstraint,
+    Index,
+    Integer,
+    LargeBinary,
+    MetaData,
+    String,
+    Table,
+    Text,
+)
+
+metadata = MetaData(
+    naming_convention={"ix": "ix_%(table_name)s_%(column_0_N_name)s", "fk": "fk_%(table_name)s_%(column_0_N_name)s"}
+)
+
+# Lists are by name, byte for byte, whatever language a PostgreSQL was set up for.
+_Id = String(64).with_variant(String(64, collation="C"), "postgresql")
+_InstanceId = String(255).with_variant(String(255, collation="C"), "postgresql")
+_Json = JSON(none_as_null=True)
+
+models = Table(
+    "models",
+    metadata,
+    Column("model", _Id, primary_key=True),
+    Column("description", Text, nullable=False),
+    Column("labels", _Json, nullable=False),
+    Column("last_version", Integer, nullable=False),
+    Column("create_time_ns", BigInteger, nullable=False),
+    Column("update_time_ns", BigInteger, nullable=False),
+    Column("etag", String(32), nullable=False),
+)
+
+artifacts = Table(
+    "artifacts",
+    metadata,
+    Column("sha256", String(64), primary_key=True),
+    Column("size_bytes", BigInteger, nullable=False),
+    # Content that no version names is kept until then, for whom it was promised to.
+    Column("keep_until_ns", BigInteger, nullable=False),
+)
+
+versions = Table(
+    "model_versions",
+    metadata,
+    Column("model", _Id, ForeignKey(models.c.model), primary_key=True),
+    Column("version", Integer, primary_key=True, autoincrement=False),
+    Column("sha256", String(64), ForeignKey(artifacts.c.sha256), nullable=False),
+    Column("filename", Text, nullable=False),
+    Column("format", Integer, nullable=False),
+    Column("trusted", Boolean, nullable=False),
+    Column("signature", _Json),
+    Column("state", Integer, nullable=False),
+    Column("state_reason", Text, nullable=False),
+    Column("validation_report", _Json),
+    Column("metrics", _Json, nullable=False),
+    Column("labels", _Json, nullable=False),
+    Column("create_time_ns", BigInteger, nullable=False),
+    Column("update_time_ns", BigInteger, nullable=False),
+    Column("etag", String(32), nullable=False),
+    Column("claim_node", String(80), nullable=False),
+    Column("claim_end_ns", BigInteger, nullable=False),
+    Index(None, "sha256"),
+    Index(None, "state"),
+)
+
+aliases = Table(
+    "aliases",
+    metadata,
+    Column("model", _Id, primary_key=True),
+    Column("alias", _Id, primary_key=True),
+    Column("version", Integer, nullable=False),
+    Column("update_time_ns", BigInteger, nullable=False),
+    Column("etag", String(32), nullable=False),
+    ForeignKeyConstraint(["model", "version"], [versions.c.model, versions.c.version]),
+)
+
+deployments = Table(
+    "deployments",
+    metadata,
+    Column("model", _Id, ForeignKey(models.c.model), primary_key=True),
+    Column("versions", _Json, nullable=False),
+    Column("replicas", Integer, nullable=False),
+    Column("batching", _Json, nullable=False),
+    Column("queue", _Json, nullable=False),
+    Column("create_time_ns", BigInteger, nullable=False),
+    Column("update_time_ns", BigInteger, nullable=False),
+    Column("etag", String(32), nullable=False),
+)
+
+nodes = Table(
+    "nodes",
+    metadata,
+    Column("node", String(80), primary_key=True),
+    # The registry that the node reports to, and when that registry last wrote so.
+    Column("registry", String(255), nullable=False),
+    Column("seen_ns", BigInteger, nullable=False),
+)
+
+instances = Table(
+    "instances",
+    metadata,
+    Column("node", String(80), ForeignKey(nodes.c.node), primary_key=True),
+    Column("instance", _InstanceId, primary_key=True),
+    # Not a foreign key: a process may outlive its version's row by the time it takes to drain.
+    Column("model", _Id, nullable=False),
+    Column("version", String(160), nullable=False),
+    Column("state", Integer, nullable=False),
+    Column("reason", Text, nullable=False),
+    Column("progress", Double, nullable=False),
+    Column("device", Text, nullable=False),
+    Column("pid", Integer, nullable=False),
+    Column("restarts", Integer, nullable=False),
+    Column("update_time_ns", BigInteger, nullable=False),
+    Index(None, "model"),
+)
+
+requests = Table(
+    "requests",
+    metadata,
+    Column("request_id", String(36), primary_key=True),
+    Column("target", Text, nullable=False),
+    Column("body", LargeBinary, nullable=False),
+    Column("create_time_ns", BigInteger, nullable=False),
+    Index(None, "create_time_ns"),
+)
+
+revision = Table(
+    "revision",
+    metadata,
+    Column("id", Integer, primary_key=True),
+    Column("value", BigInteger, nullable=False),
+)
+
+changes = Table(
+    "changes",
+    metadata,
+    Column("revision", BigInteger, primary_key=True, autoincrement=False),
+    Column("kind", String(32), nullable=False),
+    Column("is_deleted", Boolean, nullable=False),
+    Column("body", LargeBinary, nullable=False),
+)

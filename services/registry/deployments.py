@@ -1,0 +1,54 @@
+"""What happens to deployments' desired state."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import replace
+
+from services.common import names
+from services.common.errors import AlreadyExistsError, FailedPreconditionError
+from services.registry.adapters.transaction import Transaction
+from services.registry.domain import etags, ids, masks, serving
+from services.registry.domain.resources import Deployment, Model, ModelVersion, VersionState
+from services.registry.replays import create_once
+
+
+def create_deployment(tx: Transaction, wanted: Deployment, *, request_id: str) -> Deployment:
+    names.model_id(wanted.model)
+    wanted = serving.normalise(wanted)
+
+    def create() -> Deployment:
+        tx.get(Model, wanted.model)
+        if tx.find(Deployment, wanted.model) is not None:
+            raise AlreadyExistsError(f"{wanted.name} exists: update it instead")
+        return _put(tx, replace(wanted, create_time_ns=tx.now_ns))
+
+    return create_once(tx, create, kind=Deployment, request_id=request_id, target=wanted.name)
+
+
+def get_deployment(tx: Transaction, name: str) -> Deployment:
+    return tx.get(Deployment, ids.parse_deployment(name))
+
+
+def update_deployment(tx: Transaction, wanted: Deployment, *, paths: Sequence[str]) -> Deployment:
+    present = tx.get(Deployment, wanted.model)
+    etags.check(present.name, present=present.etag, given=wanted.etag)
+    changed = masks.merge(present, wanted, paths=paths, allowed=masks.DEPLOYMENT_FIELDS)
+    return _put(tx, serving.normalise(changed))
+
+
+def delete_deployment(tx: Transaction, name: str, *, etag: str) -> None:
+    deployment = get_deployment(tx, name)
+    etags.check(deployment.name, present=deployment.etag, given=etag)
+    tx.delete(deployment)
+
+
+def _put(tx: Transaction, deployment: Deployment) -> Deployment:
+    for name in deployment.versions:
+        version = tx.find(ModelVersion, *ids.parse_version(name))
+        if version is None or version.state is not VersionState.READY:
+            got = "does not exist" if version is None else f"is {version.state.name}"
+            reason = f" ({version.state_reason})" if version is not None and version.state_reason else ""
+            raise FailedPreconditionError(f"{name} {got}{reason}, expected READY")
+    tx.put(replace(deployment, update_time_ns=tx.now_ns))
+    return tx.get(Deployment, deployment.model)

@@ -1,0 +1,69 @@
+"""Resource names taken apart and checked; what is wrong with one is an InvalidArgumentError."""
+
+from __future__ import annotations
+
+import re
+import uuid
+
+from services.common import names
+from services.common.errors import InvalidArgumentError
+
+ANY_MODEL = "models/-"
+
+_VERSION = re.compile(r"[1-9][0-9]{0,8}")
+_SHA256 = re.compile(r"[0-9a-f]{64}")
+
+
+def parse_model(name: str) -> str:
+    """The id in ``models/{model}``."""
+    (model,) = names.split(name, "models/*")
+    return names.model_id(model)
+
+
+def parse_parent(parent: str) -> str | None:
+    """The id in ``models/{model}``; None for ``models/-``, which stands for all models."""
+    return None if parent == ANY_MODEL else parse_model(parent)
+
+
+def parse_version(name: str) -> tuple[str, int]:
+    """Model and number in ``models/{model}/versions/{version}``."""
+    model, version = names.split(name, "models/*/versions/*")
+    if _VERSION.fullmatch(version) is None:
+        raise InvalidArgumentError(f"got version {version!r} in {name!r}, expected a whole number from 1 upwards")
+    return names.model_id(model), int(version)
+
+
+def parse_alias(name: str) -> tuple[str, str]:
+    """Model and alias in ``models/{model}/aliases/{alias}``."""
+    model, alias = names.split(name, "models/*/aliases/*")
+    return names.model_id(model), names.alias_id(alias)
+
+
+def parse_deployment(name: str) -> str:
+    """The id in ``deployments/{deployment}``, which is the model's."""
+    (model,) = names.split(name, "deployments/*")
+    return names.model_id(model)
+
+
+def check_node(name: str) -> str:
+    """A node's whole name, ``nodes/{node}``."""
+    (node,) = names.split(name, "nodes/*")
+    names.model_id(node)
+    return name
+
+
+def check_sha256(digest: str) -> str:
+    """A digest, as it is written in names of files too."""
+    if _SHA256.fullmatch(digest) is None:
+        raise InvalidArgumentError(f"got sha256 {digest[:80]!r}, expected 64 lower-case hexadecimal digits")
+    return digest
+
+
+def check_request_id(request_id: str) -> str:
+    """A UUID in its canonical form, or nothing."""
+    if not request_id:
+        return ""
+    try:
+        return str(uuid.UUID(request_id))
+    except ValueError:
+        raise InvalidArgumentError(f"got request_id {request_id[:80]!r}, expected a UUID") from None

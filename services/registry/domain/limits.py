@@ -1,0 +1,57 @@
+"""What a caller may write, and how much of it."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+
+from services.common.errors import InvalidArgumentError
+
+MAX_DESCRIPTION = 4096
+MAX_LABELS = 64
+MAX_LABEL = 63
+MAX_METRICS = 1000
+MAX_METRIC_NAME = 255
+MAX_FILENAME_BYTES = 255
+MAX_REASON = 4096
+
+
+def check_description(text: str) -> None:
+    if len(text) > MAX_DESCRIPTION or "\0" in text:
+        raise InvalidArgumentError(
+            f"got a description of {len(text)} characters, expected at most {MAX_DESCRIPTION} and none of them NUL"
+        )
+
+
+def check_labels(labels: Mapping[str, str]) -> None:
+    if len(labels) > MAX_LABELS:
+        raise InvalidArgumentError(f"got {len(labels)} labels, expected at most {MAX_LABELS}")
+    for key, value in labels.items():
+        if not 0 < len(key) <= MAX_LABEL or len(value) > MAX_LABEL or "\0" in key + value:
+            raise InvalidArgumentError(
+                f"got label {key[:80]!r}={value[:80]!r}, expected a key of 1 to {MAX_LABEL} characters "
+                f"and a value of at most {MAX_LABEL}, none of them NUL"
+            )
+
+
+def check_metrics(metrics: Mapping[str, float]) -> None:
+    if len(metrics) > MAX_METRICS:
+        raise InvalidArgumentError(f"got {len(metrics)} metrics, expected at most {MAX_METRICS}")
+    for key, value in metrics.items():
+        if not 0 < len(key) <= MAX_METRIC_NAME or "\0" in key or not math.isfinite(value):
+            raise InvalidArgumentError(
+                f"got metric {key[:80]!r}={value}, "
+                f"expected a finite number under a name of 1 to {MAX_METRIC_NAME} characters"
+            )
+
+
+def check_filename(filename: str) -> None:
+    if len(filename.encode()) > MAX_FILENAME_BYTES or "/" in filename or "\0" in filename:
+        raise InvalidArgumentError(
+            f"got filename {filename[:80]!r}, expected at most {MAX_FILENAME_BYTES} bytes without folders"
+        )
+
+
+def shorten(reason: str) -> str:
+    """An agent's words, cut rather than refused: they often carry a library's whole error text."""
+    return reason.replace("\0", "\N{REPLACEMENT CHARACTER}")[:MAX_REASON]

@@ -1,0 +1,28 @@
+"""Field masks of updates."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import replace
+from typing import TypeVar
+
+from services.common.errors import InvalidArgumentError
+from services.registry.domain.resources import Deployment, Model
+
+MODEL_FIELDS = ("description", "labels")
+DEPLOYMENT_FIELDS = ("versions", "replicas", "batching", "queue")
+
+Masked = TypeVar("Masked", Model, Deployment)
+
+
+def merge(present: Masked, wanted: Masked, *, paths: Sequence[str], allowed: Sequence[str]) -> Masked:
+    """``present`` with the fields in ``paths`` taken from ``wanted``; no path, or ``*``, means all that is allowed.
+
+    Raises:
+        InvalidArgumentError: a path is not allowed.
+    """
+    if not paths or list(paths) == ["*"]:
+        paths = allowed
+    if unknown := sorted(set(paths) - set(allowed)):
+        raise InvalidArgumentError(f"got {', '.join(unknown)} in update_mask, expected some of {', '.join(allowed)}")
+    return replace(present, **{path: getattr(wanted, path) for path in paths})

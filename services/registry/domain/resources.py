@@ -1,0 +1,200 @@
+"""The registry's resources, as values.
+
+Instants are nanoseconds of Unix time, 0 where there is none. Enumerations have the numbers of the API.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from enum import IntEnum
+
+from services.common import names
+
+
+class ModelFormat(IntEnum):
+    """The format of a model file."""
+
+    UNSPECIFIED = 0
+    ONNX = 1
+    TORCH_EXPORT = 2
+    TORCHSCRIPT = 3
+
+
+class VersionState(IntEnum):
+    """Where a version stands between upload and retirement."""
+
+    PENDING = 1
+    VALIDATING = 2
+    READY = 3
+    REJECTED = 4
+    ARCHIVED = 5
+
+
+class InstanceState(IntEnum):
+    """Where a model process stands."""
+
+    FETCHING = 1
+    LOADING = 2
+    READY = 3
+    DRAINING = 4
+    UNAVAILABLE = 5
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Model:
+    """A named family of versions. ``last_version`` is the highest number ever given, so that none is given twice."""
+
+    id: str
+    description: str = ""
+    labels: Mapping[str, str] = field(default_factory=dict)
+    create_time_ns: int = 0
+    update_time_ns: int = 0
+    etag: str = ""
+    last_version: int = 0
+
+    @property
+    def name(self) -> str:
+        return names.model_name(self.id)
+
+
+@dataclass(frozen=True, slots=True)
+class Artifact:
+    """A file in the content-addressed store."""
+
+    sha256: str
+    size_bytes: int
+    filename: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class TensorSpec:
+    """One tensor of a signature; -1 in ``shape`` stands for a free dimension."""
+
+    name: str
+    datatype: str
+    shape: tuple[int, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Signature:
+    """What a model takes and gives. ``max_batch_size`` 0 means that no limit is known."""
+
+    inputs: tuple[TensorSpec, ...]
+    outputs: tuple[TensorSpec, ...]
+    batchable: bool = False
+    max_batch_size: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class ValidationReport:
+    """What the validating agent saw."""
+
+    node: str
+    backend: str = ""
+    device: str = ""
+    load_duration_ns: int = 0
+    infer_duration_ns: int = 0
+    complete_time_ns: int = 0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ModelVersion:
+    """One immutable version of a model.
+
+    ``claim_node`` is the agent that validates, or validated, the version; its lease ends at ``claim_end_ns``.
+    """
+
+    model: str
+    number: int
+    artifact: Artifact
+    format: ModelFormat = ModelFormat.UNSPECIFIED
+    trusted: bool = False
+    signature: Signature | None = None
+    state: VersionState = VersionState.PENDING
+    state_reason: str = ""
+    validation_report: ValidationReport | None = None
+    metrics: Mapping[str, float] = field(default_factory=dict)
+    labels: Mapping[str, str] = field(default_factory=dict)
+    create_time_ns: int = 0
+    update_time_ns: int = 0
+    etag: str = ""
+    claim_node: str = ""
+    claim_end_ns: int = 0
+
+    @property
+    def name(self) -> str:
+        return names.version_name(self.model, str(self.number))
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Alias:
+    """A movable name for a version of its model."""
+
+    model: str
+    id: str
+    version: int
+    update_time_ns: int = 0
+    etag: str = ""
+
+    @property
+    def name(self) -> str:
+        return names.alias_name(self.model, self.id)
+
+
+@dataclass(frozen=True, slots=True)
+class BatchingConfig:
+    """How requests are joined into batches; 0 takes the default."""
+
+    max_batch_size: int = 0
+    max_queue_delay_microseconds: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class QueueConfig:
+    """How long requests may wait, and how many; 0 takes the default."""
+
+    max_queue_size: int = 0
+    default_timeout_microseconds: int = 0
+    max_attempts: int = 0
+    priority_levels: int = 0
+    default_priority_level: int = 0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class InstanceStatus:
+    """What an agent says of one model process. ``version`` and ``node`` are resource names."""
+
+    instance: str
+    version: str
+    node: str
+    state: InstanceState
+    reason: str = ""
+    progress: float = 0.0
+    device: str = ""
+    pid: int = 0
+    restarts: int = 0
+    update_time_ns: int = 0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Deployment:
+    """The desired state of one model's serving, and what the agents report of it."""
+
+    model: str
+    versions: tuple[str, ...] = ()
+    replicas: int = 1
+    batching: BatchingConfig = BatchingConfig()
+    queue: QueueConfig = QueueConfig()
+    instances: tuple[InstanceStatus, ...] = ()
+    create_time_ns: int = 0
+    update_time_ns: int = 0
+    etag: str = ""
+
+    @property
+    def name(self) -> str:
+        return names.deployment_name(self.model)
+
+
+Resource = Model | ModelVersion | Alias | Deployment
+"""What the watch stream carries."""

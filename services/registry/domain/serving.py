@@ -1,0 +1,101 @@
+"""What a deployment may ask for, and what a node may report."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import fields, replace
+
+from services.common.errors import InvalidArgumentError
+from services.registry.domain import ids
+from services.registry.domain.limits import shorten
+from services.registry.domain.resources import BatchingConfig, Deployment, InstanceStatus, QueueConfig
+
+MAX_REPLICAS = 64
+MAX_VERSIONS = 64
+MAX_PRIORITY_LEVELS = 100
+MAX_INSTANCE_ID = 255
+
+SILENCE_NS = 15 * 10**9
+"""A node that was silent for so long loses its instances."""
+
+RENEWAL_NS = 60 * 10**9
+"""How often a registry notes in the database that it still hears a node whose instances don't change."""
+
+
+def normalise(deployment: Deployment) -> Deployment:
+    """The deployment with 0 replicas read as 1, checked in all that can be told without knowing the versions.
+
+    Raises:
+        InvalidArgumentError: with what was got and what was expected.
+    """
+    _check_versions(deployment)
+    if not 0 <= deployment.replicas <= MAX_REPLICAS:
+        raise InvalidArgumentError(f"got replicas {deployment.replicas}, expected 1 to {MAX_REPLICAS}, or 0 for 1")
+    _check_not_negative("batching", deployment.batching)
+    _check_not_negative("queue", deployment.queue)
+    queue = deployment.queue
+    if queue.priority_levels > MAX_PRIORITY_LEVELS:
+        raise InvalidArgumentError(
+            f"got queue.priority_levels {queue.priority_levels}, expected at most {MAX_PRIORITY_LEVELS}"
+        )
+    if queue.default_priority_level > max(1, queue.priority_levels):
+        raise InvalidArgumentError(
+            f"got queue.default_priority_level {queue.default_priority_level}, "
+            f"expected at most priority_levels, {max(1, queue.priority_levels)}"
+        )
+    return replace(deployment, replicas=deployment.replicas or 1)
+
+
+def _check_versions(deployment: Deployment) -> None:
+    if not 0 < len(deployment.versions) <= MAX_VERSIONS:
+        raise InvalidArgumentError(f"got {len(deployment.versions)} versions, expected 1 to {MAX_VERSIONS}")
+    if len(set(deployment.versions)) < len(deployment.versions):
+        raise InvalidArgumentError(f"got versions {', '.join(deployment.versions)}, expected each once")
+    for version in deployment.versions:
+        if ids.parse_version(version)[0] != deployment.model:
+            raise InvalidArgumentError(f"got version {version}, expected one of models/{deployment.model}")
+
+
+def _check_not_negative(what: str, config: BatchingConfig | QueueConfig) -> None:
+    for field in fields(config):
+        if (value := getattr(config, field.name)) < 0:
+            raise InvalidArgumentError(f"got {what}.{field.name} {value}, expected 0 or more")
+
+
+def check_report(node: str, instances: Sequence[InstanceStatus]) -> tuple[InstanceStatus, ...]:
+    """A node's instances in the order they are kept, each known to be the node's own.
+
+    Raises:
+        InvalidArgumentError: one of them can't be told from another, or says what can't be.
+    """
+    if len({one.instance for one in instances}) < len(instances):
+        raise InvalidArgumentError("got two instances of one name, expected each once")
+    for one in instances:
+        ids.parse_version(one.version)
+        if not 0 < len(one.instance) <= MAX_INSTANCE_ID or "\0" in one.instance + one.device:
+            raise InvalidArgumentError(
+                f"got instance {one.instance[:80]!r}, expected a name of 1 to {MAX_INSTANCE_ID} characters"
+            )
+        if one.node not in ("", node):
+            raise InvalidArgumentError(f"got {one.instance} of {one.node!r}, expected an instance of {node}")
+        if not 0 <= one.progress <= 1:
+            raise InvalidArgumentError(f"got progress {one.progress} of {one.instance}, expected 0 to 1")
+    return tuple(
+        replace(one, node=node, reason=shorten(one.reason)) for one in sorted(instances, key=lambda one: one.instance)
+    )
+
+
+def changed_models(before: Sequence[InstanceStatus], after: Sequence[InstanceStatus]) -> list[str]:
+    """The models that have an instance which came, went or changed."""
+    return sorted({ids.parse_version(one.version)[0] for one in set(before) ^ set(after)})
+
+
+def is_silent(*, heard_ns: int, seen_ns: int, is_own: bool, now_ns: int) -> bool:
+    """Whether a node has lost its instances.
+
+    ``heard_ns`` is when this registry last heard the node, or began. For a node that reports to another registry
+    (``is_own`` false) the database tells, where ``seen_ns`` is written at most every :data:`RENEWAL_NS`.
+    """
+    if is_own:
+        return now_ns - heard_ns >= SILENCE_NS
+    return now_ns - max(seen_ns, heard_ns) >= RENEWAL_NS + SILENCE_NS

@@ -1,0 +1,196 @@
+"""The registry's API: convert, delegate, convert."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator
+from contextlib import aclosing
+from typing import Any
+
+from penstock.registry.v1 import registry_service_pb2 as api
+from penstock.registry.v1.registry_service_pb2_grpc import RegistryServiceServicer
+from services.common.errors import InvalidArgumentError, UnavailableError
+from services.registry import aliases, codec, deployments, lists, models, versions
+from services.registry.adapters.artifact_store import ArtifactStore
+from services.registry.adapters.database import Database
+from services.registry.artifacts import Artifacts
+from services.registry.domain import ids
+from services.registry.domain.resources import Alias, Artifact, Deployment, Model, ModelVersion
+from services.registry.nodes import Nodes
+from services.registry.watch import Watch
+
+UPLOAD_SILENCE_S = 30.0
+"""A stream that sends nothing for so long is ended: a vanished client must not keep its successor waiting."""
+
+
+class RegistryServicer(RegistryServiceServicer):
+    """``penstock.registry.v1.RegistryService``."""
+
+    def __init__(
+        self, database: Database, store: ArtifactStore, *, artifacts: Artifacts, nodes: Nodes, watch: Watch
+    ) -> None:
+        self._database = database
+        self._store = store
+        self._artifacts = artifacts
+        self._nodes = nodes
+        self._watch = watch
+
+    async def CreateModel(self, request: api.CreateModelRequest, _context: Any) -> api.CreateModelResponse:
+        wanted = codec.model_from_pb(request.model, model=request.model_id)
+        model = await self._database.write(models.create_model, wanted, request_id=request.request_id)
+        return api.CreateModelResponse(model=codec.model_to_pb(model))
+
+    async def GetModel(self, request: api.GetModelRequest, _context: Any) -> api.GetModelResponse:
+        return api.GetModelResponse(model=codec.model_to_pb(await self._database.read(models.get_model, request.name)))
+
+    async def ListModels(self, request: api.ListModelsRequest, _context: Any) -> api.ListModelsResponse:
+        found, token = await self._database.read(
+            lists.list_resources, Model, size=request.page_size, token=request.page_token
+        )
+        return api.ListModelsResponse(models=map(codec.model_to_pb, found), next_page_token=token)
+
+    async def UpdateModel(self, request: api.UpdateModelRequest, _context: Any) -> api.UpdateModelResponse:
+        wanted = codec.model_from_pb(request.model, model=ids.parse_model(request.model.name))
+        model = await self._database.write(models.update_model, wanted, paths=request.update_mask.paths)
+        return api.UpdateModelResponse(model=codec.model_to_pb(model))
+
+    async def DeleteModel(self, request: api.DeleteModelRequest, _context: Any) -> api.DeleteModelResponse:
+        await self._database.write(models.delete_model, request.name, etag=request.etag)
+        await self._artifacts.collect()
+        return api.DeleteModelResponse()
+
+    async def StartUpload(self, request: api.StartUploadRequest, _context: Any) -> api.StartUploadResponse:
+        held = await self._artifacts.start_upload(request.sha256, request.size_bytes)
+        return api.StartUploadResponse(committed_bytes=held)
+
+    async def UploadArtifact(
+        self, requests: AsyncIterator[api.UploadArtifactRequest], _context: Any
+    ) -> api.UploadArtifactResponse:
+        first = await _next(requests)
+        if first is None:
+            raise InvalidArgumentError("got an empty stream, expected a first message with sha256 and size_bytes")
+        chunks = _chunks(first, requests)
+        await self._artifacts.receive(first.sha256, first.size_bytes, offset=first.offset_bytes, chunks=chunks)
+        return api.UploadArtifactResponse(artifact=codec.artifact_to_pb(Artifact(first.sha256, first.size_bytes)))
+
+    async def DownloadArtifact(
+        self, request: api.DownloadArtifactRequest, _context: Any
+    ) -> AsyncIterator[api.DownloadArtifactResponse]:
+        async with aclosing(self._artifacts.send(request.sha256, offset=request.offset_bytes)) as pieces:
+            async for size, chunk in pieces:
+                yield api.DownloadArtifactResponse(chunk=chunk, size_bytes=size)
+
+    async def CreateModelVersion(
+        self, request: api.CreateModelVersionRequest, _context: Any
+    ) -> api.CreateModelVersionResponse:
+        wanted = codec.version_from_pb(request.model_version, model=ids.parse_model(request.parent))
+        version = await self._database.write(
+            versions.create_version, self._store, wanted, request_id=request.request_id
+        )
+        return api.CreateModelVersionResponse(model_version=codec.version_to_pb(version))
+
+    async def GetModelVersion(self, request: api.GetModelVersionRequest, _context: Any) -> api.GetModelVersionResponse:
+        version = await self._database.read(versions.get_version, request.name)
+        return api.GetModelVersionResponse(model_version=codec.version_to_pb(version))
+
+    async def ListModelVersions(
+        self, request: api.ListModelVersionsRequest, _context: Any
+    ) -> api.ListModelVersionsResponse:
+        found, token = await self._database.read(
+            lists.list_resources, ModelVersion, size=request.page_size, token=request.page_token, parent=request.parent
+        )
+        return api.ListModelVersionsResponse(model_versions=map(codec.version_to_pb, found), next_page_token=token)
+
+    async def DeleteModelVersion(
+        self, request: api.DeleteModelVersionRequest, _context: Any
+    ) -> api.DeleteModelVersionResponse:
+        await self._database.write(versions.delete_version, request.name, etag=request.etag)
+        await self._artifacts.collect()
+        return api.DeleteModelVersionResponse()
+
+    async def ClaimValidation(self, request: api.ClaimValidationRequest, _context: Any) -> api.ClaimValidationResponse:
+        formats = [codec.format_from_pb(one) for one in request.formats]
+        version = await self._database.write(versions.claim_validation, request.node, formats=formats)
+        return api.ClaimValidationResponse(model_version=codec.version_to_pb(version) if version else None)
+
+    async def ReportValidation(
+        self, request: api.ReportValidationRequest, _context: Any
+    ) -> api.ReportValidationResponse:
+        verdict = codec.verdict_from_pb(request)
+        version = await self._database.write(versions.report_validation, request.name, verdict)
+        return api.ReportValidationResponse(model_version=codec.version_to_pb(version))
+
+    async def SetAlias(self, request: api.SetAliasRequest, _context: Any) -> api.SetAliasResponse:
+        wanted = request.alias
+        alias = await self._database.write(aliases.set_alias, wanted.name, wanted.version, etag=wanted.etag)
+        return api.SetAliasResponse(alias=codec.alias_to_pb(alias))
+
+    async def ListAliases(self, request: api.ListAliasesRequest, _context: Any) -> api.ListAliasesResponse:
+        found, token = await self._database.read(
+            lists.list_resources, Alias, size=request.page_size, token=request.page_token, parent=request.parent
+        )
+        return api.ListAliasesResponse(aliases=map(codec.alias_to_pb, found), next_page_token=token)
+
+    async def DeleteAlias(self, request: api.DeleteAliasRequest, _context: Any) -> api.DeleteAliasResponse:
+        await self._database.write(aliases.delete_alias, request.name, etag=request.etag)
+        return api.DeleteAliasResponse()
+
+    async def CreateDeployment(
+        self, request: api.CreateDeploymentRequest, _context: Any
+    ) -> api.CreateDeploymentResponse:
+        wanted = codec.deployment_from_pb(request.deployment, model=request.deployment_id)
+        deployment = await self._database.write(deployments.create_deployment, wanted, request_id=request.request_id)
+        return api.CreateDeploymentResponse(deployment=codec.deployment_to_pb(deployment))
+
+    async def GetDeployment(self, request: api.GetDeploymentRequest, _context: Any) -> api.GetDeploymentResponse:
+        deployment = await self._database.read(deployments.get_deployment, request.name)
+        return api.GetDeploymentResponse(deployment=codec.deployment_to_pb(deployment))
+
+    async def ListDeployments(self, request: api.ListDeploymentsRequest, _context: Any) -> api.ListDeploymentsResponse:
+        found, token = await self._database.read(
+            lists.list_resources, Deployment, size=request.page_size, token=request.page_token
+        )
+        return api.ListDeploymentsResponse(deployments=map(codec.deployment_to_pb, found), next_page_token=token)
+
+    async def UpdateDeployment(
+        self, request: api.UpdateDeploymentRequest, _context: Any
+    ) -> api.UpdateDeploymentResponse:
+        model = ids.parse_deployment(request.deployment.name)
+        wanted = codec.deployment_from_pb(request.deployment, model=model)
+        deployment = await self._database.write(deployments.update_deployment, wanted, paths=request.update_mask.paths)
+        return api.UpdateDeploymentResponse(deployment=codec.deployment_to_pb(deployment))
+
+    async def DeleteDeployment(
+        self, request: api.DeleteDeploymentRequest, _context: Any
+    ) -> api.DeleteDeploymentResponse:
+        await self._database.write(deployments.delete_deployment, request.name, etag=request.etag)
+        return api.DeleteDeploymentResponse()
+
+    async def ReportNode(self, request: api.ReportNodeRequest, _context: Any) -> api.ReportNodeResponse:
+        await self._nodes.report(request.node, [codec.instance_from_pb(one) for one in request.instances])
+        return api.ReportNodeResponse()
+
+    async def WatchResources(
+        self, request: api.WatchResourcesRequest, _context: Any
+    ) -> AsyncIterator[api.WatchResourcesResponse]:
+        async with aclosing(self._watch.follow(request.revision)) as events:
+            async for event in events:
+                yield codec.event_to_pb(event)
+
+
+async def _chunks(
+    first: api.UploadArtifactRequest, rest: AsyncIterator[api.UploadArtifactRequest]
+) -> AsyncIterator[bytes]:
+    message: api.UploadArtifactRequest | None = first
+    while message is not None:
+        if message.chunk:
+            yield message.chunk
+        message = await _next(rest)
+
+
+async def _next(requests: AsyncIterator[api.UploadArtifactRequest]) -> api.UploadArtifactRequest | None:
+    try:
+        async with asyncio.timeout(UPLOAD_SILENCE_S):
+            return await anext(requests, None)
+    except TimeoutError:
+        raise UnavailableError(f"got nothing for {UPLOAD_SILENCE_S:.0f} s: call StartUpload to go on") from None

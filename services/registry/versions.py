@@ -1,0 +1,82 @@
+"""What happens to versions, from upload to validation."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import replace
+
+from services.common.errors import FailedPreconditionError
+from services.registry.adapters import artifact_rows, claim_rows
+from services.registry.adapters.artifact_store import ArtifactStore
+from services.registry.adapters.transaction import Transaction
+from services.registry.domain import etags, ids, lifecycle, limits
+from services.registry.domain.resources import (
+    Alias,
+    Artifact,
+    Deployment,
+    Model,
+    ModelFormat,
+    ModelVersion,
+    VersionState,
+)
+from services.registry.replays import create_once
+
+
+def create_version(tx: Transaction, store: ArtifactStore, wanted: ModelVersion, *, request_id: str) -> ModelVersion:
+    """Create a model's next version. Numbers of deleted versions are not given again."""
+    sha256 = ids.check_sha256(wanted.artifact.sha256)
+    limits.check_filename(wanted.artifact.filename)
+    limits.check_labels(wanted.labels)
+    limits.check_metrics(wanted.metrics)
+
+    def create() -> ModelVersion:
+        model = tx.get(Model, wanted.model)
+        size = artifact_rows.find_size(tx, sha256)
+        if size is None or store.find_size(sha256) is None:
+            raise FailedPreconditionError(f"content with SHA-256 {sha256} is not stored: upload it first")
+        artifact_rows.release(tx, sha256)
+        number = model.last_version + 1
+        tx.store(replace(model, last_version=number))
+        artifact = Artifact(sha256, size, wanted.artifact.filename)
+        return tx.put(
+            replace(wanted, number=number, artifact=artifact, create_time_ns=tx.now_ns, update_time_ns=tx.now_ns)
+        )
+
+    target = f"a version of models/{wanted.model} with SHA-256 {sha256}"
+    return create_once(tx, create, kind=ModelVersion, request_id=request_id, target=target)
+
+
+def get_version(tx: Transaction, name: str) -> ModelVersion:
+    return tx.get(ModelVersion, *ids.parse_version(name))
+
+
+def delete_version(tx: Transaction, name: str, *, etag: str) -> None:
+    """Delete a version that nothing names. Its content is collected later."""
+    version = get_version(tx, name)
+    etags.check(version.name, present=version.etag, given=etag)
+    deployment = tx.find(Deployment, version.model)
+    if deployment is not None and version.name in deployment.versions:
+        raise FailedPreconditionError(f"{version.name} is served by {deployment.name}: take it out there first")
+    for alias in tx.page(Alias, model=version.model):
+        if alias.version == version.number:
+            raise FailedPreconditionError(f"{version.name} is named by {alias.name}: move or delete that first")
+    tx.delete(version)
+
+
+def claim_validation(tx: Transaction, node: str, *, formats: Sequence[ModelFormat]) -> ModelVersion | None:
+    """Give a version to an agent, or its own claim with a fresh lease; None when there is nothing to do."""
+    version = claim_rows.find_claimable(tx, ids.check_node(node), formats=formats)
+    if version is None:
+        return None
+    claimed = lifecycle.claim(version, node=node, now_ns=tx.now_ns)
+    if version.state is VersionState.PENDING:
+        return tx.put(claimed)
+    tx.store(claimed)
+    return claimed
+
+
+def report_validation(tx: Transaction, name: str, verdict: lifecycle.Verdict) -> ModelVersion:
+    version = get_version(tx, name)
+    if lifecycle.is_repeated(version, verdict):
+        return version
+    return tx.put(lifecycle.conclude(version, verdict, now_ns=tx.now_ns))
