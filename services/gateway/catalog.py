@@ -1,0 +1,110 @@
+"""From the registry's resources to lanes and routes."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from penstock.registry.v1.resources_pb2 import (
+    MODEL_FORMAT_ONNX,
+    MODEL_FORMAT_TORCH_EXPORT,
+    MODEL_FORMAT_TORCHSCRIPT,
+    Deployment,
+    ModelVersion,
+)
+from penstock.registry.v1.resources_pb2 import TensorSpec as TensorSpecMessage
+from services.common import names
+from services.common.datatypes import datatype
+from services.common.watch import ResourceCache
+from services.gateway.domain import versions
+from services.gateway.domain.lane import Lane
+from services.gateway.domain.routing import ModelRoutes, RoutingTable
+from services.gateway.domain.versions import ServedVersion, TensorSpec
+
+_PLATFORMS = {
+    MODEL_FORMAT_ONNX: ("onnxruntime_onnx", "onnxruntime"),
+    MODEL_FORMAT_TORCH_EXPORT: ("pytorch_libtorch", "pytorch"),
+    MODEL_FORMAT_TORCHSCRIPT: ("pytorch_libtorch", "pytorch"),
+}
+
+
+class Catalog:
+    """The lanes of all deployed versions; a lane that is no longer deployed stays until its last request is settled."""
+
+    def __init__(self, *, clock: Callable[[], float]) -> None:
+        """``clock`` is monotonic, seconds."""
+        self._clock = clock
+        self._lanes: dict[tuple[str, str], Lane] = {}
+
+    @property
+    def lanes(self) -> list[Lane]:
+        """Deployed lanes, and those that still have requests."""
+        return list(self._lanes.values())
+
+    def find(self, model: str, version: str) -> Lane | None:
+        return self._lanes.get((model, version))
+
+    def rebuild(self, resources: ResourceCache) -> RoutingTable:
+        """Take over what the registry says; lanes that stay keep their statistics and requests."""
+        deployed: dict[str, dict[str, Lane]] = {}
+        for deployment in resources.deployments.values():
+            for name in deployment.versions:
+                if (version := resources.versions.get(name)) is not None:
+                    served = served_version(deployment, version)
+                    deployed.setdefault(served.model, {})[served.version] = self._lane(served)
+        kept = {id(lane) for lanes in deployed.values() for lane in lanes.values()}
+        for key, lane in list(self._lanes.items()):
+            lane.is_deployed = id(lane) in kept
+            if not lane.is_deployed and not lane.unsettled:
+                del self._lanes[key]
+        aliases: dict[str, dict[str, str]] = {}
+        for alias in resources.aliases.values():
+            model, alias_id = names.split(alias.name, "models/*/aliases/*")
+            aliases.setdefault(model, {})[alias_id] = names.split(alias.version, "models/*/versions/*")[1]
+        routes = {model: ModelRoutes(lanes, aliases.get(model, {})) for model, lanes in deployed.items()}
+        return RoutingTable(routes, is_complete=resources.is_complete)
+
+    def drop_settled(self) -> None:
+        """Forget lanes that are no longer deployed and have no request left."""
+        for key, lane in list(self._lanes.items()):
+            if not lane.is_deployed and not lane.unsettled:
+                del self._lanes[key]
+
+    def _lane(self, served: ServedVersion) -> Lane:
+        lane = self._lanes.get((served.model, served.version))
+        if lane is None:
+            lane = self._lanes[served.model, served.version] = Lane(served, now=self._clock())
+        lane.version = served
+        return lane
+
+
+def served_version(deployment: Deployment, version: ModelVersion) -> ServedVersion:
+    """One deployed version, with the defaults that the registry's API documents."""
+    model, number = names.split(version.name, "models/*/versions/*")
+    signature, queue, batching = version.signature, deployment.queue, deployment.batching
+    platform, backend = _PLATFORMS.get(version.format, ("unknown", version.validation_report.backend or "unknown"))
+    levels = queue.priority_levels if queue.priority_levels > 1 else 0
+    max_batch_size = 0
+    if signature.batchable:
+        limits = (batching.max_batch_size or versions.DEFAULT_MAX_BATCH_SIZE, signature.max_batch_size)
+        max_batch_size = min(limit for limit in limits if limit > 0)
+    return ServedVersion(
+        model=model,
+        version=number,
+        platform=platform,
+        backend=backend,
+        inputs=tuple(map(_tensor_spec, signature.inputs)),
+        outputs=tuple(map(_tensor_spec, signature.outputs)),
+        max_batch_size=max_batch_size,
+        max_queue_delay_us=batching.max_queue_delay_microseconds,
+        max_queue_size=queue.max_queue_size or versions.DEFAULT_MAX_QUEUE_SIZE,
+        default_timeout_us=queue.default_timeout_microseconds or versions.DEFAULT_TIMEOUT_US,
+        max_attempts=queue.max_attempts or versions.DEFAULT_MAX_ATTEMPTS,
+        priority_levels=levels,
+        default_priority=(queue.default_priority_level or levels) if levels else 0,
+        replicas=deployment.replicas or 1,
+    )
+
+
+def _tensor_spec(message: TensorSpecMessage) -> TensorSpec:
+    itemsize = datatype(message.datatype).itemsize
+    return TensorSpec(message.name, message.datatype, tuple(message.shape), itemsize)

@@ -1,0 +1,1 @@
+"""What is true of models, requests and time; pure."""

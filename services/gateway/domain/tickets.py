@@ -1,0 +1,59 @@
+"""A request between its admission and its one outcome."""
+
+from __future__ import annotations
+
+import asyncio
+from dataclasses import dataclass
+from typing import Protocol
+
+from services.common.errors import PenstockError
+from services.common.tracing import TraceContext
+from services.gateway.domain.lane import Lane
+
+
+class Surface(Protocol):
+    """The API that a request came by, for its span."""
+
+    @property
+    def operation(self) -> str:
+        """The SERVER span's name."""
+
+    def attributes(self, error: PenstockError | None) -> dict[str, str | int]:
+        """The SERVER span's attributes that this API adds."""
+
+
+@dataclass(frozen=True, slots=True)
+class Arrival:
+    """When a request came, by which API, and the identity of its SERVER span; ``parent`` is the caller's span."""
+
+    surface: Surface
+    start_ns: int
+    context: TraceContext
+    parent: TraceContext | None = None
+    tracestate: str = ""
+
+
+@dataclass(slots=True, eq=False)
+class Ticket:
+    """Everything that is needed to enqueue an admitted request, again if need be, and to settle it once.
+
+    ``future`` gets the serialised response or the error. ``deadline`` is seconds of the event loop's clock,
+    ``deadline_ns`` the same instant in nanoseconds of Unix time. ``entry_id`` and ``sent_ns`` (Unix time) are set when
+    Redis has the entry. ``producer`` is the PRODUCER span's identity.
+    """
+
+    key: int
+    lane: Lane
+    arrival: Arrival
+    future: asyncio.Future[bytes]
+    message: bytes
+    request_id: str
+    rows: int
+    priority: int
+    deadline: float
+    deadline_ns: int
+    enqueue_ns: int
+    producer: TraceContext
+    entry_id: bytes = b""
+    sent_ns: int = 0
+    is_sent: bool = False

@@ -1,0 +1,1 @@
+"""What hosts the servicers and the REST application; they don't know which one it is."""

@@ -1,0 +1,68 @@
+"""The front for REST: uvicorn on the event loop that the rest of the gateway runs on."""
+
+from __future__ import annotations
+
+import asyncio
+import socket
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+import uvicorn
+from starlette.types import ASGIApp
+
+
+class HttpFront(uvicorn.Server):
+    """A uvicorn server that leaves signals to the process it is in."""
+
+    def __init__(self, application: ASGIApp, *, host: str, port: int, drain_timeout_s: float) -> None:
+        """Listen at once, so that a taken address is found before anything runs.
+
+        Raises:
+            SystemExit: the address is taken.
+        """
+        self._socket = _listen(host, port)
+        config = uvicorn.Config(
+            application,
+            loop="none",
+            http="httptools",
+            ws="none",
+            lifespan="off",
+            log_config=None,
+            access_log=False,
+            server_header=False,
+            timeout_graceful_shutdown=max(1, round(drain_timeout_s)),
+        )
+        super().__init__(config)
+        self.stopped = asyncio.Event()
+        """Set when everything under way is finished."""
+
+    @property
+    def port(self) -> int:
+        return int(self._socket.getsockname()[1])
+
+    @contextmanager
+    def capture_signals(self) -> Iterator[None]:
+        yield
+
+    async def run_until_stopped(self) -> None:
+        """Serve until :meth:`stop`, then finish what is under way."""
+        try:
+            await self.serve(sockets=[self._socket])
+        finally:
+            self.stopped.set()
+
+    def stop(self) -> None:
+        self.should_exit = True
+
+
+def _listen(host: str, port: int) -> socket.socket:
+    family = socket.AF_INET6 if ":" in host else socket.AF_INET
+    listener = socket.socket(family)
+    listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+    try:
+        listener.bind((host, port))
+    except OSError as error:
+        listener.close()
+        sys.exit(f"can't listen on {host}:{port}: {error.strerror}")
+    return listener

@@ -1,0 +1,106 @@
+"""``inference.GRPCInferenceService``: translates and delegates."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable, Coroutine
+from typing import Any
+
+from google.protobuf.json_format import ParseDict
+from google.protobuf.message import DecodeError
+from tritonclient.grpc import service_pb2 as pb
+
+from services.common.errors import InvalidArgumentError, PenstockError, UnimplementedError
+from services.common.status import code_of
+from services.gateway.domain.tickets import Arrival
+from services.gateway.inference import Desk
+from services.gateway.models import Models
+from services.gateway.spans import RequestSpans
+
+SERVICE = "inference.GRPCInferenceService"
+
+
+class GrpcInfer:
+    """ModelInfer, as spans name it."""
+
+    operation = f"{SERVICE}/ModelInfer"
+
+    def attributes(self, error: PenstockError | None) -> dict[str, str | int]:
+        return {
+            "rpc.system.name": "grpc",
+            "rpc.method": self.operation,
+            "rpc.response.status_code": "OK" if error is None else code_of(error).name,
+        }
+
+
+_GRPC_INFER = GrpcInfer()
+
+
+class InferenceServicer:
+    """The rpcs. ``ModelInfer`` takes and gives serialised messages, so that a tensor's bytes are never built anew."""
+
+    def __init__(self, *, desk: Desk, models: Models, spans: RequestSpans) -> None:
+        self._desk = desk
+        self._models = models
+        self._spans = spans
+
+    async def ModelInfer(self, message: bytes, context: Any) -> bytes:
+        arrival = self._arrive(context)
+        try:
+            request = pb.ModelInferRequest.FromString(message)
+        except DecodeError:
+            error = InvalidArgumentError(f"got {len(message)} bytes that are no inference.ModelInferRequest")
+            self._desk.refuse(arrival, error, None)
+            raise error from None
+        ticket = self._desk.admit(message, request, arrival, time_left_s=context.time_remaining())
+        try:
+            return await ticket.future
+        except asyncio.CancelledError:
+            self._desk.withdraw(ticket)
+            raise
+
+    def _arrive(self, context: Any) -> Arrival:
+        traceparent = tracestate = ""
+        for key, value in context.invocation_metadata():
+            if key == "traceparent":
+                traceparent = value
+            elif key == "tracestate":
+                tracestate = value
+        return self._spans.arrive(_GRPC_INFER, traceparent=traceparent, tracestate=tracestate)
+
+    async def ServerLive(self, _request: Any, _context: Any) -> Any:
+        return pb.ServerLiveResponse(live=True)
+
+    async def ServerReady(self, _request: Any, _context: Any) -> Any:
+        return pb.ServerReadyResponse(ready=self._models.is_ready)
+
+    async def ModelReady(self, request: Any, _context: Any) -> Any:
+        return pb.ModelReadyResponse(ready=self._models.is_model_ready(request.name, request.version))
+
+    async def ServerMetadata(self, _request: Any, _context: Any) -> Any:
+        return pb.ServerMetadataResponse(**self._models.describe_server())
+
+    async def ModelMetadata(self, request: Any, _context: Any) -> Any:
+        return pb.ModelMetadataResponse(**self._models.describe(request.name, request.version))
+
+    async def ModelConfig(self, request: Any, _context: Any) -> Any:
+        description = self._models.configuration(request.name, request.version)
+        return ParseDict({"config": description}, pb.ModelConfigResponse())
+
+    async def ModelStatistics(self, request: Any, _context: Any) -> Any:
+        return ParseDict(self._models.statistics(request.name, request.version), pb.ModelStatisticsResponse())
+
+    async def RepositoryIndex(self, request: Any, _context: Any) -> Any:
+        return pb.RepositoryIndexResponse(models=self._models.index(ready=request.ready))
+
+
+def _unsupported(name: str) -> Callable[[InferenceServicer, Any, Any], Coroutine[Any, Any, Any]]:
+    async def refuse(_self: InferenceServicer, _request: Any, _context: Any) -> Any:
+        raise UnimplementedError(f"{name} is not supported by this server")
+
+    return refuse
+
+
+for _name in pb.DESCRIPTOR.services_by_name["GRPCInferenceService"].methods_by_name:
+    if not hasattr(InferenceServicer, _name):
+        setattr(InferenceServicer, _name, _unsupported(_name))

@@ -1,0 +1,107 @@
+"""``/metrics``: Triton's names and ours, rendered from the statistics that ModelStatistics answers from."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable, Iterable
+from itertools import accumulate
+
+from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, HistogramMetricFamily, Metric
+from prometheus_client.registry import Collector
+
+from services.gateway.domain.lane import Lane
+from services.gateway.domain.statistics import Histogram, VersionStatistics
+
+_SCRAPE_TIMEOUT_S = 5.0
+
+_COUNTERS: dict[str, tuple[str, Callable[[VersionStatistics], int]]] = {
+    "nv_inference_request_success": ("Requests that were answered", lambda s: s.success.count),
+    "nv_inference_count": ("Inferences (rows) performed", lambda s: s.inference_count),
+    "nv_inference_exec_count": ("Batches executed", lambda s: s.execution_count),
+    "nv_inference_request_duration_us": ("Time of requests, end to end", lambda s: s.success.ns // 1_000),
+    "nv_inference_queue_duration_us": ("Time of requests in the queue", lambda s: s.queue.ns // 1_000),
+    "nv_inference_compute_input_duration_us": ("Time of joining inputs", lambda s: s.compute_input.ns // 1_000),
+    "nv_inference_compute_infer_duration_us": ("Time in the model", lambda s: s.compute_infer.ns // 1_000),
+    "nv_inference_compute_output_duration_us": ("Time of splitting outputs", lambda s: s.compute_output.ns // 1_000),
+}
+_HISTOGRAMS: dict[str, tuple[str, Callable[[VersionStatistics], Histogram]]] = {
+    "penstock_request_duration_seconds": ("Time of requests, end to end", lambda s: s.request_seconds),
+    "penstock_queue_wait_seconds": ("Time of requests in the queue", lambda s: s.queue_seconds),
+    "penstock_compute_duration_seconds": (
+        "Time of requests' batches at work",
+        lambda s: s.compute_seconds,
+    ),
+    "penstock_batch_rows": ("Rows of requests' batches", lambda s: s.batch_rows),
+}
+
+
+class GatewayCollector(Collector):
+    """Renders all metrics of the gateway on its event loop, so that a scrape sees one consistent state.
+
+    ``collect`` is called from the metrics server's thread while the loop runs.
+    """
+
+    def __init__(
+        self,
+        *,
+        lanes: Callable[[], Iterable[Lane]],
+        reenqueued: Callable[[], int],
+        is_redis_up: Callable[[], bool],
+        worker_streams: Callable[[], int],
+    ) -> None:
+        self._loop = asyncio.get_running_loop()
+        self._lanes = lanes
+        self._reenqueued = reenqueued
+        self._is_redis_up = is_redis_up
+        self._worker_streams = worker_streams
+
+    def collect(self) -> Iterable[Metric]:
+        return asyncio.run_coroutine_threadsafe(self._render(), self._loop).result(_SCRAPE_TIMEOUT_S)
+
+    async def _render(self) -> list[Metric]:
+        lanes = list(self._lanes())
+        return [
+            *(_counter(name, text, lanes, read) for name, (text, read) in _COUNTERS.items()),
+            _failures(lanes),
+            _pending(lanes),
+            *(_histogram(name, text, lanes, read) for name, (text, read) in _HISTOGRAMS.items()),
+            CounterMetricFamily("penstock_gateway_reenqueued", "Requests enqueued again", float(self._reenqueued())),
+            GaugeMetricFamily("penstock_gateway_redis_up", "Whether Redis answers", float(self._is_redis_up())),
+            GaugeMetricFamily("penstock_gateway_worker_streams", "Open reply streams", float(self._worker_streams())),
+        ]
+
+
+def _counter(name: str, text: str, lanes: Iterable[Lane], read: Callable[[VersionStatistics], int]) -> Metric:
+    metric = Metric(name, text, "unknown")  # a "counter" would be renamed to …_total
+    for lane in lanes:
+        metric.add_sample(name, _labels(lane), read(lane.statistics))
+    return metric
+
+
+def _failures(lanes: Iterable[Lane]) -> Metric:
+    metric = Metric("nv_inference_request_failure", "Requests that failed", "unknown")
+    for lane in lanes:
+        for reason, duration in lane.statistics.failures.items():
+            metric.add_sample(metric.name, _labels(lane) | {"reason": reason}, duration.count)
+    return metric
+
+
+def _pending(lanes: Iterable[Lane]) -> Metric:
+    metric = GaugeMetricFamily("nv_inference_pending_request_count", "Requests waiting or running")
+    for lane in lanes:
+        metric.add_sample(metric.name, _labels(lane), lane.unsettled)
+    return metric
+
+
+def _histogram(name: str, text: str, lanes: Iterable[Lane], read: Callable[[VersionStatistics], Histogram]) -> Metric:
+    metric = HistogramMetricFamily(name, text, labels=("model", "version"))
+    for lane in lanes:
+        histogram = read(lane.statistics)
+        bounds = [*map(str, histogram.bounds), "+Inf"]
+        buckets = list(zip(bounds, accumulate(histogram.counts), strict=True))
+        metric.add_metric((lane.version.model, lane.version.version), buckets, histogram.total)
+    return metric
+
+
+def _labels(lane: Lane) -> dict[str, str]:
+    return {"model": lane.version.model, "version": lane.version.version}

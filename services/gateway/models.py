@@ -1,0 +1,53 @@
+"""What may be asked about models and the server; the answers of both APIs come from here."""
+
+from __future__ import annotations
+
+from services.common.watch import ResourceCache
+from services.gateway import descriptions
+from services.gateway.catalog import Catalog
+from services.gateway.descriptions import Description
+from services.gateway.inference import Desk
+
+
+class Models:
+    """Answers questions; every one that names a model raises NotFoundError when it is not deployed."""
+
+    def __init__(self, *, resources: ResourceCache, catalog: Catalog, desk: Desk, version: str) -> None:
+        self.is_redis_up = False
+        self.is_draining = False
+        self._resources = resources
+        self._catalog = catalog
+        self._desk = desk
+        self._version = version
+
+    @property
+    def is_ready(self) -> bool:
+        """Whether requests can be taken: the registry was heard, Redis answers, and nobody asked us to stop."""
+        return self._resources.is_complete and self.is_redis_up and not self.is_draining
+
+    def is_model_ready(self, model: str, version: str) -> bool:
+        """Whether a live process serves the version; False for one that does not exist, as in Triton."""
+        lane = self._desk.routes.find(model, version)
+        return lane is not None and lane.is_live
+
+    def describe_server(self) -> Description:
+        return descriptions.server(self._version)
+
+    def describe(self, model: str, version: str) -> Description:
+        """The metadata of a version, or of a model with all its versions."""
+        lane = self._desk.routes.resolve(model, version)
+        versions = [lane.version.version] if version else self._desk.routes.models[model].lanes
+        return descriptions.metadata(lane, versions=versions)
+
+    def configuration(self, model: str, version: str) -> Description:
+        return descriptions.config(self._desk.routes.resolve(model, version).version)
+
+    def statistics(self, model: str, version: str) -> Description:
+        """The figures of a version, of all of a model's, or ("" and "") of all models."""
+        if not model:
+            return descriptions.statistics(self._catalog.lanes)
+        lane = self._desk.routes.resolve(model, version)
+        return descriptions.statistics([lane] if version else self._desk.routes.models[model].lanes.values())
+
+    def index(self, *, ready: bool) -> list[Description]:
+        return descriptions.index(self._resources, self._desk.routes, ready=ready)

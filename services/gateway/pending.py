@@ -1,0 +1,150 @@
+"""The pending table: every admitted request, until it is settled exactly once.
+
+Whoever ends a request (a reply, its deadline, its caller leaving, the drain) ends it here; whoever comes second finds
+nothing and is ignored. So every outcome is counted, traced and answered once.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterable, Sequence
+from typing import Protocol
+
+from services.common.errors import PenstockError, UnavailableError
+from services.common.status import error_from_code
+from services.gateway.domain.deadlines import DeadlineQueue
+from services.gateway.domain.lane import Lane
+from services.gateway.domain.statistics import Failure
+from services.gateway.domain.tickets import Ticket
+from services.gateway.spans import RequestSpans
+
+_DEADLINE_EXCEEDED = 4
+
+
+class Reply(Protocol):
+    """``penstock.gateway.v1.Reply``."""
+
+    request_key: int
+    code: int
+    message: str
+    reason: str
+    response: bytes
+    queue_ns: int
+    rows: int
+
+
+class Batch(Protocol):
+    """``penstock.gateway.v1.BatchReply``."""
+
+    @property
+    def replies(self) -> Sequence[Reply]: ...
+
+    batch_rows: int
+    is_execution_counted: bool
+    compute_input_ns: int
+    compute_infer_ns: int
+    compute_output_ns: int
+    span_id: bytes
+
+
+def expired() -> UnavailableError:
+    """The error of a request whose deadline has passed, in Triton's words."""
+    return UnavailableError("Request timeout expired", reason="DEADLINE_EXCEEDED")
+
+
+class PendingTable:
+    """Unsettled requests by key. Belongs to one event loop's thread."""
+
+    def __init__(self, spans: RequestSpans, *, clock_ns: Callable[[], int] = time.time_ns) -> None:
+        self._spans = spans
+        self.clock_ns = clock_ns
+        self._tickets: dict[int, Ticket] = {}
+        self.deadlines = DeadlineQueue()
+
+    def __len__(self) -> int:
+        return len(self._tickets)
+
+    def __contains__(self, key: int) -> bool:
+        return key in self._tickets
+
+    def get(self, key: int) -> Ticket | None:
+        return self._tickets.get(key)
+
+    def unsettled(self) -> Iterable[Ticket]:
+        """The tickets as they are now, oldest first."""
+        return list(self._tickets.values())
+
+    def open(self, ticket: Ticket) -> bool:
+        """Take a ticket in; True when the deadline timer must be set anew."""
+        self._tickets[ticket.key] = ticket
+        ticket.lane.unsettled += 1
+        return self.deadlines.add(ticket.key, ticket.deadline)
+
+    def settle_batch(self, batch: Batch, lane: Lane | None) -> None:
+        """Settle the requests of a batch that are still pending. ``lane`` counts the execution; None if unknown."""
+        now_ns, answered = self.clock_ns(), 0
+        for reply in batch.replies:
+            ticket = self._close(reply.request_key)
+            if ticket is None:
+                continue
+            if reply.code == 0:
+                answered += 1
+                self._succeed(ticket, reply, now_ns)
+            else:
+                self._fail(ticket, _error_of(reply), "BACKEND", now_ns=now_ns, is_from_batch=bool(batch.span_id))
+        if lane is None or not batch.batch_rows:
+            return
+        times = {
+            "rows": batch.batch_rows,
+            "input_ns": batch.compute_input_ns,
+            "infer_ns": batch.compute_infer_ns,
+            "output_ns": batch.compute_output_ns,
+        }
+        if answered:
+            lane.statistics.count_batch(requests=answered, **times)
+        if batch.is_execution_counted:
+            lane.statistics.count_execution(now_ms=now_ns // 1_000_000, **times)
+
+    def fail(self, ticket: Ticket, error: PenstockError, failure: Failure) -> bool:
+        """End a request without a reply; False when it was settled before."""
+        if self._close(ticket.key) is None:
+            return False
+        self._fail(ticket, error, failure, now_ns=self.clock_ns(), is_from_batch=False)
+        return True
+
+    def expire(self, now: float) -> list[Ticket]:
+        """Fail the requests whose deadline has passed by ``now``; return them."""
+        late = [ticket for key in self.deadlines.take_due(now) if (ticket := self._tickets.get(key)) is not None]
+        for ticket in late:
+            self.fail(ticket, expired(), "REJECTED")
+        return late
+
+    def _close(self, key: int) -> Ticket | None:
+        ticket = self._tickets.pop(key, None)
+        if ticket is not None:
+            ticket.lane.unsettled -= 1
+            self.deadlines.remove(key, ticket.deadline)
+        return ticket
+
+    def _succeed(self, ticket: Ticket, reply: Reply, now_ns: int) -> None:
+        ticket.lane.statistics.count_success(
+            request_ns=now_ns - ticket.arrival.start_ns, queue_ns=reply.queue_ns, rows=reply.rows
+        )
+        if ticket.arrival.context.is_sampled:
+            self._spans.finish(ticket, end_ns=now_ns, settled_by="worker")
+        if not ticket.future.done():
+            ticket.future.set_result(reply.response)
+
+    def _fail(
+        self, ticket: Ticket, error: PenstockError, failure: Failure, *, now_ns: int, is_from_batch: bool
+    ) -> None:
+        ticket.lane.statistics.count_failure(failure, now_ns - ticket.arrival.start_ns)
+        self._spans.finish(ticket, end_ns=now_ns, error=error, settled_by="worker" if is_from_batch else "gateway")
+        if not ticket.future.done():
+            ticket.future.set_exception(error)
+
+
+def _error_of(reply: Reply) -> PenstockError:
+    if reply.code == _DEADLINE_EXCEEDED:
+        return expired()
+    return error_from_code(reply.code, reply.message, reason=reply.reason)

@@ -1,0 +1,146 @@
+"""``penstock.gateway.v1.ReplyService``: takes replies, gives receipts and cancellations."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import time
+from collections.abc import Callable
+from typing import Any
+
+import grpc
+
+from penstock.gateway.v1.reply_service_pb2 import (
+    BatchReply,
+    Cancellation,
+    ConnectRequest,
+    ConnectResponse,
+    Hello,
+    Receipt,
+    Welcome,
+)
+from services.common.errors import InvalidArgumentError
+from services.gateway.domain.lane import Lane
+from services.gateway.domain.sequences import SequenceWindow
+from services.gateway.domain.tickets import Ticket
+from services.gateway.pending import PendingTable
+
+_log = logging.getLogger(__name__)
+
+_RECEIPT_DELAY_S = 0.005
+"""Replies of this long share a receipt."""
+_FORGET_AFTER_S = 60.0
+"""How long a consumer without a stream is remembered, to tell its repeated batches from new ones."""
+
+
+class Worker:
+    """One consumer, over all the streams that it opens; a restarted model process is another consumer."""
+
+    def __init__(self, hello: Hello) -> None:
+        self.model = hello.model
+        self.version = hello.version
+        self.window = SequenceWindow()
+        self.streams: list[Stream] = []
+        self.left_at = 0.0
+
+    @property
+    def lane_key(self) -> tuple[str, str]:
+        return self.model, self.version
+
+
+class Stream:
+    """The gateway's side of one open stream: what there is to say, said at most every few milliseconds."""
+
+    def __init__(self, worker: Worker, context: Any) -> None:
+        self._worker = worker
+        self._context = context
+        self._cancelled: list[int] = []
+        self._owes_receipt = False
+        self._has_news = asyncio.Event()
+
+    def owe_receipt(self) -> None:
+        self._owes_receipt = True
+        self._has_news.set()
+
+    def cancel(self, key: int) -> None:
+        self._cancelled.append(key)
+        self._has_news.set()
+
+    async def run(self) -> None:
+        """Send what is owed. Runs until cancelled."""
+        while True:
+            await self._has_news.wait()
+            await asyncio.sleep(_RECEIPT_DELAY_S)
+            await self.flush()
+
+    async def flush(self) -> None:
+        self._has_news.clear()
+        if self._cancelled:
+            keys, self._cancelled = self._cancelled, []
+            await self._context.write(ConnectResponse(cancellation=Cancellation(request_keys=keys)))
+        if self._owes_receipt:
+            self._owes_receipt = False
+            await self._context.write(ConnectResponse(receipt=Receipt(sequence=self._worker.window.contiguous)))
+
+
+class ReplyServicer:
+    """The rpc, and all connected model processes."""
+
+    def __init__(self, *, gateway_id: str, pending: PendingTable, find_lane: Callable[[str, str], Lane | None]) -> None:
+        self._gateway_id = gateway_id
+        self._pending = pending
+        self._find_lane = find_lane
+        self._workers: dict[str, Worker] = {}
+
+    @property
+    def stream_count(self) -> int:
+        return sum(len(worker.streams) for worker in self._workers.values())
+
+    async def Connect(self, _messages: Any, context: Any) -> None:
+        hello = await context.read()
+        if hello is grpc.aio.EOF:
+            return
+        worker = self._greet(hello)
+        await context.write(ConnectResponse(welcome=Welcome(gateway_id=self._gateway_id)))
+        stream = Stream(worker, context)
+        worker.streams.append(stream)
+        sending = asyncio.create_task(stream.run(), name=f"receipts for {hello.hello.consumer}")
+        try:
+            while (message := await context.read()) is not grpc.aio.EOF:
+                self._take(worker, message)
+                stream.owe_receipt()
+        finally:
+            worker.streams.remove(stream)
+            worker.left_at = time.monotonic()
+            sending.cancel()
+        await stream.flush()
+
+    def cancel(self, ticket: Ticket) -> None:
+        """Tell all processes of a ticket's lane that its caller left."""
+        lane_key = ticket.lane.version.model, ticket.lane.version.version
+        for worker in self._workers.values():
+            if worker.lane_key == lane_key:
+                for stream in worker.streams:
+                    stream.cancel(ticket.key)
+
+    async def flush(self) -> None:
+        """Send the receipts that are owed, before the streams are closed."""
+        for worker in self._workers.values():
+            for stream in worker.streams:
+                await stream.flush()
+
+    def _greet(self, message: ConnectRequest) -> Worker:
+        if message.WhichOneof("message") != "hello" or not message.hello.consumer:
+            raise InvalidArgumentError("the first message must be a hello that names its consumer")
+        now = time.monotonic()
+        for consumer, worker in list(self._workers.items()):
+            if not worker.streams and now - worker.left_at > _FORGET_AFTER_S:
+                del self._workers[consumer]
+        return self._workers.setdefault(message.hello.consumer, Worker(message.hello))
+
+    def _take(self, worker: Worker, message: ConnectRequest) -> None:
+        if message.WhichOneof("message") != "batch_reply" or message.batch_reply.sequence < 1:
+            raise InvalidArgumentError("expected a batch_reply with a sequence from 1 after the hello")
+        batch: BatchReply = message.batch_reply
+        if worker.window.accept(batch.sequence):
+            self._pending.settle_batch(batch, self._find_lane(worker.model, worker.version))

@@ -1,0 +1,223 @@
+"""The REST API: Open Inference Protocol v2 with Triton's extensions, as an ASGI application."""
+
+from __future__ import annotations
+
+import asyncio
+import zlib
+from collections.abc import Awaitable, Callable
+from typing import Any
+
+import orjson
+from starlette.applications import Starlette
+from starlette.exceptions import HTTPException
+from starlette.requests import ClientDisconnect, Request
+from starlette.responses import Response
+from starlette.routing import Route
+
+from services.common.boundary import internal_message
+from services.common.errors import InvalidArgumentError, PenstockError, ResourceExhaustedError
+from services.common.status import http_status_of
+from services.gateway.domain.tickets import Arrival
+from services.gateway.inference import Desk
+from services.gateway.models import Models
+from services.gateway.rest_request import OutputForm, read_request
+from services.gateway.rest_response import write_response
+from services.gateway.spans import RequestSpans
+
+HEADER_LENGTH = "Inference-Header-Content-Length"
+_COMPRESS_FROM_BYTES = 1_024
+_WBITS = {"gzip": 31, "deflate": 15}
+
+
+class HttpInfer:
+    """One REST inference, as spans name it."""
+
+    operation = "POST /v2/models/{model}/infer"
+
+    def __init__(self, path: str) -> None:
+        self._path = path
+
+    def attributes(self, error: PenstockError | None) -> dict[str, str | int]:
+        return {
+            "http.request.method": "POST",
+            "url.path": self._path,
+            "http.response.status_code": 200 if error is None else http_status_of(error),
+        }
+
+
+class RestApi:
+    """The handlers; they translate and delegate."""
+
+    def __init__(self, *, desk: Desk, models: Models, spans: RequestSpans, max_request_bytes: int) -> None:
+        self._desk = desk
+        self._models = models
+        self._spans = spans
+        self._max_request_bytes = max_request_bytes
+
+    def application(self) -> Starlette:
+        return Starlette(
+            routes=[
+                *self._model_routes("POST", "/infer", self.infer),
+                Route("/v2", self.describe_server),
+                Route("/v2/health/live", self.live),
+                Route("/v2/health/ready", self.ready),
+                Route("/v2/models/stats", self.statistics),
+                *self._model_routes("GET", "", self.describe),
+                *self._model_routes("GET", "/ready", self.model_ready),
+                *self._model_routes("GET", "/config", self.configuration),
+                *self._model_routes("GET", "/stats", self.statistics),
+                Route("/v2/repository/index", self.index, methods=["POST"]),
+            ],
+            exception_handlers={HTTPException: _answer_http_error},
+        )
+
+    @staticmethod
+    def _model_routes(method: str, tail: str, handler: Callable[[Request], Awaitable[Response]]) -> list[Route]:
+        paths = ("/v2/models/{model}" + tail, "/v2/models/{model}/versions/{version}" + tail)
+        return [Route(path, _guarded(handler), methods=[method]) for path in paths]
+
+    async def infer(self, request: Request) -> Response:
+        headers = request.headers
+        arrival = self._spans.arrive(
+            HttpInfer(request.scope["path"]),
+            traceparent=headers.get("traceparent", ""),
+            tracestate=headers.get("tracestate", ""),
+        )
+        message, form = await self._read(request, arrival)
+        ticket = self._desk.admit(message.SerializeToString(), message, arrival, time_left_s=None)
+        # Uvicorn does not cancel a handler whose client left.
+        leaving = asyncio.ensure_future(request.receive())
+        leaving.add_done_callback(lambda _: self._desk.withdraw(ticket))
+        try:
+            response = await ticket.future
+        except asyncio.CancelledError:
+            self._desk.withdraw(ticket)
+            raise
+        finally:
+            leaving.cancel()
+        content, json_size = write_response(response, form)
+        return _encoded(content, json_size, headers.get("accept-encoding", ""))
+
+    async def _read(self, request: Request, arrival: Arrival) -> tuple[Any, OutputForm]:
+        """The request as a ModelInferRequest; one that can't be read is refused and counted as any other."""
+        model, version = _names(request)
+        headers, routes = request.headers, self._desk.routes
+        try:
+            body = await self._body(request)
+            served = routes.resolve(model, version).version
+            body = decompressed(body, headers.get("content-encoding", ""), self._max_request_bytes)
+            message, form = read_request(body, headers.get(HEADER_LENGTH), served)
+        except PenstockError as error:
+            self._desk.refuse(arrival, error, routes.find(model, version), model=model, version=version)
+            raise
+        message.model_name, message.model_version = model, version
+        return message, form
+
+    async def _body(self, request: Request) -> bytes:
+        chunks, size = [], 0
+        async for chunk in request.stream():
+            size += len(chunk)
+            if size > self._max_request_bytes:
+                raise _too_large(self._max_request_bytes)
+            chunks.append(chunk)
+        return b"".join(chunks)
+
+    async def live(self, _request: Request) -> Response:
+        return Response()
+
+    async def ready(self, _request: Request) -> Response:
+        return Response(status_code=200 if self._models.is_ready else 400)
+
+    async def model_ready(self, request: Request) -> Response:
+        return Response(status_code=200 if self._models.is_model_ready(*_names(request)) else 400)
+
+    async def describe_server(self, _request: Request) -> Response:
+        return _json(self._models.describe_server())
+
+    async def describe(self, request: Request) -> Response:
+        return _json(self._models.describe(*_names(request)))
+
+    async def configuration(self, request: Request) -> Response:
+        return _json(self._models.configuration(*_names(request)))
+
+    async def statistics(self, request: Request) -> Response:
+        return _json(self._models.statistics(*_names(request)))
+
+    async def index(self, request: Request) -> Response:
+        body = await self._body(request)
+        try:
+            wanted = orjson.loads(body) if body else {}
+        except orjson.JSONDecodeError as error:
+            return _error(400, f"the request is no JSON: {error}")
+        return _json(self._models.index(ready=isinstance(wanted, dict) and wanted.get("ready") is True))
+
+
+def _guarded(handler: Callable[[Request], Awaitable[Response]]) -> Callable[[Request], Awaitable[Response]]:
+    """The boundary of the REST API: errors become statuses with ``{"error": …}``."""
+
+    async def call(request: Request) -> Response:
+        try:
+            return await handler(request)
+        except PenstockError as error:
+            return _error(http_status_of(error), error.message)
+        except ClientDisconnect:
+            return Response(status_code=400)
+        except Exception as error:  # noqa: BLE001 - the boundary is where everything ends
+            return _error(500, internal_message(error))
+
+    return call
+
+
+async def _answer_http_error(_request: Request, error: Any) -> Response:
+    return _error(error.status_code, error.detail)
+
+
+def _too_large(limit: int) -> ResourceExhaustedError:
+    return ResourceExhaustedError(f"got a body of more than {limit} bytes, the most that is taken")
+
+
+def _names(request: Request) -> tuple[str, str]:
+    return request.path_params.get("model", ""), request.path_params.get("version", "")
+
+
+def _json(document: Any) -> Response:
+    return Response(orjson.dumps(document), media_type="application/json")
+
+
+def _error(status: int, message: str) -> Response:
+    return Response(orjson.dumps({"error": message}), status, media_type="application/json")
+
+
+def decompressed(body: bytes, encoding: str, limit: int) -> bytes:
+    """A request's body without its Content-Encoding; at most ``limit`` bytes.
+
+    Raises:
+        InvalidArgumentError: the encoding is unknown, or the body is not what it says.
+        ResourceExhaustedError: the body is larger than ``limit``.
+    """
+    if encoding in ("", "identity"):
+        return body
+    if encoding not in _WBITS:
+        raise InvalidArgumentError(f"got Content-Encoding '{encoding}', expected gzip, deflate or none")
+    unpacker = zlib.decompressobj(_WBITS[encoding])
+    try:
+        plain = unpacker.decompress(body, limit)
+    except zlib.error as error:
+        raise InvalidArgumentError(f"the body is no {encoding} data: {error}") from None
+    if unpacker.unconsumed_tail:
+        raise _too_large(limit)
+    if not unpacker.eof or unpacker.unused_data:
+        raise InvalidArgumentError(f"the body is no whole {encoding} data: got {len(body)} bytes")
+    return plain
+
+
+def _encoded(content: bytes, json_size: int | None, accepted: str) -> Response:
+    headers = {"content-type": "application/json"}
+    if json_size is not None:
+        headers = {"content-type": "application/octet-stream", HEADER_LENGTH: str(json_size)}
+    encoding = next((one for one in ("gzip", "deflate") if one in accepted), None)
+    if encoding is not None and len(content) >= _COMPRESS_FROM_BYTES:
+        packer = zlib.compressobj(level=1, wbits=_WBITS[encoding])
+        content = packer.compress(content) + packer.flush()
+        headers["content-encoding"] = encoding
+    return Response(content, headers=headers)

@@ -1,0 +1,206 @@
+"""What the gateway starts, and in which order it stops: each server before what it needs."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import logging
+import secrets
+from collections.abc import Callable
+
+import grpc
+from prometheus_client import CollectorRegistry
+
+import penstock
+from penstock.gateway.v1.payload_service_pb2_grpc import add_PayloadServiceServicer_to_server
+from penstock.gateway.v1.reply_service_pb2_grpc import add_ReplyServiceServicer_to_server
+from penstock.registry.v1.registry_service_pb2_grpc import RegistryServiceStub
+from services.common import redis_connection, serving
+from services.common.boundary import translated
+from services.common.errors import UnavailableError
+from services.common.settings import SuiteSettings
+from services.common.tracing import SpanExporter
+from services.common.watch import ResourceCache
+from services.gateway.adapters.lane_watch import look
+from services.gateway.adapters.lane_writer import LaneWriter
+from services.gateway.catalog import Catalog
+from services.gateway.fronts import grpcio
+from services.gateway.fronts.http import HttpFront
+from services.gateway.grpc_servicer import SERVICE, InferenceServicer
+from services.gateway.inference import Desk
+from services.gateway.metrics import GatewayCollector
+from services.gateway.models import Models
+from services.gateway.payload_servicer import PayloadServicer
+from services.gateway.pending import PendingTable
+from services.gateway.reply_servicer import ReplyServicer
+from services.gateway.rest import RestApi
+from services.gateway.settings import GatewaySettings
+from services.gateway.spans import RequestSpans
+
+_log = logging.getLogger(__name__)
+
+_WATCH_PERIOD_S = 0.5
+_SPAN_FLUSH_PERIOD_S = 1.0
+_INTERNAL_GRACE_S = 0.5
+
+
+class Gateway:
+    """The parts of one gateway process, wired by hand, and what they do in the background."""
+
+    def __init__(self, suite: SuiteSettings, settings: GatewaySettings) -> None:
+        version = penstock.__version__
+        gateway_id = secrets.token_hex(8)
+        self.exporter = SpanExporter(
+            endpoint=suite.otlp_endpoint, service="penstock-gateway", instance=gateway_id, version=version
+        )
+        self.spans = RequestSpans(
+            self.exporter,
+            sample_ratio=suite.trace_sample_ratio,
+            max_errors_per_second=settings.max_error_spans_per_second,
+        )
+        self.redis = redis_connection.connect(suite.effective_redis_url)
+        self.pending = PendingTable(self.spans)
+        self.catalog = Catalog(clock=asyncio.get_running_loop().time)
+        self.writer = LaneWriter(
+            self.redis, self.pending, gateway_id=gateway_id, inline_limit_bytes=settings.inline_limit_bytes
+        )
+        self.replies = ReplyServicer(gateway_id=gateway_id, pending=self.pending, find_lane=self.catalog.find)
+        self.payloads = PayloadServicer(gateway_id=gateway_id, pending=self.pending)
+        self.desk = Desk(
+            pending=self.pending,
+            spans=self.spans,
+            queue=self.writer,
+            cancellations=self.replies,
+            recovery_grace_s=settings.recovery_grace_s,
+        )
+        self.resources = ResourceCache(self._follow_registry)
+        self.models = Models(resources=self.resources, catalog=self.catalog, desk=self.desk, version=version)
+        self.health = serving.Health(SERVICE)
+
+    def collector(self) -> GatewayCollector:
+        return GatewayCollector(
+            lanes=lambda: self.catalog.lanes,
+            reenqueued=lambda: self.writer.reenqueued,
+            is_redis_up=lambda: self.models.is_redis_up,
+            worker_streams=lambda: self.replies.stream_count,
+        )
+
+    async def watch_lanes(self) -> None:
+        """Follow leases and Redis itself, and let health follow them. Runs until cancelled."""
+        clock = asyncio.get_running_loop().time
+        while True:
+            lanes = self.catalog.lanes
+            sighting = await look(self.redis, [lane.keys for lane in lanes])
+            self.models.is_redis_up = sighting is not None
+            if sighting is not None:
+                self.writer.note_run_id(sighting.run_id)
+                for lane, count in zip(lanes, sighting.live_consumers, strict=True):
+                    lane.observe_consumers(count, now=clock())
+                    if not lane.is_deployed and not lane.is_live:
+                        self.desk.abandon(
+                            lane, UnavailableError("the model is no longer deployed", reason="UNDEPLOYED")
+                        )
+                self.catalog.drop_settled()
+            await self.health.set_serving(is_serving=self.models.is_ready)
+            await asyncio.sleep(_WATCH_PERIOD_S)
+
+    async def flush_spans(self) -> None:
+        """Export merged error spans every second. Runs until cancelled."""
+        while True:
+            await asyncio.sleep(_SPAN_FLUSH_PERIOD_S)
+            self.spans.flush()
+
+    def _follow_registry(self) -> None:
+        self.desk.routes = self.catalog.rebuild(self.resources)
+
+
+async def serve(stop: asyncio.Event, suite: SuiteSettings, settings: GatewaySettings) -> None:
+    """Serve until ``stop`` is set; then refuse new requests, finish those under way, and close.
+
+    Raises:
+        SystemExit: a port is taken.
+    """
+    gateway = Gateway(suite, settings)
+    async with contextlib.AsyncExitStack() as closing:  # what comes last is closed first
+        closing.push_async_callback(asyncio.to_thread, gateway.exporter.close)
+        closing.push_async_callback(gateway.redis.aclose)
+        channel = grpc.aio.insecure_channel(suite.registry_address, options=serving.CHANNEL_OPTIONS)
+        await closing.enter_async_context(channel)
+        internal = await _internal_server(gateway, suite, settings)
+        closing.push_async_callback(_close_internal, gateway, internal)
+        public = grpcio.build_server(
+            InferenceServicer(desk=gateway.desk, models=gateway.models, spans=gateway.spans),
+            max_request_bytes=settings.max_request_bytes,
+        )
+        await gateway.health.attach(public)
+        grpc_port = serving.bind(public, f"{suite.bind}:{settings.grpc_port}")
+        http = _http_front(gateway, suite, settings)
+        stop_metrics = _serve_metrics(gateway, suite, settings)
+        closing.push_async_callback(asyncio.to_thread, stop_metrics)
+        background = [
+            gateway.resources.follow(RegistryServiceStub(channel)),
+            gateway.writer.run(),
+            gateway.watch_lanes(),
+            gateway.flush_spans(),
+        ]
+        async with asyncio.TaskGroup() as group:
+            drained = asyncio.Event()
+            group.create_task(serving.run_until_stopped(drained, background))
+            group.create_task(http.run_until_stopped())
+            await public.start()
+            _log.info(
+                "gateway listens: gRPC %d, REST %d, replies %s", grpc_port, http.port, gateway.writer.reply_address
+            )
+            await stop.wait()
+            await _drain(gateway, public, http, settings.drain_timeout_s)
+            drained.set()
+
+
+async def _internal_server(gateway: Gateway, suite: SuiteSettings, settings: GatewaySettings) -> grpc.aio.Server:
+    """Start the server that model processes use, and let requests say where it is."""
+    server = grpc.aio.server(options=serving.SERVER_OPTIONS)
+    add_ReplyServiceServicer_to_server(translated(gateway.replies), server)
+    add_PayloadServiceServicer_to_server(translated(gateway.payloads), server)
+    health = serving.Health("penstock.gateway.v1.ReplyService", "penstock.gateway.v1.PayloadService")
+    await health.attach(server)
+    port = serving.bind(server, f"{suite.bind}:{settings.internal_port}")
+    await server.start()
+    await health.set_serving(is_serving=True)
+    gateway.writer.reply_address = f"{settings.reply_host or suite.bind}:{port}"
+    return server
+
+
+async def _close_internal(gateway: Gateway, server: grpc.aio.Server) -> None:
+    await gateway.replies.flush()
+    await server.stop(_INTERNAL_GRACE_S)
+
+
+def _http_front(gateway: Gateway, suite: SuiteSettings, settings: GatewaySettings) -> HttpFront:
+    api = RestApi(
+        desk=gateway.desk,
+        models=gateway.models,
+        spans=gateway.spans,
+        max_request_bytes=settings.max_request_bytes,
+    )
+    return HttpFront(
+        api.application(), host=suite.bind, port=settings.http_port, drain_timeout_s=settings.drain_timeout_s
+    )
+
+
+def _serve_metrics(gateway: Gateway, suite: SuiteSettings, settings: GatewaySettings) -> Callable[[], None]:
+    registry = CollectorRegistry()
+    registry.register(gateway.collector())
+    return serving.serve_metrics(registry, host=suite.bind, port=settings.metrics_port)
+
+
+async def _drain(gateway: Gateway, public: grpc.aio.Server, http: HttpFront, timeout_s: float) -> None:
+    """Take nothing more; wait for what is under way, for ``timeout_s`` at most, then fail the rest."""
+    gateway.models.is_draining = True
+    await gateway.health.set_serving(is_serving=False)
+    error = UnavailableError("the gateway is shutting down", reason="SHUTTING_DOWN")
+    last_call = asyncio.get_running_loop().call_later(timeout_s, gateway.desk.abandon, None, error)
+    http.stop()
+    await public.stop(timeout_s + _INTERNAL_GRACE_S)
+    await http.stopped.wait()
+    last_call.cancel()
+    gateway.spans.flush()

@@ -1,0 +1,163 @@
+"""Request spans and access log lines, made after the fact: for sampled requests, and for every failed one."""
+
+from __future__ import annotations
+
+import logging
+import random
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Literal
+
+from services.common.errors import PenstockError
+from services.common.status import code_of
+from services.common.tracing import SpanExporter, SpanKind, TraceContext
+from services.gateway.domain.tickets import Arrival, Surface, Ticket
+
+_log = logging.getLogger("penstock.access")
+
+SettledBy = Literal["gateway", "worker"]
+Attributes = dict[str, str | int]
+
+WEIGHT = "penstock.sample.weight"
+_MAX_MERGED_KINDS = 1_000
+
+
+@dataclass(frozen=True, slots=True)
+class _ServerSpan:
+    arrival: Arrival
+    attributes: Attributes
+    end_ns: int
+    error: PenstockError | None
+
+
+class RequestSpans:
+    """Decides which requests are traced, and exports their SERVER and PRODUCER spans and their log lines.
+
+    Failed requests above ``max_errors_per_second`` are merged: one span for each API, model and reason then stands
+    for ``penstock.sample.weight`` requests.
+    """
+
+    def __init__(
+        self,
+        exporter: SpanExporter,
+        *,
+        sample_ratio: float,
+        max_errors_per_second: int = 200,
+        clock_ns: Callable[[], int] = time.time_ns,
+    ) -> None:
+        self._exporter = exporter
+        self._sample_ratio = sample_ratio
+        self._max_errors = max_errors_per_second
+        self._clock_ns = clock_ns
+        self._second = 0
+        self._errors = 0
+        self._merged: dict[tuple[str, str, str], _ServerSpan] = {}
+
+    def arrive(self, surface: Surface, *, traceparent: str = "", tracestate: str = "") -> Arrival:
+        """Note a request's arrival: take the caller's trace over, or begin one."""
+        parent = TraceContext.parse(traceparent) if traceparent else None
+        if parent is None:
+            context = TraceContext.new_root(is_sampled=random.random() < self._sample_ratio)
+            return Arrival(surface, self._clock_ns(), context)
+        return Arrival(surface, self._clock_ns(), parent.child(), parent, tracestate)
+
+    def finish(self, ticket: Ticket, *, end_ns: int, settled_by: SettledBy, error: PenstockError | None = None) -> None:
+        """Report a settled request that is sampled or failed."""
+        version, arrival = ticket.lane.version, ticket.arrival
+        attributes = _attributes(version.model, version.version, ticket.request_id, settled_by)
+        self._report(arrival, attributes, end_ns=end_ns, error=error)
+        if arrival.context.is_sampled and ticket.is_sent:
+            self._exporter.export(
+                f"send {version.model}",
+                ticket.producer,
+                kind=SpanKind.PRODUCER,
+                start_ns=ticket.enqueue_ns,
+                end_ns=ticket.sent_ns or end_ns,
+                parent=arrival.context,
+                attributes={
+                    "messaging.system": "redis",
+                    "messaging.destination.name": ticket.lane.keys.stream(ticket.priority),
+                    "messaging.operation.type": "send",
+                    "penstock.model.name": version.model,
+                    "penstock.model.version": version.version,
+                },
+            )
+
+    def refuse(self, arrival: Arrival, error: PenstockError, *, model: str, version: str, request_id: str) -> None:
+        """Report a request that was not admitted."""
+        attributes = _attributes(model, version, request_id, "gateway")
+        self._report(arrival, attributes, end_ns=self._clock_ns(), error=error)
+
+    def flush(self) -> None:
+        """Export what was merged."""
+        for span in self._merged.values():
+            self._export(span)
+            _write_line(span)
+        self._merged.clear()
+
+    def _report(self, arrival: Arrival, attributes: Attributes, *, end_ns: int, error: PenstockError | None) -> None:
+        span = _ServerSpan(arrival, attributes, end_ns, error)
+        if error is not None:
+            attributes["error.type"] = error.reason
+            attributes[WEIGHT] = 1
+            if not arrival.context.is_sampled and not self._has_error_budget(end_ns):
+                self._merge(span, error)
+                return
+        self._export(span)
+        _write_line(span)
+
+    def _has_error_budget(self, now_ns: int) -> bool:
+        second = now_ns // 1_000_000_000
+        if second != self._second:
+            self._second, self._errors = second, 0
+        self._errors += 1
+        return self._errors <= self._max_errors
+
+    def _merge(self, span: _ServerSpan, error: PenstockError) -> None:
+        key = (span.arrival.surface.operation, str(span.attributes["penstock.model.name"]), error.reason)
+        if len(self._merged) >= _MAX_MERGED_KINDS and key not in self._merged:
+            key = ("", "", error.reason)  # names of models that don't exist are the callers' to choose
+        merged = self._merged.setdefault(key, span)
+        if merged is not span:
+            merged.attributes[WEIGHT] = int(merged.attributes[WEIGHT]) + 1
+
+    def _export(self, span: _ServerSpan) -> None:
+        arrival, error = span.arrival, span.error
+        self._exporter.export(
+            arrival.surface.operation,
+            arrival.context,
+            kind=SpanKind.SERVER,
+            start_ns=arrival.start_ns,
+            end_ns=span.end_ns,
+            parent=arrival.parent,
+            attributes=span.attributes | arrival.surface.attributes(error),
+            error=None if error is None else error.message,
+        )
+
+
+def _attributes(model: str, version: str, request_id: str, settled_by: SettledBy) -> Attributes:
+    attributes: Attributes = {
+        "penstock.model.name": model,
+        "penstock.model.version": version,
+        "penstock.settled_by": settled_by,
+    }
+    if request_id:
+        attributes["penstock.request.id"] = request_id
+    return attributes
+
+
+def _write_line(span: _ServerSpan) -> None:
+    arrival, error = span.arrival, span.error
+    _log.info(
+        "%s %s",
+        arrival.surface.operation,
+        "OK" if error is None else f"{code_of(error).name}: {error.message}",
+        extra={
+            "trace.id": arrival.context.trace_id.hex(),
+            "span.id": arrival.context.span_id.hex(),
+            "event.duration": span.end_ns - arrival.start_ns,
+            "event.outcome": "success" if error is None else "failure",
+            **span.attributes,
+        },
+    )
