@@ -1,0 +1,57 @@
+.DEFAULT_GOAL := help
+SHELL := /bin/sh
+# The first of these that is Python 3.11 or newer makes the environment.
+PYTHON ?= $(shell for p in python3 python3.13 python3.12 python3.11; do $$p -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null && echo $$p && break; done)
+BIN := .venv/bin
+PYTEST := $(BIN)/python -m pytest
+
+.PHONY: help setup run up test test-unit test-e2e bench lint fmt protos check lock clean
+
+help: ## Show this list
+	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## / { printf "  make %-10s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+
+setup: ## Make .venv and install everything; returns at once when nothing changed
+	@test -n "$(PYTHON)" || { echo "Penstock needs Python 3.11 or newer; found none (set PYTHON=...)" >&2; exit 1; }
+	@$(PYTHON) tools/setup.py
+
+run: setup ## Start everything, deploy two digit classifiers, classify real images; Ctrl-C stops it all
+	@PENSTOCK_HOME="$${PENSTOCK_HOME:-$(CURDIR)/.penstock}" exec $(BIN)/penstock up -- $(BIN)/python examples/digits.py
+
+up: setup ## Start the suite without the demo
+	@PENSTOCK_HOME="$${PENSTOCK_HOME:-$(CURDIR)/.penstock}" exec $(BIN)/penstock up
+
+test: setup ## Run all tests: unit, contract, integration, e2e
+	@$(PYTEST)
+
+test-unit: setup ## Run the unit and contract tests
+	@$(PYTEST) tests/unit tests/contract
+
+test-e2e: setup ## Run the tests that start the whole suite
+	@$(PYTEST) tests/e2e
+
+bench: setup ## Measure requests/s, latency and CPU per request
+	@$(BIN)/python -m benchmarks
+
+lint: setup ## Check style, types, layers and generated code
+	@$(BIN)/ruff check .
+	@$(BIN)/ruff format --check .
+	@$(BIN)/mypy
+	@$(BIN)/lint-imports
+	@$(BIN)/python -m protos.generate --check
+	@$(BIN)/python -m tools.render_configuration --check
+
+fmt: setup ## Format the code and mend what can be mended by itself
+	@$(BIN)/ruff check --fix .
+	@$(BIN)/ruff format .
+
+protos: setup ## Generate the API modules from protos/
+	@$(BIN)/python -m protos.generate
+
+check: lint test ## All that CI checks
+
+lock: setup ## Pin packages anew (UPGRADE=1: newer ones)
+	@$(BIN)/python tools/lock.py $(if $(UPGRADE),--upgrade)
+
+clean: ## Remove caches and build output; .venv and .penstock stay
+	@rm -rf build dist .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache .coverage
+	@find . -name __pycache__ -not -path './.venv/*' -prune -exec rm -rf {} +

@@ -1,0 +1,60 @@
+"""Calls to one part of a suite, with its errors translated."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from typing import Any, TypeVar
+
+import grpc
+
+from penstock import errors
+
+Answer = TypeVar("Answer")
+
+_OPTIONS = [("grpc.max_send_message_length", 2**31 - 1), ("grpc.max_receive_message_length", 2**31 - 1)]
+
+
+class Channel:
+    """A connection to ``part`` at ``address``, made when it is first used."""
+
+    def __init__(self, part: str, address: str) -> None:
+        self.part = part
+        self.address = address
+        self.grpc = grpc.insecure_channel(address, options=_OPTIONS)
+
+    def call(self, rpc: Callable[..., Answer], request: Any, *, timeout_s: float = 30.0) -> Answer:
+        """Make one call.
+
+        Raises:
+            PenstockError: as the status says.
+        """
+        try:
+            return rpc(request, timeout=timeout_s)
+        except grpc.RpcError as error:
+            raise self.error(error) from None
+
+    def stream(self, rpc: Callable[..., Any], request: Any) -> Iterator[Any]:
+        """The messages of a streaming call; leaving the loop ends the call."""
+        call = rpc(request)
+        try:
+            yield from call
+        except grpc.RpcError as error:
+            raise self.error(error) from None
+        finally:
+            call.cancel()
+
+    def error(self, error: grpc.RpcError) -> errors.PenstockError:
+        return errors.from_call(error, part=self.part, address=self.address)
+
+    def is_serving(self, *, timeout_s: float = 2.0) -> bool:
+        """Whether the server says SERVING.
+
+        Raises:
+            PenstockError: it says nothing, or something else than a health status.
+        """
+        # HealthCheckRequest("") is no bytes at all, HealthCheckResponse(SERVING) is field 1 = 1.
+        check: Any = self.grpc.unary_unary("/grpc.health.v1.Health/Check")
+        return bool(self.call(check, b"", timeout_s=timeout_s) == b"\x08\x01")
+
+    def close(self) -> None:
+        self.grpc.close()

@@ -1,0 +1,39 @@
+"""The ``penstock`` command; one module per command."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+import typer
+
+from penstock.cli import deploy, incidents, infer, models, status, undeploy, up, watch
+
+app = typer.Typer(
+    name="penstock",
+    help="Deploy machine-learning models and keep them healthy.",
+    epilog="Begin with: penstock up",
+    no_args_is_help=True,
+    rich_markup_mode="rich",
+    pretty_exceptions_enable=False,
+    context_settings={"help_option_names": ["-h", "--help"]},
+)
+
+for module in (up, status, deploy, models, infer, undeploy, incidents, watch):
+    module.register(app)
+
+
+def _show_version(is_wanted: bool) -> None:
+    if is_wanted:
+        from penstock import __version__
+
+        typer.echo(f"penstock {__version__}")
+        raise typer.Exit
+
+
+@app.callback()
+def main(
+    version: Annotated[
+        bool, typer.Option("--version", callback=_show_version, is_eager=True, help="Show the version and exit.")
+    ] = False,
+) -> None:
+    """Deploy machine-learning models and keep them healthy."""

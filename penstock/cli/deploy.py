@@ -1,0 +1,133 @@
+"""``penstock deploy``."""
+
+from __future__ import annotations
+
+from contextlib import ExitStack
+from pathlib import Path
+from types import TracebackType
+from typing import Annotated, Any, Self
+
+import typer
+from rich.progress import BarColumn, Progress, SpinnerColumn, TaskID, TextColumn, TimeElapsedColumn
+
+from penstock.cli import options
+from penstock.cli.models import signature
+from penstock.cli.output import Json, duration, print_json, reporting, screen, stderr
+from penstock.client import Client, Serving
+from penstock.registry.v1.resources_pb2 import Deployment, InstanceStatus, ModelVersion
+
+
+def register(app: typer.Typer) -> None:
+    app.command("deploy", epilog="Example: penstock deploy model.onnx --name digits --metric accuracy=0.97")(deploy)
+
+
+@reporting
+def deploy(
+    path: Annotated[
+        Path, typer.Argument(exists=True, dir_okay=False, help="The model file: .onnx, .pt2, TorchScript.")
+    ],
+    name: Annotated[str, typer.Option("--name", "-n", help="The model's name; a new version where it exists.")],
+    trust: Annotated[
+        bool, typer.Option("--trust", help="Vouch for a file whose format can run code while loading (.pt2, .pt).")
+    ] = False,
+    replicas: Annotated[int | None, typer.Option(min=1, max=64, help="Model processes.")] = None,
+    max_batch_size: Annotated[int | None, typer.Option(min=1, help="Most rows in one batch.")] = None,
+    max_queue_delay_us: Annotated[
+        int | None, typer.Option(min=0, help="How long a request may be held back for a fuller batch, microseconds.")
+    ] = None,
+    alias: Annotated[list[str] | None, typer.Option(help="Point this alias at the new version. Repeatable.")] = None,
+    label: Annotated[list[str] | None, typer.Option(metavar="KEY=VALUE", help="A label. Repeatable.")] = None,
+    metric: Annotated[
+        list[str] | None, typer.Option(metavar="KEY=NUMBER", help="A figure that you know of it. Repeatable.")
+    ] = None,
+    keep_previous: Annotated[
+        bool, typer.Option("--keep-previous", help="Let the versions that serve now serve on beside the new one.")
+    ] = False,
+    wait: Annotated[bool, typer.Option(help="Wait until the new version takes requests.")] = True,
+    registry: options.Registry = None,
+    gateway: options.Gateway = None,
+    json: Json = False,
+) -> None:
+    """Upload a model file as a new version, have it validated, and serve it.
+
+    An upload that was interrupted goes on where it ended. A file that can't be served is rejected with the reason, and
+    what served before serves on. Without --keep-previous the new version replaces the ones before, once it is ready.
+    """
+    labels = options.pairs(label or [], option="--label", read=str)
+    metrics = options.pairs(metric or [], option="--metric", read=float)
+    serving = Serving(replicas=replicas, max_batch_size=max_batch_size, max_queue_delay_microseconds=max_queue_delay_us)
+    with ExitStack() as stack:
+        client = stack.enter_context(Client(registry=registry, gateway=gateway))
+        steps = stack.enter_context(_Steps(is_quiet=json))
+        steps.begin("uploading", total=path.stat().st_size)
+        artifact = client.upload(path, progress=steps.uploaded)
+        steps.begin("validating")
+        version = client.create_version(name, artifact, is_trusted=trust, metrics=metrics, labels=labels)
+        version = client.wait_validated(version.name, on_change=steps.validating)
+        for one in alias or []:
+            client.set_alias(name, one, version.name)
+        steps.begin("loading")
+        deployment = client.deploy(
+            name, version.name, serving=serving, keep_previous=keep_previous, wait=wait, on_change=steps.loading
+        )
+    if json:
+        print_json({"version": version, "deployment": deployment})
+    else:
+        _show(version, is_serving=wait)
+
+
+def _show(version: ModelVersion, *, is_serving: bool) -> None:
+    _, model, _, number = version.name.split("/")
+    report = version.validation_report
+    took = duration(report.infer_duration.ToTimedelta().total_seconds())
+    word = "serves" if is_serving else "is being loaded"
+    screen.print(f"[bold green]{model}[/] version [bold]{number}[/] {word}: {signature(version.signature)}")
+    screen.print(f"One inference takes about {took} on {report.device}. Try it: penstock infer {model} --random")
+
+
+class _Steps:
+    """The steps of a deployment, as they pass, on standard error."""
+
+    def __init__(self, *, is_quiet: bool) -> None:
+        self._progress = Progress(
+            SpinnerColumn(finished_text="[green]✓[/]"),
+            TextColumn("{task.description}"),
+            BarColumn(bar_width=30),
+            TextColumn("{task.fields[detail]}"),
+            TimeElapsedColumn(),
+            console=stderr,
+            disable=is_quiet or not stderr.is_terminal,
+        )
+        self._task: TaskID | None = None
+
+    def __enter__(self) -> Self:
+        self._progress.start()
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, at: TracebackType | None) -> None:
+        if error is None:
+            self._finish()
+        self._progress.stop()
+
+    def begin(self, what: str, *, total: float | None = None) -> None:
+        self._finish()
+        self._task = self._progress.add_task(what, total=total, detail="")
+
+    def _finish(self) -> None:
+        if self._task is not None:
+            self._progress.update(self._task, total=1, completed=1, detail="")
+
+    def _update(self, **changes: Any) -> None:
+        if self._task is not None:
+            self._progress.update(self._task, **changes)
+
+    def uploaded(self, sent: int, size: int) -> None:
+        self._update(completed=sent, total=size, detail=f"{sent / 1e6:.1f} of {size / 1e6:.1f} MB")
+
+    def validating(self, version: ModelVersion) -> None:
+        self._update(detail=ModelVersion.State.Name(version.state).removeprefix("STATE_").lower())
+
+    def loading(self, deployment: Deployment) -> None:
+        states = [InstanceStatus.State.Name(one.state).removeprefix("STATE_").lower() for one in deployment.instances]
+        ready = states.count("ready")
+        self._update(total=max(len(states), 1), completed=ready, detail=", ".join(states) or "waiting for an agent")

@@ -1,0 +1,69 @@
+"""``penstock models``."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+import typer
+
+from penstock.cli import options
+from penstock.cli.output import Json, print_json, reporting, screen, size, state, table
+from penstock.client import Client
+from penstock.registry.v1.resources_pb2 import ModelFormat, ModelVersion, Signature, TensorSpec
+
+
+def register(app: typer.Typer) -> None:
+    app.command("models", epilog="Example: penstock models digits --json")(models)
+
+
+@reporting
+def models(
+    name: Annotated[str, typer.Argument(help="Only this model.")] = "-",
+    registry: options.Registry = None,
+    json: Json = False,
+) -> None:
+    """Show models and their versions: state, format, what they take and give, whether they serve."""
+    with Client(registry=registry) as client:
+        versions = client.versions(name)
+        aliases = client.aliases(name)
+        served = {version for deployment in client.deployments() for version in deployment.versions}
+    if json:
+        print_json([{"version": one, "is_deployed": one.name in served} for one in versions])
+        return
+    if not versions:
+        screen.print("There are no models yet. Deploy one: penstock deploy model.onnx --name my-model")
+        return
+    named: dict[str, list[str]] = {}
+    for alias in aliases:
+        named.setdefault(alias.version, []).append(alias.name.rpartition("/")[2])
+    rows = table("MODEL", "VERSION", "STATE", "FORMAT", ">SIZE", "TAKES → GIVES", "NOTE")
+    for one in versions:
+        _, model, _, version = one.name.split("/")
+        notes = [*(["serves"] if one.name in served else []), *(f"alias {alias}" for alias in named.get(one.name, []))]
+        notes += [f"{key} {value:.4g}" for key, value in one.metrics.items()]
+        rows.add_row(
+            model,
+            version,
+            state(ModelVersion.State.Name(one.state)),
+            _format(one.format),
+            size(one.artifact.size_bytes),
+            one.state_reason or signature(one.signature),
+            ", ".join(notes),
+        )
+    screen.print(rows)
+
+
+def _format(number: ModelFormat) -> str:
+    word = ModelFormat.Name(number).removeprefix("MODEL_FORMAT_")
+    return {"UNSPECIFIED": "–", "ONNX": "ONNX", "TORCH_EXPORT": "torch.export", "TORCHSCRIPT": "TorchScript"}[word]
+
+
+def signature(given: Signature) -> str:
+    """A signature in one line."""
+    if not given.inputs:
+        return "–"
+    return f"{', '.join(map(_tensor, given.inputs))} → {', '.join(map(_tensor, given.outputs))}"
+
+
+def _tensor(spec: TensorSpec) -> str:
+    return f"{spec.name} {spec.datatype}({','.join('*' if size < 0 else str(size) for size in spec.shape)})"

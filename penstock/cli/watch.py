@@ -1,0 +1,101 @@
+"""``penstock watch``."""
+
+from __future__ import annotations
+
+import re
+import time
+import urllib.request
+from typing import Annotated, Any
+
+import typer
+from rich.console import Group, RenderableType
+from rich.live import Live
+from rich.markup import escape
+
+from penstock.cli import options
+from penstock.cli.output import Json, duration, print_json, reporting, screen, table
+from penstock.client import Client
+from penstock.monitor.v1.monitor_service_pb2 import ModelFigures, Phase
+
+_WINDOW_S = 10
+_PENDING = re.compile(r"^nv_inference_pending_request_count\{([^}]*)\} (\S+)$", re.MULTILINE)
+_LABEL = re.compile(r'(\w+)="([^"]*)"')
+_PHASES = ((Phase.PHASE_TOTAL, "TOTAL"), (Phase.PHASE_QUEUE, "QUEUE"), (Phase.PHASE_COMPUTE_INFER, "INFER"))
+
+
+def register(app: typer.Typer) -> None:
+    app.command("watch", epilog="Examples: penstock watch · penstock watch --once --json")(watch)
+
+
+@reporting
+def watch(
+    model: Annotated[str, typer.Option("--model", help="Only this model.")] = "",
+    interval: Annotated[float, typer.Option(min=0.2, help="Seconds between two looks.")] = 1.0,
+    once: Annotated[bool, typer.Option("--once", help="Look once, and exit.")] = False,
+    monitor: options.Monitor = None,
+    json: Json = False,
+) -> None:
+    """Show a live table of the last ten seconds: rate, durations by phase (p50 / p99), batches, queues, incidents."""
+    with Client(monitor=monitor) as client:
+        if once or json or not screen.is_terminal:
+            while True:
+                seen = _look(client, model)
+                if json:
+                    print_json(seen, indent=2 if once else None)
+                else:
+                    screen.print(_view(seen))
+                if once:
+                    return
+                time.sleep(interval)
+        with Live(_view(_look(client, model)), console=screen, auto_refresh=False) as live:
+            while True:
+                time.sleep(interval)
+                live.update(_view(_look(client, model)), refresh=True)
+
+
+def _look(client: Client, model: str) -> dict[str, Any]:
+    return {
+        "figures": client.figures(model=model, window_s=_WINDOW_S),
+        "pending_requests": _pending(client.endpoints.gateway_metrics),
+        "incidents": client.incidents(model=model, only_open=True),
+    }
+
+
+def _pending(address: str) -> dict[str, int]:
+    """Requests that wait or run, by "model/version"; none where the gateway's metrics can't be had."""
+    try:
+        with urllib.request.urlopen(f"http://{address}/metrics", timeout=2) as answer:
+            text = answer.read().decode()
+    except OSError:
+        return {}
+    found = ((dict(_LABEL.findall(labels)), value) for labels, value in _PENDING.findall(text))
+    return {f"{labels.get('model')}/{labels.get('version')}": int(float(value)) for labels, value in found}
+
+
+def _view(seen: dict[str, Any]) -> RenderableType:
+    rows = table(
+        "MODEL",
+        ">VERSION",
+        ">REQ/S",
+        ">ERRORS",
+        *(f">{name} p50 / p99" for _, name in _PHASES),
+        ">ROWS/BATCH",
+        ">QUEUED",
+    )
+    for one in seen["figures"]:
+        rows.add_row(*_row(one, seen["pending_requests"].get(f"{one.model}/{one.version}")))
+    if not seen["figures"]:
+        rows.add_row("[dim]no requests yet[/]")
+    lines: list[RenderableType] = [rows]
+    lines += [f"[red]open incident[/] {one.model} {one.version}: {escape(one.summary)}" for one in seen["incidents"]]
+    return Group(*lines)
+
+
+def _row(one: ModelFigures, pending: int | None) -> list[str]:
+    phases = {phase.phase: phase for phase in one.phases}
+    cells = [one.model, one.version, f"{one.request_rate:.1f}"]
+    cells.append(f"[red]{one.error_count}[/]" if one.error_count else "0")
+    for number, _ in _PHASES:
+        phase = phases.get(number)
+        cells.append(f"{duration(phase.p50_seconds)} / {duration(phase.p99_seconds)}" if phase else "–")
+    return [*cells, f"{one.mean_batch_rows:.1f}", "–" if pending is None else str(pending)]

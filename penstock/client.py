@@ -1,0 +1,380 @@
+"""The Python client: everything that one does with a running suite.
+
+>>> from penstock import Client
+>>> with Client() as client:  # doctest: +SKIP
+...     version = client.create_version("digits", client.upload("digits.onnx"))
+...     client.wait_validated(version.name)
+...     client.deploy("digits", version.name)
+...     answer = client.infer("digits", {"pixels": images})
+"""
+
+from __future__ import annotations
+
+import contextlib
+import time
+import uuid
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass, replace
+from os import PathLike
+from pathlib import Path
+from types import TracebackType
+from typing import TYPE_CHECKING, Any, Self
+
+from google.protobuf.duration_pb2 import Duration
+
+from penstock import errors, uploads
+from penstock.channels import Channel
+from penstock.endpoints import Endpoints
+from penstock.inference.v1 import inference_service_pb2 as inference_pb
+from penstock.inference.v1.inference_service_pb2_grpc import InferenceServiceStub
+from penstock.monitor.v1 import monitor_service_pb2 as monitor_pb
+from penstock.monitor.v1.monitor_service_pb2_grpc import MonitorServiceStub
+from penstock.registry.v1 import registry_service_pb2 as pb
+from penstock.registry.v1.registry_service_pb2_grpc import RegistryServiceStub
+from penstock.registry.v1.resources_pb2 import (
+    Alias,
+    Artifact,
+    Deployment,
+    InstanceStatus,
+    Model,
+    ModelFormat,
+    ModelVersion,
+)
+from penstock.uploads import ignore
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+    from penstock.tensors import InferenceConnection, Tensor
+
+_POLL_S = 0.1
+_CRASH_LOOP_RESTARTS = 3
+
+
+@dataclass(frozen=True, slots=True)
+class Serving:
+    """How a deployment serves; None leaves a value as it is, or as the registry's default."""
+
+    replicas: int | None = None
+    """Model processes per version over the whole fleet, 1 to 64."""
+    max_batch_size: int | None = None
+    """Most rows in one batch; 1 means one request at a time."""
+    max_queue_delay_microseconds: int | None = None
+    """Longest time that a request may be held back for a fuller batch."""
+    max_queue_size: int | None = None
+    """Most requests that may wait or run; more are refused."""
+
+    def apply(self, deployment: Deployment) -> None:
+        """Write the values that are set into ``deployment``."""
+        for target, name in (
+            (deployment, "replicas"),
+            (deployment.batching, "max_batch_size"),
+            (deployment.batching, "max_queue_delay_microseconds"),
+            (deployment.queue, "max_queue_size"),
+        ):
+            if (value := getattr(self, name)) is not None:
+                setattr(target, name, value)
+
+
+class Client:
+    """A connection to a suite; use it as a context manager, or call :meth:`close`.
+
+    Addresses not given are taken from the environment (``PENSTOCK_REGISTRY_ADDRESS``, …), else this machine's. Nothing
+    is connected before it is used. Resources are the messages of ``penstock.registry.v1`` and ``penstock.monitor.v1``.
+    Every method raises a :class:`penstock.errors.PenstockError`. Methods may be called from several threads.
+    """
+
+    def __init__(
+        self,
+        *,
+        registry: str | None = None,
+        gateway: str | None = None,
+        inference: str | None = None,
+        monitor: str | None = None,
+    ) -> None:
+        given = {"registry": registry, "gateway": gateway, "inference": inference, "monitor": monitor}
+        self.endpoints = replace(Endpoints.from_environ(), **{part: at for part, at in given.items() if at})
+        self._channels = {part: Channel(part, getattr(self.endpoints, part)) for part in given}
+        self._registry = RegistryServiceStub(self._channels["registry"].grpc)
+        self._inference: InferenceConnection | None = None
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, at: TracebackType | None) -> None:
+        self.close()
+
+    def close(self) -> None:
+        for channel in self._channels.values():
+            channel.close()
+        if self._inference is not None:
+            self._inference.close()
+
+    def _call(self, rpc: Callable[..., Any], request: Any) -> Any:
+        return self._channels["registry"].call(rpc, request)
+
+    # Models and versions
+
+    def upload(self, path: str | PathLike[str], *, progress: uploads.Progress = ignore) -> Artifact:
+        """Send a model file; see :func:`penstock.uploads.upload`."""
+        return uploads.upload(self._channels["registry"], Path(path), progress=progress)
+
+    def create_version(
+        self,
+        model: str,
+        artifact: Artifact,
+        *,
+        format: ModelFormat = ModelFormat.MODEL_FORMAT_UNSPECIFIED,  # noqa: A002 - the API's word
+        is_trusted: bool = False,
+        metrics: Mapping[str, float] | None = None,
+        labels: Mapping[str, str] | None = None,
+    ) -> ModelVersion:
+        """Make an uploaded file the next version of a model, which is created if there is none of that name.
+
+        ``is_trusted`` vouches for a file whose format can run code while loading (torch.export, TorchScript).
+        ``metrics`` are figures that you know of it, for example ``{"accuracy": 0.97}``.
+        """
+        with contextlib.suppress(errors.AlreadyExistsError):
+            self._call(self._registry.CreateModel, pb.CreateModelRequest(model_id=model, request_id=str(uuid.uuid4())))
+        version = ModelVersion(
+            artifact=artifact, format=format, trusted=is_trusted, metrics=metrics or {}, labels=labels or {}
+        )
+        request = pb.CreateModelVersionRequest(
+            parent=f"models/{model}", model_version=version, request_id=str(uuid.uuid4())
+        )
+        return self._call(self._registry.CreateModelVersion, request).model_version
+
+    def version(self, name: str) -> ModelVersion:
+        """One version, by its resource name ``models/{model}/versions/{version}``."""
+        return self._call(self._registry.GetModelVersion, pb.GetModelVersionRequest(name=name)).model_version
+
+    def wait_validated(
+        self, name: str, *, timeout_s: float = 300.0, on_change: Callable[[ModelVersion], None] = ignore
+    ) -> ModelVersion:
+        """Wait until a version is READY.
+
+        Raises:
+            ModelRejectedError: it is no version that can be served; the message says why.
+            WaitTimeoutError: neither happened in time; the version stays and may still become READY.
+        """
+        for _ in _attempts(timeout_s):
+            version = self.version(name)
+            on_change(version)
+            if version.state == ModelVersion.STATE_REJECTED:
+                raise errors.ModelRejectedError(f"{name} was rejected: {version.state_reason}")
+            if version.state in (ModelVersion.STATE_READY, ModelVersion.STATE_ARCHIVED):
+                return version
+        state = ModelVersion.State.Name(version.state).removeprefix("STATE_")
+        raise errors.WaitTimeoutError(f"{name} is still {state} after {timeout_s:g} s")
+
+    def models(self) -> list[Model]:
+        return self._pages(self._registry.ListModels, pb.ListModelsRequest(), "models")
+
+    def versions(self, model: str = "-") -> list[ModelVersion]:
+        """A model's versions, newest first; those of all models by default."""
+        request = pb.ListModelVersionsRequest(parent=f"models/{model}")
+        return self._pages(self._registry.ListModelVersions, request, "model_versions")
+
+    def aliases(self, model: str = "-") -> list[Alias]:
+        """A model's aliases; those of all models by default."""
+        return self._pages(self._registry.ListAliases, pb.ListAliasesRequest(parent=f"models/{model}"), "aliases")
+
+    def set_alias(self, model: str, alias: str, version: str) -> Alias:
+        """Point an alias at a version, given by its resource name."""
+        request = pb.SetAliasRequest(alias=Alias(name=f"models/{model}/aliases/{alias}", version=version))
+        return self._call(self._registry.SetAlias, request).alias
+
+    # Deployments
+
+    def deploy(
+        self,
+        model: str,
+        version: str,
+        *,
+        serving: Serving = Serving(),
+        keep_previous: bool = False,
+        wait: bool = True,
+        timeout_s: float = 300.0,
+        on_change: Callable[[Deployment], None] = ignore,
+    ) -> Deployment:
+        """Serve a READY version, given by its resource name, and make it the one that requests go to by default.
+
+        The versions that served before are replaced, or serve on beside it with ``keep_previous``. With ``wait`` they
+        are replaced only when the new one is ready, so that no request waits for it; if it fails, they serve on.
+
+        Raises:
+            FailedPreconditionError: the version is not READY.
+            ModelFailedError: its processes don't come up; the message says why.
+            WaitTimeoutError: they did not come up in time.
+        """
+        try:
+            before = [name for name in self.deployment(model).versions if name != version]
+        except errors.NotFoundError:
+            before = []
+        final = [*before, version] if keep_previous else [version]
+        if not wait:
+            return self._write_deployment(model, final, serving)
+        self._write_deployment(model, [version, *before], serving)
+        try:
+            self.wait_serving(model, version, timeout_s=timeout_s, on_change=on_change)
+        except errors.ModelFailedError:
+            if before:
+                self._write_deployment(model, before, Serving())
+            raise
+        return self._write_deployment(model, final, Serving()) if before else self.deployment(model)
+
+    def _write_deployment(self, model: str, versions: list[str], serving: Serving) -> Deployment:
+        while True:
+            try:
+                deployment = self.deployment(model)
+                del deployment.versions[:]
+                deployment.versions.extend(versions)
+                serving.apply(deployment)
+                request = pb.UpdateDeploymentRequest(deployment=deployment)
+                return self._call(self._registry.UpdateDeployment, request).deployment
+            except errors.NotFoundError:
+                deployment = Deployment(versions=versions)
+                serving.apply(deployment)
+                create = pb.CreateDeploymentRequest(deployment_id=model, deployment=deployment)
+                return self._call(self._registry.CreateDeployment, create).deployment
+            except errors.AbortedError:
+                continue  # someone else wrote in between: take what they wrote as the base
+
+    def wait_serving(
+        self,
+        model: str,
+        version: str,
+        *,
+        timeout_s: float = 300.0,
+        on_change: Callable[[Deployment], None] = ignore,
+    ) -> Deployment:
+        """Wait until all processes of a deployed version take requests, and the gateway says so.
+
+        Raises:
+            ModelFailedError: they crash again and again; the message says why.
+            WaitTimeoutError: it did not happen in time.
+        """
+        for _ in _attempts(timeout_s):
+            deployment = self.deployment(model)
+            on_change(deployment)
+            instances = [instance for instance in deployment.instances if instance.version == version]
+            ready = sum(instance.state == InstanceStatus.STATE_READY for instance in instances)
+            for instance in instances:
+                is_down = instance.state == InstanceStatus.STATE_UNAVAILABLE
+                if is_down and instance.restarts + 1 >= _CRASH_LOOP_RESTARTS:
+                    raise errors.ModelFailedError(f"{version} does not come up: {instance.reason}")
+            if ready >= max(deployment.replicas, 1) and self.is_ready(model, version.rpartition("/")[2]):
+                return deployment
+        raise errors.WaitTimeoutError(f"{version} is not ready after {timeout_s:g} s")
+
+    def undeploy(self, model: str) -> None:
+        """End a model's serving; the model and its versions stay in the registry."""
+        self._call(self._registry.DeleteDeployment, pb.DeleteDeploymentRequest(name=f"deployments/{model}"))
+
+    def deployment(self, model: str) -> Deployment:
+        """A model's deployment with its processes' last reported state."""
+        request = pb.GetDeploymentRequest(name=f"deployments/{model}")
+        return self._call(self._registry.GetDeployment, request).deployment
+
+    def deployments(self) -> list[Deployment]:
+        return self._pages(self._registry.ListDeployments, pb.ListDeploymentsRequest(), "deployments")
+
+    def instances(self) -> list[inference_pb.Instance]:
+        """The model processes of the node that ``inference`` is the address of, with their figures."""
+        channel = self._channels["inference"]
+        rpc = InferenceServiceStub(channel.grpc).ListInstances
+        return _all_pages(channel, rpc, inference_pb.ListInstancesRequest(), "instances")
+
+    # Inference
+
+    @property
+    def _gateway(self) -> InferenceConnection:
+        if self._inference is None:
+            from penstock.tensors import InferenceConnection
+
+            self._inference = InferenceConnection(self.endpoints.gateway)
+        return self._inference
+
+    def infer(
+        self,
+        model: str,
+        inputs: Mapping[str, NDArray[Any]],
+        *,
+        version: str = "",
+        timeout_s: float = 60.0,
+        request_id: str = "",
+    ) -> dict[str, NDArray[Any]]:
+        """Ask a model: arrays by input name in, arrays by output name out. The first dimension counts the rows.
+
+        ``version`` is a number or an alias; empty takes the deployment's default.
+        """
+        outputs, _ = self._gateway.infer(model, inputs, version=version, timeout_s=timeout_s, request_id=request_id)
+        return outputs
+
+    def is_ready(self, model: str, version: str = "") -> bool:
+        """Whether the gateway would take a request for the model."""
+        try:
+            return self._gateway.is_ready(model, version)
+        except errors.NotFoundError:
+            return False
+
+    def signature(self, model: str, version: str = "") -> tuple[list[Tensor], list[Tensor]]:
+        """The inputs and outputs of a served model, as the gateway tells them."""
+        return self._gateway.metadata(model, version)
+
+    # Health and monitoring
+
+    def health(self) -> dict[str, bool | errors.PenstockError]:
+        """Of each service, whether it says SERVING, or why it can't be asked."""
+
+        def state(channel: Channel) -> bool | errors.PenstockError:
+            try:
+                return channel.is_serving()
+            except errors.PenstockError as error:
+                return error
+
+        return {part: state(channel) for part, channel in self._channels.items()}
+
+    def figures(self, *, model: str = "", window_s: int = 60) -> list[monitor_pb.ModelFigures]:
+        """Rate, errors and durations by phase, per version, over the last ``window_s`` seconds (10 to 600)."""
+        request = monitor_pb.ListFiguresRequest(model=model, window=Duration(seconds=window_s))
+        return self._monitored("ListFigures", request, "figures")
+
+    def incidents(self, *, model: str = "", only_open: bool = False) -> list[monitor_pb.Incident]:
+        """What the monitor noticed, newest first."""
+        request = monitor_pb.ListIncidentsRequest(model=model, is_open=only_open)
+        return self._monitored("ListIncidents", request, "incidents")
+
+    def watch_incidents(self, *, model: str = "") -> Iterator[monitor_pb.Incident]:
+        """Open incidents, then every one that is opened, changed or closed, for ever."""
+        channel = self._channels["monitor"]
+        rpc = MonitorServiceStub(channel.grpc).WatchIncidents
+        for message in channel.stream(rpc, monitor_pb.WatchIncidentsRequest(model=model)):
+            yield message.incident
+
+    def _monitored(self, method: str, request: Any, field: str) -> list[Any]:
+        channel = self._channels["monitor"]
+        return _all_pages(channel, getattr(MonitorServiceStub(channel.grpc), method), request, field)
+
+    def _pages(self, rpc: Callable[..., Any], request: Any, field: str) -> list[Any]:
+        return _all_pages(self._channels["registry"], rpc, request, field)
+
+
+def _all_pages(channel: Channel, rpc: Callable[..., Any], request: Any, field: str) -> list[Any]:
+    found: list[Any] = []
+    request.page_size = 1_000
+    while True:
+        answer = channel.call(rpc, request)
+        found.extend(getattr(answer, field))
+        if not answer.next_page_token:
+            return found
+        request.page_token = answer.next_page_token
+
+
+def _attempts(timeout_s: float) -> Iterator[None]:
+    """At least one attempt, then one every tenth of a second until the time is up."""
+    end = time.monotonic() + timeout_s
+    yield
+    while time.monotonic() < end:
+        time.sleep(_POLL_S)
+        yield

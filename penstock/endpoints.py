@@ -1,0 +1,99 @@
+"""Where the parts of a suite listen, and how the environment moves them."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Self
+
+
+@dataclass(frozen=True, slots=True)
+class Port:
+    """A port that a service listens on: what for, the variable that moves it, and where it is by default."""
+
+    service: str
+    purpose: str
+    variable: str
+    default: int
+
+    def number(self, environ: Mapping[str, str]) -> int:
+        """The port as the environment has it.
+
+        Raises:
+            ValueError: the variable holds no port number.
+        """
+        text = environ.get(self.variable) or str(self.default)
+        if not (text.isdecimal() and 0 < int(text) < 65_536):
+            raise ValueError(f"{self.variable} is {text!r}, expected a port number from 1 to 65535")
+        return int(text)
+
+
+GATEWAY_HTTP = Port("gateway", "REST", "PENSTOCK_GATEWAY__HTTP_PORT", 8000)
+GATEWAY_GRPC = Port("gateway", "gRPC", "PENSTOCK_GATEWAY__GRPC_PORT", 8001)
+GATEWAY_METRICS = Port("gateway", "metrics", "PENSTOCK_GATEWAY__METRICS_PORT", 8002)
+GATEWAY_INTERNAL = Port("gateway", "internal gRPC", "PENSTOCK_GATEWAY__INTERNAL_PORT", 8003)
+INFERENCE = Port("inference", "gRPC", "PENSTOCK_INFERENCE__PORT", 8011)
+INFERENCE_METRICS = Port("inference", "metrics", "PENSTOCK_INFERENCE__METRICS_PORT", 8012)
+REGISTRY = Port("registry", "gRPC", "PENSTOCK_REGISTRY__PORT", 8021)
+REGISTRY_METRICS = Port("registry", "metrics", "PENSTOCK_REGISTRY__METRICS_PORT", 8022)
+MONITOR_OTLP = Port("monitor", "OTLP", "PENSTOCK_MONITOR__OTLP_PORT", 4317)
+MONITOR = Port("monitor", "gRPC", "PENSTOCK_MONITOR__PORT", 8031)
+MONITOR_METRICS = Port("monitor", "metrics", "PENSTOCK_MONITOR__METRICS_PORT", 8032)
+
+PORTS = (
+    GATEWAY_HTTP, GATEWAY_GRPC, GATEWAY_METRICS, GATEWAY_INTERNAL, INFERENCE, INFERENCE_METRICS,
+    REGISTRY, REGISTRY_METRICS, MONITOR_OTLP, MONITOR, MONITOR_METRICS,
+)  # fmt: skip
+
+CLIENT_VARIABLES = {
+    "gateway": "PENSTOCK_GATEWAY_ADDRESS",
+    "gateway_http": "PENSTOCK_GATEWAY_HTTP_ADDRESS",
+    "gateway_metrics": "PENSTOCK_GATEWAY_METRICS_ADDRESS",
+    "inference": "PENSTOCK_INFERENCE_ADDRESS",
+    "monitor": "PENSTOCK_MONITOR_ADDRESS",
+}
+"""Variables that only clients read; services would refuse them as misspelt."""
+
+
+@dataclass(frozen=True, slots=True)
+class Endpoints:
+    """Addresses, "host:port", that a client calls."""
+
+    registry: str
+    gateway: str
+    gateway_http: str
+    gateway_metrics: str
+    inference: str
+    monitor: str
+
+    @classmethod
+    def from_environ(cls, environ: Mapping[str, str] | None = None) -> Self:
+        """As ``PENSTOCK_<PART>_ADDRESS`` say; else on this machine, at the ports that the services' settings name.
+
+        Raises:
+            ValueError: a variable holds no port number.
+        """
+        given = os.environ if environ is None else environ
+        host = local_host(given.get("PENSTOCK_BIND") or "127.0.0.1")
+
+        def address(variable: str, port: Port) -> str:
+            return given.get(variable) or f"{host}:{port.number(given)}"
+
+        return cls(
+            registry=address("PENSTOCK_REGISTRY_ADDRESS", REGISTRY),
+            gateway=address(CLIENT_VARIABLES["gateway"], GATEWAY_GRPC),
+            gateway_http=address(CLIENT_VARIABLES["gateway_http"], GATEWAY_HTTP),
+            gateway_metrics=address(CLIENT_VARIABLES["gateway_metrics"], GATEWAY_METRICS),
+            inference=address(CLIENT_VARIABLES["inference"], INFERENCE),
+            monitor=address(CLIENT_VARIABLES["monitor"], MONITOR),
+        )
+
+
+def local_host(bind: str) -> str:
+    """The host under which this machine reaches a server that listens on ``bind``."""
+    if bind in ("0.0.0.0", ""):
+        return "127.0.0.1"
+    if ":" in bind:
+        return "[::1]" if bind.strip("[]") == "::" else f"[{bind.strip('[]')}]"
+    return bind
