@@ -1,0 +1,107 @@
+"""Model files on this node: a cache by content, filled from the registry."""
+
+from __future__ import annotations
+
+import asyncio
+import hashlib
+import logging
+from collections import defaultdict
+from collections.abc import Callable, Collection
+from pathlib import Path
+
+import grpc
+
+from penstock.registry.v1 import registry_service_pb2 as pb
+from penstock.registry.v1.registry_service_pb2_grpc import RegistryServiceStub
+from services.common.errors import DataLossError, PenstockError, ResourceExhaustedError, UnavailableError
+from services.common.status import error_from_code
+
+_log = logging.getLogger(__name__)
+
+_SILENCE_S = 30.0
+_BLOCK = 1 << 20
+
+
+class ArtifactCache:
+    """Files named by their SHA-256 below a folder; one that is there is whole and has been verified."""
+
+    def __init__(self, folder: Path, stub: RegistryServiceStub) -> None:
+        """The folder is made with the first file."""
+        self._folder = folder
+        self._stub = stub
+        self._locks: defaultdict[str, asyncio.Lock] = defaultdict(asyncio.Lock)
+
+    def path_of(self, sha256: str) -> Path:
+        return self._folder / sha256[:2] / sha256
+
+    @property
+    def size_bytes(self) -> int:
+        return sum(path.stat().st_size for path in self._files())
+
+    def _files(self) -> list[Path]:
+        return [path for path in self._folder.glob("[0-9a-f][0-9a-f]/*") if path.is_file()]
+
+    async def fetch(self, sha256: str, on_progress: Callable[[float], None] = lambda _: None) -> Path:
+        """The file with this content, downloaded first where it is missing; an interrupted download is resumed.
+
+        ``on_progress`` gets the share that is there, 0 to 1.
+
+        Raises:
+            UnavailableError, NotFoundError: the registry is away, or doesn't have it.
+            DataLossError: what it sent has another digest; nothing is kept.
+            ResourceExhaustedError: it can't be written to this node's disk.
+        """
+        path = self.path_of(sha256)
+        async with self._locks[sha256]:
+            if path.exists():
+                return path
+            partial = self._folder / "partial" / sha256
+            try:
+                for folder in (path.parent, partial.parent):
+                    folder.mkdir(parents=True, exist_ok=True)
+                await self._download(sha256, partial, on_progress)
+                if await asyncio.to_thread(digest_of, partial) != sha256:
+                    partial.unlink()
+                    raise DataLossError(f"the registry's answer is not the artifact {sha256[:12]}…: its digest differs")
+                partial.rename(path)
+            except OSError as error:
+                raise ResourceExhaustedError(f"can't keep the artifact on this node: {error.strerror}") from error
+            return path
+
+    async def _download(self, sha256: str, partial: Path, on_progress: Callable[[float], None]) -> None:
+        with partial.open("ab") as file:
+            offset, size = file.tell(), 0
+            call = self._stub.DownloadArtifact(pb.DownloadArtifactRequest(sha256=sha256, offset_bytes=offset))
+            try:
+                while (response := await asyncio.wait_for(call.read(), _SILENCE_S)) is not grpc.aio.EOF:
+                    size = response.size_bytes or size
+                    await asyncio.to_thread(file.write, response.chunk)
+                    offset += len(response.chunk)
+                    on_progress(min(1.0, offset / size) if size else 0.0)
+            except TimeoutError:
+                raise UnavailableError(f"the registry sent nothing for {_SILENCE_S:.0f} s") from None
+            except grpc.aio.AioRpcError as error:
+                if error.code() is grpc.StatusCode.OUT_OF_RANGE:
+                    file.truncate(0)
+                raise _error_of(error) from error
+            finally:
+                call.cancel()
+
+    def keep_only(self, digests: Collection[str]) -> None:
+        """Remove the files of versions that exist no more. A process that has one open keeps it until it ends."""
+        for path in self._files():
+            if path.name not in digests and not self._locks[path.name].locked():
+                _log.info("removing the artifact %s: no version names it any more", path.name)
+                path.unlink(missing_ok=True)
+
+
+def digest_of(path: Path) -> str:
+    digest = hashlib.sha256()
+    with path.open("rb") as file:
+        while block := file.read(_BLOCK):
+            digest.update(block)
+    return digest.hexdigest()
+
+
+def _error_of(error: grpc.aio.AioRpcError) -> PenstockError:
+    return error_from_code(error.code().value[0], f"the registry can't send the artifact: {error.details()}", reason="")

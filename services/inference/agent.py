@@ -1,0 +1,104 @@
+"""Makes a node's model processes equal to what the deployments ask for, and says how far it is."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import logging
+from collections.abc import Awaitable, Callable, Iterator, Mapping
+
+from services.common.errors import PenstockError
+from services.inference.domain.fleet import Assignment, Slot, plan
+from services.inference.instance import Instance, State, Surroundings
+
+_log = logging.getLogger(__name__)
+
+
+class Agent:
+    """Owns the instances. A slot has one, or two while a changed one replaces its predecessor.
+
+    ``on_change`` is called whenever an instance's state changed.
+    """
+
+    def __init__(self, surroundings: Surroundings, on_change: Callable[[], None]) -> None:
+        self._around = surroundings
+        self._report = on_change
+        self._slots: dict[Slot, list[Instance]] = {}
+        self._tasks: set[asyncio.Task[None]] = set()
+
+    def reconcile(self, desired: Mapping[Slot, Assignment]) -> None:
+        """Start, replace and stop what differs. Returns at once; the instances take their time."""
+        running = {
+            slot: instances[-1].assignment
+            for slot, instances in self._slots.items()
+            if instances and not instances[-1].is_stopping
+        }
+        steps = plan(desired, running)
+        for slot in (*steps.start, *steps.replace):
+            self._start(slot, desired[slot])
+        for slot in steps.stop:
+            for instance in self._slots[slot]:
+                instance.stop()
+        if steps.start or steps.replace or steps.stop:
+            _log.info("%d to start, %d to replace, %d to stop", *map(len, (steps.start, steps.replace, steps.stop)))
+
+    def _start(self, slot: Slot, assignment: Assignment) -> None:
+        instance = Instance(slot, assignment, surroundings=self._around, on_change=self._changed)
+        self._slots.setdefault(slot, []).append(instance)
+        task = asyncio.create_task(self._live(instance), name=instance.name)
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)
+        self._changed()
+
+    async def _live(self, instance: Instance) -> None:
+        try:
+            await instance.run()
+        except Exception:  # noqa: BLE001 - one instance must not take the others along
+            _log.exception("%s: unexpected end", instance.name)
+        finally:
+            siblings = self._slots[instance.slot]
+            siblings.remove(instance)
+            if not siblings:
+                del self._slots[instance.slot]
+            self._changed()
+
+    def _changed(self) -> None:
+        """A successor that takes requests releases its predecessors."""
+        for instances in self._slots.values():
+            if instances[-1].is_ready:
+                for predecessor in instances[:-1]:
+                    predecessor.stop()
+        self._report()
+
+    def instances(self) -> Iterator[Instance]:
+        """The instance that stands for each slot, by name: the successor, unless it is not ready and another one is."""
+        for _, instances in sorted(self._slots.items()):
+            newest = instances[-1]
+            if newest.status[0] in (State.READY, State.UNAVAILABLE):
+                yield newest
+            else:
+                yield next((one for one in instances if one.is_ready), newest)
+
+    async def close(self) -> None:
+        """Drain every process. Cancelled: end them at once."""
+        for instances in self._slots.values():
+            for instance in instances:
+                instance.stop()
+        tasks = list(self._tasks)
+        try:
+            await asyncio.gather(*tasks)
+        except asyncio.CancelledError:
+            await asyncio.gather(*tasks, return_exceptions=True)
+            raise
+
+
+async def repeat(action: Callable[[], Awaitable[None]], *, wake: asyncio.Event, every_s: float) -> None:
+    """Do something at each wake-up and at least so often; errors that have a meaning are for the next time."""
+    while True:
+        wake.clear()
+        try:
+            await action()
+        except PenstockError as error:
+            _log.debug("next time: %s", error)
+        with contextlib.suppress(TimeoutError):
+            await asyncio.wait_for(wake.wait(), every_s)

@@ -1,0 +1,127 @@
+"""ONNX, by onnxruntime."""
+
+from __future__ import annotations
+
+import ctypes
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import onnxruntime as ort
+
+from services.inference.backends import Array, Arrays, LoadError, Placement, RunError, public_message
+from services.inference.backends.formats import onnx_facts
+from services.inference.domain.signature import Signature, TensorSpec, has_free_first_dimension
+
+_DATATYPES = {
+    "tensor(bool)": "BOOL",
+    "tensor(uint8)": "UINT8",
+    "tensor(uint16)": "UINT16",
+    "tensor(uint32)": "UINT32",
+    "tensor(uint64)": "UINT64",
+    "tensor(int8)": "INT8",
+    "tensor(int16)": "INT16",
+    "tensor(int32)": "INT32",
+    "tensor(int64)": "INT64",
+    "tensor(float16)": "FP16",
+    "tensor(float)": "FP32",
+    "tensor(double)": "FP64",
+    "tensor(bfloat16)": "BF16",
+    "tensor(string)": "BYTES",
+}
+_ONNX_BFLOAT16 = 16
+
+
+def load(path: Path, placement: Placement) -> OnnxModel:
+    """Load an ONNX file. Files that name other files (external data) are refused; custom operators don't resolve.
+
+    Raises:
+        LoadError: see ``backends.load``.
+    """
+    if onnx_facts(path).has_external_data:
+        raise LoadError("the model keeps weights in other files (ONNX external data): expected one self-contained file")
+    options = ort.SessionOptions()
+    options.intra_op_num_threads = placement.threads
+    options.inter_op_num_threads = 1
+    options.log_severity_level = 4
+    # Threads that spin between batches would take the processor from the other processes of the node.
+    options.add_session_config_entry("session.intra_op.allow_spinning", "0")
+    has_cuda = "CUDAExecutionProvider" in ort.get_available_providers()
+    if placement.device.startswith("cuda") and not has_cuda:
+        raise LoadError(f"device {placement.device} was asked for, but this onnxruntime has no CUDA provider")
+    is_cuda = has_cuda and placement.device != "cpu"
+    providers = ["CUDAExecutionProvider", "CPUExecutionProvider"] if is_cuda else ["CPUExecutionProvider"]
+    try:
+        session = ort.InferenceSession(str(path), options, providers=providers)
+    except Exception as error:  # onnxruntime raises a class of its own for every kind of failure
+        raise LoadError(f"onnxruntime can't load the model: {public_message(error)}") from error
+    return OnnxModel(session)
+
+
+class OnnxModel:
+    """A model in an onnxruntime session."""
+
+    def __init__(self, session: Any) -> None:
+        self._session = session
+        inputs = tuple(_spec(one, "input") for one in session.get_inputs())
+        outputs = tuple(_spec(one, "output") for one in session.get_outputs())
+        self.signature = Signature(inputs, outputs, is_batchable=has_free_first_dimension((*inputs, *outputs)))
+        # The session may have fallen back to the CPU: say what it does, not what was asked.
+        self.device = "cuda:0" if session.get_providers()[0] == "CUDAExecutionProvider" else "cpu"
+        self._output_names = [one.name for one in outputs]
+        self._text_inputs = frozenset(one.name for one in inputs if one.datatype == "BYTES")
+        self._has_bfloat16 = any(one.datatype == "BF16" for one in (*inputs, *outputs))
+
+    def run(self, inputs: Arrays) -> dict[str, Array]:
+        if self._text_inputs:
+            inputs = {name: _as_text(array) if name in self._text_inputs else array for name, array in inputs.items()}
+        try:
+            if self._has_bfloat16:
+                return self._run_with_bfloat16(inputs)
+            outputs = self._session.run(self._output_names, inputs)
+        except Exception as error:  # as above
+            raise RunError(public_message(error)) from error
+        return {name: _as_bytes(output) for name, output in zip(self._output_names, outputs, strict=True)}
+
+    def _run_with_bfloat16(self, inputs: Arrays) -> dict[str, Array]:
+        """Numpy has no bfloat16: such tensors go in and come out as their 16-bit patterns."""
+        kinds = {spec.name: spec.datatype for spec in self.signature.inputs}
+        feeds = {
+            name: ort.OrtValue.ortvalue_from_numpy_with_onnx_type(np.ascontiguousarray(array), _ONNX_BFLOAT16)
+            if kinds[name] == "BF16"
+            else ort.OrtValue.ortvalue_from_numpy(array)
+            for name, array in inputs.items()
+        }
+        outputs = self._session.run_with_ort_values(self._output_names, feeds)
+        return {name: _from_ort(output) for name, output in zip(self._output_names, outputs, strict=True)}
+
+
+def _from_ort(value: Any) -> Array:
+    if value.data_type() != "tensor(bfloat16)":
+        return _as_bytes(value.numpy())
+    shape = value.shape()
+    size = 2 * int(np.prod(shape))
+    return np.frombuffer(ctypes.string_at(value.data_ptr(), size), np.uint16).reshape(shape)
+
+
+def _spec(node: Any, role: str) -> TensorSpec:
+    if node.type not in _DATATYPES:
+        raise LoadError(f"{role} {node.name!r} has the type {node.type}: expected a tensor of {', '.join(_DATATYPES)}")
+    shape = tuple(size if isinstance(size, int) and size >= 0 else -1 for size in node.shape)
+    return TensorSpec(node.name, _DATATYPES[node.type], shape)
+
+
+def _as_text(array: Array) -> Array:
+    """Strings are UTF-8 in onnxruntime; bytes given as they are would arrive as their Python repr."""
+    try:
+        texts = [element.decode() for element in array.ravel()]
+    except UnicodeDecodeError as error:
+        raise RunError(f"a BYTES element is not UTF-8, as this model's strings must be: {error}") from error
+    return np.array(texts, dtype=object).reshape(array.shape)
+
+
+def _as_bytes(array: Any) -> Array:
+    array = np.asarray(array)
+    if array.dtype.kind not in "OU":
+        return array
+    return np.array([str(element).encode() for element in array.ravel()], dtype=object).reshape(array.shape)

@@ -1,0 +1,90 @@
+"""TorchScript archives: loaded only; PyTorch has deprecated the format. Loading one can run code: trusted files only.
+
+Such an archive says nothing of data types and shapes. Its author has to put a ``signature.json`` beside the code:
+``torch.jit.save(module, path, _extra_files={"signature.json": json.dumps({"inputs": [...], "outputs": [...]})})``, each
+tensor as ``{"name": ..., "datatype": "FP32", "shape": [-1, 64]}``.
+"""
+
+from __future__ import annotations
+
+import json
+import warnings
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from services.common.datatypes import datatype
+from services.inference.backends import Array, Arrays, LoadError, Placement, RunError, public_message
+from services.inference.backends.torch_runtime import prepare, to_array, to_tensor
+from services.inference.domain.signature import Signature, has_free_first_dimension
+
+_HOW = (
+    "save it with torch.jit.save(module, path, _extra_files={'signature.json': ...}) that holds "
+    '{"inputs": [{"name": "x", "datatype": "FP32", "shape": [-1, 64]}], "outputs": [...]}'
+)
+
+
+def load(path: Path, placement: Placement) -> TorchScriptModel:
+    """Load a TorchScript archive.
+
+    Raises:
+        LoadError: see ``backends.load``.
+    """
+    device = prepare(placement)
+    extra = {"signature.json": ""}
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            module = torch.jit.load(str(path), map_location=device, _extra_files=extra).eval()
+    except Exception as error:  # whatever a foreign archive provokes
+        raise LoadError(f"torch can't load the archive: {public_message(error)}") from error
+    return TorchScriptModel(module, _signature(extra["signature.json"], module), device)
+
+
+def _signature(text: str | bytes, module: Any) -> Signature:
+    wanted = [argument.name for argument in module.forward.schema.arguments[1:]]
+    if not text:
+        raise LoadError(f"a TorchScript archive doesn't say the types and shapes of its inputs {wanted}: {_HOW}")
+    try:
+        signature = Signature.from_json({"is_batchable": False, **json.loads(text)})
+        for spec in (*signature.inputs, *signature.outputs):
+            datatype(spec.datatype)
+    except (ValueError, KeyError, TypeError, AttributeError) as error:
+        raise LoadError(f"signature.json can't be read ({error}): {_HOW}") from error
+    except Exception as error:
+        raise LoadError(f"signature.json: {public_message(error)}") from error
+    given = [spec.name for spec in signature.inputs]
+    if given != wanted[: len(given)] or not signature.outputs:
+        raise LoadError(f"signature.json names the inputs {given}, expected those of forward, {wanted}, and outputs")
+    tensors = (*signature.inputs, *signature.outputs)
+    return Signature(
+        signature.inputs, signature.outputs, has_free_first_dimension(tensors), max(0, signature.max_batch_size)
+    )
+
+
+class TorchScriptModel:
+    """A scripted or traced module; it gives one tensor, a tuple or list, or a dict by the output names."""
+
+    def __init__(self, module: Any, signature: Signature, device: str) -> None:
+        self._module = module
+        self.signature = signature
+        self.device = device
+
+    def run(self, inputs: Arrays) -> dict[str, Array]:
+        tensors = [to_tensor(inputs[spec.name], spec.datatype, self.device) for spec in self.signature.inputs]
+        try:
+            with torch.inference_mode():
+                result = self._module(*tensors)
+        except Exception as error:  # whatever the module provokes
+            raise RunError(public_message(error)) from error
+        return {name: to_array(tensor) for name, tensor in self._named(result).items()}
+
+    def _named(self, result: Any) -> dict[str, Any]:
+        names = [spec.name for spec in self.signature.outputs]
+        if isinstance(result, dict) and set(names) <= result.keys():
+            return {name: result[name] for name in names}
+        tensors = [result] if isinstance(result, torch.Tensor) else result
+        if isinstance(tensors, list | tuple) and len(tensors) == len(names):
+            return dict(zip(names, tensors, strict=True))
+        raise RunError(f"the module gave a {type(result).__name__}, expected the {len(names)} tensors {names}")

@@ -1,0 +1,90 @@
+"""When a batch is due, and which requests go into it. Pure: no clock, no loop, no lock."""
+
+from __future__ import annotations
+
+from bisect import insort
+from collections.abc import Hashable
+from dataclasses import dataclass
+from typing import Generic, Protocol, TypeVar
+
+
+@dataclass(frozen=True, slots=True)
+class BatchPolicy:
+    """Decides when a batch is due. ``max_wait_s`` counts from the enqueueing of the oldest request."""
+
+    max_rows: int
+    max_wait_s: float = 0.0
+
+    def due_in(self, *, rows: int, oldest_age_s: float) -> float:
+        """Seconds for which a batch with this many rows should still be held back."""
+        if rows >= self.max_rows:
+            return 0.0
+        return max(0.0, self.max_wait_s - oldest_age_s)
+
+
+class Queued(Protocol):
+    """A request as the backlog sees it."""
+
+    @property
+    def rows(self) -> int: ...
+
+    @property
+    def bucket(self) -> Hashable:
+        """Requests may share a batch when their buckets are equal; None shares with nobody."""
+
+    @property
+    def urgency(self) -> tuple[int, int]:
+        """Less is sooner: priority, then time of enqueueing."""
+
+
+Q = TypeVar("Q", bound=Queued)
+
+
+class Backlog(Generic[Q]):
+    """Requests in hand, the most urgent first. The next batch is the head's bucket, up to a number of rows."""
+
+    def __init__(self, max_rows: int) -> None:
+        self._max_rows = max_rows
+        self._waiting: list[Q] = []
+
+    def __len__(self) -> int:
+        return len(self._waiting)
+
+    @property
+    def head(self) -> Q:
+        return self._waiting[0]
+
+    def add(self, request: Q) -> None:
+        insort(self._waiting, request, key=lambda one: one.urgency)
+
+    @property
+    def rows(self) -> int:
+        """Rows that the next batch would have, at least the limit when it would be cut short by the limit."""
+        rows = 0
+        for request in self._waiting:
+            if request is self._waiting[0] or self._joins(request):
+                rows += request.rows
+                if rows >= self._max_rows or request.bucket is None:
+                    return max(rows, self._max_rows)
+        return rows
+
+    def _joins(self, request: Q) -> bool:
+        return request.bucket is not None and request.bucket == self._waiting[0].bucket
+
+    def cut(self) -> list[Q]:
+        """Take the next batch out. A request with more rows than the limit goes alone."""
+        if not self._waiting:
+            return []
+        batch, rest, rows = [self._waiting[0]], [], self._waiting[0].rows
+        is_open = True
+        for request in self._waiting[1:]:
+            if is_open and self._joins(request):
+                # Once one does not fit, later ones must not overtake it.
+                is_open = rows + request.rows <= self._max_rows
+                if is_open:
+                    batch.append(request)
+                    rows += request.rows
+                    continue
+            rest.append(request)
+        self._waiting = rest
+        return batch

@@ -1,0 +1,79 @@
+"""``python -m services.inference.inspector``: loads a new version once, in a process of its own, and says what it is.
+
+One JSON line in, one out: the file may crash or fill this process, and nothing else.
+"""
+
+from __future__ import annotations
+
+import json
+import sys
+import time
+from dataclasses import asdict, dataclass, replace
+from pathlib import Path
+from typing import Any
+
+from services.common.errors import PenstockError
+from services.inference import backends
+from services.inference.backends import LoadError, Placement, RunError
+from services.inference.backends.formats import detect
+from services.inference.domain.fleet import effective_batch_size
+from services.inference.domain.signature import Format
+from services.inference.model_process.control import take_standard_output
+from services.inference.warm_up import rows_are_independent, warm_up
+
+
+@dataclass(frozen=True, slots=True)
+class Inspection:
+    """What to inspect. ``format`` is empty where the author didn't say."""
+
+    path: str
+    format: str
+    is_trusted: bool
+    device: str
+    threads: int
+
+
+def inspect(request: Inspection) -> dict[str, Any]:
+    """The verdict: what the file is and how it behaves.
+
+    Raises:
+        LoadError: it must be rejected.
+    """
+    model_format = detect(Path(request.path))
+    if request.format and request.format != model_format:
+        raise LoadError(f"the version says its format is {request.format}, but the content is {model_format}")
+    if model_format.can_run_code and not request.is_trusted:
+        raise LoadError(
+            f"format {model_format} can run code while loading: "
+            "mark the version as trusted if you vouch for the file, or use ONNX"
+        )
+    started = time.perf_counter()
+    model = backends.load(Path(request.path), Format(model_format), Placement(request.device, request.threads))
+    load_s = time.perf_counter() - started
+    signature = model.signature
+    if signature.is_batchable and not rows_are_independent(model):
+        signature = replace(signature, is_batchable=False, max_batch_size=0)
+    return {
+        "format": model_format,
+        "backend": backends.library_of(model_format),
+        "device": model.device,
+        "signature": asdict(signature),
+        "load_s": load_s,
+        "infer_s": warm_up(model, signature, rows=effective_batch_size(0, signature)),
+    }
+
+
+def main() -> None:
+    events = take_standard_output()
+    request = Inspection(**json.loads(sys.stdin.readline()))
+    try:
+        verdict = inspect(request)
+    except (LoadError, RunError) as error:
+        verdict = {"rejection": str(error)}
+    except PenstockError as error:
+        verdict = {"rejection": error.message}
+    events.write(json.dumps(verdict).encode() + b"\n")
+
+
+if __name__ == "__main__":
+    main()

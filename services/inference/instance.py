@@ -1,0 +1,220 @@
+"""One model process over all its lives: fetched, started, watched, started again, drained."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import logging
+import time
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass, field
+from enum import Enum
+from pathlib import Path
+from typing import Protocol
+
+from services.common.errors import PenstockError, UnavailableError
+from services.inference.adapters.child import Child, Event
+from services.inference.domain.fleet import Assignment, Slot
+from services.inference.domain.restarts import CrashHistory
+from services.inference.model_process.spec import ProcessSpec, consumer_name
+
+_log = logging.getLogger(__name__)
+
+_MODULE = "services.inference.model_process"
+_FETCH_AGAIN_S = 1.0
+_KILL_GRACE_S = 5.0
+
+
+class State(Enum):
+    """Where a model process stands; the names are those of InstanceStatus.State."""
+
+    FETCHING = "FETCHING"
+    LOADING = "LOADING"
+    READY = "READY"
+    DRAINING = "DRAINING"
+    UNAVAILABLE = "UNAVAILABLE"
+
+
+class Artifacts(Protocol):
+    """Where model files come from."""
+
+    async def fetch(self, sha256: str, on_progress: Callable[[float], None]) -> Path: ...
+
+
+@dataclass(frozen=True, slots=True)
+class Surroundings:
+    """What all instances of an agent share. ``incarnation`` names this life of the agent."""
+
+    node: str
+    incarnation: str
+    artifacts: Artifacts
+    end_lease: Callable[[str, str, str], Awaitable[None]]
+    redis_url: str
+    otlp_endpoint: str
+    log_level: str
+    device: str
+    threads: int
+    drain_timeout_s: float
+
+
+@dataclass(slots=True)
+class Totals:
+    """Figures of one instance over all its processes."""
+
+    past: dict[str, int] = field(default_factory=dict)
+    present: dict[str, int] = field(default_factory=dict)
+
+    def __getitem__(self, name: str) -> int:
+        return self.past.get(name, 0) + self.present.get(name, 0)
+
+    def process_ended(self) -> None:
+        self.past = {name: self[name] for name in self.past.keys() | self.present.keys()}
+        self.present = {}
+
+
+class Instance:
+    """Keeps one process for one assignment running until :meth:`stop`. ``run`` is its life, owned by the agent."""
+
+    def __init__(
+        self, slot: Slot, assignment: Assignment, *, surroundings: Surroundings, on_change: Callable[[], None]
+    ) -> None:
+        self.slot = slot
+        self.assignment = assignment
+        self.name = f"{surroundings.node}.{slot.model}.{slot.version}.{slot.number}"
+        self._around = surroundings
+        self._on_change = on_change
+        self._state = State.FETCHING
+        self._reason = ""
+        self._history = CrashHistory()
+        self._ready_since: float | None = None
+        self._child: Child | None = None
+        self._stopping = asyncio.Event()
+        self.progress = 0.0
+        self.device = ""
+        self.restarts = 0
+        self.totals = Totals()
+        self.changed_ns = time.time_ns()
+
+    @property
+    def pid(self) -> int:
+        return 0 if self._child is None else self._child.pid
+
+    @property
+    def is_ready(self) -> bool:
+        """True while the process takes requests."""
+        return self._state is State.READY
+
+    @property
+    def is_stopping(self) -> bool:
+        return self._stopping.is_set()
+
+    @property
+    def status(self) -> tuple[State, str]:
+        """The state to report, and the reason of a crash loop."""
+        if self._state is not State.DRAINING and self._history.is_loop(time.monotonic(), ready_since=self._ready_since):
+            return State.UNAVAILABLE, self._reason
+        return self._state, ""
+
+    def stop(self) -> None:
+        """Let the process finish what it has, and end; ``run`` returns then."""
+        self._stopping.set()
+
+    async def run(self) -> None:
+        while not self.is_stopping:
+            try:
+                path = await self._until_stopped(self._fetch())
+                if path is not None:
+                    started = time.monotonic()
+                    await self._live(path)
+            except PenstockError as error:
+                started, self._reason = time.monotonic(), error.message
+            if not self.is_stopping:
+                await self._after_crash(time.monotonic() - started)
+
+    async def _until_stopped(self, work: Awaitable[Path]) -> Path | None:
+        """The result of ``work``, or None when the instance is stopped before."""
+        task, stopping = asyncio.ensure_future(work), asyncio.ensure_future(self._stopping.wait())
+        try:
+            await asyncio.wait((task, stopping), return_when=asyncio.FIRST_COMPLETED)
+            return task.result() if task.done() else None
+        finally:
+            for one in (task, stopping):
+                one.cancel()
+            await asyncio.gather(task, stopping, return_exceptions=True)
+
+    async def _fetch(self) -> Path:
+        """The model's file. While the registry is away this just takes longer."""
+        while True:
+            self._enter(State.FETCHING)
+            try:
+                return await self._around.artifacts.fetch(self.assignment.sha256, self._progressed)
+            except UnavailableError as error:
+                _log.debug("%s: fetching again: %s", self.name, error)
+                await asyncio.sleep(_FETCH_AGAIN_S)
+
+    def _progressed(self, share: float) -> None:
+        # A report for each percent is enough.
+        if int(share * 100) != int(self.progress * 100):
+            self._on_change()
+        self.progress = share
+
+    async def _live(self, path: Path) -> None:
+        """One process from start to end."""
+        self._enter(State.LOADING)
+        consumer = consumer_name(self.name, self._around.incarnation)
+        self._child = child = await Child.start(_MODULE, self._spec(consumer, path).to_json(), self._heard)
+        ending, stopping = asyncio.create_task(child.wait()), asyncio.create_task(self._stopping.wait())
+        try:
+            await asyncio.wait((ending, stopping), return_when=asyncio.FIRST_COMPLETED)
+            if self.is_stopping:
+                self._enter(State.DRAINING)
+                await child.stop(self._around.drain_timeout_s + _KILL_GRACE_S)
+            self._reason = await ending or "the process ended by itself"
+        finally:
+            stopping.cancel()
+            if not ending.done():
+                child.kill()
+                await ending
+            self._child, self._ready_since = None, None
+            self.totals.process_ended()
+            with contextlib.suppress(asyncio.CancelledError):
+                await self._around.end_lease(self.slot.model, self.slot.version, consumer)
+
+    def _spec(self, consumer: str, path: Path) -> ProcessSpec:
+        around = self._around
+        return ProcessSpec(
+            consumer=consumer,
+            model=self.slot.model,
+            version=self.slot.version,
+            path=str(path),
+            format=self.assignment.format,
+            signature=self.assignment.signature,
+            batching=self.assignment.batching,
+            redis_url=around.redis_url,
+            otlp_endpoint=around.otlp_endpoint,
+            log_level=around.log_level,
+            device=around.device,
+            threads=around.threads,
+            drain_timeout_s=around.drain_timeout_s,
+        )
+
+    def _heard(self, event: Event) -> None:
+        """An event of the process."""
+        if "figures" in event:
+            self.totals.present = event["figures"]
+        if event.get("state") == "ready" and not self.is_stopping:
+            self.device, self._ready_since = event["device"], time.monotonic()
+            self._enter(State.READY)
+
+    async def _after_crash(self, uptime_s: float) -> None:
+        self._history = self._history.crashed(time.monotonic(), uptime_s=uptime_s)
+        self.restarts += 1
+        self._enter(State.LOADING)
+        _log.warning("%s: %s; starting it again in %.1f s", self.name, self._reason, self._history.pause_s)
+        with contextlib.suppress(TimeoutError):
+            await asyncio.wait_for(self._stopping.wait(), self._history.pause_s)
+
+    def _enter(self, state: State) -> None:
+        if state is not self._state:
+            self._state, self.progress, self.changed_ns = state, 0.0, time.time_ns()
+        self._on_change()

@@ -1,0 +1,51 @@
+"""The agent's ``/metrics``: figures that the model processes told, read when asked for."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metric
+from prometheus_client.registry import Collector
+
+from services.inference.adapters.artifacts import ArtifactCache
+from services.inference.agent import Agent
+from services.inference.inference_servicer import resident_bytes
+from services.inference.instance import Instance
+
+_LABELS = ("model", "version", "instance")
+_COUNTERS = {
+    "penstock_instance_executions": ("Batches executed.", "executions"),
+    "penstock_instance_rows": ("Rows inferred.", "rows"),
+    "penstock_instance_errors": ("Requests settled with an error.", "errors"),
+    "penstock_instance_claimed": ("Requests taken over from processes that died.", "claimed"),
+    "penstock_instance_dead_letters": ("Requests given up because processes died of them.", "dead_letters"),
+}
+
+
+class InstanceCollector(Collector):
+    """Reads the agent's instances; called by the thread that serves ``/metrics``."""
+
+    def __init__(self, agent: Agent, cache: ArtifactCache) -> None:
+        self._agent = agent
+        self._cache = cache
+
+    def collect(self) -> Iterator[Metric]:
+        instances = list(self._agent.instances())
+        for name, (text, figure) in _COUNTERS.items():
+            counter = CounterMetricFamily(name, text, labels=_LABELS)
+            for one in instances:
+                counter.add_metric(_labels(one), one.totals[figure])
+            yield counter
+        restarts = CounterMetricFamily("penstock_instance_restarts", "Processes started again.", labels=_LABELS)
+        ready = GaugeMetricFamily("penstock_instance_ready", "1 while the process takes requests.", labels=_LABELS)
+        memory = GaugeMetricFamily("penstock_instance_resident_bytes", "Memory in RAM.", labels=_LABELS)
+        for one in instances:
+            restarts.add_metric(_labels(one), one.restarts)
+            ready.add_metric(_labels(one), one.is_ready)
+            memory.add_metric(_labels(one), resident_bytes(one.pid))
+        yield from (restarts, ready, memory)
+        yield GaugeMetricFamily("penstock_cache_bytes", "Artifacts on this node.", value=self._cache.size_bytes)
+
+
+def _labels(instance: Instance) -> tuple[str, str, str]:
+    return instance.slot.model, instance.slot.version, instance.name

@@ -1,0 +1,52 @@
+"""The pipe between a model process and its agent: events go up as JSON lines, the end of our input means it died."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import json
+import os
+import sys
+from typing import Any, BinaryIO
+
+from services.inference.model_process.spec import ProcessSpec
+
+_LONGEST_SPEC = 16 * 2**20
+
+
+def take_standard_output() -> BinaryIO:
+    """The agent's end of standard output; whatever libraries print from now on goes to standard error."""
+    events = os.fdopen(os.dup(1), "wb", buffering=0)
+    os.dup2(2, 1)
+    return events
+
+
+class AgentPipe:
+    """Our side of the pipe. Once the agent is gone, events go nowhere."""
+
+    def __init__(self, events: BinaryIO) -> None:
+        self._events = events
+        self._reader = asyncio.StreamReader(limit=_LONGEST_SPEC)
+
+    async def receive_spec(self) -> ProcessSpec:
+        """Raises ValueError when the agent left before it said anything."""
+        await asyncio.get_running_loop().connect_read_pipe(
+            lambda: asyncio.StreamReaderProtocol(self._reader), sys.stdin.buffer
+        )
+        line = await self._reader.readline()
+        if not line:
+            raise ValueError("expected the process' specification as a line of JSON on standard input, got its end")
+        try:
+            return ProcessSpec.from_json(line)
+        except (KeyError, TypeError, ValueError) as error:
+            raise ValueError(f"unfit specification on standard input: {error!r}") from error
+
+    async def agent_left(self) -> None:
+        """Returns when the agent is gone."""
+        while await self._reader.read(4096):
+            pass
+
+    def tell(self, **event: Any) -> None:
+        """Send one event, for example ``state="ready"``. Short enough for a pipe to take it whole."""
+        with contextlib.suppress(OSError):
+            self._events.write(json.dumps(event).encode() + b"\n")

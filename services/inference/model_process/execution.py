@@ -1,0 +1,149 @@
+"""Runs a batch: joins the inputs, calls the model, gives each request its rows back."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from typing import Protocol
+
+import numpy as np
+
+from services.common.boundary import internal_message
+from services.common.errors import InternalError, PenstockError
+from services.inference.backends import Array, Model, RunError
+from services.inference.model_process.codec import Codec, Tensors
+
+MODEL_ERROR = "MODEL_ERROR"
+
+_MOST_CLASSES = 10_000
+
+
+@dataclass(frozen=True, slots=True)
+class Outcome:
+    """How a request ended: a serialised response, or an error. ``top_class`` is -1 unless the model is a classifier."""
+
+    response: bytes = b""
+    error: PenstockError | None = None
+    confidence: float = float("nan")
+    top_class: int = -1
+
+
+@dataclass(frozen=True, slots=True)
+class Execution:
+    """One outcome per request, in order, and where the time went, in nanoseconds."""
+
+    outcomes: list[Outcome]
+    input_ns: int
+    infer_ns: int
+    output_ns: int
+
+
+class Executor(Protocol):
+    """Runs one batch at a time."""
+
+    async def run(self, batch: Sequence[Tensors]) -> Execution:
+        """Never raises because of a request or the model: that is an outcome."""
+
+
+class ThreadExecutor:
+    """Runs batches in one thread, so that the event loop goes on serving."""
+
+    def __init__(self, model: Model, codec: Codec, *, is_batchable: bool) -> None:
+        self._model = model
+        self._codec = codec
+        self._is_batchable = is_batchable
+        self._thread = ThreadPoolExecutor(max_workers=1, thread_name_prefix="executor")
+
+    async def run(self, batch: Sequence[Tensors]) -> Execution:
+        loop = asyncio.get_running_loop()
+        return await loop.run_in_executor(self._thread, self._execute, batch)
+
+    def _execute(self, batch: Sequence[Tensors]) -> Execution:
+        return execute(self._model, self._codec, batch, is_batchable=self._is_batchable)
+
+    def close(self) -> None:
+        self._thread.shutdown()
+
+
+def execute(model: Model, codec: Codec, batch: Sequence[Tensors], *, is_batchable: bool) -> Execution:
+    """Run a batch. When several fail together each is run again alone, so that only the guilty one gets the error."""
+    start = time.perf_counter_ns()
+    try:
+        inputs = join(batch)
+        joined = time.perf_counter_ns()
+        outputs = _checked(model.run(inputs), sum(one.rows for one in batch), is_batchable=is_batchable)
+    except Exception as error:  # noqa: BLE001 - whatever the model provokes ends here, as an outcome
+        if len(batch) == 1:
+            elapsed = time.perf_counter_ns() - start
+            return Execution([Outcome(error=_model_error(error))], 0, elapsed, 0)
+        return _sum([execute(model, codec, [one], is_batchable=is_batchable) for one in batch])
+    ran = time.perf_counter_ns()
+    outcomes = _split(codec, batch, outputs, is_batchable=is_batchable)
+    return Execution(outcomes, joined - start, ran - joined, time.perf_counter_ns() - ran)
+
+
+def join(batch: Sequence[Tensors]) -> Mapping[str, Array]:
+    """The inputs of all, one below the other."""
+    if len(batch) == 1:
+        return batch[0].inputs
+    return {name: np.concatenate([one.inputs[name] for one in batch]) for name in batch[0].inputs}
+
+
+def _checked(outputs: dict[str, Array], rows: int, *, is_batchable: bool) -> dict[str, Array]:
+    for name, array in outputs.items():
+        if is_batchable and (array.ndim == 0 or array.shape[0] != rows):
+            raise RunError(f"the model gave output {name!r} the shape {list(array.shape)} for a batch of {rows} rows")
+    return outputs
+
+
+def _split(codec: Codec, batch: Sequence[Tensors], outputs: dict[str, Array], *, is_batchable: bool) -> list[Outcome]:
+    starts = np.cumsum([0, *(one.rows for one in batch)]).tolist() if is_batchable else []
+    confidences, classes = classify(outputs, starts[:-1])
+    outcomes = []
+    for number, one in enumerate(batch):
+        try:
+            share = (
+                {name: array[starts[number] : starts[number + 1]] for name, array in outputs.items()}
+                if len(batch) > 1
+                else outputs
+            )
+            response = codec.encode(one, share)
+        except PenstockError as error:
+            outcomes.append(Outcome(error=error))
+        else:
+            outcomes.append(
+                Outcome(response, None, confidences[number], classes[number]) if classes else Outcome(response)
+            )
+    return outcomes
+
+
+def classify(outputs: Mapping[str, Array], first_rows: list[int]) -> tuple[list[float], list[int]]:
+    """Highest probability and its index for each of some rows; empty when the model is no classifier.
+
+    A classifier's first floating-point output is [rows, 2 to 10,000 classes], and rows sum to 1.
+    """
+    scores = next((array for array in outputs.values() if array.dtype.kind == "f"), None)
+    if scores is None or scores.ndim != 2 or not 2 <= scores.shape[1] <= _MOST_CLASSES or not first_rows:
+        return [], []
+    rows = scores[first_rows].astype(np.float32, copy=False)
+    sums = rows.sum(axis=1)
+    if not (np.abs(sums - 1.0) < 1e-2).all() or rows.min() < 0:
+        return [], []
+    return rows.max(axis=1).tolist(), rows.argmax(axis=1).tolist()
+
+
+def _sum(parts: Sequence[Execution]) -> Execution:
+    return Execution(
+        [outcome for part in parts for outcome in part.outcomes],
+        sum(part.input_ns for part in parts),
+        sum(part.infer_ns for part in parts),
+        sum(part.output_ns for part in parts),
+    )
+
+
+def _model_error(error: Exception) -> InternalError:
+    message = str(error) if isinstance(error, RunError) else internal_message(error)
+    return InternalError(message, reason=MODEL_ERROR)

@@ -1,0 +1,116 @@
+"""All gateways that wait for replies, each with its link; outcomes become reply messages here."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable, Sequence
+
+from penstock.gateway.v1 import reply_service_pb2 as pb
+from penstock.queue.v1.envelope_pb2 import Envelope
+from services.common.status import code_of
+from services.inference.model_process.lane import Delivery
+from services.inference.model_process.reply_link import ReplyLink
+from services.inference.model_process.worker import BatchReport, Settled
+
+_CANCELLATIONS_KEPT = 65_536
+
+
+class ReplyStreams:
+    """The gateways as the worker sees them, over gRPC.
+
+    A gateway is known by its id: a new process at the same address is another gateway. Owned by one event loop;
+    ``close`` ends every link.
+    """
+
+    def __init__(self, hello: pb.Hello, *, on_settled: Callable[[Sequence[Delivery]], None]) -> None:
+        self._hello = hello
+        self._on_settled = on_settled
+        self._links: dict[str, ReplyLink] = {}
+        self._tasks: dict[str, asyncio.Task[None]] = {}
+        self._cancelled: dict[tuple[str, int], None] = {}
+
+    def is_gone(self, envelope: Envelope) -> bool:
+        return self._link(envelope).is_gone
+
+    def is_cancelled(self, envelope: Envelope) -> bool:
+        return bool(self._cancelled) and (envelope.gateway_id, envelope.request_key) in self._cancelled
+
+    async def fetch(self, envelope: Envelope) -> bytes | None:
+        return await self._link(envelope).fetch(envelope.request_key, envelope.payload_bytes)
+
+    def reply(self, settled: Sequence[Settled], report: BatchReport | None) -> None:
+        by_gateway: dict[str, list[Settled]] = {}
+        for one in settled:
+            by_gateway.setdefault(one.delivery.entry.envelope.gateway_id, []).append(one)
+        for number, group in enumerate(by_gateway.values()):
+            message = _batch_reply(group, report, is_counted=number == 0)
+            self._link(group[0].delivery.entry.envelope).send(message, [one.delivery for one in group])
+
+    def _link(self, envelope: Envelope) -> ReplyLink:
+        gateway_id = envelope.gateway_id
+        link = self._links.get(gateway_id)
+        if link is None:
+            link = self._links[gateway_id] = ReplyLink(
+                envelope.reply_address,
+                gateway_id,
+                hello=self._hello,
+                on_settled=self._on_settled,
+                on_cancelled=lambda keys: self._cancel(gateway_id, keys),
+            )
+            task = asyncio.create_task(link.run(), name=f"link to gateway {gateway_id}")
+            self._tasks[gateway_id] = task
+            task.add_done_callback(lambda _: self._forget(gateway_id))  # its gateway is gone
+        return link
+
+    def _forget(self, gateway_id: str) -> None:
+        del self._links[gateway_id], self._tasks[gateway_id]
+
+    def _cancel(self, gateway_id: str, keys: Sequence[int]) -> None:
+        self._cancelled.update(dict.fromkeys((gateway_id, key) for key in keys))
+        while len(self._cancelled) > _CANCELLATIONS_KEPT:
+            del self._cancelled[next(iter(self._cancelled))]
+
+    async def drain(self, timeout_s: float) -> bool:
+        """Wait until the gateways have all replies; False when that took too long."""
+        try:
+            async with asyncio.timeout(timeout_s):
+                for link in list(self._links.values()):
+                    await link.is_drained.wait()
+        except TimeoutError:
+            return False
+        return True
+
+    async def close(self) -> None:
+        tasks = list(self._tasks.values())
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
+
+
+def _batch_reply(group: Sequence[Settled], report: BatchReport | None, *, is_counted: bool) -> pb.BatchReply:
+    message = pb.BatchReply(replies=[_reply(one, report) for one in group])
+    if report is not None:
+        message.batch_rows = report.rows
+        message.is_execution_counted = is_counted
+        message.batch_start_ns = report.start_ns
+        message.compute_input_ns = report.execution.input_ns
+        message.compute_infer_ns = report.execution.infer_ns
+        message.compute_output_ns = report.execution.output_ns
+        message.trace_id = report.span.trace_id
+        message.span_id = report.span.span_id
+    return message
+
+
+def _reply(one: Settled, report: BatchReport | None) -> pb.Reply:
+    entry, error = one.delivery.entry, one.outcome.error
+    reply = pb.Reply(
+        request_key=entry.envelope.request_key,
+        response=one.outcome.response,
+        rows=one.rows or entry.envelope.rows,
+        attempt=one.delivery.attempt,
+    )
+    if report is not None:
+        reply.queue_ns = max(0, report.start_ns - entry.enqueue_ns)
+    if error is not None:
+        reply.code, reply.message, reply.reason = int(code_of(error).value[0]), error.message, error.reason
+    return reply

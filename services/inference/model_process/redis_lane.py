@@ -1,0 +1,267 @@
+"""The lane on Redis streams: reading, leases, acknowledgements. Survives the loss of Redis and of all it held."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import logging
+import time
+from collections import defaultdict
+from collections.abc import Iterable
+from typing import Any
+
+from redis.exceptions import RedisError, ResponseError
+
+from services.common import lanes
+from services.common.lanes import GROUP, LEASE_MS, LEASE_RENEWAL_MS, LaneKeys
+from services.common.redis_connection import connect
+from services.inference.model_process import claims
+from services.inference.model_process.lane import Delivery
+
+_log = logging.getLogger(__name__)
+
+_BLOCK_MS = 5_000
+_ANSWER_S = 5.0
+_PAUSE_S = 0.1
+_LOST = (RedisError, OSError, TimeoutError)
+
+
+class RedisLane:
+    """One consumer of a model version's streams.
+
+    ``join`` first; ``keep`` and ``acknowledge`` run as tasks beside the reader; ``leave`` last. ``live_consumers`` are
+    the holders of a lease as last seen, ``last_contact`` is when Redis last answered (``time.monotonic``).
+    """
+
+    def __init__(self, url: str, keys: LaneKeys, *, consumer: str, priority_levels: int = 1) -> None:
+        self._keys = keys
+        self._streams = keys.streams(priority_levels)
+        self._consumer = consumer
+        # redis-py annotates the answers of stream commands with the union of all its protocols' forms.
+        self._redis: Any = connect(url)
+        self._reader: Any = connect(url, max_connections=1).client()
+        self._reader_id: int | None = None
+        self._is_blocked = False
+        self._in_hand: set[tuple[str, bytes]] = set()
+        self._ready: list[Delivery] = []
+        self._suspect: tuple[str, bytes] | None = None
+        self._acks: defaultdict[str, list[bytes]] = defaultdict(list)
+        self._dead: list[dict[Any, Any]] = []
+        self._acks_waiting = asyncio.Event()
+        self._claim_next = asyncio.Event()
+        self._flushing = asyncio.Lock()
+        self.live_consumers: frozenset[str] = frozenset()
+        self.last_contact = time.monotonic()
+        self.claimed_count = 0
+
+    async def join(self) -> None:
+        """Take part from now on; waits for Redis as long as it takes."""
+        while not await self._reopen():  # noqa: ASYNC110 - only asking tells
+            await asyncio.sleep(_PAUSE_S)
+
+    async def take(self, count: int, *, wait_s: float | None) -> list[Delivery]:
+        if self._reader_id is None and not await self._reopen():
+            await asyncio.sleep(_PAUSE_S)
+            return []
+        if self._ready:
+            taken, self._ready = self._ready[:count], self._ready[count:]
+            return taken
+        try:
+            return await self._read(count, wait_s)
+        except _LOST as error:
+            _log.debug("reading from the lane failed, connecting again: %r", error)
+            self._reader_id = None
+            return []
+
+    async def _read(self, count: int, wait_s: float | None) -> list[Delivery]:
+        block_ms = _BLOCK_MS if wait_s is None else int(wait_s * 1000)
+        if wait_s and not block_ms:
+            await asyncio.sleep(wait_s)  # Redis waits in whole milliseconds
+        if len(self._streams) > 1:
+            taken: list[Delivery] = []
+            for stream in self._streams:
+                if len(taken) < count:
+                    taken += await self._read_group([stream], count - len(taken), 0)
+            if taken or not block_ms:
+                return taken
+            count = 1
+        return await self._read_group(self._streams, count, block_ms)
+
+    async def _read_group(self, streams: list[str], count: int, block_ms: int) -> list[Delivery]:
+        self._is_blocked = block_ms > 0
+        try:
+            async with asyncio.timeout(block_ms / 1000 + _ANSWER_S):
+                answer = await self._reader.xreadgroup(
+                    GROUP, self._consumer, dict.fromkeys(streams, ">"), count=count, block=block_ms or None
+                )
+        finally:
+            self._is_blocked = False
+        return [
+            delivery
+            for stream, entries in answer
+            for entry_id, fields in entries
+            if (delivery := self._received(stream.decode(), entry_id, fields)) is not None
+        ]
+
+    def _received(
+        self, stream: str, entry_id: bytes, fields: dict[bytes, bytes], *, count: int = 1, is_suspect: bool = False
+    ) -> Delivery | None:
+        """Take an entry in hand; one that can't be read goes to the dead letters at once."""
+        self._in_hand.add((stream, entry_id))
+        try:
+            return Delivery(stream, entry_id, lanes.decode(fields), count, is_suspect)
+        except lanes.MalformedEntryError as error:
+            _log.warning("%s", error)
+            self._dead.append({**fields, "reason": f"MALFORMED: {error}"})
+            self._settle(stream, entry_id)
+            return None
+
+    async def _reopen(self) -> bool:
+        """Renew the lease, make the groups and find what Redis delivered to us and we never saw; False when it is away.
+
+        The lease comes first: a consumer without one counts as dead.
+        """
+        try:
+            async with asyncio.timeout(_ANSWER_S):
+                await self._renew_lease()
+                for stream in self._streams:
+                    with contextlib.suppress(ResponseError):  # BUSYGROUP: it is there
+                        await self._redis.xgroup_create(stream, GROUP, id="0", mkstream=True)
+                    await self._recover(stream)
+                self._reader_id = await self._reader.client_id()
+        except _LOST as error:
+            _log.debug("Redis is away: %r", error)
+            return False
+        return True
+
+    async def _recover(self, stream: str) -> None:
+        pending = await self._redis.xpending_range(stream, GROUP, "-", "+", 10_000, consumername=self._consumer)
+        for one in pending:
+            entry_id, count = one["message_id"], one["times_delivered"]
+            if (stream, entry_id) in self._in_hand:
+                continue
+            for claimed_id, fields in await self._redis.xclaim(
+                stream, GROUP, self._consumer, 0, [entry_id], retrycount=count
+            ):
+                if claimed_id is None:
+                    await self._redis.xack(stream, GROUP, entry_id)
+                elif (delivery := self._received(stream, entry_id, fields, count=count)) is not None:
+                    self._ready.append(delivery)
+
+    async def wake(self) -> None:
+        """Make a blocked read return. Redis may see this before the read itself: then once more."""
+        with contextlib.suppress(*_LOST):
+            while self._is_blocked and not await self._redis.client_unblock(self._reader_id or 0):  # noqa: ASYNC110
+                await asyncio.sleep(0.001)
+
+    def settle(self, deliveries: Iterable[Delivery]) -> None:
+        for delivery in deliveries:
+            self._settle(delivery.stream, delivery.entry_id)
+
+    def _settle(self, stream: str, entry_id: bytes) -> None:
+        if (stream, entry_id) in self._in_hand:
+            self._in_hand.discard((stream, entry_id))
+            self._acks[stream].append(entry_id)
+            self._acks_waiting.set()
+
+    def bury(self, delivery: Delivery, reason: str) -> None:
+        self._dead.append({**lanes.encode(delivery.entry), "reason": reason})
+        self._acks_waiting.set()
+
+    async def acknowledge(self) -> None:
+        """Send acknowledgements, all that gathered in one pipeline. Runs until cancelled."""
+        while True:
+            await self._acks_waiting.wait()
+            if not await self._flush():
+                await asyncio.sleep(_PAUSE_S)
+
+    async def _flush(self) -> bool:
+        async with self._flushing:
+            self._acks_waiting.clear()
+            acks, self._acks = self._acks, defaultdict(list)
+            dead, self._dead = self._dead, []
+            if not acks and not dead:
+                return True
+            pipeline = self._redis.pipeline(transaction=False)
+            for fields in dead:
+                pipeline.xadd(self._keys.dead_letters, fields, maxlen=lanes.DEAD_LETTERS_KEPT, approximate=True)
+            for stream, ids in acks.items():
+                pipeline.xack(stream, GROUP, *ids)
+                pipeline.xdel(stream, *ids)
+            try:
+                async with asyncio.timeout(_ANSWER_S):
+                    await pipeline.execute()
+            except _LOST as error:
+                _log.debug("acknowledging failed, trying again: %r", error)
+                for stream, ids in acks.items():
+                    self._acks[stream] += ids
+                self._dead += dead
+                self._acks_waiting.set()
+                return False
+            if self._suspect is not None and self._suspect[1] in acks.get(self._suspect[0], ()):
+                self._suspect = None
+                self._claim_next.set()
+            return True
+
+    async def keep(self) -> None:
+        """Renew the lease, and take over what dead consumers left. Runs until cancelled."""
+        while True:
+            self._claim_next.clear()
+            try:
+                async with asyncio.timeout(_ANSWER_S):
+                    await self._take_over(await self._renew_lease())
+            except _LOST as error:
+                _log.debug("renewing the lease failed: %r", error)
+            with contextlib.suppress(TimeoutError):
+                await asyncio.wait_for(self._claim_next.wait(), LEASE_RENEWAL_MS / 1000)
+
+    async def _renew_lease(self) -> dict[str, list[dict[str, Any]]]:
+        """Renew ours, read everyone's; returns the consumers of each stream."""
+        now_ms = time.time_ns() // 1_000_000
+        pipeline = self._redis.pipeline(transaction=False)
+        pipeline.zadd(self._keys.leases, {self._consumer: now_ms + LEASE_MS})
+        pipeline.zremrangebyscore(self._keys.leases, "-inf", now_ms - 30 * LEASE_MS)
+        pipeline.zrangebyscore(self._keys.leases, now_ms, "+inf")
+        for stream in self._streams:
+            pipeline.xinfo_consumers(stream, GROUP)
+        _, _, live, *consumers = await pipeline.execute(raise_on_error=False)
+        if isinstance(live, Exception):
+            raise live
+        self.live_consumers = frozenset(name.decode() for name in live)
+        self.last_contact = time.monotonic()
+        if any(isinstance(one, Exception) for one in consumers):
+            await self.wake()  # the group is gone with Redis' memory; the reader makes it again
+        return {
+            stream: one for stream, one in zip(self._streams, consumers, strict=True) if not isinstance(one, Exception)
+        }
+
+    async def _take_over(self, consumers: dict[str, list[dict[str, Any]]]) -> None:
+        """Claim one entry at most, and no other before that one is acknowledged."""
+        if self._suspect is None:
+            claimed = await claims.claim_one(self._redis, consumers, live=self.live_consumers, me=self._consumer)
+            if claimed is None:
+                return
+            stream, entry_id, fields, count = claimed
+            self.claimed_count += 1
+            self._suspect = (stream, entry_id)
+            delivery = self._received(stream, entry_id, fields, count=count, is_suspect=True)
+            if delivery is not None:
+                self._ready.insert(0, delivery)
+        if self._ready:
+            await self.wake()
+
+    async def leave(self) -> None:
+        """Send the last acknowledgements and give up the lease; what is still unsettled is for others to claim."""
+        with contextlib.suppress(*_LOST):
+            async with asyncio.timeout(_ANSWER_S):
+                await self._flush()
+                await self._redis.zrem(self._keys.leases, self._consumer)
+                for stream in self._streams:
+                    await claims.forget(self._redis, stream, self._consumer)
+        await self.close()
+
+    async def close(self) -> None:
+        """Close the connections, and nothing else."""
+        await self._reader.aclose()
+        await self._reader.connection_pool.disconnect()
+        await self._redis.aclose()

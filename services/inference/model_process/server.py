@@ -1,0 +1,160 @@
+"""What starts in a model process, and in which order it stops."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import logging
+import time
+from pathlib import Path
+from typing import BinaryIO
+
+from penstock import __version__
+from penstock.gateway.v1.reply_service_pb2 import Hello
+from services.common.lanes import LaneKeys
+from services.common.tracing import SpanExporter
+from services.inference import backends
+from services.inference.backends import LoadError, Model, Placement
+from services.inference.domain.batching import BatchPolicy
+from services.inference.model_process.codec import Codec
+from services.inference.model_process.control import AgentPipe
+from services.inference.model_process.execution import ThreadExecutor
+from services.inference.model_process.gateways import ReplyStreams
+from services.inference.model_process.redis_lane import RedisLane
+from services.inference.model_process.spec import ProcessSpec, incarnation_of
+from services.inference.model_process.telemetry import Telemetry
+from services.inference.model_process.worker import Worker
+from services.inference.warm_up import warm_up
+
+_log = logging.getLogger(__name__)
+
+ORPHAN_S = 60.0
+REDIS_LOST_S = 5.0
+_FIGURES_EVERY_S = 1.0
+
+
+async def serve(stop: asyncio.Event, events: BinaryIO) -> None:
+    """Load the model, take part in its lane until ``stop`` is set, drain.
+
+    Raises:
+        LoadError: the model can't be loaded; the agent was told.
+    """
+    pipe = AgentPipe(events)
+    spec = await pipe.receive_spec()
+    logging.getLogger().setLevel(spec.log_level)
+    pipe.tell(state="loading")
+    try:
+        model = await asyncio.to_thread(_load, spec)
+    except LoadError as error:
+        pipe.tell(failure=str(error))
+        raise
+    process = ModelProcess(spec, model, pipe)
+    await process.run(stop)
+
+
+def _load(spec: ProcessSpec) -> Model:
+    model = backends.load(Path(spec.path), spec.format, Placement(spec.device, spec.threads))
+    if (model.signature.inputs, model.signature.outputs) != (spec.signature.inputs, spec.signature.outputs):
+        raise LoadError(f"the file's signature is {model.signature}, expected {spec.signature}")
+    warm_up(model, spec.signature, rows=spec.batching.max_batch_size)
+    return model
+
+
+class ModelProcess:
+    """One loaded model and the parts around it, wired by hand."""
+
+    def __init__(self, spec: ProcessSpec, model: Model, pipe: AgentPipe) -> None:
+        batching = spec.batching
+        codec = Codec(model=spec.model, version=spec.version, signature=spec.signature)
+        self._spec = spec
+        self._pipe = pipe
+        self._exporter = SpanExporter(
+            endpoint=spec.otlp_endpoint, service="penstock-inference", instance=spec.consumer, version=__version__
+        )
+        self._telemetry = Telemetry(self._exporter, model=spec.model, version=spec.version, device=model.device)
+        self._lane = RedisLane(
+            spec.redis_url,
+            LaneKeys(spec.model, spec.version),
+            consumer=spec.consumer,
+            priority_levels=batching.priority_levels,
+        )
+        self._gateways = ReplyStreams(
+            Hello(consumer=spec.consumer, model=spec.model, version=spec.version), on_settled=self._lane.settle
+        )
+        self._executor = ThreadExecutor(model, codec, is_batchable=spec.signature.is_batchable)
+        self._worker = Worker(
+            self._lane,
+            self._gateways,
+            executor=self._executor,
+            codec=codec,
+            policy=BatchPolicy(batching.max_batch_size, batching.max_queue_delay_us / 1e6),
+            max_attempts=batching.max_attempts,
+            observer=self._telemetry,
+        )
+        self._device = model.device
+
+    async def run(self, stop: asyncio.Event) -> None:
+        """Serve until ``stop``; then finish what was taken, deliver the replies, acknowledge, leave."""
+        joining = asyncio.create_task(self._lane.join())
+        await _first_of(joining, asyncio.create_task(stop.wait()))
+        if joining.cancelled():
+            return
+        try:
+            async with asyncio.TaskGroup() as group:
+                helpers = [
+                    group.create_task(self._lane.acknowledge(), name="acknowledge"),
+                    group.create_task(self._lane.keep(), name="lease"),
+                    group.create_task(self._report(), name="figures"),
+                    group.create_task(self._watch_agent(stop), name="agent"),
+                ]
+                serving = group.create_task(self._worker.serve(), name="serve")
+                self._pipe.tell(state="ready", device=self._device)
+                await stop.wait()
+                self._pipe.tell(state="draining")
+                await self._worker.stop()
+                await serving
+                if not await self._gateways.drain(self._spec.drain_timeout_s):
+                    _log.warning("some gateways did not take their replies in time; the requests are left to others")
+                for helper in helpers:
+                    helper.cancel()
+        finally:
+            await self._gateways.close()
+            await self._lane.leave()
+            self._executor.close()
+            await asyncio.to_thread(self._exporter.close)
+            self._tell_figures()
+
+    async def _report(self) -> None:
+        """Tell the agent the figures, when they changed."""
+        told = None
+        while True:
+            figures = self._telemetry.figures.to_json()
+            if figures != told:
+                self._tell_figures()
+                told = figures
+            await asyncio.sleep(_FIGURES_EVERY_S)
+
+    def _tell_figures(self) -> None:
+        self._pipe.tell(figures=self._telemetry.figures.to_json())
+
+    async def _watch_agent(self, stop: asyncio.Event) -> None:
+        """Without an agent serve on for a while, until an instance of its successor holds a lease; then drain."""
+        await self._pipe.agent_left()
+        _log.warning("the agent is gone; serving on until its successor has an instance ready")
+        mine, orphaned_at = incarnation_of(self._spec.consumer), time.monotonic()
+        while True:
+            now = time.monotonic()
+            is_replaced = any(incarnation_of(name) != mine for name in self._lane.live_consumers)
+            if is_replaced or now - orphaned_at > ORPHAN_S or now - self._lane.last_contact > REDIS_LOST_S:
+                stop.set()
+                await asyncio.Event().wait()
+            await asyncio.sleep(0.5)
+
+
+async def _first_of(*tasks: asyncio.Task[object]) -> None:
+    """Wait for the first task, cancel the others."""
+    _, pending = await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
+    for task in pending:
+        task.cancel()
+        with contextlib.suppress(asyncio.CancelledError):
+            await task

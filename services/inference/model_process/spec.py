@@ -1,0 +1,56 @@
+"""What an agent tells a model process: a line of JSON on its standard input, which stays open while the agent lives."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import secrets
+from dataclasses import dataclass
+from typing import Any
+
+from services.inference.domain.fleet import Batching
+from services.inference.domain.signature import Format, Signature
+
+
+@dataclass(frozen=True, slots=True)
+class ProcessSpec:
+    """Everything that a model process has to know; it reads no environment."""
+
+    consumer: str
+    model: str
+    version: str
+    path: str
+    format: Format
+    signature: Signature
+    batching: Batching
+    redis_url: str
+    otlp_endpoint: str = ""
+    log_level: str = "INFO"
+    device: str = "auto"
+    threads: int = 1
+    drain_timeout_s: float = 10.0
+
+    def to_json(self) -> str:
+        return json.dumps(dataclasses.asdict(self))
+
+    @classmethod
+    def from_json(cls, text: str | bytes) -> ProcessSpec:
+        fields: dict[str, Any] = json.loads(text)
+        return cls(
+            **{
+                **fields,
+                "format": Format(fields["format"]),
+                "signature": Signature.from_json(fields["signature"]),
+                "batching": Batching(**fields["batching"]),
+            }
+        )
+
+
+def consumer_name(instance: str, incarnation: str) -> str:
+    """A name in the lane's consumer group: of the instance, the agent's incarnation, and new for each process."""
+    return f"{instance}@{incarnation}.{secrets.token_hex(3)}"
+
+
+def incarnation_of(consumer: str) -> str:
+    """Which life of which agent started a consumer; the consumer's own name where that can't be told."""
+    return consumer.rpartition("@")[2].partition(".")[0] or consumer

@@ -1,0 +1,234 @@
+"""The loop of a model process: cut a batch, run it, hand over the replies."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+from typing import Protocol
+
+from penstock.queue.v1.envelope_pb2 import Envelope
+from services.common.errors import CancelledByCallerError, InternalError, PenstockError, UnavailableError
+from services.common.tracing import TraceContext
+from services.inference.domain.batching import Backlog, BatchPolicy
+from services.inference.model_process.codec import Bucket, Codec, Tensors
+from services.inference.model_process.execution import Execution, Executor, Outcome
+from services.inference.model_process.lane import Delivery, Lane
+
+_log = logging.getLogger(__name__)
+
+POISON_MESSAGE = "POISON_MESSAGE"
+DEADLINE_EXCEEDED = "DEADLINE_EXCEEDED"
+
+
+@dataclass(frozen=True, slots=True)
+class Request:
+    """A delivery whose content was read. A suspect shares its batch with nobody and goes first."""
+
+    delivery: Delivery
+    tensors: Tensors
+
+    @property
+    def rows(self) -> int:
+        return self.tensors.rows
+
+    @property
+    def bucket(self) -> Bucket | None:
+        return None if self.delivery.is_suspect else self.tensors.bucket
+
+    @property
+    def urgency(self) -> tuple[int, int]:
+        entry = self.delivery.entry
+        return (-1 if self.delivery.is_suspect else entry.envelope.priority), entry.enqueue_ns
+
+
+@dataclass(frozen=True, slots=True)
+class Settled:
+    """A delivery and how it ended."""
+
+    delivery: Delivery
+    outcome: Outcome
+    rows: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class BatchReport:
+    """An executed batch. Instants are nanoseconds of Unix time; ``close_reason`` is "full", "drained" or "delay"."""
+
+    settled: Sequence[Settled]
+    execution: Execution
+    start_ns: int
+    end_ns: int
+    close_reason: str
+    span: TraceContext
+
+    @property
+    def rows(self) -> int:
+        return sum(one.rows for one in self.settled)
+
+
+class Gateways(Protocol):
+    """The gateways that wait for replies."""
+
+    def is_gone(self, envelope: Envelope) -> bool:
+        """True when nobody is there any more to take the reply."""
+
+    def is_cancelled(self, envelope: Envelope) -> bool:
+        """True when the caller left."""
+
+    async def fetch(self, envelope: Envelope) -> bytes | None:
+        """The request's bytes, which stayed with the gateway; None when it was settled meanwhile.
+
+        Raises:
+            PenstockError: they can't be had.
+        """
+
+    def reply(self, settled: Sequence[Settled], report: BatchReport | None) -> None:
+        """Hand over outcomes; the deliveries are settled on the lane when their gateway has them. Returns at once."""
+
+
+class Observer(Protocol):
+    """Whoever keeps figures and spans."""
+
+    def batch_ended(self, report: BatchReport) -> None: ...
+
+    def refused(self, settled: Sequence[Settled]) -> None: ...
+
+
+class Worker:
+    """Takes from one lane and runs on one executor, one batch at a time.
+
+    The next batch is cut only when the executor is free: while it is busy requests gather in the lane, and batches grow
+    by themselves.
+    """
+
+    def __init__(
+        self,
+        lane: Lane,
+        gateways: Gateways,
+        *,
+        executor: Executor,
+        codec: Codec,
+        policy: BatchPolicy,
+        max_attempts: int,
+        observer: Observer,
+        now_ns: Callable[[], int] = time.time_ns,
+    ) -> None:
+        self._lane = lane
+        self._gateways = gateways
+        self._executor = executor
+        self._codec = codec
+        self._policy = policy
+        self._max_attempts = max_attempts
+        self._observer = observer
+        self._now_ns = now_ns
+        self._backlog: Backlog[Request] = Backlog(policy.max_rows)
+        self._is_stopping = False
+
+    async def serve(self) -> None:
+        """Serve until :meth:`stop`, then finish what is in hand."""
+        while not self._is_stopping or self._backlog:
+            close_reason = await self._gather()
+            batch = self._screen(self._backlog.cut())
+            if batch:
+                await self._run(batch, close_reason)
+
+    async def stop(self) -> None:
+        """Stop taking; :meth:`serve` returns soon."""
+        self._is_stopping = True
+        await self._lane.wake()
+
+    async def _gather(self) -> str:
+        """Take requests until a batch is due; returns why it is."""
+        if not self._backlog and not self._is_stopping:
+            await self._take(self._policy.max_rows, wait_s=None)
+        has_waited = False
+        while self._backlog and not self._is_stopping:
+            rows = self._backlog.rows
+            if rows >= self._policy.max_rows:
+                return "full"
+            age_s = (self._now_ns() - self._backlog.head.delivery.entry.enqueue_ns) / 1e9
+            wait_s = self._policy.due_in(rows=rows, oldest_age_s=age_s)
+            if has_waited and not wait_s:
+                return "delay"
+            await self._take(self._policy.max_rows - rows, wait_s=wait_s)
+            if not wait_s:
+                break
+            has_waited = True
+        return "full" if self._backlog.rows >= self._policy.max_rows else "drained"
+
+    async def _take(self, count: int, *, wait_s: float | None) -> None:
+        deliveries = self._screen_deliveries(await self._lane.take(count, wait_s=wait_s))
+        if any(not one.entry.request for one in deliveries):
+            opened = await asyncio.gather(*map(self._open, deliveries))
+            deliveries = [one for one in opened if one is not None]
+        for delivery in deliveries:
+            try:
+                self._backlog.add(Request(delivery, self._codec.decode(delivery.entry.request)))
+            except PenstockError as error:
+                self._refuse(delivery, error)
+
+    async def _open(self, delivery: Delivery) -> Delivery | None:
+        """Fetch the bytes of a large request."""
+        entry = delivery.entry
+        if entry.request or not entry.envelope.payload_bytes:
+            return delivery
+        try:
+            content = await self._gateways.fetch(entry.envelope)
+        except PenstockError as error:
+            self._refuse(delivery, error)
+            return None
+        if content is None:
+            self._lane.settle([delivery])
+            return None
+        return replace(delivery, entry=replace(entry, request=content))
+
+    def _screen(self, requests: Sequence[Request]) -> list[Request]:
+        """Those that are still worth running; the others are settled."""
+        alive = {id(one) for one in self._screen_deliveries([request.delivery for request in requests])}
+        return [request for request in requests if id(request.delivery) in alive]
+
+    def _screen_deliveries(self, deliveries: Sequence[Delivery]) -> list[Delivery]:
+        now_ns, alive = self._now_ns(), []
+        for delivery in deliveries:
+            envelope = delivery.entry.envelope
+            if self._gateways.is_gone(envelope):
+                self._lane.settle([delivery])
+            elif self._gateways.is_cancelled(envelope):
+                self._refuse(delivery, CancelledByCallerError("the caller left"))
+            elif delivery.is_suspect and delivery.attempt > self._max_attempts:
+                error = f"the request was given to a model process {delivery.attempt - 1} times, and each time it died"
+                _log.error("%s: it goes to the dead letters", error)
+                self._lane.bury(delivery, POISON_MESSAGE)
+                self._refuse(delivery, InternalError(error, reason=POISON_MESSAGE))
+            elif delivery.entry.deadline_ns <= now_ns:
+                late_ms = (now_ns - delivery.entry.deadline_ns) / 1e6
+                error = f"the request's deadline passed {late_ms:.0f} ms ago, while it waited in the queue"
+                self._refuse(delivery, UnavailableError(error, reason=DEADLINE_EXCEEDED))
+            else:
+                alive.append(delivery)
+        return alive
+
+    def _refuse(self, delivery: Delivery, error: PenstockError) -> None:
+        settled = [Settled(delivery, Outcome(error=error))]
+        self._gateways.reply(settled, None)
+        self._observer.refused(settled)
+
+    async def _run(self, batch: Sequence[Request], close_reason: str) -> None:
+        start_ns = self._now_ns()
+        execution = await self._executor.run([request.tensors for request in batch])
+        report = BatchReport(
+            [
+                Settled(request.delivery, outcome, request.rows)
+                for request, outcome in zip(batch, execution.outcomes, strict=True)
+            ],
+            execution,
+            start_ns,
+            self._now_ns(),
+            close_reason,
+            TraceContext.new_root(is_sampled=True),
+        )
+        self._gateways.reply(report.settled, report)
+        self._observer.batch_ended(report)

@@ -1,0 +1,90 @@
+"""The registry's resources as the agent's own words, and back."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Iterator
+
+from penstock.registry.v1 import resources_pb2 as pb
+from services.common import names
+from services.common.errors import PenstockError
+from services.common.watch import ResourceCache
+from services.inference.domain.fleet import (
+    DEFAULT_MAX_ATTEMPTS,
+    Assignment,
+    Batching,
+    Slot,
+    effective_batch_size,
+)
+from services.inference.domain.signature import Format, Signature, TensorSpec
+
+_log = logging.getLogger(__name__)
+
+FORMATS = {
+    Format.ONNX: pb.MODEL_FORMAT_ONNX,
+    Format.TORCH_EXPORT: pb.MODEL_FORMAT_TORCH_EXPORT,
+    Format.TORCHSCRIPT: pb.MODEL_FORMAT_TORCHSCRIPT,
+}
+_FROM_PROTO = {number: one for one, number in FORMATS.items()}
+
+
+def format_of(version: pb.ModelVersion) -> Format | None:
+    """None when the version doesn't say."""
+    return _FROM_PROTO.get(version.format)
+
+
+def signature_from(message: pb.Signature) -> Signature:
+    return Signature(
+        tuple(TensorSpec(one.name, one.datatype, tuple(one.shape)) for one in message.inputs),
+        tuple(TensorSpec(one.name, one.datatype, tuple(one.shape)) for one in message.outputs),
+        message.batchable,
+        message.max_batch_size,
+    )
+
+
+def signature_message(signature: Signature) -> pb.Signature:
+    return pb.Signature(
+        inputs=[pb.TensorSpec(name=one.name, datatype=one.datatype, shape=one.shape) for one in signature.inputs],
+        outputs=[pb.TensorSpec(name=one.name, datatype=one.datatype, shape=one.shape) for one in signature.outputs],
+        batchable=signature.is_batchable,
+        max_batch_size=signature.max_batch_size,
+    )
+
+
+def desired(resources: ResourceCache) -> dict[Slot, Assignment]:
+    """The processes that the deployments ask for. Versions that have not arrived yet, or can't serve, are left out."""
+    return {slot: assignment for one in resources.deployments.values() for slot, assignment in _of(one, resources)}
+
+
+def _of(deployment: pb.Deployment, resources: ResourceCache) -> Iterator[tuple[Slot, Assignment]]:
+    for name in deployment.versions:
+        version = resources.versions.get(name)
+        model_format = None if version is None else format_of(version)
+        if version is None or model_format is None or not version.HasField("signature"):
+            continue
+        try:
+            model, number = names.split(name, "models/*/versions/*")
+        except PenstockError as error:
+            _log.warning("%s is not served: %s", deployment.name, error)
+            continue
+        signature = signature_from(version.signature)
+        assignment = Assignment(
+            version.artifact.sha256,
+            version.artifact.size_bytes,
+            model_format,
+            version.trusted,
+            signature,
+            _batching(deployment, signature),
+        )
+        for replica in range(deployment.replicas or 1):
+            yield Slot(model, number, replica), assignment
+
+
+def _batching(deployment: pb.Deployment, signature: Signature) -> Batching:
+    batching, queue = deployment.batching, deployment.queue
+    return Batching(
+        max_batch_size=effective_batch_size(batching.max_batch_size, signature),
+        max_queue_delay_us=batching.max_queue_delay_microseconds,
+        max_attempts=queue.max_attempts or DEFAULT_MAX_ATTEMPTS,
+        priority_levels=max(1, queue.priority_levels),
+    )

@@ -1,0 +1,148 @@
+"""What starts in an inference agent, and in which order it stops."""
+
+from __future__ import annotations
+
+import asyncio
+import functools
+import logging
+import secrets
+
+import grpc
+import psutil
+from prometheus_client import CollectorRegistry
+
+from penstock.inference.v1.inference_service_pb2 import DESCRIPTOR, Node
+from penstock.inference.v1.inference_service_pb2_grpc import add_InferenceServiceServicer_to_server
+from penstock.registry.v1 import resources_pb2
+from penstock.registry.v1.registry_service_pb2_grpc import RegistryServiceStub
+from services.common import names, serving
+from services.common.boundary import translated
+from services.common.redis_connection import connect
+from services.common.settings import SuiteSettings
+from services.common.watch import ResourceCache
+from services.inference import backends
+from services.inference.adapters.artifacts import ArtifactCache
+from services.inference.adapters.devices import devices
+from services.inference.adapters.leases import end_lease
+from services.inference.adapters.registry import RegistryClient, open_channel
+from services.inference.agent import Agent, repeat
+from services.inference.inference_servicer import InferenceServicer, status_message
+from services.inference.instance import Surroundings
+from services.inference.metrics import InstanceCollector
+from services.inference.resources import FORMATS, desired
+from services.inference.settings import InferenceSettings
+from services.inference.validation import Validator
+
+_log = logging.getLogger(__name__)
+
+_REPORT_EVERY_S = 5.0
+_CLAIM_EVERY_S = 10.0
+_VERSION_STATE = resources_pb2.ModelVersion.State
+
+
+class InferenceServer:
+    """The agent's parts, wired by hand."""
+
+    def __init__(self, suite: SuiteSettings, settings: InferenceSettings) -> None:
+        node = names.model_id(settings.node)
+        self._suite = suite
+        self._settings = settings
+        self._channel = open_channel(suite.registry_address)
+        self._stub = RegistryServiceStub(self._channel)
+        self._registry = RegistryClient(self._stub, node)
+        self._cache = ArtifactCache(suite.home / "cache", self._stub)
+        self._redis = connect(suite.effective_redis_url)
+        self._news, self._to_validate, self._has_resources = asyncio.Event(), asyncio.Event(), asyncio.Event()
+        self._resources = ResourceCache(self._resources_changed)
+        self._agent = Agent(
+            Surroundings(
+                node=node,
+                incarnation=secrets.token_hex(4),
+                artifacts=self._cache,
+                end_lease=functools.partial(end_lease, self._redis),
+                redis_url=suite.effective_redis_url,
+                otlp_endpoint=suite.otlp_endpoint,
+                log_level=suite.log_level,
+                device=settings.device,
+                threads=settings.effective_threads,
+                drain_timeout_s=settings.drain_timeout_s,
+            ),
+            on_change=self._news.set,
+        )
+        self._validator = Validator(
+            self._registry,
+            self._cache,
+            device=settings.device,
+            threads=settings.effective_threads,
+            timeout_s=settings.validation_timeout_s,
+            memory_bytes=int(psutil.virtual_memory().total * settings.validation_memory_share),
+        )
+        self._node = Node(
+            name=f"nodes/{node}",
+            devices=devices(),
+            formats=[FORMATS[one] for one in backends.installed_formats()],
+        )
+        self._node.start_time.GetCurrentTime()
+        self._health = serving.Health(DESCRIPTOR.services_by_name["InferenceService"].full_name)
+
+    async def run(self, stop: asyncio.Event) -> None:
+        """Serve until ``stop``; then leave, let the model processes drain, and close what is left."""
+        server = grpc.aio.server(options=serving.SERVER_OPTIONS)
+        servicer = InferenceServicer(self._agent, self._cache, self._node)
+        add_InferenceServiceServicer_to_server(translated(servicer), server)
+        await self._health.attach(server)
+        serving.bind(server, f"{self._suite.bind}:{self._settings.port}")
+        metrics = CollectorRegistry()
+        metrics.register(InstanceCollector(self._agent, self._cache))
+        stop_metrics = serving.serve_metrics(metrics, host=self._suite.bind, port=self._settings.metrics_port)
+        await server.start()
+        try:
+            await serving.run_until_stopped(
+                stop,
+                [
+                    self._resources.follow(self._stub),
+                    repeat(self._report, wake=self._news, every_s=_REPORT_EVERY_S),
+                    repeat(self._validate, wake=self._to_validate, every_s=_CLAIM_EVERY_S),
+                    self._become_ready(),
+                ],
+            )
+        finally:
+            await self._health.set_serving(is_serving=False)
+            await self._agent.close()
+            await server.stop(1.0)
+            await self._channel.close()
+            await self._redis.aclose()
+            await asyncio.to_thread(stop_metrics)
+
+    async def _become_ready(self) -> None:
+        """Ready once the registry has said what to run; from then on the last snapshot serves."""
+        await self._has_resources.wait()
+        await self._health.set_serving(is_serving=True)
+        await asyncio.Event().wait()
+
+    def _resources_changed(self) -> None:
+        if not self._resources.is_complete:
+            return
+        self._has_resources.set()
+        self._agent.reconcile(desired(self._resources))
+        if self._has_pending():
+            self._to_validate.set()
+
+    def _has_pending(self) -> bool:
+        unfinished = (_VERSION_STATE.STATE_PENDING, _VERSION_STATE.STATE_VALIDATING)
+        return any(version.state in unfinished for version in self._resources.versions.values())
+
+    async def _report(self) -> None:
+        if self._resources.is_complete:
+            self._agent.reconcile(desired(self._resources))
+            self._cache.keep_only({version.artifact.sha256 for version in self._resources.versions.values()})
+        await self._registry.report_node([status_message(one, self._node.name) for one in self._agent.instances()])
+
+    async def _validate(self) -> None:
+        if self._has_pending():
+            await self._validator.validate_pending()
+
+
+async def serve(suite: SuiteSettings, settings: InferenceSettings, stop: asyncio.Event) -> None:
+    """Run an agent until ``stop`` is set."""
+    await InferenceServer(suite, settings).run(stop)

@@ -1,0 +1,38 @@
+"""What the inference agent is told by the environment."""
+
+from __future__ import annotations
+
+import os
+
+from pydantic import Field
+from pydantic_settings import BaseSettings, SettingsConfigDict
+
+
+class InferenceSettings(BaseSettings):
+    """Settings of the inference agent (`PENSTOCK_INFERENCE__…`)."""
+
+    model_config = SettingsConfigDict(
+        env_prefix="PENSTOCK_INFERENCE__", frozen=True, extra="ignore", use_attribute_docstrings=True
+    )
+
+    port: int = Field(default=8011, ge=0, le=65535)
+    """Port of the agent's gRPC API."""
+    metrics_port: int = Field(default=8012, ge=0, le=65535)
+    """Port of `/metrics`."""
+    node: str = "local"
+    """Id of this node; each agent of a fleet needs its own."""
+    device: str = Field(default="auto", pattern=r"^(auto|cpu|cuda(:\d+)?)$")
+    """Device that models run on: `auto` (CUDA where there is one, else the CPU), `cpu` or `cuda:0`."""
+    threads: int = Field(default=0, ge=0)
+    """Processor threads of one execution; 0 takes half of the processors that this process may use."""
+    drain_timeout_s: float = Field(default=10.0, gt=0)
+    """Longest that a model process waits for gateways to take its last replies, in seconds; then it is ended."""
+    validation_timeout_s: float = Field(default=300.0, gt=0)
+    """Longest that loading and trying a new version may take, in seconds."""
+    validation_memory_share: float = Field(default=0.8, gt=0, le=1)
+    """Share of the machine's memory that loading and trying a new version may take."""
+
+    @property
+    def effective_threads(self) -> int:
+        """The number of threads asked for, or half of the processors."""
+        return self.threads or max(1, len(os.sched_getaffinity(0)) // 2)

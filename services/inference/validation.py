@@ -1,0 +1,145 @@
+"""Validates new versions: claims one, loads it in a process of its own, reports what it is."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import json
+import logging
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any, Protocol
+
+import psutil
+from google.protobuf.duration_pb2 import Duration
+
+from penstock.registry.v1 import registry_service_pb2 as registry_pb
+from penstock.registry.v1 import resources_pb2 as pb
+from services.common.errors import AbortedError, DataLossError, NotFoundError, PenstockError
+from services.inference.adapters.child import Child, Event
+from services.inference.domain.signature import Format, Signature
+from services.inference.inspector import Inspection
+from services.inference.instance import Artifacts
+from services.inference.resources import FORMATS, format_of, signature_message
+
+_log = logging.getLogger(__name__)
+
+_MODULE = "services.inference.inspector"
+_RENEW_CLAIM_S = 20.0
+_MEMORY_CHECK_S = 0.1
+
+
+class Registry(Protocol):
+    """Who gives out versions to validate."""
+
+    async def claim_validation(self, formats: Sequence[pb.ModelFormat]) -> pb.ModelVersion | None: ...
+
+    async def report_validation(self, request: registry_pb.ReportValidationRequest) -> None: ...
+
+
+class Validator:
+    """Validates one version at a time. ``memory_bytes`` and ``timeout_s`` limit what one may take."""
+
+    def __init__(
+        self,
+        registry: Registry,
+        artifacts: Artifacts,
+        *,
+        device: str,
+        threads: int,
+        timeout_s: float,
+        memory_bytes: int,
+    ) -> None:
+        self._registry = registry
+        self._artifacts = artifacts
+        self._device = device
+        self._threads = threads
+        self._timeout_s = timeout_s
+        self._memory_bytes = memory_bytes
+
+    async def validate_pending(self) -> None:
+        """Validate until nothing is left to claim.
+
+        Raises:
+            PenstockError: the registry is away; what was claimed is ours again at the next claim.
+        """
+        while (version := await self._registry.claim_validation([])) is not None:
+            _log.info("validating %s", version.name)
+            renewing = asyncio.create_task(self._renew_claim())
+            try:
+                report = await self._examine(version)
+            finally:
+                renewing.cancel()
+                with contextlib.suppress(asyncio.CancelledError):
+                    await renewing
+            with contextlib.suppress(AbortedError, NotFoundError):  # another's by now, or deleted meanwhile
+                await self._registry.report_validation(report)
+            _log.info("validated %s: %s", version.name, report.rejection or "ready")
+
+    async def _renew_claim(self) -> None:
+        """A claim lasts a minute, loading may last longer: claim again, which gives us our own."""
+        while True:
+            await asyncio.sleep(_RENEW_CLAIM_S)
+            with contextlib.suppress(PenstockError):
+                await self._registry.claim_validation([])
+
+    async def _examine(self, version: pb.ModelVersion) -> registry_pb.ReportValidationRequest:
+        report = registry_pb.ReportValidationRequest(name=version.name, format=version.format)
+        report.validation_report.complete_time.GetCurrentTime()
+        try:
+            path = await self._artifacts.fetch(version.artifact.sha256, lambda _: None)
+        except DataLossError as error:
+            report.rejection = error.message
+            return report
+        verdict = await self._inspect(path, version)
+        report.validation_report.complete_time.GetCurrentTime()
+        if "rejection" in verdict:
+            report.rejection = verdict["rejection"]
+            return report
+        _fill(report, verdict)
+        return report
+
+    async def _inspect(self, path: Path, version: pb.ModelVersion) -> Mapping[str, Any]:
+        """The verdict of a process of its own, or a rejection that says how that ended."""
+        verdicts: list[Event] = []
+        declared = format_of(version)
+        request = Inspection(str(path), declared or "", version.trusted, self._device, self._threads)
+        child = await Child.start(_MODULE, json.dumps(asdict(request)), verdicts.append)
+        ending = asyncio.create_task(child.wait())
+        limit = asyncio.create_task(self._watch_memory(child.pid))
+        try:
+            await asyncio.wait((ending, limit), timeout=self._timeout_s, return_when=asyncio.FIRST_COMPLETED)
+            if limit.done():
+                return {"rejection": f"loading took more than {self._memory_bytes >> 20} MiB of memory"}
+            if not ending.done():
+                return {"rejection": f"loading and a first inference took longer than {self._timeout_s:.0f} s"}
+            return verdicts[0] if verdicts else {"rejection": f"loading crashed: the process {ending.result()}"}
+        finally:
+            limit.cancel()
+            child.kill()
+            await ending
+
+    async def _watch_memory(self, pid: int) -> None:
+        """Returns when the process takes more than it may."""
+        with contextlib.suppress(psutil.Error):
+            process = psutil.Process(pid)
+            while process.memory_info().rss <= self._memory_bytes:  # noqa: ASYNC110 - nothing tells but looking
+                await asyncio.sleep(_MEMORY_CHECK_S)
+            return
+        await asyncio.Event().wait()
+
+
+def _fill(report: registry_pb.ReportValidationRequest, verdict: Mapping[str, Any]) -> None:
+    report.format = FORMATS[Format(verdict["format"])]
+    report.signature.CopyFrom(signature_message(Signature.from_json(verdict["signature"])))
+    report.validation_report.backend = verdict["backend"]
+    report.validation_report.device = verdict["device"]
+    report.validation_report.load_duration.CopyFrom(_duration(verdict["load_s"]))
+    report.validation_report.infer_duration.CopyFrom(_duration(verdict["infer_s"]))
+
+
+def _duration(seconds: float) -> Duration:
+    duration = Duration()
+    duration.FromNanoseconds(int(seconds * 1e9))
+    return duration
