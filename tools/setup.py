@@ -133,7 +133,7 @@ def pip(what: str, *arguments: str) -> None:
                 doing = "installing" if line.startswith("Installing collected") else f"{collected} found"
                 print(f"\r\033[K  {what}: {doing}, {now - start:.0f} s", end="", flush=True)
             elif now - shown_at > 15:
-                print(f"  {what}: {collected} found, {now - start:.0f} s", flush=True)
+                print(f"  {what}: {now - start:.0f} s so far", flush=True)
                 shown_at = now
     clear = "\r\033[K" if sys.stdout.isatty() else ""
     if process.returncode != 0:

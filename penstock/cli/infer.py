@@ -121,7 +121,7 @@ def _show(name: str, array: NDArray[Any]) -> None:
     is_classifier = array.ndim == 2 and array.dtype.kind == "f" and 1 < array.shape[1] <= 10_000
     rows = table(">ROW", "VALUES", *([">HIGHEST AT"] if is_classifier else []))
     for number, row in enumerate(flat[:_SHOWN_ROWS]):
-        values = "  ".join(f"{value:.4g}" if array.dtype.kind == "f" else str(value) for value in row[:_SHOWN_VALUES])
+        values = "  ".join(f"{value:.3g}" if array.dtype.kind == "f" else str(value) for value in row[:_SHOWN_VALUES])
         more = f"  … {len(row) - _SHOWN_VALUES} more" if len(row) > _SHOWN_VALUES else ""
         rows.add_row(str(number), values + more, *([str(int(row.argmax()))] if is_classifier else []))
     screen.print(rows)

@@ -19,7 +19,7 @@ from penstock.errors import ConnectionFailedError, PenstockError
 
 Json = Annotated[bool, typer.Option("--json", help="Print JSON, for programs, and nothing else, on standard output.")]
 
-screen = Console(highlight=False)
+screen = Console(highlight=False, width=None if sys.stdout.isatty() else 200)
 stderr = Console(stderr=True, highlight=False)
 
 Parameters = ParamSpec("Parameters")

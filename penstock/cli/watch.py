@@ -13,7 +13,7 @@ from rich.live import Live
 from rich.markup import escape
 
 from penstock.cli import options
-from penstock.cli.output import Json, duration, print_json, reporting, screen, table
+from penstock.cli.output import Json, print_json, reporting, screen, table
 from penstock.client import Client
 from penstock.monitor.v1.monitor_service_pb2 import ModelFigures, Phase
 
@@ -35,7 +35,11 @@ def watch(
     monitor: options.Monitor = None,
     json: Json = False,
 ) -> None:
-    """Show a live table of the last ten seconds: rate, durations by phase (p50 / p99), batches, queues, incidents."""
+    """Show a live table of the last ten seconds: rate, durations, batches, queues, incidents.
+
+    Durations are milliseconds, median and 99th percentile: in all, waiting in the queue, in the model itself. BATCH is
+    the mean number of rows in a batch, QUEUED the number of requests that wait or run right now.
+    """
     with Client(monitor=monitor) as client:
         if once or json or not screen.is_terminal:
             while True:
@@ -73,15 +77,8 @@ def _pending(address: str) -> dict[str, int]:
 
 
 def _view(seen: dict[str, Any]) -> RenderableType:
-    rows = table(
-        "MODEL",
-        ">VERSION",
-        ">REQ/S",
-        ">ERRORS",
-        *(f">{name} p50 / p99" for _, name in _PHASES),
-        ">ROWS/BATCH",
-        ">QUEUED",
-    )
+    phases = (f">{name} [dim]p50/p99[/]" for _, name in _PHASES)
+    rows = table("MODEL", ">VERSION", ">REQ/S", ">ERRORS", *phases, ">BATCH", ">QUEUED")
     for one in seen["figures"]:
         rows.add_row(*_row(one, seen["pending_requests"].get(f"{one.model}/{one.version}")))
     if not seen["figures"]:
@@ -91,11 +88,15 @@ def _view(seen: dict[str, Any]) -> RenderableType:
     return Group(*lines)
 
 
+def _milliseconds(*seconds: float) -> str:
+    return "/".join(f"{one * 1e3:.3g}" for one in seconds)
+
+
 def _row(one: ModelFigures, pending: int | None) -> list[str]:
     phases = {phase.phase: phase for phase in one.phases}
     cells = [one.model, one.version, f"{one.request_rate:.1f}"]
     cells.append(f"[red]{one.error_count}[/]" if one.error_count else "0")
     for number, _ in _PHASES:
         phase = phases.get(number)
-        cells.append(f"{duration(phase.p50_seconds)} / {duration(phase.p99_seconds)}" if phase else "–")
+        cells.append(_milliseconds(phase.p50_seconds, phase.p99_seconds) if phase else "–")
     return [*cells, f"{one.mean_batch_rows:.1f}", "–" if pending is None else str(pending)]

@@ -76,7 +76,9 @@ class TerminalReporter:
         self._console.print()
 
     def main_job_ended(self, status: int) -> None:
-        if status != 0:
+        if status == 0:
+            self._line("\nThe suite stays up; Ctrl-C stops it.")
+        else:
             self._line(
                 f"[red]✗[/] the program that was to run ended with {status}; the suite stays up, Ctrl-C stops it"
             )
