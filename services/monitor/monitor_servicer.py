@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import re
-import time
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from itertools import islice
 from typing import Any
 
@@ -15,6 +14,7 @@ from services.common import names
 from services.common.errors import InvalidArgumentError, NotFoundError
 from services.monitor import messages, paging
 from services.monitor.adapters.incident_store import IncidentStore
+from services.monitor.domain.blocks import NS
 from services.monitor.domain.figures import PANE_S, PANES, Figures
 from services.monitor.domain.ring import TraceRing
 from services.monitor.journal import Journal
@@ -25,18 +25,27 @@ _INCIDENT_ID = re.compile(r"[0-9a-f]{20}")
 
 
 class MonitorServicer(monitor_service_pb2_grpc.MonitorServiceServicer):
-    def __init__(self, *, figures: Figures, ring: TraceRing, store: IncidentStore, journal: Journal) -> None:
+    def __init__(
+        self,
+        *,
+        figures: Figures,
+        ring: TraceRing,
+        store: IncidentStore,
+        journal: Journal,
+        clock: Callable[[], int],
+    ) -> None:
         self._figures = figures
         self._ring = ring
         self._store = store
         self._journal = journal
+        self._clock = clock
 
     async def ListFigures(self, request: pb.ListFiguresRequest, _context: Any) -> pb.ListFiguresResponse:
         model, size = _model(request.model), paging.size_of(request.page_size)
         window_s = _window_s(request)
         question = ("figures", model, window_s)
         after = tuple(paging.cursor_of(request.page_token, *question).split("/"))
-        windows = self._figures.over(model=model, window_s=window_s, now_s=time.time())
+        windows = self._figures.over(model=model, window_s=window_s, now_s=self._clock() / NS)
         rest = [window for window in windows if (window.model, window.version) > after]
         page = rest[:size]
         following = paging.token(f"{page[-1].model}/{page[-1].version}", *question) if len(rest) > size else ""

@@ -57,10 +57,18 @@ class Ports:
 class Monitor:
     """One monitor: builds its parts by hand, and :meth:`serve` runs them."""
 
-    def __init__(self, suite: SuiteSettings, settings: MonitorSettings) -> None:
-        """Raises :class:`UnavailableError` or :class:`InvalidArgumentError` when the database can't be used."""
+    def __init__(
+        self, suite: SuiteSettings, settings: MonitorSettings, *, clock: Callable[[], int] = time.time_ns
+    ) -> None:
+        """``clock`` gives Unix nanoseconds.
+
+        Raises:
+            InvalidArgumentError: the database's URL is unfit.
+            UnavailableError: the database can't be used.
+        """
         self._suite = suite
         self._settings = settings
+        self._clock = clock
         run_length = average_run_length(
             false_alarms_per_week=settings.false_alarms_per_week, assumed_series=settings.assumed_series
         )
@@ -69,7 +77,7 @@ class Monitor:
             ring=TraceRing(max_spans=settings.ring_max_spans, max_bytes=settings.ring_max_mebibytes << 20),
             incidents=Incidents(average_run_length=run_length),
             average_run_length=run_length,
-            clock=time.time_ns,
+            clock=clock,
         )
         self._forwarder = (
             Forwarder(settings.forward_endpoint, max_bytes=settings.forward_max_mebibytes << 20)
@@ -125,7 +133,7 @@ class Monitor:
 
     async def _adopt(self) -> None:
         """Take over what the last run left open; what it had learnt is good as long as figures are kept."""
-        since_ns = time.time_ns() - PANES * PANE_S * NS
+        since_ns = self._clock() - PANES * PANE_S * NS
         references = await asyncio.to_thread(self._store.references, since_ns=since_ns)
         left_open = await asyncio.to_thread(self._store.newest, model="", is_open=True, before="", limit=_MAX_ADOPTED)
         await self._journal.record(self._analysis.adopt(open_incidents=left_open, references=references))
@@ -143,7 +151,7 @@ class Monitor:
                 saved_s = time.monotonic()
 
     async def _save_references(self) -> None:
-        await self._journal.save_references(self._analysis.references(), now_ns=time.time_ns())
+        await self._journal.save_references(self._analysis.references(), now_ns=self._clock())
 
     def _serve_metrics(self) -> Callable[[], None]:
         registry = CollectorRegistry(auto_describe=False)
@@ -153,7 +161,11 @@ class Monitor:
 
     async def _start_api(self) -> _Server:
         servicer = MonitorServicer(
-            figures=self._analysis.figures, ring=self._analysis.ring, store=self._store, journal=self._journal
+            figures=self._analysis.figures,
+            ring=self._analysis.ring,
+            store=self._store,
+            journal=self._journal,
+            clock=self._clock,
         )
         server = _Server(_MONITOR_SERVICE, serving.SERVER_OPTIONS, max_calls=_MAX_API_CALLS)
         add_MonitorServiceServicer_to_server(translated(servicer), server.grpc)

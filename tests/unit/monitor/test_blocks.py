@@ -1,0 +1,88 @@
+from __future__ import annotations
+
+import numpy as np
+
+from services.monitor.domain import sketch
+from services.monitor.domain.blocks import NS, Rejection, gather
+from services.monitor.domain.outcomes import Outcome
+from services.monitor.domain.phases import Phase
+from tests.support.traffic import START_S, batch
+
+NOW_NS = (START_S + 2) * NS
+
+
+def test_batches_of_one_second_become_one_block_that_counts_every_request() -> None:
+    ok = batch(wait_us=[100, 200], total_us=[5_000, 5_100], status=[0, 0])
+    failed = batch(compute_ns=(1, 9_000_000, 1), wait_us=[50, 60], total_us=[9_100, 9_200], status=[0, 13])
+
+    (block,) = gather([ok, failed], [], now_ns=NOW_NS)
+
+    assert block.outcomes.tolist() == [3, 0, 1]
+    assert (block.executions, block.rows, block.requests) == (2, 4, 4)
+    assert block.counts.sum(axis=1).tolist() == [4, 4, 4, 4, 4]
+    assert block.sums_ns[Phase.QUEUE] == 410_000
+    assert block.sums_ns[Phase.COMPUTE_INFER] == 2 * 5_000_000 + 2 * 9_000_000
+    assert block.ok_counts.sum(axis=1).tolist() == [3, 3]
+    assert {rows: counts.sum(axis=1).tolist() for rows, counts in block.compute_counts.items()} == {1: [2, 2, 2]}
+    assert block.busy_ns["worker-1"] == 5_050_000 + 9_000_002
+
+
+def test_a_block_names_the_slowest_batch_and_a_failed_request() -> None:
+    fast = batch(trace_id=b"f" * 16, wait_us=[1, 2], total_us=[3, 4], status=[0, 14])
+    slow = batch(trace_id=b"s" * 16, compute_ns=(1, 10**9, 1), wait_us=[0], total_us=[10**6])
+
+    (block,) = gather([fast, slow], [], now_ns=NOW_NS)
+
+    assert block.slowest[Phase.COMPUTE_INFER].trace_id == block.slowest[Phase.TOTAL].trace_id == slow.trace_id
+    assert block.slowest[Phase.QUEUE].trace_id == fast.trace_id
+    assert block.failed == fast.trace_ids[16:32]
+
+
+def test_a_batch_in_which_nothing_succeeded_says_nothing_about_compute_times() -> None:
+    (block,) = gather([batch(status=[13])], [], now_ns=NOW_NS)
+
+    assert block.compute_counts == {}
+
+
+def test_seconds_versions_and_models_stay_apart() -> None:
+    batches = [batch(), batch(end_ns=(START_S + 1) * NS), batch(version="2"), batch(model="other")]
+
+    blocks = gather(batches, [], now_ns=NOW_NS)
+
+    assert len(blocks) == 4
+    assert {(block.model, block.version, block.second - START_S) for block in blocks} == {
+        ("digits", "1", 0), ("digits", "1", 1), ("digits", "2", 0), ("other", "1", 0),
+    }  # fmt: skip
+
+
+def test_a_span_from_a_wrong_clock_counts_when_it_comes() -> None:
+    wrong = [batch(end_ns=0), batch(end_ns=NOW_NS + 3_600 * NS), batch(end_ns=2**63)]
+
+    (block,) = gather(wrong, [], now_ns=NOW_NS)
+
+    assert (block.second, block.requests) == (START_S + 2, 3)
+
+
+def test_a_rejection_counts_by_its_weight() -> None:
+    rejection = Rejection("digits", "1", b"r" * 16, START_S * NS, Outcome.SERVER_ERROR, 250)
+
+    (block,) = gather([], [rejection], now_ns=NOW_NS)
+
+    assert (block.outcomes.tolist(), block.executions, block.failed) == ([0, 0, 250], 0, b"r" * 16)
+
+
+def test_blocks_of_the_same_second_add_up() -> None:
+    parts = [batch(compute_ns=(1, ns, 1), status=[0] * size, wait_us=[1] * size, total_us=[9] * size)
+             for ns, size in ((1_000, 1), (2_000, 2), (3_000, 4))]  # fmt: skip
+    (whole,) = gather(parts, [], now_ns=NOW_NS)
+
+    (summed,) = gather(parts[:1], [], now_ns=NOW_NS)
+    summed.add(gather(parts[1:], [], now_ns=NOW_NS)[0])
+
+    assert (summed.counts == whole.counts).all()
+    assert (summed.outcomes == whole.outcomes).all()
+    assert summed.busy_ns == whole.busy_ns
+    assert summed.slowest == whole.slowest
+    assert summed.compute_counts.keys() == whole.compute_counts.keys()
+    assert np.sum([counts.sum() for counts in summed.compute_counts.values()]) == 9
+    assert sketch.quantile(summed.counts[Phase.QUEUE], 0.5) == sketch.quantile(whole.counts[Phase.QUEUE], 0.5)

@@ -1,0 +1,77 @@
+from __future__ import annotations
+
+import pytest
+
+from services.monitor.domain.blocks import NS, Block, Rejection, gather
+from services.monitor.domain.figures import OVERFLOW, PANES, Figures
+from services.monitor.domain.outcomes import Outcome
+from tests.support.traffic import START_S, batch
+
+
+def executed(second: int = START_S, *, version: str = "1", model: str = "digits") -> Block:
+    return gather([batch(end_ns=second * NS, version=version, model=model)], [], now_ns=second * NS)[0]
+
+
+def rejected(outcome: Outcome, *, model: str, version: str = "1") -> Block:
+    rejection = Rejection(model, version, b"r" * 16, START_S * NS, outcome, 1)
+    return gather([], [rejection], now_ns=START_S * NS)[0]
+
+
+def test_a_window_covers_whole_panes_and_the_one_that_is_being_filled() -> None:
+    figures = Figures(max_series=10)
+    for second in range(START_S, START_S + 100):
+        figures.add(executed(second))
+
+    (window,) = figures.over(model="digits", window_s=15, now_s=START_S + 99.5)
+
+    assert window.seconds == pytest.approx(29.5)
+    assert window.sums.executions == 30
+
+
+def test_panes_are_bounded() -> None:
+    figures = Figures(max_series=10)
+    for second in range(START_S, START_S + 2_000, 5):
+        series = figures.add(executed(second))
+
+    assert len(series.panes) <= PANES + 1
+    assert series.totals.executions == 400
+
+
+def test_versions_above_the_cap_share_one_series() -> None:
+    figures = Figures(max_series=2)
+    for version in "12345":
+        figures.add(executed(version=version))
+
+    windows = figures.over(model="", window_s=60, now_s=START_S)
+
+    assert {(window.model, window.version): window.sums.executions for window in windows} == {
+        ("digits", "1"): 1, ("digits", "2"): 1, OVERFLOW: 3,
+    }  # fmt: skip
+
+
+def test_models_of_a_clients_invention_use_no_series_up() -> None:
+    figures = Figures(max_series=10)
+    for number in range(50):
+        figures.add(rejected(Outcome.CLIENT_ERROR, model=f"invented-{number}"))
+    figures.add(rejected(Outcome.SERVER_ERROR, model="deployed"))
+    figures.add(rejected(Outcome.SERVER_ERROR, model="no-version", version=""))
+
+    assert {(series.model, series.version) for series in figures} == {OVERFLOW, ("deployed", "1")}
+
+
+def test_client_errors_of_a_known_version_are_counted_there() -> None:
+    figures = Figures(max_series=10)
+    figures.add(executed())
+
+    series = figures.add(rejected(Outcome.CLIENT_ERROR, model="digits"))
+
+    assert series.totals.outcomes.tolist() == [1, 1, 0]
+
+
+def test_idle_series_are_forgotten_and_make_room() -> None:
+    figures = Figures(max_series=1)
+    figures.add(executed(version="1"))
+    figures.expire(START_S + 10_000)
+    figures.add(executed(START_S + 10_000, version="2"))
+
+    assert [(series.model, series.version) for series in figures] == [("digits", "2")]

@@ -1,0 +1,128 @@
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from services.monitor.domain.blocks import NS
+from services.monitor.domain.detectors import Alarm, Recovery
+from services.monitor.domain.incidents import IDLE_S, Incidents
+from services.monitor.domain.phases import Phase, Signal
+from tests.support.traffic import START_S
+
+NOW_NS = START_S * NS
+
+
+def latency(phase: Phase, *, level: int = 0) -> Alarm:
+    return Alarm(
+        signal=Signal.LATENCY,
+        phase=phase,
+        log_evalue=19.0,
+        change_second=START_S - 12,
+        level=level,
+        before=np.array([5e6, 6e6, 9e6]),
+        after=np.array([10e6, 12e6, 20e6]),
+        traces=(),
+    )
+
+
+ERRORS = Alarm(Signal.ERROR_RATE, None, 21.0, START_S - 7, 0, np.array([0.001]), np.array([0.053]), ())
+
+
+@pytest.fixture
+def incidents() -> Incidents:
+    return Incidents(average_run_length=1.2e8)
+
+
+def test_an_alarm_opens_an_incident_that_says_what_changed(incidents: Incidents) -> None:
+    (incident,) = incidents.take("digits", "3", latency(Phase.COMPUTE_INFER), traces=["ab" * 16] * 9, now_ns=NOW_NS)
+
+    assert (incident.model, incident.version, incident.phase) == ("digits", "3", Phase.COMPUTE_INFER)
+    assert (incident.before, incident.after) == pytest.approx((0.005, 0.010))
+    assert (incident.change_ns, incident.open_ns, incident.close_ns) == ((START_S - 12) * NS, NOW_NS, None)
+    assert (incident.log_evalue, incident.average_run_length, len(incident.traces)) == (19.0, 1.2e8, 5)
+    assert incident.summary == (
+        "Compute infer of digits version 3 became slower: median rose from 5 ms to 10 ms at 2023-11-14 22:13:08 UTC."
+    )
+
+
+def test_a_tail_is_named_by_its_quantile(incidents: Incidents) -> None:
+    (incident,) = incidents.take("digits", "3", latency(Phase.QUEUE, level=2), traces=[], now_ns=NOW_NS)
+
+    assert "p99 rose from 9 ms to 20 ms" in incident.summary
+    assert incident.before == pytest.approx(0.005)
+
+
+def test_errors_are_told_as_shares(incidents: Incidents) -> None:
+    (incident,) = incidents.take("digits", "3", ERRORS, traces=[], now_ns=NOW_NS)
+
+    assert (incident.before, incident.after, incident.phase) == (0.001, 0.053, None)
+    assert incident.summary.startswith("Errors of digits version 3 rose from 0.10% to 5.30% of requests at 2023-")
+
+
+def test_the_deepest_phase_is_to_blame_whatever_comes_first(incidents: Incidents) -> None:
+    (first,) = incidents.take("digits", "3", latency(Phase.TOTAL), traces=["ab" * 16], now_ns=NOW_NS)
+    (second,) = incidents.take("digits", "3", latency(Phase.COMPUTE_INFER), traces=[], now_ns=NOW_NS + NS)
+
+    assert incidents.take("digits", "3", latency(Phase.QUEUE), traces=[], now_ns=NOW_NS + 2 * NS) == []
+
+    assert (first.phase, second.phase) == (Phase.TOTAL, Phase.COMPUTE_INFER)
+    assert (second.incident_id, second.open_ns, second.traces) == (first.incident_id, NOW_NS, first.traces)
+    assert incidents.open == [second]
+
+
+def test_an_incident_closes_when_every_phase_has_recovered(incidents: Incidents) -> None:
+    for phase in (Phase.QUEUE, Phase.COMPUTE_INFER):
+        incidents.take("digits", "3", latency(phase), traces=[], now_ns=NOW_NS)
+    recovered = [
+        incidents.take("digits", "3", Recovery(Signal.LATENCY, phase), traces=[], now_ns=NOW_NS + 60 * NS)
+        for phase in (Phase.COMPUTE_INFER, Phase.QUEUE)
+    ]
+
+    assert recovered[0] == []
+    (closed,) = recovered[1]
+    assert closed.close_ns == NOW_NS + 60 * NS
+    assert closed.summary.endswith("UTC; back to normal after 1.2 min.")
+    assert incidents.open == []
+
+
+def test_signals_and_versions_have_incidents_of_their_own(incidents: Incidents) -> None:
+    incidents.take("digits", "3", ERRORS, traces=[], now_ns=NOW_NS)
+    incidents.take("digits", "3", latency(Phase.QUEUE), traces=[], now_ns=NOW_NS)
+    incidents.take("digits", "4", ERRORS, traces=[], now_ns=NOW_NS)
+
+    assert len(incidents.open) == len({incident.incident_id for incident in incidents.open}) == 3
+
+
+def test_a_version_without_traffic_closes_its_incidents(incidents: Incidents) -> None:
+    incidents.take("digits", "3", ERRORS, traces=[], now_ns=NOW_NS)
+    incidents.take("digits", "4", ERRORS, traces=[], now_ns=NOW_NS)
+    incidents.saw_traffic("digits", "3", now_ns=NOW_NS + 10 * NS)
+
+    assert incidents.close_idle(now_ns=NOW_NS + (IDLE_S - 1) * NS) == []
+    (closed,) = incidents.close_idle(now_ns=NOW_NS + IDLE_S * NS)
+
+    assert (closed.version, closed.is_open) == ("4", False)
+    assert [incident.version for incident in incidents.open] == ["3"]
+
+
+def test_a_recovery_without_an_incident_changes_nothing(incidents: Incidents) -> None:
+    assert incidents.take("digits", "3", Recovery(Signal.ERROR_RATE, None), traces=[], now_ns=NOW_NS) == []
+
+
+def test_an_adopted_incident_goes_on(incidents: Incidents) -> None:
+    (incident,) = incidents.take("digits", "3", latency(Phase.QUEUE), traces=[], now_ns=NOW_NS)
+    restarted = Incidents(average_run_length=1.2e8)
+
+    restarted.adopt(incident, now_ns=NOW_NS + NS)
+
+    assert restarted.take("digits", "3", latency(Phase.QUEUE), traces=[], now_ns=NOW_NS + 2 * NS) == []
+    (closed,) = restarted.take("digits", "3", Recovery(Signal.LATENCY, Phase.QUEUE), traces=[], now_ns=NOW_NS + 3 * NS)
+    assert (closed.incident_id, closed.is_open) == (incident.incident_id, False)
+
+
+def test_ids_sort_by_time(incidents: Incidents) -> None:
+    ids = [
+        incidents.take("digits", str(n), ERRORS, traces=[], now_ns=NOW_NS + n * NS)[0].incident_id for n in range(20)
+    ]
+
+    assert ids == sorted(ids)

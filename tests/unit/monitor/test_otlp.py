@@ -1,0 +1,223 @@
+"""Spans come from outside: every one is read or refused by itself, and none does harm."""
+
+from __future__ import annotations
+
+import struct
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTraceServiceRequest
+from opentelemetry.proto.common.v1.common_pb2 import AnyValue, KeyValue
+from opentelemetry.proto.trace.v1.trace_pb2 import Span
+
+from services.monitor import otlp
+from services.monitor.domain.blocks import Batch, Rejection, gather
+from services.monitor.domain.outcomes import Outcome
+
+Attributes = dict[str, str | int | bytes]
+
+BATCH: Attributes = {
+    "penstock.model.name": "digits",
+    "penstock.model.version": "3",
+    "penstock.batch.rows": 4,
+    "penstock.batch.close_reason": "drained",
+    "penstock.compute.input_ns": 1_000,
+    "penstock.compute.infer_ns": 2_000_000,
+    "penstock.compute.output_ns": 3_000,
+    "penstock.requests.trace_id": b"a" * 16 + b"b" * 16,
+    "penstock.requests.wait_us": struct.pack("<2I", 10, 20),
+    "penstock.requests.total_us": struct.pack("<2I", 2_010, 2_020),
+    "penstock.requests.status": b"\0\r",
+    "penstock.requests.confidence": struct.pack("<2f", 0.5, 0.9),
+}
+REJECTED: Attributes = {
+    "penstock.model.name": "digits",
+    "penstock.model.version": "3",
+    "penstock.settled_by": "gateway",
+    "penstock.sample.weight": 7,
+    "rpc.response.status_code": "UNAVAILABLE",
+}
+
+
+def value(of: str | int | bytes) -> AnyValue:
+    if isinstance(of, str):
+        return AnyValue(string_value=of)
+    return AnyValue(int_value=of) if isinstance(of, int) else AnyValue(bytes_value=of)
+
+
+def span(attributes: Attributes, **fields: Any) -> Span:
+    given_fields = {
+        "trace_id": b"t" * 16,
+        "span_id": b"s" * 8,
+        "kind": Span.SPAN_KIND_CONSUMER,
+        "start_time_unix_nano": 1_000,
+        "end_time_unix_nano": 2_000,
+    }
+    return Span(
+        **{**given_fields, **fields}, attributes=[KeyValue(key=key, value=value(of)) for key, of in attributes.items()]
+    )
+
+
+def request(*spans: Span, service: str = "penstock-inference") -> ExportTraceServiceRequest:
+    message = ExportTraceServiceRequest()
+    group = message.resource_spans.add()
+    group.resource.attributes.add(key="service.name", value=value(service))
+    group.resource.attributes.add(key="service.instance.id", value=value("worker-7"))
+    group.scope_spans.add(scope={"name": "penstock"}, spans=spans)
+    return message
+
+
+def test_a_batch_span_is_read_with_its_arrays() -> None:
+    readings = otlp.read(request(span(BATCH)))
+
+    (reading,) = readings.spans
+    assert reading.observation == Batch(
+        model="digits",
+        version="3",
+        instance="worker-7",
+        trace_id=b"t" * 16,
+        end_ns=2_000,
+        rows=4,
+        compute_ns=(1_000, 2_000_000, 3_000),
+        wait_us=struct.pack("<2I", 10, 20),
+        total_us=struct.pack("<2I", 2_010, 2_020),
+        status=b"\0\r",
+        trace_ids=b"a" * 16 + b"b" * 16,
+    )
+    assert (reading.is_ours, reading.span.model, reading.span.service) == (True, "digits", "penstock-inference")
+    assert Span.FromString(reading.span.raw) == span(BATCH)
+
+
+def test_a_request_that_the_gateway_settled_is_counted_by_its_weight() -> None:
+    (reading,) = otlp.read(request(span(REJECTED, kind=Span.SPAN_KIND_SERVER), service="penstock-gateway")).spans
+
+    assert reading.observation == Rejection("digits", "3", b"t" * 16, 2_000, Outcome.SERVER_ERROR, 7)
+
+
+@pytest.mark.parametrize(
+    "changed", [{"penstock.settled_by": "worker"}, {"penstock.model.name": ""}], ids=["worker", "no model"]
+)
+def test_other_server_spans_are_not_counted(changed: Attributes) -> None:
+    (reading,) = otlp.read(request(span({**REJECTED, **changed}, kind=Span.SPAN_KIND_SERVER))).spans
+
+    assert reading.observation is None
+
+
+def test_a_foreign_span_is_kept_and_neither_believed_nor_forwarded() -> None:
+    readings = otlp.read(request(span(BATCH), service="shop"))
+
+    (reading,) = readings.spans
+    assert (reading.is_ours, reading.observation, reading.span.model) == (False, None, "")
+    assert (readings.malformed, readings.forwardable_count) == (0, 0)
+
+
+MALFORMED: dict[str, tuple[Attributes, dict[str, Any]]] = {
+    "short trace id": ({}, {"trace_id": b"t" * 15}),
+    "no trace id": ({}, {"trace_id": b""}),
+    "zero trace id": ({}, {"trace_id": bytes(16)}),
+    "zero span id": ({}, {"span_id": bytes(8)}),
+    "long span id": ({}, {"span_id": b"s" * 9}),
+    "ends before it starts": ({}, {"start_time_unix_nano": 3_000}),
+    "no model": ({"penstock.model.name": ""}, {}),
+    "no rows": ({"penstock.batch.rows": 0}, {}),
+    "negative time": ({"penstock.compute.infer_ns": -1}, {}),
+    "no requests": ({"penstock.requests.status": b""}, {}),
+    "one wait too few": ({"penstock.requests.wait_us": b"\0" * 4}, {}),
+    "half a total": ({"penstock.requests.total_us": b"\0" * 7}, {}),
+    "trace ids of another size": ({"penstock.requests.trace_id": b"a" * 16}, {}),
+    "array as text": ({"penstock.requests.wait_us": "12345678"}, {}),
+    "rows as text": ({"penstock.batch.rows": "4"}, {}),
+    "model as number": ({"penstock.model.name": 4}, {}),
+    "endless model name": ({"penstock.model.name": "m" * 10_000}, {}),
+}
+
+
+@pytest.mark.parametrize(("changed", "fields"), MALFORMED.values(), ids=MALFORMED.keys())
+def test_a_malformed_span_is_refused_and_its_neighbours_are_not(changed: Attributes, fields: dict[str, Any]) -> None:
+    good = span(BATCH, span_id=b"12345678")
+
+    readings = otlp.read(request(span({**BATCH, **changed}, **fields), good))
+
+    assert readings.malformed == 1
+    assert readings.error
+    assert [reading.span.span_id for reading in readings.spans] == [b"12345678"]
+    assert readings.forwardable == request(good)
+    assert readings.forwardable_count == 1
+
+
+@pytest.mark.parametrize("weight", [0, -5, 10**12])
+def test_an_implausible_weight_is_refused(weight: int) -> None:
+    rejected = span({**REJECTED, "penstock.sample.weight": weight}, kind=Span.SPAN_KIND_SERVER)
+
+    assert otlp.read(request(rejected)).malformed == 1
+
+
+def test_only_well_formed_spans_of_ours_are_forwarded() -> None:
+    ours, foreign = request(span(BATCH)), request(span({}), service="shop")
+    both = ExportTraceServiceRequest(resource_spans=[*ours.resource_spans, *foreign.resource_spans])
+
+    assert otlp.read(both).forwardable == ours
+    assert otlp.read(ours).forwardable is ours
+
+
+ANY_VALUES = st.recursive(
+    st.one_of(
+        st.binary(max_size=80).map(lambda raw: AnyValue(bytes_value=raw)),
+        st.text(max_size=20).map(lambda text: AnyValue(string_value=text)),
+        st.integers(-(2**63), 2**63 - 1).map(lambda number: AnyValue(int_value=number)),
+        st.floats().map(lambda number: AnyValue(double_value=number)),
+        st.just(AnyValue()),
+    ),
+    lambda inner: st.lists(inner, max_size=3).map(lambda values: AnyValue(array_value={"values": values})),
+    max_leaves=4,
+)
+
+
+@given(
+    attributes=st.dictionaries(st.sampled_from([*otlp._READERS, "other"]), ANY_VALUES, max_size=16),
+    trace_id=st.binary(max_size=20),
+    times=st.tuples(st.integers(0, 2**64 - 1), st.integers(0, 2**64 - 1)),
+    kind=st.integers(0, 7),
+)
+def test_whatever_comes_in_is_read_or_refused(
+    attributes: dict[str, AnyValue], trace_id: bytes, times: tuple[int, int], kind: int
+) -> None:
+    odd = Span(
+        trace_id=trace_id,
+        span_id=b"s" * 8,
+        kind=kind,
+        start_time_unix_nano=times[0],
+        end_time_unix_nano=times[1],
+        attributes=[KeyValue(key=key, value=one) for key, one in attributes.items()],
+    )
+
+    readings = otlp.read(request(odd))
+
+    assert len(readings.spans) + readings.malformed == 1
+
+
+@given(st.integers(1, 40).flatmap(lambda size: st.tuples(
+    st.binary(min_size=size, max_size=size), st.binary(min_size=4 * size, max_size=4 * size),
+    st.integers(1, 2**63 - 1), st.tuples(*[st.integers(0, 2**63 - 1)] * 3), st.integers(0, 2**64 - 1))))  # fmt: skip
+def test_whatever_a_batch_says_can_be_counted(batch: tuple[bytes, bytes, int, tuple[int, int, int], int]) -> None:
+    status, numbers, rows, compute_ns, end_ns = batch
+    attributes: Attributes = {
+        **BATCH,
+        "penstock.batch.rows": rows,
+        **{
+            f"penstock.compute.{part}_ns": ns for part, ns in zip(("input", "infer", "output"), compute_ns, strict=True)
+        },
+        "penstock.requests.trace_id": numbers * 4,
+        "penstock.requests.wait_us": numbers,
+        "penstock.requests.total_us": numbers[::-1],
+        "penstock.requests.status": status,
+    }
+    (reading,) = otlp.read(request(span(attributes, start_time_unix_nano=0, end_time_unix_nano=end_ns))).spans
+    assert isinstance(reading.observation, Batch)
+
+    (block,) = gather([reading.observation], [], now_ns=10**18)
+
+    assert block.requests == len(status)
+    assert block.counts.sum() == 5 * len(status)

@@ -1,0 +1,39 @@
+from __future__ import annotations
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from services.common.errors import InvalidArgumentError
+from services.monitor import paging
+
+
+@given(st.text(min_size=1))
+def test_a_token_gives_its_cursor_back(cursor: str) -> None:
+    assert paging.cursor_of(paging.token(cursor, "traces", "digits"), "traces", "digits") == cursor
+
+
+def test_a_token_of_another_list_is_refused() -> None:
+    with pytest.raises(InvalidArgumentError, match="same list"):
+        paging.cursor_of(paging.token("7", "traces", "digits"), "traces", "other")
+
+
+@given(st.text(min_size=1))
+def test_an_invented_token_is_refused(text: str) -> None:
+    with pytest.raises(InvalidArgumentError):
+        paging.cursor_of(text, "traces")
+
+
+def test_the_first_page_has_no_cursor() -> None:
+    assert paging.cursor_of("", "traces") == ""
+
+
+@pytest.mark.parametrize(("asked", "meant"), [(0, paging.DEFAULT_SIZE), (1, 1), (1_000, 1_000)])
+def test_a_page_size_of_zero_is_the_default(asked: int, meant: int) -> None:
+    assert paging.size_of(asked) == meant
+
+
+@pytest.mark.parametrize("asked", [-1, 1_001])
+def test_other_page_sizes_are_refused(asked: int) -> None:
+    with pytest.raises(InvalidArgumentError, match="expected 0 to 1000"):
+        paging.size_of(asked)
