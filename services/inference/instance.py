@@ -168,13 +168,14 @@ class Instance:
             await asyncio.wait((ending, stopping), return_when=asyncio.FIRST_COMPLETED)
             if self.is_stopping:
                 self._enter(State.DRAINING)
-                await child.stop(self._around.drain_timeout_s + _KILL_GRACE_S)
-            self._reason = await ending or "the process ended by itself"
+                child.terminate()
+                await asyncio.wait((ending,), timeout=self._around.drain_timeout_s + _KILL_GRACE_S)
+            else:
+                self._reason = ending.result() or "the process ended by itself"
         finally:
             stopping.cancel()
-            if not ending.done():
-                child.kill()
-                await ending
+            child.kill()  # nothing, where it ended by itself
+            await ending
             self._child, self._ready_since = None, None
             self.totals.process_ended()
             with contextlib.suppress(asyncio.CancelledError):

@@ -6,10 +6,12 @@ import asyncio
 import contextlib
 import json
 import logging
+import os
 import signal
+import subprocess
 import sys
-from collections.abc import Callable, Mapping
-from typing import Any, cast
+from collections.abc import AsyncIterator, Callable, Mapping
+from typing import IO, Any
 
 _log = logging.getLogger(__name__)
 
@@ -21,50 +23,44 @@ _LONGEST_LINE = 1 << 20
 class Child:
     """A Python module running in a process of its own, in a session of its own: a Ctrl-C is the agent's to pass on.
 
-    Its standard input stays open as long as we live; ``on_event`` gets each JSON line of its standard output.
+    Its standard input stays open as long as we live; ``on_event`` gets each JSON line of its standard output. Made by
+    :meth:`start`; whoever started it awaits :meth:`wait`.
     """
 
-    def __init__(self, process: asyncio.subprocess.Process, on_event: Callable[[Event], None]) -> None:
+    def __init__(self, process: subprocess.Popen[bytes], on_event: Callable[[Event], None]) -> None:
         self._process = process
-        self._stdin = cast("asyncio.StreamWriter", process.stdin)
-        self._stdout = cast("asyncio.StreamReader", process.stdout)
-        self._stderr = cast("asyncio.StreamReader", process.stderr)
         self._on_event = on_event
         self._failure = ""
         self._last_line = ""
-        self._pumps = [
-            asyncio.create_task(self._pump_events(), name=f"events of {process.pid}"),
-            asyncio.create_task(self._pump_errors(), name=f"stderr of {process.pid}"),
-        ]
 
     @classmethod
     async def start(cls, module: str, spec: str, on_event: Callable[[Event], None]) -> Child:
         """Start ``python -m module`` and send it ``spec`` as a line."""
-        process = await asyncio.create_subprocess_exec(
-            sys.executable,
-            "-m",
-            module,
-            stdin=asyncio.subprocess.PIPE,
-            stdout=asyncio.subprocess.PIPE,
-            stderr=asyncio.subprocess.PIPE,
+        # Not the event loop's own way: uvloop forks, and gRPC's threads may hang a fork for ever. This one is a vfork.
+        process = subprocess.Popen(  # noqa: ASYNC220, S603 - our own modules; takes about a millisecond
+            [sys.executable, "-m", module],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
             start_new_session=True,
-            limit=_LONGEST_LINE,
+            bufsize=0,
         )
-        child = cls(process, on_event)
-        with contextlib.suppress(OSError):  # it died at once: wait() tells
-            child._stdin.write(spec.encode() + b"\n")
-            await child._stdin.drain()
-        return child
+        with contextlib.suppress(BrokenPipeError):  # it died at once: wait() tells
+            await asyncio.to_thread(_pipe(process.stdin).write, spec.encode() + b"\n")
+        return cls(process, on_event)
 
     @property
     def pid(self) -> int:
         return self._process.pid
 
     async def wait(self) -> str:
-        """Wait for its end; returns why it ended, empty when in order."""
-        code = await self._process.wait()
-        await asyncio.gather(*self._pumps)
-        self._stdin.close()
+        """Hear its events until its end; returns why it ended, empty when in order. Call once, don't cancel."""
+        async with asyncio.TaskGroup() as group:
+            group.create_task(self._pump_events())
+            group.create_task(self._pump_errors())
+            await self._ended()
+        _pipe(self._process.stdin).close()
+        code = self._process.returncode
         if self._failure:
             return self._failure
         if code < 0:
@@ -75,27 +71,26 @@ class Child:
             return ""
         return f"{how}: {self._last_line}" if self._last_line else how
 
-    async def stop(self, grace_s: float) -> None:
-        """Ask it to end, and end it after a grace. Cancelled: end it at once."""
-        self._signal(signal.SIGTERM)
+    async def _ended(self) -> None:
+        loop, ended = asyncio.get_running_loop(), asyncio.Event()
+        descriptor = os.pidfd_open(self.pid)
+        loop.add_reader(descriptor, ended.set)
         try:
-            await asyncio.wait_for(self._process.wait(), grace_s)
-        except TimeoutError:
-            _log.warning("process %d did not end within %.0f s: killing it", self.pid, grace_s)
-            self.kill()
-        except asyncio.CancelledError:
-            self.kill()
-            raise
+            await ended.wait()
+        finally:
+            loop.remove_reader(descriptor)
+            os.close(descriptor)
+        self._process.wait()
+
+    def terminate(self) -> None:
+        """Ask it to finish what it has."""
+        self._process.send_signal(signal.SIGTERM)
 
     def kill(self) -> None:
-        self._signal(signal.SIGKILL)
-
-    def _signal(self, number: signal.Signals) -> None:
-        with contextlib.suppress(ProcessLookupError):
-            self._process.send_signal(number)
+        self._process.kill()
 
     async def _pump_events(self) -> None:
-        async for line in self._stdout:
+        async for line in _lines(self._process.stdout):
             try:
                 event = json.loads(line)
             except ValueError:
@@ -106,16 +101,32 @@ class Child:
 
     async def _pump_errors(self) -> None:
         """Pass its standard error on to ours, and remember the last line."""
-        while True:
-            try:
-                line = await self._stderr.readline()
-            except ValueError:  # longer than any line should be
-                continue
-            if not line:
-                return
+        async for line in _lines(self._process.stderr):
             sys.stderr.buffer.write(line)
             sys.stderr.buffer.flush()
             self._last_line = _text_of(line) or self._last_line
+
+
+def _pipe(stream: IO[bytes] | None) -> IO[bytes]:
+    if stream is None:
+        raise ValueError("expected a pipe")
+    return stream
+
+
+async def _lines(stream: IO[bytes] | None) -> AsyncIterator[bytes]:
+    """The lines of a pipe until its end; one that is longer than any should be is left out."""
+    reader = asyncio.StreamReader(limit=_LONGEST_LINE)
+    transport, _ = await asyncio.get_running_loop().connect_read_pipe(
+        lambda: asyncio.StreamReaderProtocol(reader), _pipe(stream)
+    )
+    try:
+        while True:
+            with contextlib.suppress(ValueError):
+                if not (line := await reader.readline()):
+                    return
+                yield line
+    finally:
+        transport.close()
 
 
 def _text_of(line: bytes) -> str:

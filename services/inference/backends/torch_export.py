@@ -25,7 +25,8 @@ def load(path: Path, placement: Placement) -> TorchExportModel:
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
-            program = torch.export.load(str(path))
+            with path.open("rb") as file:  # by its name, torch would want the suffix .pt2
+                program = torch.export.load(file)
             if device != "cpu":
                 from torch.export.passes import move_to_device_pass
 

@@ -50,7 +50,7 @@ async def test_each_request_gets_its_own_rows(gateway: FakeGateway, model: Path,
     async with ModelProcess(model, redis_url) as process:
         for n, (key, size) in enumerate(zip(keys, sizes, strict=True)):
             np.testing.assert_array_equal(output_of(await gateway.reply_to(key)), rows(size, n))
-        await process.child.stop(10)
+        process.child.terminate()
         assert await process.ended() == ""
 
     assert all(batch.batch_rows <= 8 for batch in gateway.batches)
