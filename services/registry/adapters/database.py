@@ -38,14 +38,15 @@ class Database:
     """Runs verbs as transactions, in threads.
 
     Writes of this process wait for each other in one thread, first come, first served; those of other processes are
-    waited for by the database. ``on_commit`` is called on the event loop with the revision that a write brought.
+    waited for by the database.
     """
 
-    def __init__(self, url: str, *, clock: Clock, changes_kept: int, on_commit: Callable[[int], None]) -> None:
+    def __init__(self, url: str, *, clock: Clock, changes_kept: int) -> None:
         self._engine = _engine(url)
         self._clock = clock
         self._changes_kept = changes_kept
-        self._on_commit = on_commit
+        self.on_commit: Callable[[int], None] = lambda _revision: None
+        """Called on the event loop with the revision that a write brought."""
         self._readers = ThreadPoolExecutor(_READERS, "registry-read")
         self._writer = ThreadPoolExecutor(1, "registry-write")
 
@@ -71,7 +72,7 @@ class Database:
         def committed(revision: int) -> None:
             # The loop may be gone when a write ends after its caller was cancelled by the process's end.
             with contextlib.suppress(RuntimeError):
-                loop.call_soon_threadsafe(self._on_commit, revision)
+                loop.call_soon_threadsafe(self.on_commit, revision)
 
         return await run_in(self._writer, self._write, lambda tx: verb(tx, *args, **kwargs), committed)
 

@@ -1,0 +1,56 @@
+"""What the registry does by itself, for as long as it runs."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Callable
+
+from services.common.errors import PenstockError
+from services.common.serving import Health
+from services.registry import replays
+from services.registry.adapters import artifact_rows
+from services.registry.adapters.database import Clock, Database
+from services.registry.adapters.transaction import Transaction
+from services.registry.artifacts import Artifacts
+from services.registry.nodes import Nodes
+
+_log = logging.getLogger(__name__)
+
+_SWEEP_NS = 60 * 10**9
+
+
+async def follow_database(
+    database: Database, *, poll_s: float, seen: Callable[[int, int], None], health: Health
+) -> None:
+    """Look at what other registries write: ``seen`` gets the revision and the bytes of all content.
+
+    The registry is healthy as long as the database can be asked.
+    """
+    while True:
+        try:
+            seen(*await database.read(_read_figures))
+            await health.set_serving(is_serving=True)
+        except PenstockError as error:
+            _log.warning("the registry is not ready: %s", error)
+            await health.set_serving(is_serving=False)
+        await asyncio.sleep(poll_s)
+
+
+def _read_figures(tx: Transaction) -> tuple[int, int]:
+    return tx.revision, artifact_rows.total_bytes(tx)
+
+
+async def sweep(database: Database, artifacts: Artifacts, nodes: Nodes, *, clock: Clock, poll_s: float) -> None:
+    """Let go of what has had its time: silent nodes at once, everything else within a minute."""
+    next_sweep_ns = 0
+    while True:
+        try:
+            await nodes.expire_silent()
+            if clock() >= next_sweep_ns:
+                await artifacts.sweep()
+                await database.write(replays.forget_old)
+                next_sweep_ns = clock() + _SWEEP_NS
+        except (PenstockError, OSError) as error:
+            _log.warning("sweeping failed, it is tried again: %s", error)
+        await asyncio.sleep(poll_s)

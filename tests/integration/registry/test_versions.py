@@ -1,0 +1,296 @@
+"""Versions: creation, validation, deletion."""
+
+from __future__ import annotations
+
+import uuid
+
+import pytest
+from grpc import StatusCode
+
+from penstock.registry.v1 import registry_service_pb2 as api
+from penstock.registry.v1 import resources_pb2 as pb
+from tests.support.registry import NODE, SIGNATURE, Registry, digest, fails
+
+OTHER = "nodes/other"
+STATE = pb.ModelVersion.State
+
+
+async def claim(registry: Registry, node: str = NODE, *formats: pb.ModelFormat) -> str:
+    """Name of the version that the node was given; empty when there was none."""
+    request = api.ClaimValidationRequest(node=node, formats=formats)
+    return (await registry.stub.ClaimValidation(request)).model_version.name
+
+
+async def get(registry: Registry, name: str) -> pb.ModelVersion:
+    return (await registry.stub.GetModelVersion(api.GetModelVersionRequest(name=name))).model_version
+
+
+async def test_a_version_is_read_as_it_was_created(registry: Registry) -> None:
+    await registry.create_model("digits")
+    artifact = await registry.upload(b"weights")
+    wanted = pb.ModelVersion(
+        artifact=pb.Artifact(sha256=artifact.sha256, filename="modèle.onnx", size_bytes=1),
+        format=pb.MODEL_FORMAT_ONNX,
+        trusted=True,
+        metrics={"accuracy": 0.1 + 0.2},
+        labels={"a": "b"},
+        state=STATE.STATE_READY,
+        signature=SIGNATURE,
+    )
+
+    created = (
+        await registry.stub.CreateModelVersion(
+            api.CreateModelVersionRequest(parent="models/digits", model_version=wanted)
+        )
+    ).model_version
+
+    assert created.name == "models/digits/versions/1"
+    assert (created.artifact.filename, created.artifact.size_bytes) == ("modèle.onnx", len(b"weights"))
+    assert (created.format, created.trusted, created.labels) == (wanted.format, True, {"a": "b"})
+    assert created.metrics == {"accuracy": 0.1 + 0.2}
+    assert created.state == STATE.STATE_PENDING
+    assert not created.HasField("signature")
+    assert await get(registry, created.name) == created
+
+
+async def test_numbers_are_never_given_twice(registry: Registry) -> None:
+    await registry.create_model("digits")
+    second = [await registry.create_version("digits") for _ in range(2)][1]
+    await registry.stub.DeleteModelVersion(api.DeleteModelVersionRequest(name=second.name))
+
+    assert (await registry.create_version("digits")).name == "models/digits/versions/3"
+
+
+async def test_a_repeated_creation_makes_one_version(registry: Registry) -> None:
+    await registry.create_model("digits")
+    request = api.CreateModelVersionRequest(
+        parent="models/digits",
+        model_version=pb.ModelVersion(artifact=await registry.upload(b"weights"), metrics={"accuracy": 0.5}),
+        request_id=str(uuid.uuid4()),
+    )
+    first = await registry.stub.CreateModelVersion(request)
+    await claim(registry)
+
+    assert await registry.stub.CreateModelVersion(request) == first
+    versions = await registry.stub.ListModelVersions(api.ListModelVersionsRequest(parent="models/digits"))
+    assert len(versions.model_versions) == 1
+
+
+async def test_bad_versions_are_refused(registry: Registry) -> None:
+    await registry.create_model("digits")
+    artifact = await registry.upload(b"weights")
+
+    async def expect(code: StatusCode, text: str, parent: str = "models/digits", **fields: object) -> None:
+        version = pb.ModelVersion(**{"artifact": artifact, **fields})  # type: ignore[arg-type]
+        request = api.CreateModelVersionRequest(parent=parent, model_version=version)
+        await fails(registry.stub.CreateModelVersion(request), code, with_text=[text])
+
+    bad = StatusCode.INVALID_ARGUMENT
+    await expect(bad, "sha256", artifact=pb.Artifact(sha256="../../etc/passwd"))
+    await expect(bad, "sha256", artifact=pb.Artifact(sha256=artifact.sha256.upper()))
+    await expect(bad, "filename", artifact=pb.Artifact(sha256=artifact.sha256, filename="a/b"))
+    await expect(bad, "filename", artifact=pb.Artifact(sha256=artifact.sha256, filename="ü" * 128))
+    await expect(bad, "format", format=99)
+    await expect(bad, "finite", metrics={"loss": float("nan")})
+    await expect(bad, "label", labels={"k" * 64: ""})
+    await expect(bad, "models/*", parent="models/-/x")
+    await expect(StatusCode.NOT_FOUND, "models/none", parent="models/none")
+    await expect(StatusCode.FAILED_PRECONDITION, "upload it first", artifact=pb.Artifact(sha256=digest(b"other")))
+
+
+async def test_versions_are_listed_newest_first(registry: Registry) -> None:
+    for model in ("b", "a"):
+        await registry.create_model(model)
+        for _ in range(11):
+            await registry.create_version(model)
+
+    async def listed(parent: str) -> list[str]:
+        names, token = [], ""
+        while True:
+            page = await registry.stub.ListModelVersions(
+                api.ListModelVersionsRequest(parent=parent, page_size=4, page_token=token)
+            )
+            names += [version.name for version in page.model_versions]
+            if not (token := page.next_page_token):
+                return names
+
+    of = {model: [f"models/{model}/versions/{number}" for number in range(11, 0, -1)] for model in "ab"}
+    assert await listed("models/a") == of["a"]
+    assert await listed("models/-") == of["a"] + of["b"]
+
+
+async def test_a_claim_is_exclusive_until_its_lease_runs_out(registry: Registry) -> None:
+    await registry.create_model("digits")
+    version = await registry.create_version("digits")
+
+    assert await claim(registry) == version.name
+    assert (await get(registry, version.name)).state == STATE.STATE_VALIDATING
+    assert await claim(registry, OTHER) == ""
+    registry.clock.turn(59)
+    assert await claim(registry, OTHER) == ""
+    registry.clock.turn(1)
+    assert await claim(registry, OTHER) == version.name
+    assert await claim(registry) == ""
+
+    await fails(registry.report(version), StatusCode.ABORTED, with_text=[OTHER, NODE])
+    assert (await registry.report(version, node=OTHER)).state == STATE.STATE_READY
+
+
+async def test_a_node_gets_its_own_claim_back_first_with_a_fresh_lease(registry: Registry) -> None:
+    await registry.create_model("digits")
+    first, second = [await registry.create_version("digits") for _ in range(2)]
+    assert await claim(registry) == first.name
+    assert await claim(registry, OTHER) == second.name
+    registry.clock.turn(50)
+
+    assert await claim(registry) == first.name
+    registry.clock.turn(50)
+    assert await claim(registry) == first.name  # although the other's has lapsed, and is claimable
+    await registry.report(first)
+    assert await claim(registry) == second.name
+
+
+async def test_an_agent_gets_only_what_it_can_load(registry: Registry) -> None:
+    await registry.create_model("digits")
+    artifact = await registry.upload(b"weights")
+    for kind in (pb.MODEL_FORMAT_TORCH_EXPORT, pb.MODEL_FORMAT_ONNX, pb.MODEL_FORMAT_UNSPECIFIED):
+        registry.clock.turn(1)
+        await registry.stub.CreateModelVersion(
+            api.CreateModelVersionRequest(
+                parent="models/digits", model_version=pb.ModelVersion(artifact=artifact, format=kind)
+            )
+        )
+
+    assert await claim(registry, "nodes/a", pb.MODEL_FORMAT_ONNX) == "models/digits/versions/2"
+    assert await claim(registry, "nodes/b", pb.MODEL_FORMAT_ONNX) == "models/digits/versions/3"
+    assert await claim(registry, "nodes/c", pb.MODEL_FORMAT_ONNX) == ""
+    assert await claim(registry, "nodes/c") == "models/digits/versions/1"
+
+
+async def test_a_good_version_has_what_the_agent_saw(registry: Registry) -> None:
+    await registry.create_model("digits")
+    version = await registry.create_version("digits")
+    await claim(registry)
+    report = pb.ValidationReport(backend="onnxruntime", device="cpu")
+    report.load_duration.FromMilliseconds(120)
+    report.complete_time.FromSeconds(1_700_000_000)
+
+    ready = (
+        await registry.stub.ReportValidation(
+            api.ReportValidationRequest(
+                name=version.name,
+                node=NODE,
+                signature=SIGNATURE,
+                format=pb.MODEL_FORMAT_ONNX,
+                validation_report=report,
+            )
+        )
+    ).model_version
+
+    assert (ready.state, ready.signature, ready.format) == (STATE.STATE_READY, SIGNATURE, pb.MODEL_FORMAT_ONNX)
+    assert ready.validation_report.node == NODE
+    assert ready.validation_report.load_duration.ToMilliseconds() == 120
+    assert ready.validation_report.complete_time == report.complete_time
+    assert await get(registry, version.name) == ready
+
+
+async def test_a_rejected_version_says_why(registry: Registry) -> None:
+    await registry.create_model("digits")
+    version = await registry.create_version("digits")
+    await claim(registry)
+
+    rejected = await registry.report(version, rejection="not an ONNX file\0" + "x" * 5000)
+
+    assert rejected.state == STATE.STATE_REJECTED
+    assert rejected.state_reason.startswith("not an ONNX file\N{REPLACEMENT CHARACTER}x")
+    assert len(rejected.state_reason) == 4096
+    assert await claim(registry) == ""
+
+
+async def test_a_report_may_be_repeated_but_not_changed(registry: Registry) -> None:
+    await registry.create_model("digits")
+    version = await registry.create_version("digits")
+    await claim(registry)
+    first = await registry.report(version)
+
+    assert await registry.report(version) == first
+    await fails(registry.report(version, rejection="changed my mind"), StatusCode.ABORTED)
+    await fails(registry.report(version, node=OTHER), StatusCode.ABORTED)
+
+
+async def test_a_report_without_a_claim_is_aborted(registry: Registry) -> None:
+    await registry.create_model("digits")
+    version = await registry.create_version("digits")
+
+    await fails(registry.report(version), StatusCode.ABORTED, with_text=["PENDING", "nobody"])
+
+
+@pytest.mark.parametrize(
+    "signature",
+    [
+        None,
+        pb.Signature(inputs=SIGNATURE.inputs),
+        pb.Signature(outputs=[pb.TensorSpec(name="y", datatype="FLOAT")]),
+        pb.Signature(outputs=[pb.TensorSpec(name="", datatype="FP32")]),
+        pb.Signature(outputs=[pb.TensorSpec(name="y", datatype="FP32", shape=[-2])]),
+        pb.Signature(outputs=[*SIGNATURE.outputs, *SIGNATURE.outputs]),
+        pb.Signature(outputs=SIGNATURE.outputs, max_batch_size=-1),
+    ],
+    ids=["none", "no output", "datatype", "no name", "shape", "twice", "batch"],
+)
+async def test_an_unusable_signature_is_refused(registry: Registry, signature: pb.Signature | None) -> None:
+    await registry.create_model("digits")
+    version = await registry.create_version("digits")
+    await claim(registry)
+    request = api.ReportValidationRequest(name=version.name, node=NODE, signature=signature)
+
+    await fails(registry.stub.ReportValidation(request), StatusCode.INVALID_ARGUMENT, with_text=["expected"])
+
+    assert (await get(registry, version.name)).state == STATE.STATE_VALIDATING
+
+
+async def test_nonsense_times_are_refused(registry: Registry) -> None:
+    await registry.create_model("digits")
+    version = await registry.create_version("digits")
+    await claim(registry)
+    request = api.ReportValidationRequest(name=version.name, node=NODE, signature=SIGNATURE)
+    request.validation_report.complete_time.seconds = 2**62
+
+    await fails(registry.stub.ReportValidation(request), StatusCode.INVALID_ARGUMENT)
+
+
+async def test_a_version_that_is_named_stays(registry: Registry) -> None:
+    deployment = await registry.deploy("digits")
+    first = deployment.versions[0]
+    second = (await registry.create_version("digits")).name
+    alias = pb.Alias(name="models/digits/aliases/best", version=second)
+    await registry.stub.SetAlias(api.SetAliasRequest(alias=alias))
+
+    for name, guard in ((first, deployment.name), (second, alias.name)):
+        await fails(
+            registry.stub.DeleteModelVersion(api.DeleteModelVersionRequest(name=name)),
+            StatusCode.FAILED_PRECONDITION,
+            with_text=[guard],
+        )
+
+    await registry.stub.DeleteAlias(api.DeleteAliasRequest(name=alias.name))
+    await registry.stub.DeleteModelVersion(api.DeleteModelVersionRequest(name=second))
+    await fails(registry.stub.GetModelVersion(api.GetModelVersionRequest(name=second)), StatusCode.NOT_FOUND)
+
+
+async def test_the_deletion_of_an_older_state_is_aborted(registry: Registry) -> None:
+    await registry.create_model("digits")
+    version = await registry.create_version("digits")
+    await claim(registry)
+
+    request = api.DeleteModelVersionRequest(name=version.name, etag=version.etag)
+    await fails(registry.stub.DeleteModelVersion(request), StatusCode.ABORTED)
+    request.etag = (await get(registry, version.name)).etag
+    await registry.stub.DeleteModelVersion(request)
+
+
+@pytest.mark.parametrize("name", ["models/digits/versions/0", "models/digits/versions/best", "models/digits/versions/01"])
+async def test_a_version_is_a_whole_number(registry: Registry, name: str) -> None:
+    call = registry.stub.GetModelVersion(api.GetModelVersionRequest(name=name))
+
+    await fails(call, StatusCode.INVALID_ARGUMENT, with_text=["whole number"])

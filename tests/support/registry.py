@@ -1,0 +1,204 @@
+"""A registry of one's own: in this process with a clock to turn, or as a process to kill."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import hashlib
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import AsyncIterator, Callable, Iterable, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import grpc
+
+from penstock.registry.v1 import registry_service_pb2 as api
+from penstock.registry.v1 import resources_pb2 as pb
+from penstock.registry.v1.registry_service_pb2_grpc import RegistryServiceStub
+from services.common.settings import SuiteSettings
+from services.registry.server import serve
+from services.registry.settings import RegistrySettings
+from tests.support.ports import free_port
+
+NODE = "nodes/one"
+SIGNATURE = pb.Signature(
+    inputs=[pb.TensorSpec(name="x", datatype="FP32", shape=[-1, 4])],
+    outputs=[pb.TensorSpec(name="y", datatype="FP32", shape=[-1, 2])],
+    batchable=True,
+)
+
+
+@dataclass(slots=True)
+class Clock:
+    """Stands still until it is turned."""
+
+    now_ns: int = field(default_factory=time.time_ns)
+
+    def __call__(self) -> int:
+        return self.now_ns
+
+    def turn(self, seconds: float) -> None:
+        self.now_ns += int(seconds * 1e9)
+
+
+@dataclass(frozen=True, slots=True)
+class Registry:
+    """A running registry and a stub for it."""
+
+    stub: RegistryServiceStub
+    address: str
+    metrics_port: int
+    clock: Clock
+    home: Path
+
+    @property
+    def artifacts(self) -> Path:
+        return self.home / "artifacts"
+
+    def stored(self) -> set[str]:
+        """Digests of whole content on the disk."""
+        return {path.name for path in self.artifacts.glob("??/*")}
+
+    def partials(self) -> set[str]:
+        """Digests of unfinished uploads on the disk."""
+        return {path.name for path in (self.artifacts / "uploads").iterdir()}
+
+    async def create_model(self, model: str) -> pb.Model:
+        return (await self.stub.CreateModel(api.CreateModelRequest(model_id=model))).model
+
+    async def upload(self, content: bytes) -> pb.Artifact:
+        messages = upload_messages(content)
+        return (await self.stub.UploadArtifact(iter(messages))).artifact
+
+    async def create_version(self, model: str, content: bytes = b"weights") -> pb.ModelVersion:
+        artifact = await self.upload(content)
+        request = api.CreateModelVersionRequest(
+            parent=f"models/{model}", model_version=pb.ModelVersion(artifact=artifact)
+        )
+        return (await self.stub.CreateModelVersion(request)).model_version
+
+    async def report(self, version: pb.ModelVersion, *, node: str = NODE, rejection: str = "") -> pb.ModelVersion:
+        request = api.ReportValidationRequest(
+            name=version.name, node=node, rejection=rejection, signature=None if rejection else SIGNATURE
+        )
+        return (await self.stub.ReportValidation(request)).model_version
+
+    async def create_ready_version(self, model: str, content: bytes = b"weights") -> pb.ModelVersion:
+        """Nothing else may wait for validation."""
+        created = await self.create_version(model, content)
+        claimed = (await self.stub.ClaimValidation(api.ClaimValidationRequest(node=NODE))).model_version
+        assert claimed.name == created.name
+        return await self.report(claimed)
+
+    async def deploy(self, model: str) -> pb.Deployment:
+        """Create a model, one version that is READY, and its deployment."""
+        await self.create_model(model)
+        version = await self.create_ready_version(model)
+        request = api.CreateDeploymentRequest(deployment_id=model, deployment=pb.Deployment(versions=[version.name]))
+        return (await self.stub.CreateDeployment(request)).deployment
+
+
+def digest(content: bytes) -> str:
+    return hashlib.sha256(content).hexdigest()
+
+
+def upload_messages(
+    content: bytes, *, sha256: str = "", size: int = 0, offset: int = 0, chunk: int = 1 << 20
+) -> list[api.UploadArtifactRequest]:
+    """The stream that uploads ``content`` from ``offset`` on."""
+    first = api.UploadArtifactRequest(
+        sha256=sha256 or digest(content), size_bytes=size or len(content), offset_bytes=offset
+    )
+    rest = [api.UploadArtifactRequest(chunk=content[at : at + chunk]) for at in range(offset, len(content), chunk)]
+    return [first, *rest]
+
+
+@contextlib.asynccontextmanager
+async def running_registry(
+    home: Path, *, database_url: str | None = None, clock: Clock | None = None, change_log_length: int = 10_000
+) -> AsyncIterator[Registry]:
+    """A registry in this process."""
+    clock = clock or Clock()
+    settings = RegistrySettings(
+        port=0,
+        metrics_port=free_port(),
+        database_url=database_url,  # type: ignore[arg-type]
+        change_log_length=change_log_length,
+    )
+    stop, port = asyncio.Event(), asyncio.get_running_loop().create_future()
+    serving = asyncio.create_task(
+        serve(SuiteSettings(home=home), settings, stop, clock=clock, poll_s=0.02, started=port.set_result)
+    )
+    try:
+        await asyncio.wait([serving, port], return_when=asyncio.FIRST_COMPLETED)
+        if serving.done():
+            await serving
+        address = f"127.0.0.1:{port.result()}"
+        async with grpc.aio.insecure_channel(address) as channel:
+            yield Registry(RegistryServiceStub(channel), address, settings.metrics_port, clock, home)
+    finally:
+        stop.set()
+        await serving
+
+
+class RegistryProcess:
+    """``python -m services.registry``, to be stopped or killed."""
+
+    def __init__(self, home: Path, *, limit: Callable[[], None] | None = None, **settings: str) -> None:
+        self.port = free_port()
+        self.address = f"127.0.0.1:{self.port}"
+        self._home = home
+        self._limit = limit
+        self._settings = {"PORT": str(self.port), "METRICS_PORT": str(free_port()), **settings}
+        self.process = self.start()
+
+    def start(self) -> subprocess.Popen[str]:
+        env: Mapping[str, str] = {
+            **os.environ,
+            "PENSTOCK_HOME": str(self._home),
+            **{f"PENSTOCK_REGISTRY__{name}": value for name, value in self._settings.items()},
+        }
+        self.process = subprocess.Popen(
+            [sys.executable, "-m", "services.registry"],
+            env=env,
+            stderr=subprocess.PIPE,
+            text=True,
+            preexec_fn=self._limit,
+        )
+        return self.process
+
+    def kill(self) -> None:
+        self.process.kill()
+        self.process.communicate()
+
+    def stop(self) -> tuple[int, str]:
+        """Exit code, and what was written to standard error."""
+        self.process.send_signal(signal.SIGTERM)
+        return self.wait()
+
+    def wait(self) -> tuple[int, str]:
+        _, stderr = self.process.communicate(timeout=20)
+        return self.process.returncode, stderr
+
+    def __enter__(self) -> RegistryProcess:
+        return self
+
+    def __exit__(self, *_exc: object) -> None:
+        if self.process.poll() is None:
+            self.kill()
+
+
+async def fails(call: object, code: grpc.StatusCode, *, with_text: Iterable[str] = ()) -> None:
+    """The call must end with this code, and say these things."""
+    try:
+        await call  # type: ignore[misc]
+    except grpc.aio.AioRpcError as error:
+        assert error.code() is code, f"{error.code()}: {error.details()}"
+        for text in with_text:
+            assert text in (error.details() or "")
+    else:
+        raise AssertionError(f"the call went well, expected {code}")
