@@ -7,6 +7,7 @@ import secrets
 import time
 from pathlib import Path
 from typing import Annotated, Any
+from zipfile import BadZipFile
 
 import numpy as np
 import typer
@@ -74,7 +75,7 @@ def _read(path: Path, specs: list[tensors.Tensor]) -> list[tuple[tensors.Tensor,
     """
     try:
         arrays = _arrays(path, specs)
-    except (ValueError, EOFError, OSError) as error:
+    except (ValueError, EOFError, OSError, BadZipFile) as error:
         raise ValueError(f"can't read {path.name}: {error}") from None
     if arrays.keys() != {spec.name for spec in specs}:
         expected = ", ".join(spec.name for spec in specs)
@@ -101,7 +102,10 @@ def _from_json(body: Any, specs: list[tensors.Tensor]) -> dict[str, NDArray[Any]
     if not isinstance(body, dict):
         raise ValueError("expected an object of arrays by input name")  # noqa: TRY004 - the file is wrong, not the call
     if isinstance(body.get("inputs"), list):
-        return {one["name"]: np.asarray(one["data"]).reshape(one["shape"]) for one in body["inputs"]}
+        try:
+            return {one["name"]: np.asarray(one["data"]).reshape(one["shape"]) for one in body["inputs"]}
+        except (TypeError, KeyError):
+            raise ValueError("expected each of its inputs to have name, shape and data") from None
     return {key: np.asarray(value) for key, value in body.items()}
 
 

@@ -53,6 +53,11 @@ class ServiceLog:
             self._warn(level, fields)
         self._write(line)
 
+    def last_complaint(self) -> str:
+        """Of the last words, the ones most likely to say what went wrong; empty when there are none."""
+        complaints = [line for line in self.last_words if "rror" in line]
+        return (complaints or [*self.last_words, ""])[-1].strip(" |")
+
     def _warn(self, level: str, fields: dict[str, Any]) -> None:
         message = str(fields.get("message", ""))
         if stack := str(fields.get("error.stack_trace", "")).strip():

@@ -149,6 +149,8 @@ def lock_home(home: Path) -> IO[str]:
     try:
         for folder in (home, home / "logs", redis_socket(home).parent):
             folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+        if redis_socket(home).parent.stat().st_uid != os.getuid():
+            raise StartError(f"{redis_socket(home).parent} belongs to somebody else: choose a shorter PENSTOCK_HOME")
         file = (home / "up.lock").open("a+", encoding="ascii")
     except OSError as error:
         raise StartError(f"can't use {home} as home folder: {error.strerror}; PENSTOCK_HOME names another") from None

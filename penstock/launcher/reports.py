@@ -49,9 +49,9 @@ class TerminalReporter:
             self._parts[part.name] = (part, after_s)
             self._line(f"[green]✓[/] {part.name:<10} ready in {after_s:.1f} s")
 
-    def died(self, part: Part, *, how: str, restart_in_s: float) -> None:
+    def died(self, part: Part, *, how: str, said: str, restart_in_s: float) -> None:
         when = "now" if restart_in_s == 0 else f"in {restart_in_s:.1f} s"
-        self._line(f"[red]✗[/] {part.name} died ({how}); starting it again {when}")
+        self._line(f"[red]✗[/] {part.name} died ({how}{': ' + escape(said) if said else ''}); starting it again {when}")
 
     def warned(self, line: LogLine) -> None:
         colour = "yellow" if line.level == "warning" else "red"
@@ -112,8 +112,8 @@ class JsonReporter:
     def ready(self, part: Part, *, after_s: float, is_restart: bool) -> None:
         self._event("ready", part=part.name, address=part.address, after_s=after_s, is_restart=is_restart)
 
-    def died(self, part: Part, *, how: str, restart_in_s: float) -> None:
-        self._event("died", part=part.name, how=how, restart_in_s=restart_in_s)
+    def died(self, part: Part, *, how: str, said: str, restart_in_s: float) -> None:
+        self._event("died", part=part.name, how=how, said=said, restart_in_s=restart_in_s)
 
     def warned(self, line: LogLine) -> None:
         self._event("warned", part=line.service, level=line.level, message=line.message)

@@ -1,0 +1,149 @@
+"""``penstock up``: starts real services, keeps them running, leaves nothing behind."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import socket
+import sys
+from pathlib import Path
+
+import psutil
+import pytest
+
+from penstock.launcher.plan import redis_socket
+from tests.support.launcher import Launcher
+from tests.support.suite import wait_until
+
+pytestmark = pytest.mark.timeout(120)
+
+PARTS = ["redis", "registry", "monitor", "inference", "gateway"]
+
+
+def _all_gone(processes: list[psutil.Process]) -> bool:
+    return not any(process.is_running() and process.status() != psutil.STATUS_ZOMBIE for process in processes)
+
+
+def test_parts_start_and_stop_in_reverse_order_and_leave_nothing(environ: dict[str, str]) -> None:
+    with Launcher(environ) as launcher:
+        launcher.event("all_ready")
+        processes = launcher.descendants()
+        assert len(processes) >= len(PARTS)
+        launcher.signal(signal.SIGINT)
+        stopped = [launcher.event("stopped") for _ in PARTS]
+        assert launcher.wait() == 0
+    assert [event["part"] for event in stopped] == PARTS[::-1]
+    assert not any(event["was_killed"] for event in stopped)
+    assert _all_gone(processes)
+    logs = sorted((Path(environ["PENSTOCK_HOME"]) / "logs").iterdir())
+    assert [log.name for log in logs] == sorted(f"{part}.jsonl" for part in PARTS)
+    for line in (line for log in logs for line in log.read_text().splitlines()):
+        assert {"@timestamp", "log.level", "message", "service.name"} <= json.loads(line).keys()
+
+
+@pytest.mark.parametrize(("part", "word"), [("registry", "services.registry"), ("redis", "redis-server")])
+def test_killed_part_is_started_again(environ: dict[str, str], part: str, word: str) -> None:
+    with Launcher(environ) as launcher:
+        launcher.event("all_ready")
+        before = launcher.pid_of(word)
+        os.kill(before, signal.SIGKILL)
+        assert "SIGKILL" in launcher.event("died", part=part)["how"]
+        assert launcher.event("ready", part=part)["is_restart"]
+        assert launcher.pid_of(word) != before
+        launcher.signal(signal.SIGTERM)
+        assert launcher.wait() == 0
+
+
+def test_killed_launcher_takes_everything_with_it(environ: dict[str, str]) -> None:
+    with Launcher(environ) as launcher:
+        launcher.event("all_ready")
+        processes = launcher.descendants()
+        launcher.signal(signal.SIGKILL)
+        wait_until(lambda: _all_gone(processes), within=20)
+
+
+def test_second_interrupt_does_not_wait_for_a_part_that_hangs(environ: dict[str, str]) -> None:
+    with Launcher(environ) as launcher:
+        launcher.event("all_ready")
+        processes = launcher.descendants()
+        os.kill(launcher.pid_of("services.gateway"), signal.SIGSTOP)
+        launcher.signal(signal.SIGINT)
+        launcher.event("stopping")
+        launcher.signal(signal.SIGINT)
+        assert launcher.event("stopped", part="gateway")["was_killed"]
+        assert launcher.wait(within=10) == 130
+    assert _all_gone(processes)
+
+
+def test_main_job_finds_the_suite_by_its_environment(environ: dict[str, str]) -> None:
+    program = "\n".join(
+        [
+            "import json, penstock",
+            "health = penstock.Client().health()",
+            "print(json.dumps({'event': 'hello', 'is_up': set(health.values()) == {True}}), flush=True)",
+        ]
+    )
+    with Launcher(environ, "--", sys.executable, "-c", program) as launcher:
+        assert launcher.event("hello")["is_up"]
+        assert launcher.event("main_job_ended")["status"] == 0
+        launcher.signal(signal.SIGINT)
+        assert launcher.wait() == 0
+
+
+def test_home_with_a_long_path_works(environ: dict[str, str], tmp_path: Path) -> None:
+    home = tmp_path / ("long" * 30)
+    environ["PENSTOCK_HOME"] = str(home)
+    environ["XDG_RUNTIME_DIR"] = str(tmp_path)
+    with Launcher(environ) as launcher:
+        launcher.event("all_ready")
+        launcher.signal(signal.SIGINT)
+        assert launcher.wait() == 0
+    assert (home / "logs" / "gateway.jsonl").is_file()
+    assert redis_socket(home).parent != home
+
+
+def test_taken_port_is_named_before_anything_starts(environ: dict[str, str]) -> None:
+    with socket.socket() as listener:
+        listener.bind(("127.0.0.1", 0))
+        listener.listen()
+        port = str(listener.getsockname()[1])
+        environ["PENSTOCK_MONITOR__PORT"] = port
+        with Launcher(environ) as launcher:
+            said = launcher.refusal()
+    assert port in said
+    assert "PENSTOCK_MONITOR__PORT" in said
+    assert "nothing was started" in said
+    assert not list((Path(environ["PENSTOCK_HOME"]) / "logs").iterdir())
+
+
+def test_second_suite_in_the_same_home_is_refused(environ: dict[str, str]) -> None:
+    with Launcher(environ) as first:
+        first.event("all_ready")
+        with Launcher(environ) as second:
+            said = second.refusal()
+        first.signal(signal.SIGINT)
+        assert first.wait() == 0
+    assert str(first.pid) in said
+    assert "PENSTOCK_HOME" in said
+
+
+@pytest.mark.parametrize(
+    ("variable", "value", "words"),
+    [
+        ("PENSTOCK_GATEWAY__HTTP_PORT", "http", "PENSTOCK_GATEWAY__HTTP_PORT is 'http'"),
+        ("PENSTOCK_GATEWAY__NONSENSE", "1", "PENSTOCK_GATEWAY__NONSENSE"),
+        ("PENSTOCK_LOG_LEVEL", "LOUD", "log_level"),
+    ],
+)
+def test_unfit_setting_is_refused(environ: dict[str, str], variable: str, value: str, words: str) -> None:
+    environ[variable] = value
+    with Launcher(environ) as launcher:
+        said = launcher.refusal()
+    assert words in said
+    assert "Traceback" not in said
+
+
+def test_program_that_is_not_there_is_refused(environ: dict[str, str]) -> None:
+    with Launcher(environ, "--", "no-such-program") as launcher:
+        assert "no-such-program" in launcher.refusal()

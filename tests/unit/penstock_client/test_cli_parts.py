@@ -1,0 +1,98 @@
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+import typer
+from typer.testing import CliRunner
+
+from penstock.cli import app, infer, options, output
+from penstock.client import Serving
+from penstock.registry.v1.resources_pb2 import Deployment
+from penstock.tensors import Tensor
+
+COMMANDS = [command.name for command in app.registered_commands if command.name]
+IMAGE = Tensor("image", "FP32", (-1, 4))
+
+
+@pytest.mark.parametrize("name", COMMANDS)
+def test_every_command_has_help_with_an_example_and_json(name: str) -> None:
+    shown = CliRunner(env={"COLUMNS": "120", "NO_COLOR": "1"}).invoke(app, [name, "--help"])
+    assert shown.exit_code == 0
+    assert f"penstock {name}" in shown.output
+    assert "Example" in shown.output
+    assert "--json" in shown.output
+
+
+def test_commands_are_these() -> None:
+    assert {"up", "status", "deploy", "models", "infer", "undeploy", "incidents", "watch"} == set(COMMANDS)
+
+
+def test_pairs_are_read() -> None:
+    assert options.pairs(["a=1", "b=0.5"], option="--metric", read=float) == {"a": 1.0, "b": 0.5}
+    assert options.pairs(["a=b=c"], option="--label", read=str) == {"a": "b=c"}
+
+
+@pytest.mark.parametrize("item", ["a", "=1", "a=x"])
+def test_bad_pair_is_named(item: str) -> None:
+    with pytest.raises(typer.BadParameter, match=f"got '{item}'"):
+        options.pairs([item], option="--metric", read=float)
+
+
+def test_serving_writes_only_what_is_set() -> None:
+    deployment = Deployment(replicas=3)
+    Serving(max_batch_size=8).apply(deployment)
+    assert (deployment.replicas, deployment.batching.max_batch_size) == (3, 8)
+    assert not deployment.HasField("queue")
+
+
+@pytest.mark.parametrize(("seconds", "text"), [(0, "–"), (42e-6, "42 µs"), (0.0123, "12.3 ms"), (2.5, "2.50 s")])
+def test_durations_read_well(seconds: float, text: str) -> None:
+    assert output.duration(seconds) == text
+
+
+@pytest.mark.parametrize(("count", "text"), [(999, "999 bytes"), (1_500, "1.5 kB"), (2_000_000, "2.0 MB")])
+def test_sizes_read_well(count: int, text: str) -> None:
+    assert output.size(count) == text
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        '{"image": [[1, 2, 3, 4]]}',
+        "[[1, 2, 3, 4]]",
+        '{"inputs": [{"name": "image", "shape": [1, 4], "data": [1, 2, 3, 4]}]}',
+    ],
+)
+def test_json_input_has_three_forms(tmp_path: Path, text: str) -> None:
+    path = tmp_path / "x.json"
+    path.write_text(text)
+    ((spec, array),) = infer._read(path, [IMAGE])
+    assert spec == IMAGE
+    assert array.tolist() == [[1, 2, 3, 4]]
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "{",
+        "3",
+        '{"other": [1]}',
+        '{"inputs": [{"name": "image", "shape": [9], "data": [1]}]}',
+        '{"inputs": [1]}',
+        '{"inputs": [{}]}',
+    ],
+)
+def test_bad_json_input_is_refused(tmp_path: Path, text: str) -> None:
+    path = tmp_path / "x.json"
+    path.write_text(text)
+    with pytest.raises(ValueError, match=r"x\.json"):
+        infer._read(path, [IMAGE])
+
+
+def test_pickled_arrays_are_refused(tmp_path: Path) -> None:
+    path = tmp_path / "x.npy"
+    np.save(path, np.array([{"code": "run"}], dtype=object), allow_pickle=True)
+    with pytest.raises(ValueError, match="pickle"):
+        infer._read(path, [IMAGE])

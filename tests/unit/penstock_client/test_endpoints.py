@@ -1,0 +1,52 @@
+from __future__ import annotations
+
+import importlib
+
+import pytest
+
+from penstock.endpoints import PORTS, Endpoints, Port
+from services.common.settings import PREFIX
+
+
+@pytest.mark.parametrize("port", PORTS, ids=lambda port: port.variable)
+def test_ports_are_those_of_the_services_settings(port: Port) -> None:
+    settings = importlib.import_module(f"services.{port.service}.settings")
+    prefix = f"{PREFIX}{port.service.upper()}__"
+    (section,) = (
+        one for one in vars(settings).values() if getattr(one, "model_config", {}).get("env_prefix") == prefix
+    )
+    field = port.variable.removeprefix(prefix).lower()
+    assert section.model_fields[field].default == port.default
+
+
+def test_every_port_of_the_settings_is_known() -> None:
+    known = {port.variable for port in PORTS}
+    for service in {port.service for port in PORTS}:
+        settings = importlib.import_module(f"services.{service}.settings")
+        prefix = f"{PREFIX}{service.upper()}__"
+        for one in vars(settings).values():
+            if getattr(one, "model_config", {}).get("env_prefix") == prefix:
+                ports = {f"{prefix}{name.upper()}" for name in one.model_fields if name.endswith("port")}
+                assert ports <= known
+
+
+def test_addresses_follow_the_services_settings() -> None:
+    at = Endpoints.from_environ({"PENSTOCK_GATEWAY__GRPC_PORT": "9001", "PENSTOCK_BIND": "0.0.0.0"})
+    assert at.gateway == "127.0.0.1:9001"
+    assert at.registry == "127.0.0.1:8021"
+
+
+def test_given_address_wins() -> None:
+    environ = {"PENSTOCK_GATEWAY__GRPC_PORT": "9001", "PENSTOCK_GATEWAY_ADDRESS": "far:1"}
+    assert Endpoints.from_environ(environ).gateway == "far:1"
+
+
+def test_ipv6_host_is_bracketed() -> None:
+    assert Endpoints.from_environ({"PENSTOCK_BIND": "::"}).gateway == "[::1]:8001"
+    assert Endpoints.from_environ({"PENSTOCK_BIND": "fe80::1"}).gateway == "[fe80::1]:8001"
+
+
+@pytest.mark.parametrize("text", ["http", "0", "65536", "-1", "8001.0"])
+def test_bad_port_is_named(text: str) -> None:
+    with pytest.raises(ValueError, match=f"PENSTOCK_MONITOR__PORT is '{text}'"):
+        Endpoints.from_environ({"PENSTOCK_MONITOR__PORT": text})
