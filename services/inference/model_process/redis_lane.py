@@ -29,8 +29,9 @@ _LOST = (RedisError, OSError, TimeoutError)
 class RedisLane:
     """One consumer of a model version's streams.
 
-    ``join`` first; ``keep`` and ``acknowledge`` run as tasks beside the reader; ``leave`` last. ``live_consumers`` are
-    the holders of a lease as last seen, ``last_contact`` is when Redis last answered (``time.monotonic``).
+    ``join`` first; ``keep`` and ``acknowledge`` run as tasks beside the reader until ``leave``; ``close`` at the end.
+    ``live_consumers`` are the holders of a lease as last seen, ``last_contact`` is when Redis last answered
+    (``time.monotonic``).
     """
 
     def __init__(self, url: str, keys: LaneKeys, *, consumer: str, priority_levels: int = 1) -> None:
@@ -49,14 +50,14 @@ class RedisLane:
         self._dead: list[dict[Any, Any]] = []
         self._acks_waiting = asyncio.Event()
         self._claim_next = asyncio.Event()
-        self._flushing = asyncio.Lock()
+        self._is_leaving = False
         self.live_consumers: frozenset[str] = frozenset()
         self.last_contact = time.monotonic()
         self.claimed_count = 0
 
-    async def join(self) -> None:
-        """Take part from now on; waits for Redis as long as it takes."""
-        while not await self._reopen():  # noqa: ASYNC110 - only asking tells
+    async def join(self, stop: asyncio.Event) -> None:
+        """Take part from now on; waits for Redis as long as it takes, or until ``stop`` is set."""
+        while not stop.is_set() and not await self._reopen():  # noqa: ASYNC110 - only asking tells
             await asyncio.sleep(_PAUSE_S)
 
     async def take(self, count: int, *, wait_s: float | None) -> list[Delivery]:
@@ -169,43 +170,42 @@ class RedisLane:
         self._acks_waiting.set()
 
     async def acknowledge(self) -> None:
-        """Send acknowledgements, all that gathered in one pipeline. Runs until cancelled."""
-        while True:
+        """Send acknowledgements, all that gathered in one pipeline."""
+        while not self._is_leaving:
             await self._acks_waiting.wait()
             if not await self._flush():
                 await asyncio.sleep(_PAUSE_S)
 
     async def _flush(self) -> bool:
-        async with self._flushing:
-            self._acks_waiting.clear()
-            acks, self._acks = self._acks, defaultdict(list)
-            dead, self._dead = self._dead, []
-            if not acks and not dead:
-                return True
-            pipeline = self._redis.pipeline(transaction=False)
-            for fields in dead:
-                pipeline.xadd(self._keys.dead_letters, fields, maxlen=lanes.DEAD_LETTERS_KEPT, approximate=True)
-            for stream, ids in acks.items():
-                pipeline.xack(stream, GROUP, *ids)
-                pipeline.xdel(stream, *ids)
-            try:
-                async with asyncio.timeout(_ANSWER_S):
-                    await pipeline.execute()
-            except _LOST as error:
-                _log.debug("acknowledging failed, trying again: %r", error)
-                for stream, ids in acks.items():
-                    self._acks[stream] += ids
-                self._dead += dead
-                self._acks_waiting.set()
-                return False
-            if self._suspect is not None and self._suspect[1] in acks.get(self._suspect[0], ()):
-                self._suspect = None
-                self._claim_next.set()
+        self._acks_waiting.clear()
+        acks, self._acks = self._acks, defaultdict(list)
+        dead, self._dead = self._dead, []
+        if not acks and not dead:
             return True
+        pipeline = self._redis.pipeline(transaction=False)
+        for fields in dead:
+            pipeline.xadd(self._keys.dead_letters, fields, maxlen=lanes.DEAD_LETTERS_KEPT, approximate=True)
+        for stream, ids in acks.items():
+            pipeline.xack(stream, GROUP, *ids)
+            pipeline.xdel(stream, *ids)
+        try:
+            async with asyncio.timeout(_ANSWER_S):
+                await pipeline.execute()
+        except _LOST as error:
+            _log.debug("acknowledging failed, trying again: %r", error)
+            for stream, ids in acks.items():
+                self._acks[stream] += ids
+            self._dead += dead
+            self._acks_waiting.set()
+            return False
+        if self._suspect is not None and self._suspect[1] in acks.get(self._suspect[0], ()):
+            self._suspect = None
+            self._claim_next.set()
+        return True
 
     async def keep(self) -> None:
-        """Renew the lease, and take over what dead consumers left. Runs until cancelled."""
-        while True:
+        """Renew the lease, and take over what dead consumers left."""
+        while not self._is_leaving:
             self._claim_next.clear()
             try:
                 async with asyncio.timeout(_ANSWER_S):
@@ -250,7 +250,13 @@ class RedisLane:
         if self._ready:
             await self.wake()
 
-    async def leave(self) -> None:
+    def leave(self) -> None:
+        """End the tasks, without cancelling what Redis may have done already."""
+        self._is_leaving = True
+        self._acks_waiting.set()
+        self._claim_next.set()
+
+    async def close(self) -> None:
         """Send the last acknowledgements and give up the lease; what is still unsettled is for others to claim."""
         with contextlib.suppress(*_LOST):
             async with asyncio.timeout(_ANSWER_S):
@@ -258,10 +264,6 @@ class RedisLane:
                 await self._redis.zrem(self._keys.leases, self._consumer)
                 for stream in self._streams:
                     await claims.forget(self._redis, stream, self._consumer)
-        await self.close()
-
-    async def close(self) -> None:
-        """Close the connections, and nothing else."""
         await self._reader.aclose()
         await self._reader.connection_pool.disconnect()
         await self._redis.aclose()

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import logging
 import time
 from pathlib import Path
@@ -95,34 +94,33 @@ class ModelProcess:
 
     async def run(self, stop: asyncio.Event) -> None:
         """Serve until ``stop``; then finish what was taken, deliver the replies, acknowledge, leave."""
-        joining = asyncio.create_task(self._lane.join())
-        await _first_of(joining, asyncio.create_task(stop.wait()))
-        if joining.cancelled():
-            return
         try:
             async with asyncio.TaskGroup() as group:
-                helpers = [
-                    group.create_task(self._lane.acknowledge(), name="acknowledge"),
-                    group.create_task(self._lane.keep(), name="lease"),
-                    group.create_task(self._report(), name="figures"),
-                    group.create_task(self._watch_agent(stop), name="agent"),
-                ]
-                serving = group.create_task(self._worker.serve(), name="serve")
-                self._pipe.tell(state="ready", device=self._device)
+                watching = group.create_task(self._watch_agent(stop), name="agent")
+                reporting = group.create_task(self._report(), name="figures")
+                serving = group.create_task(self._serve(stop, group), name="serve")
                 await stop.wait()
                 self._pipe.tell(state="draining")
                 await self._worker.stop()
                 await serving
                 if not await self._gateways.drain(self._spec.drain_timeout_s):
-                    _log.warning("some gateways did not take their replies in time; the requests are left to others")
-                for helper in helpers:
-                    helper.cancel()
+                    _log.warning("some gateways did not take their replies in time; others will answer them")
+                self._lane.leave()
+                watching.cancel()
+                reporting.cancel()
         finally:
             await self._gateways.close()
-            await self._lane.leave()
+            await self._lane.close()
             self._executor.close()
             await asyncio.to_thread(self._exporter.close)
             self._tell_figures()
+
+    async def _serve(self, stop: asyncio.Event, group: asyncio.TaskGroup) -> None:
+        await self._lane.join(stop)
+        group.create_task(self._lane.acknowledge(), name="acknowledge")
+        group.create_task(self._lane.keep(), name="lease")
+        self._pipe.tell(state="ready", device=self._device)
+        await self._worker.serve()
 
     async def _report(self) -> None:
         """Tell the agent the figures, when they changed."""
@@ -149,12 +147,3 @@ class ModelProcess:
                 stop.set()
                 await asyncio.Event().wait()
             await asyncio.sleep(0.5)
-
-
-async def _first_of(*tasks: asyncio.Task[object]) -> None:
-    """Wait for the first task, cancel the others."""
-    _, pending = await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
-    for task in pending:
-        task.cancel()
-        with contextlib.suppress(asyncio.CancelledError):
-            await task
