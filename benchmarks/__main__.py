@@ -22,6 +22,7 @@ from benchmarks.workloads import Digits, Identity
 
 HERE = Path(__file__).resolve().parent
 PAGE = HERE / "RESULTS.md"
+BUSY = 0.05
 RAW = HERE.parent / "build" / "benchmarks"
 
 
@@ -43,8 +44,6 @@ def main(
     plan = Plan(rounds=1, seconds=1.0) if quick else Plan()
     client = find_client()
     circumstances = report.Circumstances.now(client.description)
-    if circumstances.load_average > 0.5:
-        console.print(f"[yellow]The machine is busy (load average {circumstances.load_average:.1f}).")
     if "h2load" not in client.description.split()[0]:
         console.print(
             "[yellow]h2load (Debian: nghttp2-client) is not installed: a slower Python client takes its place."
@@ -55,6 +54,10 @@ def main(
         sys.exit(f"nothing measured: {error}")
     for title, group in report.by_workload(results):
         Console(width=100).print(report.table_of(title, group))
+    if (strangers := report.strangers_share(results)) > BUSY:
+        console.print(
+            f"[yellow]Other programs took {strangers:.0%} of the machine: figures are worse than they need be."
+        )
     RAW.mkdir(parents=True, exist_ok=True)
     (RAW / "latest.json").write_text(report.raw(plan, circumstances, results))
     if not (quick or echo_only):

@@ -36,7 +36,8 @@ class Plan:
 class Figures:
     """One measurement, or the medians of several.
 
-    ``cpu_us`` is CPU time per request by part of the system, and of the load client.
+    ``cpu_us`` is CPU time per request by part of the system. ``strangers_share`` is the share of the machine that other
+    programs took meanwhile: where it isn't near 0, the figures are worse than they need be.
     """
 
     requests: int
@@ -45,10 +46,11 @@ class Figures:
     p99_ms: float
     batch_rows: float
     cpu_us: Mapping[str, float]
+    strangers_share: float
 
     @property
     def server_cpu_us(self) -> float:
-        return sum(value for part, value in self.cpu_us.items() if part != "client")
+        return sum(self.cpu_us.values())
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,6 +74,7 @@ class Result:
             p99_ms=middle(lambda one: one.p99_ms),
             batch_rows=middle(lambda one: one.batch_rows),
             cpu_us={part: middle(lambda one, part=part: one.cpu_us[part]) for part in self.rounds[0].cpu_us},
+            strangers_share=middle(lambda one: one.strangers_share),
         )
 
     def as_json(self) -> dict[str, object]:
@@ -140,7 +143,7 @@ class Trial:
         parts = self.system.parts(self._workload)
         counted, clock = self._counts(), CpuClock.read(parts)
         timing = self._client.run(self._load, requests=self._requests)
-        spent = CpuClock.read(parts).since(clock)
+        spent = CpuClock.read(parts) - clock
         counts = self._counts() - counted
         if (counts.success, counts.failure) != (self._requests, 0) or not counts.executions:
             raise LoadFailedError(f"{self.system.title} counts {counts} for {self._requests} requests")
@@ -155,7 +158,8 @@ class Trial:
                 p50_ms=timing.percentile_ms(50),
                 p99_ms=timing.percentile_ms(99),
                 batch_rows=counts.rows / counts.executions,
-                cpu_us={part: seconds / self._requests * 1e6 for part, seconds in spent.items()},
+                cpu_us={part: seconds / self._requests * 1e6 for part, seconds in spent.parts.items()},
+                strangers_share=spent.strangers_share,
             )
         )
 

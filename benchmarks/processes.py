@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import os
 import resource
+import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
@@ -14,23 +16,50 @@ Parts = Mapping[str, Sequence[psutil.Process]]
 
 @dataclass(frozen=True, slots=True)
 class CpuClock:
-    """CPU seconds, user and system, that each part has used so far; ``client`` is what ended children of ours used."""
+    """CPU seconds, user and system, used so far: by each part of a system, by us with all descendants, by everybody.
 
-    seconds: Mapping[str, float]
+    ``capacity`` is what all cores could have given. The kernel counts in ticks of 10 ms, so a span of a few seconds is
+    good to about 1 %.
+    """
+
+    parts: Mapping[str, float]
+    ours: float
+    machine: float
+    capacity: float
 
     @classmethod
     def read(cls, parts: Parts) -> CpuClock:
-        """Read it. The kernel counts in ticks of 10 ms, so a span of a few seconds is good to about 1 %.
+        """Read it.
 
         Raises:
             psutil.NoSuchProcess: a process has ended, so that its time is lost.
         """
-        seconds = {part: sum(_seconds(process) for process in processes) for part, processes in parts.items()}
-        children = resource.getrusage(resource.RUSAGE_CHILDREN)
-        return cls({**seconds, "client": children.ru_utime + children.ru_stime})
+        ended = resource.getrusage(resource.RUSAGE_CHILDREN)
+        machine = psutil.cpu_times()
+        return cls(
+            parts={part: sum(map(_seconds, processes)) for part, processes in parts.items()},
+            ours=ended.ru_utime + ended.ru_stime + sum(map(_seconds, _family())),
+            machine=machine.user + machine.nice + machine.system + machine.irq + machine.softirq,
+            capacity=time.monotonic() * (os.cpu_count() or 1),
+        )
 
-    def since(self, before: CpuClock) -> dict[str, float]:
-        return {part: seconds - before.seconds[part] for part, seconds in self.seconds.items()}
+    def __sub__(self, before: CpuClock) -> CpuClock:
+        return CpuClock(
+            parts={part: seconds - before.parts[part] for part, seconds in self.parts.items()},
+            ours=self.ours - before.ours,
+            machine=self.machine - before.machine,
+            capacity=self.capacity - before.capacity,
+        )
+
+    @property
+    def strangers_share(self) -> float:
+        """Share of the machine, 0 to 1, that other programs took."""
+        return max(0.0, self.machine - self.ours) / self.capacity
+
+
+def _family() -> list[psutil.Process]:
+    own = psutil.Process()
+    return [own, *own.children(recursive=True)]
 
 
 def _seconds(process: psutil.Process) -> float:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import platform
+import statistics
 import subprocess
 from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass
@@ -29,7 +30,6 @@ class Circumstances:
 
     date: str
     machine: str
-    load_average: float
     client: str
     versions: dict[str, str]
 
@@ -40,7 +40,6 @@ class Circumstances:
         return cls(
             date=datetime.now(UTC).strftime("%Y-%m-%d %H:%M UTC"),
             machine=f"{_processor()}, {os.cpu_count()} cores, {memory:.0f} GiB, Linux {platform.release()}",
-            load_average=os.getloadavg()[0],
             client=client,
             versions={
                 "Penstock": _commit(),
@@ -126,7 +125,14 @@ def page_of(plan: Plan, circumstances: Circumstances, results: Sequence[Result])
         )
         for title, group in by_workload(results)
     ]
-    return "\n".join([_HEAD.format(plan=plan, at=circumstances, versions=versions), *tables])
+    return "\n".join(
+        [_HEAD.format(plan=plan, at=circumstances, versions=versions, strangers=strangers_share(results)), *tables]
+    )
+
+
+def strangers_share(results: Sequence[Result]) -> float:
+    """Mean share of the machine that other programs took, 0 to 1."""
+    return statistics.fmean(one.strangers_share for result in results for one in result.rounds)
 
 
 def raw(plan: Plan, circumstances: Circumstances, results: Sequence[Result]) -> str:
@@ -144,8 +150,7 @@ _HEAD = """\
 
 Made by `make bench` on {at.date}.
 
-- **Machine**: {at.machine}; load average {at.load_average:.1f} when it began.
-  Client and servers share it.
+- **Machine**: {at.machine}. Client and servers share it; other programs took {strangers:.0%} of it.
 - **Versions**: {versions}.
 - **Client**: {at.client}, unary ModelInfer over plaintext HTTP/2 on loopback, one row a request;
   4 connections (1 for one client), each with its share of the requests under way.
@@ -157,5 +162,5 @@ Made by `make bench` on {at.date}.
   ModelStatistics; values before the first and after the last round.
 
 "clients" are requests under way; "batch" is the mean number of rows in a batch; "CPU µs" is user and system time per
-request of all the server's processes, then by part (rest: agent, registry).
+request of all the server's processes, then by part (rest: agent, registry, launcher).
 """

@@ -169,7 +169,8 @@ class PenstockSystem:
         answer = self._registry.GetDeployment(GetDeploymentRequest(name=f"deployments/{workload.name}"), timeout=5)
         model_pids = {instance.pid for instance in answer.deployment.instances}
         parts: dict[str, list[psutil.Process]] = {"gateway": [], "redis": [], "model": [], "monitor": [], "rest": []}
-        for process in psutil.Process(self._launcher.pid).children(recursive=True):
+        launcher = psutil.Process(self._launcher.pid)
+        for process in [launcher, *launcher.children(recursive=True)]:
             parts["model" if process.pid in model_pids else _part_of(process)].append(process)
         if missing := [part for part, found in parts.items() if not found]:
             raise StartError(f"found no process of {missing}")
