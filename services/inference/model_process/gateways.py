@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable, Sequence
+from typing import TypeVar
 
 from penstock.gateway.v1 import reply_service_pb2 as pb
 from penstock.queue.v1.envelope_pb2 import Envelope
@@ -12,7 +13,10 @@ from services.inference.model_process.lane import Delivery
 from services.inference.model_process.reply_link import ReplyLink
 from services.inference.model_process.worker import BatchReport, Settled
 
+K = TypeVar("K")
+
 _CANCELLATIONS_KEPT = 65_536
+_REPLACED_KEPT = 1_024
 
 
 class ReplyStreams:
@@ -27,10 +31,11 @@ class ReplyStreams:
         self._on_settled = on_settled
         self._links: dict[str, ReplyLink] = {}
         self._tasks: dict[str, asyncio.Task[None]] = {}
+        self._replaced: dict[str, None] = {}
         self._cancelled: dict[tuple[str, int], None] = {}
 
     def is_gone(self, envelope: Envelope) -> bool:
-        return self._link(envelope).is_gone
+        return envelope.gateway_id in self._replaced or self._link(envelope).is_gone
 
     def is_cancelled(self, envelope: Envelope) -> bool:
         return bool(self._cancelled) and (envelope.gateway_id, envelope.request_key) in self._cancelled
@@ -63,12 +68,12 @@ class ReplyStreams:
         return link
 
     def _forget(self, gateway_id: str) -> None:
-        del self._links[gateway_id], self._tasks[gateway_id]
+        if self._links.pop(gateway_id).is_replaced:
+            _remember(self._replaced, [gateway_id], most=_REPLACED_KEPT)
+        del self._tasks[gateway_id]
 
     def _cancel(self, gateway_id: str, keys: Sequence[int]) -> None:
-        self._cancelled.update(dict.fromkeys((gateway_id, key) for key in keys))
-        while len(self._cancelled) > _CANCELLATIONS_KEPT:
-            del self._cancelled[next(iter(self._cancelled))]
+        _remember(self._cancelled, [(gateway_id, key) for key in keys], most=_CANCELLATIONS_KEPT)
 
     async def drain(self, timeout_s: float) -> bool:
         """Wait until the gateways have all replies; False when that took too long."""
@@ -85,6 +90,13 @@ class ReplyStreams:
         for task in tasks:
             task.cancel()
         await asyncio.gather(*tasks, return_exceptions=True)
+
+
+def _remember(memory: dict[K, None], keys: Sequence[K], *, most: int) -> None:
+    """Add keys to an ordered set; the oldest make room."""
+    memory.update(dict.fromkeys(keys))
+    while len(memory) > most:
+        del memory[next(iter(memory))]
 
 
 def _batch_reply(group: Sequence[Settled], report: BatchReport | None, *, is_counted: bool) -> pb.BatchReply:

@@ -43,7 +43,8 @@ class ReplyLink:
     """Sends batch replies to the gateway process ``gateway_id`` at ``address``.
 
     ``on_settled`` gets deliveries once the gateway has their replies, or nobody waits for them any more;
-    ``on_cancelled`` gets keys of requests whose callers left. ``run`` is the link's life.
+    ``on_cancelled`` gets keys of requests whose callers left. ``run`` is the link's life. ``is_gone`` while nobody can
+    take replies; ``is_replaced`` when that is for good, since another process answers at the address.
     """
 
     def __init__(
@@ -64,7 +65,7 @@ class ReplyLink:
         self._unacknowledged: deque[Message] = deque()
         self._sent_count = 0
         self._to_send = asyncio.Event()
-        self._is_other_process = False
+        self.is_replaced = False
         self._last_contact = asyncio.get_running_loop().time()
         self._last_sequence = 0
         self.is_gone = False
@@ -86,16 +87,16 @@ class ReplyLink:
         """Keep the stream up until the gateway is gone for good; then returns. Closes the channel."""
         loop, pause_s = asyncio.get_running_loop(), _FIRST_PAUSE_S
         try:
-            while not self._is_other_process and loop.time() - self._last_contact < FORGOTTEN_AFTER_S:
+            while not self.is_replaced and loop.time() - self._last_contact < FORGOTTEN_AFTER_S:
                 before = self._last_contact
                 try:
                     await self._converse()
                 except (grpc.aio.AioRpcError, TimeoutError) as error:
                     _log.debug("reply stream to %s broke: %r", self._address, error)
-                if loop.time() - self._last_contact > GONE_AFTER_S or self._is_other_process:
+                if loop.time() - self._last_contact > GONE_AFTER_S or self.is_replaced:
                     self._give_up()
                 pause_s = _FIRST_PAUSE_S if self._last_contact > before else min(2 * pause_s, _LONGEST_PAUSE_S)
-                if not self._is_other_process:
+                if not self.is_replaced:
                     await asyncio.sleep(pause_s)
         finally:
             await self._channel.close()
@@ -110,7 +111,7 @@ class ReplyLink:
             if first is grpc.aio.EOF:
                 return
             self._welcomed(first.welcome)
-            if self._is_other_process:
+            if self.is_replaced:
                 return
             writer = asyncio.create_task(self._write(call), name=f"replies to {self._address}")
             try:
@@ -123,8 +124,8 @@ class ReplyLink:
             call.cancel()
 
     def _welcomed(self, welcome: pb.Welcome) -> None:
-        self._is_other_process = welcome.gateway_id != self._gateway_id
-        self.is_gone = self._is_other_process
+        self.is_replaced = welcome.gateway_id != self._gateway_id
+        self.is_gone = self.is_replaced
         self._last_contact = asyncio.get_running_loop().time()
         self._sent_count = 0
         self._to_send.set()
