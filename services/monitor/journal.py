@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import AsyncIterator, Callable, Iterable, Mapping
+from collections.abc import AsyncIterator, Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -36,13 +36,15 @@ class Journal:
         self._watchers: set[_Watcher] = set()
         self._is_closed = False
 
-    async def record(self, changed: Iterable[Incident]) -> None:
+    async def record(self, changed: Sequence[Incident]) -> None:
+        """Log, store and tell, so that who is told finds it stored. Without changes: try again what wasn't stored."""
         for incident in changed:
             _log.warning("%s", incident.summary, extra=_fields(incident))
             self._unsaved[incident.incident_id] = incident
+        await self._save()
+        for incident in changed:
             for watcher in self._watchers:
                 self._tell(watcher, incident)
-        await self._save()
 
     async def _save(self) -> None:
         for incident in list(self._unsaved.values()):

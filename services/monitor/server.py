@@ -209,4 +209,4 @@ def _open_store(home: Path, database_url: str | None) -> IncidentStore:
     except (ArgumentError, ModuleNotFoundError) as error:
         raise InvalidArgumentError(f"PENSTOCK_MONITOR__DATABASE_URL is unfit: {error}") from error
     except (SQLAlchemyError, OSError) as error:
-        raise UnavailableError(f"the monitor's database can't be used: {error}") from error
+        raise UnavailableError(f"the monitor's database can't be used: {getattr(error, 'orig', error)}") from error

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from pydantic import Field
+import re
+
+from pydantic import Field, field_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
 
@@ -39,3 +41,10 @@ class MonitorSettings(BaseSettings):
     """False alarms that all detectors together may raise in a week. Fewer means that true alarms come later."""
     assumed_series: int = Field(default=200, ge=1)
     """Detectors that share the budget of false alarms; a model version has six."""
+
+    @field_validator("forward_endpoint")
+    @classmethod
+    def _is_endpoint(cls, text: str) -> str:
+        if text and not re.fullmatch(r"[^\s/]+:\d{1,5}", text):
+            raise ValueError(f"got {text!r}, expected host:port")
+        return text
