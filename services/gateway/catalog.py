@@ -52,10 +52,9 @@ class Catalog:
                     served = served_version(deployment, version)
                     deployed.setdefault(served.model, {})[served.version] = self._lane(served)
         kept = {id(lane) for lanes in deployed.values() for lane in lanes.values()}
-        for key, lane in list(self._lanes.items()):
+        for lane in self._lanes.values():
             lane.is_deployed = id(lane) in kept
-            if not lane.is_deployed and not lane.unsettled:
-                del self._lanes[key]
+        self.drop_settled()
         aliases: dict[str, dict[str, str]] = {}
         for alias in resources.aliases.values():
             model, alias_id = names.split(alias.name, "models/*/aliases/*")

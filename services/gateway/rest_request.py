@@ -174,16 +174,22 @@ def tensor_bytes(data: list[Any], kind: Datatype, shape: list[int], where: str) 
     try:
         array = np.array(data, dtype=object if kind.itemsize == 0 else None)
     except ValueError:
-        raise InvalidArgumentError(
-            f"'data' of {where} is ragged, expected a flat list or one nested as {shape}"
-        ) from None
+        raise InvalidArgumentError(f"'data' of {where} is ragged, expected a flat list or the shape {shape}") from None
     if array.shape not in ((prod(shape),), tuple(shape)) and not array.size == prod(shape) == 0:
         raise InvalidArgumentError(
             f"'data' of {where} has shape {list(array.shape)}, expected {shape}, or a flat list of {prod(shape)}"
         )
     if kind.itemsize == 0:
         return _string_bytes(array, where)
+    if kind.dtype.kind in "iu" and array.dtype.kind == "f":
+        array = _exact(data, array)
     return _converted(array, kind, where).tobytes()
+
+
+def _exact(data: list[Any], rounded: NDArray[Any]) -> NDArray[Any]:
+    """Integers as they are, where numpy rounded them because int64 and uint64 have no common type but float64."""
+    exact = np.array(data, dtype=object)
+    return exact.astype(np.uint64) if all(type(one) is int and 0 <= one < 2**64 for one in exact.flat) else rounded
 
 
 def _string_bytes(array: NDArray[Any], where: str) -> bytes:

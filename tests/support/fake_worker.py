@@ -42,7 +42,7 @@ def identity(entry: lanes.Entry, request: Any) -> Reply:
 class FakeWorker:
     """Serves one model version as one consumer.
 
-    ``answer`` makes the reply to a request (its key is filled in). While ``hold`` is set, the lane is not read.
+    ``answer`` makes the reply to a request (its key is filled in).
     ``seen`` keeps the entries read, ``cancelled`` the keys that the gateway took back, ``receipts`` the receipts.
     """
 
@@ -60,7 +60,6 @@ class FakeWorker:
         self.keys = lanes.LaneKeys(model, version)
         self.streams = self.keys.streams(priorities)
         self.answer = answer
-        self.hold = threading.Event()
         self.is_acknowledging = True
         self.seen: list[lanes.Entry] = []
         self.cancelled: list[int] = []
@@ -69,6 +68,8 @@ class FakeWorker:
         self._url = url
         self._max_batch = max_batch
         self._stop = threading.Event()
+        self._hold = threading.Event()
+        self._is_held = threading.Event()
         self._threads = [threading.Thread(target=run, daemon=True) for run in (self._renew, self._work)]
 
     def __enter__(self) -> Self:
@@ -85,6 +86,15 @@ class FakeWorker:
         with contextlib.suppress(redis.RedisError), redis.Redis.from_url(self._url) as client:
             client.zrem(self.keys.leases, self.consumer)
 
+    def pause(self) -> None:
+        """Read the lane no more; returns when nothing is being read."""
+        self._is_held.clear()
+        self._hold.set()
+        self._is_held.wait(5)
+
+    def resume(self) -> None:
+        self._hold.clear()
+
     def _renew(self) -> None:
         with redis.Redis.from_url(self._url) as client:
             while not self._stop.wait(0.1):
@@ -94,7 +104,8 @@ class FakeWorker:
     def _work(self) -> None:
         with redis.Redis.from_url(self._url) as client:
             while not self._stop.is_set():
-                if self.hold.is_set():
+                if self._hold.is_set():
+                    self._is_held.set()
                     time.sleep(0.005)
                     continue
                 try:

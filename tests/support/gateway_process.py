@@ -32,7 +32,7 @@ class GatewayProcess:
             "PENSTOCK_OTLP_ENDPOINT": "",
             **settings,
         }
-        self._errors = tempfile.TemporaryFile()
+        self._errors = tempfile.TemporaryFile()  # noqa: SIM115 - closed at the end
         self.process: subprocess.Popen[bytes] | None = None
 
     @property

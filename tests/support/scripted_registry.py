@@ -101,7 +101,8 @@ class ScriptedRegistry(registry_grpc.RegistryServiceServicer):
             at = len(known)
         while True:
             with self._condition:
-                self._condition.wait_for(lambda: self._is_stopping or len(self._changes) > at, timeout=5)
+                if len(self._changes) == at and not self._is_stopping:
+                    self._condition.wait(timeout=5)
                 if self._is_stopping or not context.is_active():
                     return
                 fresh, at = self._changes[at:], len(self._changes)

@@ -17,9 +17,6 @@ class DeadlineQueue:
         self._ticks: dict[int, set[int]] = {}
         self._order: list[int] = []
 
-    def __len__(self) -> int:
-        return sum(map(len, self._ticks.values()))
-
     def add(self, key: int, deadline: float) -> bool:
         """Add a key; True when it is the first of the earliest tick, so that a timer must be set for it."""
         tick = self._tick(deadline)

@@ -1,0 +1,82 @@
+"""The real gateway process, a real Redis, a scripted registry, and a worker in miniature."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import pytest
+import tritonclient.grpc as triton_grpc
+
+from tests.support.fake_worker import FakeWorker
+from tests.support.gateway_process import GatewayProcess
+from tests.support.redis_server import RedisServer
+from tests.support.scripted_registry import ScriptedRegistry
+
+
+@dataclass(frozen=True, slots=True)
+class Stage:
+    """What a test plays on. Model ``identity`` gives back what it gets, 16 floats a row."""
+
+    redis: RedisServer
+    registry: ScriptedRegistry
+    gateway: GatewayProcess
+    client: Any
+
+
+def eventually(condition: Callable[[], Any], *, timeout_s: float = 10) -> None:
+    """Wait until something is so."""
+    deadline = time.monotonic() + timeout_s
+    while not condition():
+        assert time.monotonic() < deadline, "it never came to be"
+        time.sleep(0.01)
+
+
+def tensor(rows: int = 1, *, name: str = "INPUT0", seed: int = 0) -> Any:
+    """An input of the identity model for the gRPC clients."""
+    data = np.random.default_rng(seed).standard_normal((rows, 16)).astype("f4")
+    made = triton_grpc.InferInput(name, list(data.shape), "FP32")
+    made.set_data_from_numpy(data)
+    return made
+
+
+@contextmanager
+def open_stage(**settings: str) -> Iterator[Stage]:
+    with (
+        RedisServer() as redis,
+        ScriptedRegistry() as registry,
+        GatewayProcess(redis_url=redis.url, registry_address=registry.address, **settings) as gateway,
+        triton_grpc.InferenceServerClient(gateway.grpc) as client,
+    ):
+        yield Stage(redis, registry, gateway, client)
+
+
+@pytest.fixture(scope="module")
+def shared() -> Iterator[Stage]:
+    """A stage with ``identity`` served, for tests that leave it as it was."""
+    with open_stage() as stage:
+        stage.registry.deploy("identity")
+        with FakeWorker(stage.redis.url, "identity"):
+            eventually(lambda: stage.client.is_model_ready("identity"))
+            yield stage
+
+
+@pytest.fixture
+def stage() -> Iterator[Stage]:
+    """A stage of one's own, with ``identity`` deployed and nobody serving it yet."""
+    with open_stage() as stage:
+        stage.registry.deploy("identity")
+        eventually(lambda: stage.client.get_model_repository_index().models)
+        yield stage
+
+
+@pytest.fixture
+def worker(stage: Stage) -> Iterator[FakeWorker]:
+    """A worker for ``stage``, with its lease."""
+    with FakeWorker(stage.redis.url, "identity") as worker:
+        eventually(lambda: stage.client.is_model_ready("identity"))
+        yield worker
