@@ -1,0 +1,180 @@
+"""Requests to arrays, arrays to responses: nothing is mixed up, and bad input gets a message."""
+
+from __future__ import annotations
+
+import contextlib
+from typing import Any
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from tritonclient.grpc import service_pb2 as pb
+
+from services.common.datatypes import DATATYPES, join_bytes
+from services.common.errors import InternalError, InvalidArgumentError
+from services.inference.backends import Arrays
+from services.inference.domain.signature import Signature, TensorSpec
+from services.inference.model_process.codec import Codec
+from services.inference.model_process.execution import execute
+
+WIDTH = 3
+
+
+def codec_for(datatype: str, **changes: Any) -> Codec:
+    specs = {name: (TensorSpec(name, datatype, (-1, WIDTH)),) for name in ("X", "Y")}
+    return Codec(
+        model="m", version="7", signature=Signature(specs["X"], specs["Y"], **{"is_batchable": True, **changes})
+    )
+
+
+class Identity:
+    signature: Any = None
+    device = "cpu"
+
+    def run(self, inputs: Arrays) -> dict[str, np.ndarray]:
+        return {"Y": inputs["X"]}
+
+
+def array_of(datatype: str, rows: int, seed: int) -> np.ndarray:
+    kind, random = DATATYPES[datatype], np.random.default_rng(seed)
+    if datatype == "BYTES":
+        cells = np.empty((rows, WIDTH), dtype=object)
+        cells[:] = [[random.bytes(int(random.integers(0, 5))) for _ in range(WIDTH)] for _ in range(rows)]
+        return cells
+    if datatype == "BOOL":
+        return random.integers(0, 2, (rows, WIDTH)).astype(bool)
+    return np.frombuffer(random.bytes(rows * WIDTH * kind.itemsize), kind.dtype).reshape(rows, WIDTH)
+
+
+def raw_of(array: np.ndarray) -> bytes:
+    return join_bytes(array.ravel().tolist()) if array.dtype == object else array.tobytes()
+
+
+def request_of(array: np.ndarray, datatype: str, request_id: str = "") -> pb.ModelInferRequest:
+    request = pb.ModelInferRequest(id=request_id)
+    request.inputs.add(name="X", datatype=datatype, shape=array.shape)
+    request.raw_input_contents.append(raw_of(array))
+    return request
+
+
+@given(st.sampled_from(list(DATATYPES)), st.lists(st.integers(1, 4), min_size=1, max_size=6), st.integers(0, 99))
+def test_a_batch_gives_each_request_its_own_bytes_back(datatype: str, sizes: list[int], seed: int) -> None:
+    codec = codec_for(datatype)
+    arrays = [array_of(datatype, rows, seed + n) for n, rows in enumerate(sizes)]
+    batch = [codec.decode(request_of(array, datatype, str(n)).SerializeToString()) for n, array in enumerate(arrays)]
+    assert len({one.bucket for one in batch}) == 1
+
+    execution = execute(Identity(), codec, batch, is_batchable=True)
+
+    for n, (outcome, array) in enumerate(zip(execution.outcomes, arrays, strict=True)):
+        response = pb.ModelInferResponse.FromString(outcome.response)
+        assert (response.id, response.model_version, response.outputs[0].datatype) == (str(n), "7", datatype)
+        assert tuple(response.outputs[0].shape) == array.shape
+        assert response.raw_output_contents[0] == raw_of(array)
+
+
+@given(st.sampled_from([name for name, kind in DATATYPES.items() if kind.contents_field]), st.integers(0, 99))
+def test_typed_contents_are_read_like_raw_ones(datatype: str, seed: int) -> None:
+    array = np.nan_to_num(array_of(datatype, 2, seed)) if datatype.startswith("FP") else array_of(datatype, 2, seed)
+    request = pb.ModelInferRequest()
+    tensor = request.inputs.add(name="X", datatype=datatype, shape=array.shape)
+    getattr(tensor.contents, DATATYPES[datatype].contents_field or "").extend(array.ravel().tolist())
+
+    decoded = codec_for(datatype).decode(request.SerializeToString())
+
+    np.testing.assert_array_equal(decoded.inputs["X"], array)
+    assert decoded.rows == 2
+
+
+def test_only_the_outputs_asked_for_are_sent_in_their_order() -> None:
+    specs = tuple(TensorSpec(name, "FP32", (-1,)) for name in ("a", "b", "c"))
+    codec = Codec(model="m", version="1", signature=Signature((specs[0],), specs, is_batchable=True))
+    request = pb.ModelInferRequest()
+    request.inputs.add(name="a", datatype="FP32", shape=[1])
+    request.raw_input_contents.append(bytes(4))
+    request.outputs.add(name="c")
+    request.outputs.add(name="a")
+    tensors = codec.decode(request.SerializeToString())
+    outputs = {name: np.full(1, n, np.float32) for n, name in enumerate("abc")}
+
+    response = pb.ModelInferResponse.FromString(codec.encode(tensors, outputs))
+
+    assert [one.name for one in response.outputs] == ["c", "a"]
+    assert [np.frombuffer(raw, "<f4")[0] for raw in response.raw_output_contents] == [2.0, 0.0]
+
+
+def bad_requests() -> dict[str, pb.ModelInferRequest]:
+    def change(**changes: Any) -> pb.ModelInferRequest:
+        request = request_of(np.zeros((2, WIDTH), np.float32), "FP32")
+        for name, value in changes.items():
+            if name == "shape":
+                request.inputs[0].shape[:] = value
+            elif name == "raw":
+                request.raw_input_contents[:] = value
+            elif name == "output":
+                request.outputs.add(name=value)
+            else:
+                setattr(request.inputs[0], name, value)
+        return request
+
+    twice = change()
+    twice.inputs.add().CopyFrom(twice.inputs[0])
+    twice.raw_input_contents.append(twice.raw_input_contents[0])
+    mixed = change()
+    mixed.inputs[0].contents.fp32_contents.append(1)
+    return {
+        r"got input 'Z', expected each of \['X'\] once": change(name="Z"),
+        r"got input 'X', expected each of \['X'\] once": twice,
+        "missing inputs": pb.ModelInferRequest(),
+        "got datatype INT8 for input 'X', expected FP32": change(datatype="INT8"),
+        r"got 24 bytes for input 'X', expected 12 for FP32 \[1, 3\]": change(shape=[1, WIDTH]),
+        r"got shape \[3, 2\] for input 'X', expected \[-1, 3\]": change(shape=[3, 2]),
+        r"got shape \[-2, -3\]": change(shape=[-2, -WIDTH]),
+        "batch size above 0": change(shape=[0, WIDTH], raw=[b""]),
+        "got 2 raw_input_contents for 1 inputs": change(raw=[b"", b""]),
+        "got raw and typed contents": mixed,
+        "got 0 elements for input 'X', expected 6": change(raw=[]),
+        "got output 'Q'": change(output="Q"),
+    }
+
+
+@pytest.mark.parametrize("message", bad_requests())
+def test_what_does_not_fit_is_refused_with_got_and_expected(message: str) -> None:
+    with pytest.raises(InvalidArgumentError, match=message):
+        codec_for("FP32").decode(bad_requests()[message].SerializeToString())
+
+
+@given(st.binary(max_size=200))
+def test_any_bytes_are_read_or_refused(content: bytes) -> None:
+    with contextlib.suppress(InvalidArgumentError):
+        codec_for("BYTES").decode(content)
+
+
+def test_more_rows_than_the_file_allows_are_refused() -> None:
+    with pytest.raises(InvalidArgumentError, match="got a batch of 5 rows, model 'm' takes at most 4"):
+        codec_for("FP32", max_batch_size=4).decode(
+            request_of(np.zeros((5, WIDTH), np.float32), "FP32").SerializeToString()
+        )
+
+
+def test_a_typed_value_out_of_range_is_refused() -> None:
+    request = pb.ModelInferRequest()
+    tensor = request.inputs.add(name="X", datatype="INT8", shape=[1, WIDTH])
+    tensor.contents.int_contents.extend([1, 300, 2])
+    with pytest.raises(InvalidArgumentError, match="outside INT8"):
+        codec_for("INT8").decode(request.SerializeToString())
+
+
+@pytest.mark.parametrize("outputs", [{}, {"Y": np.zeros((1, WIDTH), np.float64)}])
+def test_outputs_that_break_the_signature_are_our_error(outputs: Arrays) -> None:
+    codec = codec_for("FP32")
+    tensors = codec.decode(request_of(np.zeros((1, WIDTH), np.float32), "FP32").SerializeToString())
+    with pytest.raises(InternalError, match="for output 'Y', expected FP32"):
+        codec.encode(tensors, outputs)
+
+
+def test_a_model_that_is_not_batchable_takes_a_request_as_it_is() -> None:
+    codec = codec_for("FP32", is_batchable=False)
+    tensors = codec.decode(request_of(np.zeros((4, WIDTH), np.float32), "FP32").SerializeToString())
+    assert (tensors.rows, tensors.bucket) == (1, None)

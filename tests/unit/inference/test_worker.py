@@ -1,0 +1,351 @@
+"""The cut loop in virtual time: what is run together, when, and how each request ends."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+
+import numpy as np
+import pytest
+
+from penstock.queue.v1.envelope_pb2 import Envelope
+from services.common.errors import UnavailableError
+from services.common.lanes import Entry
+from services.inference.backends import Arrays, RunError
+from services.inference.domain.batching import BatchPolicy
+from services.inference.domain.signature import Signature, TensorSpec
+from services.inference.model_process.codec import Codec, Tensors
+from services.inference.model_process.execution import Execution, execute
+from services.inference.model_process.worker import BatchReport, Settled, Worker
+from tests.support import virtual_loop
+from tests.support.fake_gateway import infer_request
+from tests.support.memory_lane import MemoryLane
+
+SIGNATURE = Signature(
+    (TensorSpec("INPUT0", "FP32", (-1, -1)),), (TensorSpec("OUTPUT0", "FP32", (-1, -1)),), is_batchable=True
+)
+HOUR_NS = 3_600 * 10**9
+
+
+def now_ns() -> int:
+    return int(asyncio.get_running_loop().time() * 1e9)
+
+
+class Doubler:
+    """A model that fails on negative numbers, and answers with a row too few where the sum is 1000."""
+
+    signature = SIGNATURE
+    device = "cpu"
+
+    def run(self, inputs: Arrays) -> dict[str, np.ndarray]:
+        array = inputs["INPUT0"]
+        if (array < 0).any():
+            raise RunError("negative")
+        return {"OUTPUT0": (array * 2)[: -1 if array.sum() == 1000 else None]}
+
+
+@dataclass
+class TimedExecutor:
+    """Really runs the batch; takes ``takes_s`` of virtual time."""
+
+    codec: Codec
+    takes_s: float = 0.01
+    batches: list[tuple[float, list[int]]] = field(default_factory=list)
+
+    async def run(self, batch: Sequence[Tensors]) -> Execution:
+        self.batches.append((asyncio.get_running_loop().time(), [one.rows for one in batch]))
+        await asyncio.sleep(self.takes_s)
+        return execute(Doubler(), self.codec, batch, is_batchable=True)
+
+
+@dataclass
+class Replies:
+    """Gateways that take every reply at once."""
+
+    lane: MemoryLane
+    outcomes: dict[int, Settled] = field(default_factory=dict)
+    times: dict[int, float] = field(default_factory=dict)
+    reports: list[BatchReport | None] = field(default_factory=list)
+    gone: set[str] = field(default_factory=set)
+    cancelled: set[int] = field(default_factory=set)
+    payloads: dict[int, bytes | None] = field(default_factory=dict)
+
+    def is_gone(self, envelope: Envelope) -> bool:
+        return envelope.gateway_id in self.gone
+
+    def is_cancelled(self, envelope: Envelope) -> bool:
+        return envelope.request_key in self.cancelled
+
+    async def fetch(self, envelope: Envelope) -> bytes | None:
+        if envelope.request_key not in self.payloads:
+            raise UnavailableError("can't be fetched")
+        return self.payloads[envelope.request_key]
+
+    def reply(self, settled: Sequence[Settled], report: BatchReport | None) -> None:
+        self.reports.append(report)
+        for one in settled:
+            key = one.delivery.entry.envelope.request_key
+            assert key not in self.outcomes, "settled twice"
+            self.outcomes[key], self.times[key] = one, asyncio.get_running_loop().time()
+        self.lane.settle([one.delivery for one in settled])
+
+    def batch_ended(self, report: BatchReport) -> None: ...
+
+    def refused(self, settled: Sequence[Settled]) -> None: ...
+
+
+class Bench:
+    """A worker with everything around it, in virtual time."""
+
+    def __init__(self, *, max_rows: int = 4, max_wait_s: float = 0.0, takes_s: float = 0.01, attempts: int = 3) -> None:
+        codec = Codec(model="m", version="1", signature=SIGNATURE)
+        self.lane = MemoryLane()
+        self.executor = TimedExecutor(codec, takes_s)
+        self.replies = Replies(self.lane)
+        self.worker = Worker(
+            self.lane,
+            self.replies,
+            executor=self.executor,
+            codec=codec,
+            policy=BatchPolicy(max_rows, max_wait_s),
+            max_attempts=attempts,
+            observer=self.replies,
+            now_ns=now_ns,
+        )
+
+    def entry(
+        self,
+        key: int,
+        *,
+        rows: int = 1,
+        width: int = 2,
+        value: float | None = None,
+        deadline_s: float | None = None,
+        priority: int = 0,
+        gateway: str = "g",
+        payload_bytes: int = 0,
+    ) -> Entry:
+        array = np.full((rows, width), key if value is None else value, np.float32)
+        return Entry(
+            Envelope(request_key=key, gateway_id=gateway, rows=rows, priority=priority, payload_bytes=payload_bytes),
+            b"" if payload_bytes else infer_request(array),
+            traceparent="",
+            tracestate="",
+            enqueue_ns=now_ns(),
+            deadline_ns=HOUR_NS if deadline_s is None else int(deadline_s * 1e9),
+        )
+
+    async def serve_for(self, seconds: float) -> None:
+        """Serve so long, then stop in order; everything taken must have been settled."""
+        serving = asyncio.create_task(self.worker.serve())
+        await asyncio.sleep(seconds)
+        await self.worker.stop()
+        await serving
+        assert self.lane.unsettled == {}
+
+    def answer(self, key: int) -> list[list[float]]:
+        from tritonclient.grpc import service_pb2
+
+        outcome = self.replies.outcomes[key].outcome
+        assert outcome.error is None
+        response = service_pb2.ModelInferResponse.FromString(outcome.response)
+        return np.frombuffer(response.raw_output_contents[0], "<f4").reshape(response.outputs[0].shape).tolist()
+
+    def reason(self, key: int) -> str:
+        error = self.replies.outcomes[key].outcome.error
+        assert error is not None
+        return error.reason
+
+
+def test_a_lone_request_runs_at_once() -> None:
+    async def scenario() -> None:
+        bench = Bench()
+        asyncio.get_running_loop().call_later(1.0, lambda: bench.lane.put(bench.entry(1)))
+        await bench.serve_for(2)
+        assert bench.executor.batches == [(1.0, [1])]
+        assert bench.answer(1) == [[2.0, 2.0]]
+
+    virtual_loop.run(scenario())
+
+
+def test_a_lone_request_waits_for_company_no_longer_than_the_delay_counted_from_its_enqueueing() -> None:
+    async def scenario() -> None:
+        bench = Bench(max_wait_s=0.05)
+        bench.lane.put(bench.entry(1))
+        await asyncio.sleep(0.02)
+        await bench.serve_for(1)
+        assert bench.executor.batches == [(pytest.approx(0.05), [1])]
+        assert bench.replies.reports[0] is not None
+        assert bench.replies.reports[0].close_reason == "delay"
+
+    virtual_loop.run(scenario())
+
+
+def test_company_that_fills_the_batch_ends_the_wait() -> None:
+    async def scenario() -> None:
+        bench = Bench(max_wait_s=1.0)
+        for n in range(1, 5):
+            asyncio.get_running_loop().call_later(n / 100, lambda n=n: bench.lane.put(bench.entry(n)))
+        await bench.serve_for(1)
+        assert bench.executor.batches == [(pytest.approx(0.04), [1, 1, 1, 1])]
+        assert bench.replies.reports[0] is not None
+        assert bench.replies.reports[0].close_reason == "full"
+
+    virtual_loop.run(scenario())
+
+
+def test_batches_grow_while_the_executor_is_busy() -> None:
+    async def scenario() -> None:
+        bench = Bench(takes_s=0.1)
+        for n in range(1, 8):
+            asyncio.get_running_loop().call_later(n / 100, lambda n=n: bench.lane.put(bench.entry(n)))
+        await bench.serve_for(1)
+        assert [rows for _, rows in bench.executor.batches] == [[1], [1, 1, 1, 1], [1, 1]]
+        assert {n: bench.answer(n)[0][0] for n in range(1, 8)} == {n: 2.0 * n for n in range(1, 8)}
+
+    virtual_loop.run(scenario())
+
+
+def test_rows_over_the_limit_are_kept_for_the_next_batch_and_not_overtaken() -> None:
+    async def scenario() -> None:
+        bench = Bench()
+        bench.lane.put(bench.entry(1, rows=3), bench.entry(2, rows=2), bench.entry(3, rows=1), bench.entry(4, rows=9))
+        await bench.serve_for(1)
+        assert [rows for _, rows in bench.executor.batches] == [[3], [2, 1], [9]]
+        assert bench.answer(2) == [[4.0, 4.0]] * 2
+
+    virtual_loop.run(scenario())
+
+
+def test_shapes_are_not_mixed() -> None:
+    async def scenario() -> None:
+        bench = Bench()
+        bench.lane.put(*(bench.entry(n, width=2 + n % 2) for n in range(1, 5)))
+        await bench.serve_for(1)
+        assert [rows for _, rows in bench.executor.batches] == [[1, 1], [1, 1]]
+        assert [len(bench.answer(n)[0]) for n in range(1, 5)] == [3, 2, 3, 2]
+
+    virtual_loop.run(scenario())
+
+
+def test_a_cancelled_request_leaves_its_neighbours_alone() -> None:
+    async def scenario() -> None:
+        bench = Bench()
+        bench.replies.cancelled.add(2)
+        bench.lane.put(*(bench.entry(n) for n in range(1, 4)))
+        await bench.serve_for(1)
+        assert bench.reason(2) == "CANCELLED"
+        assert (bench.answer(1), bench.answer(3)) == ([[2.0, 2.0]], [[6.0, 6.0]])
+        assert [rows for _, rows in bench.executor.batches] == [[1, 1]]
+
+    virtual_loop.run(scenario())
+
+
+def test_one_that_is_cancelled_or_expires_while_it_is_held_back_is_not_run() -> None:
+    async def scenario() -> None:
+        bench = Bench(max_rows=1, takes_s=0.1)
+        bench.lane.put(bench.entry(1), bench.entry(2, deadline_s=0.05), bench.entry(3), bench.entry(4))
+        asyncio.get_running_loop().call_later(0.15, lambda: bench.replies.cancelled.add(4))
+        await bench.serve_for(1)
+        assert (bench.reason(2), bench.reason(4)) == ("DEADLINE_EXCEEDED", "CANCELLED")
+        assert [start for start, _ in bench.executor.batches] == [0.0, pytest.approx(0.1)]
+
+    virtual_loop.run(scenario())
+
+
+def test_requests_of_a_gateway_that_is_gone_are_settled_without_a_reply() -> None:
+    async def scenario() -> None:
+        bench = Bench()
+        bench.replies.gone.add("dead")
+        bench.lane.put(bench.entry(1, gateway="dead"), bench.entry(2))
+        await bench.serve_for(1)
+        assert bench.replies.outcomes.keys() == {2}
+
+    virtual_loop.run(scenario())
+
+
+def test_only_the_guilty_request_gets_the_models_error() -> None:
+    async def scenario() -> None:
+        bench = Bench()
+        bench.lane.put(bench.entry(1), bench.entry(2, value=-1), bench.entry(3))
+        await bench.serve_for(1)
+        error = bench.replies.outcomes[2].outcome.error
+        assert error is not None
+        assert (error.reason, error.message) == ("MODEL_ERROR", "negative")
+        assert (bench.answer(1), bench.answer(3)) == ([[2.0, 2.0]], [[6.0, 6.0]])
+
+    virtual_loop.run(scenario())
+
+
+def test_a_wrong_number_of_rows_is_an_error_and_never_a_mixed_up_answer() -> None:
+    async def scenario() -> None:
+        bench = Bench()
+        bench.lane.put(bench.entry(1, value=500), bench.entry(2, value=0), bench.entry(3, value=0))
+        await bench.serve_for(1)
+        assert bench.reason(1) == "MODEL_ERROR"
+        assert (bench.answer(2), bench.answer(3)) == ([[0.0, 0.0]], [[0.0, 0.0]])
+
+    virtual_loop.run(scenario())
+
+
+def test_a_suspect_runs_alone_and_first() -> None:
+    async def scenario() -> None:
+        bench = Bench()
+        bench.lane.put(bench.entry(1), bench.entry(2))
+        bench.lane.put_suspect(bench.entry(3), delivery_count=3)
+        await bench.serve_for(1)
+        assert [rows for _, rows in bench.executor.batches] == [[1], [1, 1]]
+        assert bench.replies.times[3] < bench.replies.times[1]
+
+    virtual_loop.run(scenario())
+
+
+def test_a_suspect_given_too_often_goes_to_the_dead_letters() -> None:
+    async def scenario() -> None:
+        bench = Bench(attempts=2)
+        bench.lane.put_suspect(bench.entry(1), delivery_count=3)
+        await bench.serve_for(1)
+        assert bench.executor.batches == []
+        assert bench.reason(1) == "POISON_MESSAGE"
+        assert [reason for _, reason in bench.lane.dead_letters] == ["POISON_MESSAGE"]
+
+    virtual_loop.run(scenario())
+
+
+def test_the_most_urgent_go_first() -> None:
+    async def scenario() -> None:
+        bench = Bench(max_rows=1, takes_s=0.1)
+        bench.lane.put(bench.entry(1, priority=2))
+        asyncio.get_running_loop().call_later(
+            0.05, lambda: bench.lane.put(bench.entry(2, priority=2), bench.entry(3, priority=1))
+        )
+        await bench.serve_for(1)
+        assert sorted(bench.replies.times, key=lambda key: bench.replies.times[key]) == [1, 3, 2]
+
+    virtual_loop.run(scenario())
+
+
+def test_large_requests_are_fetched_and_failures_to_fetch_are_theirs_alone() -> None:
+    async def scenario() -> None:
+        bench = Bench()
+        bench.replies.payloads = {1: infer_request(np.ones((1, 2), np.float32)), 2: None}
+        bench.lane.put(*(bench.entry(n, payload_bytes=9) for n in (1, 2, 3)), bench.entry(4))
+        await bench.serve_for(1)
+        assert bench.answer(1) == [[2.0, 2.0]]
+        assert 2 not in bench.replies.outcomes, "settled meanwhile: there is nothing left to do for it"
+        assert bench.reason(3) == "UNAVAILABLE"
+        assert bench.answer(4) == [[8.0, 8.0]]
+
+    virtual_loop.run(scenario())
+
+
+def test_stopping_finishes_what_was_taken_and_leaves_the_rest() -> None:
+    async def scenario() -> None:
+        bench = Bench(takes_s=1.0)
+        bench.lane.put(bench.entry(1, rows=3), bench.entry(2, rows=3))
+        asyncio.get_running_loop().call_later(0.5, lambda: bench.lane.put(bench.entry(3)))
+        await bench.serve_for(0.6)
+        assert bench.replies.outcomes.keys() == {1, 2}
+
+    virtual_loop.run(scenario())
