@@ -63,7 +63,7 @@ class Monitor:
         """``clock`` gives Unix nanoseconds.
 
         Raises:
-            InvalidArgumentError: the database's URL is unfit.
+            InvalidArgumentError: the database's URL is unfit, or the monitor would forward to itself.
             UnavailableError: the database can't be used.
         """
         self._suite = suite
@@ -79,6 +79,12 @@ class Monitor:
             average_run_length=run_length,
             clock=clock,
         )
+        if settings.forward_endpoint in {
+            f"{host}:{settings.otlp_port}" for host in (suite.bind, "127.0.0.1", "localhost")
+        }:
+            raise InvalidArgumentError(
+                f"PENSTOCK_MONITOR__FORWARD_ENDPOINT {settings.forward_endpoint} is the monitor itself"
+            )
         self._forwarder = (
             Forwarder(settings.forward_endpoint, max_bytes=settings.forward_max_mebibytes << 20)
             if settings.forward_endpoint

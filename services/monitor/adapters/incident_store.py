@@ -117,7 +117,10 @@ class IncidentStore:
 
 
 def _engine(url: str) -> Engine:
-    engine = sa.create_engine(url)
+    parsed = sa.make_url(url)
+    if parsed.drivername in ("postgres", "postgresql"):
+        parsed = parsed.set(drivername="postgresql+psycopg")
+    engine = sa.create_engine(parsed)
     if engine.dialect.name == "sqlite":
 
         @sa.event.listens_for(engine, "connect")

@@ -12,6 +12,7 @@ import httpx
 import pytest
 
 from penstock.monitor.v1 import monitor_service_pb2 as pb
+from services.common.errors import InvalidArgumentError
 from tests.support.monitor_process import RunningMonitor, batch_span, monitor, span
 from tests.support.ports import free_port
 
@@ -79,4 +80,10 @@ async def test_a_dead_receiver_slows_nothing_and_what_it_misses_is_counted(
 async def test_an_endpoint_that_is_none_is_refused(tmp_path: Path, endpoint: str) -> None:
     with pytest.raises(ValueError, match="expected host:port"):
         async with monitor(tmp_path, forward_endpoint=endpoint):
+            pass
+
+
+async def test_a_monitor_does_not_forward_to_itself(tmp_path: Path) -> None:
+    with pytest.raises(InvalidArgumentError, match="itself"):
+        async with monitor(tmp_path, otlp_port=4317, forward_endpoint="localhost:4317"):
             pass

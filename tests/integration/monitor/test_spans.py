@@ -6,9 +6,11 @@ import asyncio
 import os
 import struct
 from collections.abc import Awaitable, Callable
+from pathlib import Path
 from typing import Any
 
 import grpc
+import httpx
 import pytest
 from opentelemetry.exporter.otlp.proto.grpc.trace_exporter import OTLPSpanExporter
 from opentelemetry.sdk.resources import Resource
@@ -18,7 +20,7 @@ from opentelemetry.sdk.trace.export import BatchSpanProcessor
 from penstock.monitor.v1 import monitor_service_pb2 as pb
 from services.common.tracing import SpanExporter, SpanKind, TraceContext
 from services.monitor.domain.blocks import NS
-from tests.support.monitor_process import RunningMonitor, batch_span, span
+from tests.support.monitor_process import RunningMonitor, batch_span, monitor, span
 
 Eventually = Callable[[Callable[[], Awaitable[Any]]], Awaitable[Any]]
 
@@ -245,21 +247,28 @@ async def test_a_wrong_question_gets_a_clear_answer(
     assert text in str(error.value.details())
 
 
-async def test_a_flood_is_cut_off_counted_and_survived(running: RunningMonitor, eventually: Eventually) -> None:
-    """Sixty thousand spans at once, ring and queue of the default size: what doesn't fit is refused."""
-    now_ns = running.clock()
-    spans = [batch_span(end_ns=now_ns) for _ in range(2_000)]
+async def test_a_flood_is_cut_off_counted_and_survived(tmp_path: Path, eventually: Eventually) -> None:
+    async with monitor(tmp_path, intake_max_spans=4_000, ring_max_spans=1_000) as running:
+        now_ns = running.clock()
+        too_many = [batch_span(end_ns=now_ns) for _ in range(4_001)]
+        answer = await running.send(*too_many)
+        assert answer.partial_success.rejected_spans == 4_001
+        assert "queue is full" in answer.partial_success.error_message
 
-    async def flood(number: int) -> int:
-        for one in spans:
-            one.span_id = one.span_id[:4] + number.to_bytes(4, "big")
-        answer = await running.send(*spans)
-        return int(answer.partial_success.rejected_spans)
+        answers = await asyncio.gather(*(running.send(*too_many[start::10]) for start in range(10)))
+        refused = 4_001 + sum(one.partial_success.rejected_spans for one in answers)
+        await running.send(batch_span(end_ns=now_ns, model="afterwards"))
+        (found,) = await eventually(lambda: figures(running, "afterwards"))
 
-    refused = sum(await asyncio.gather(*(flood(number) for number in range(30))))
+        assert found.execution_count == 1
+        (flooded,) = await figures(running, "digits")
+        assert flooded.execution_count == 2 * 4_001 - refused
+        assert f'penstock_monitor_spans_total{{result="dropped"}} {refused}.0' in await metrics(running)
+        question = pb.ListTracesRequest(page_size=1_000)
+        first = await running.api.ListTraces(question)
+        assert (len(first.traces), first.next_page_token) == (1_000, "")
 
-    async def counted() -> bool:
-        found = await figures(running)
-        return bool(found) and found[0].execution_count == 60_000 - refused
 
-    await eventually(counted)
+async def metrics(running: RunningMonitor) -> str:
+    async with httpx.AsyncClient() as client:
+        return (await client.get(f"http://127.0.0.1:{running.metrics_port}/metrics")).text

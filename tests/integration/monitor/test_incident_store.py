@@ -1,0 +1,82 @@
+"""The store on each database that it is made for."""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Iterator
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from services.monitor.adapters import incident_store
+from services.monitor.adapters.incident_store import IncidentStore
+from services.monitor.domain.incidents import Incident
+from services.monitor.domain.phases import Phase, Signal
+from tests.support.postgresql import PostgresqlUnavailableError, running_postgresql
+
+INCIDENT = Incident(
+    incident_id=f"{1:020x}",
+    model="digits",
+    version="3",
+    signal=Signal.LATENCY,
+    phase=Phase.COMPUTE_INFER,
+    summary="Compute infer of digits version 3 became slower: median rose from 5 ms to 10 µs.",
+    before=0.005,
+    after=0.010,
+    change_ns=2**62 + 1,
+    open_ns=2**62 + 2,
+    log_evalue=19.5,
+    average_run_length=1.2096e8,
+    traces=("ab" * 16, "cd" * 16),
+)
+
+
+@pytest.fixture(params=["sqlite", pytest.param("postgresql", marks=pytest.mark.postgresql)])
+def url(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[str]:
+    if request.param == "sqlite":
+        yield f"sqlite:///{tmp_path}/monitor.db"
+        return
+    with contextlib.ExitStack() as stack:
+        try:
+            server = stack.enter_context(running_postgresql())
+        except PostgresqlUnavailableError as error:
+            pytest.skip(str(error))
+        yield stack.enter_context(server.database())
+
+
+@pytest.fixture
+def store(url: str) -> Iterator[IncidentStore]:
+    with contextlib.closing(IncidentStore(url)) as one:
+        yield one
+
+
+def test_incidents_and_references_are_kept(store: IncidentStore, url: str) -> None:
+    errors = replace(INCIDENT, incident_id=f"{2:020x}", model="other", signal=Signal.ERROR_RATE, phase=None, traces=())
+    store.save(INCIDENT)
+    store.save(errors)
+    closed = replace(INCIDENT, close_ns=2**62 + 9, summary="It is over.")
+    store.save(closed)
+    store.save_references({("digits", "3"): {"errors": [1, 2, 3.5]}, ("digits", "4"): {}}, now_ns=2**62)
+
+    with contextlib.closing(IncidentStore(url)) as again:
+        assert again.get(INCIDENT.incident_id) == closed
+        assert again.get("0" * 20) is None
+        assert again.newest(model="", is_open=False, before="", limit=10) == [errors, closed]
+        assert again.newest(model="digits", is_open=False, before="", limit=10) == [closed]
+        assert again.newest(model="", is_open=True, before="", limit=10) == [errors]
+        assert again.newest(model="", is_open=False, before=errors.incident_id, limit=10) == [closed]
+        assert again.references(since_ns=2**62) == {("digits", "3"): {"errors": [1, 2, 3.5]}, ("digits", "4"): {}}
+        assert again.references(since_ns=2**62 + 1) == {}
+    store.save_references({}, now_ns=2**62)
+    assert store.references(since_ns=0) == {}
+
+
+def test_old_incidents_leave_open_ones_stay(store: IncidentStore, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(incident_store, "KEPT_INCIDENTS", 3)
+    for number in range(1, 8):
+        store.save(replace(INCIDENT, incident_id=f"{number:020x}", close_ns=None if number == 2 else 1))
+
+    kept = [int(one.incident_id, 16) for one in store.newest(model="", is_open=False, before="", limit=10)]
+
+    assert kept == [7, 6, 5, 2]
