@@ -29,6 +29,7 @@ class HttpFront(uvicorn.Server):
             ws="none",
             lifespan="off",
             log_config=None,
+            log_level="warning",
             access_log=False,
             server_header=False,
             timeout_graceful_shutdown=max(1, round(drain_timeout_s)),

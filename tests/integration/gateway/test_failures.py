@@ -284,12 +284,12 @@ def test_aliases_and_versions_follow_the_registry(stage: Stage) -> None:
 
 def test_requests_of_a_model_that_is_undeployed_do_not_hang(stage: Stage) -> None:
     deployment = stage.registry.deploy("gone")
-    eventually(lambda: stage.client.get_model_metadata("gone"))
+    eventually(lambda: {one.name: one.version for one in stage.client.get_model_repository_index().models}.get("gone"))
     with ThreadPoolExecutor() as pool:
         call = pool.submit(stage.client.infer, "gone", [tensor()])
         eventually(lambda: lane_length(stage, "penstock:{gone}:1:lane:0") == 1)
         stage.registry.delete(deployment)
-        with pytest.raises(InferenceServerException, match="the model was undeployed"):
+        with pytest.raises(InferenceServerException, match="the model is no longer deployed"):
             call.result(timeout=10)
     with pytest.raises(InferenceServerException, match="Request for unknown model: 'gone' is not found"):
         stage.client.infer("gone", [tensor()])
