@@ -77,9 +77,9 @@ def make_venv() -> None:
 
 def install_packages() -> None:
     """The locked packages; or what pyproject.toml allows, where the lock is for another Python."""
-    locked_for = re.search(r"^# Python (\S+)$", LOCK.read_text(), re.MULTILINE)
+    locked_for = re.search(r"^# Python (.+)$", LOCK.read_text(), re.MULTILINE)
     own = f"{sys.version_info.major}.{sys.version_info.minor}"
-    if locked_for is not None and own == locked_for[1]:
+    if locked_for is not None and own in locked_for[1].split(", "):
         pip("locked packages", "--require-hashes", "--requirement", str(LOCK))
         return
     lock = locked_for[1] if locked_for else "unknown"

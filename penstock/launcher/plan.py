@@ -86,6 +86,8 @@ def make(environ: Mapping[str, str]) -> Plan:
         "PENSTOCK_REGISTRY_ADDRESS": endpoints.registry,
         "PENSTOCK_OTLP_ENDPOINT": otlp,
         "PENSTOCK_REDIS_URL": f"unix://{quote(str(socket_path))}",
+        # gRPC's fork handlers can crash a forked child before its exec, when threads of gRPC are busy at that moment.
+        "GRPC_ENABLE_FORK_SUPPORT": "false",
         **local,
         "PENSTOCK_HOME": str(home),
     }
