@@ -22,8 +22,9 @@ from benchmarks.workloads import Digits, Identity
 
 HERE = Path(__file__).resolve().parent
 PAGE = HERE / "RESULTS.md"
+RAW = HERE.parent / "build" / "benchmarks" / "latest.json"
 BUSY = 0.05
-RAW = HERE.parent / "build" / "benchmarks"
+"""From this share of the machine on, other programs are worth a warning."""
 
 
 def main(
@@ -36,7 +37,7 @@ def main(
 
     Starts a suite of its own in a temporary folder on free ports, deploys an identity model and a digits classifier,
     and measures each at 1, 16 and 64 requests under way: requests/s, p50, p99 and CPU per request by process. Prints
-    tables and writes benchmarks/RESULTS.md; every round's figures go to build/benchmarks. Takes about three minutes.
+    tables and writes benchmarks/RESULTS.md; every round's figures go to build/. Takes about three minutes.
 
     Example: python -m benchmarks --quick
     """
@@ -44,10 +45,8 @@ def main(
     plan = Plan(rounds=1, seconds=1.0) if quick else Plan()
     client = find_client()
     circumstances = report.Circumstances.now(client.description)
-    if "h2load" not in client.description.split()[0]:
-        console.print(
-            "[yellow]h2load (Debian: nghttp2-client) is not installed: a slower Python client takes its place."
-        )
+    if not client.description.startswith("h2load"):
+        console.print("[yellow]h2load (Debian: nghttp2-client) is missing: a slower Python client takes its place.")
     try:
         results = _measure(plan, console, client=client, is_echo_only=echo_only)
     except (LoadFailedError, StartError, InferenceServerException, grpc.RpcError, psutil.NoSuchProcess) as error:
@@ -55,11 +54,9 @@ def main(
     for title, group in report.by_workload(results):
         Console(width=100).print(report.table_of(title, group))
     if (strangers := report.strangers_share(results)) > BUSY:
-        console.print(
-            f"[yellow]Other programs took {strangers:.0%} of the machine: figures are worse than they need be."
-        )
-    RAW.mkdir(parents=True, exist_ok=True)
-    (RAW / "latest.json").write_text(report.raw(plan, circumstances, results))
+        console.print(f"[yellow]Other programs took {strangers:.0%} of the machine: the figures suffer from it.")
+    RAW.parent.mkdir(parents=True, exist_ok=True)
+    RAW.write_text(report.raw(plan, circumstances, results))
     if not (quick or echo_only):
         PAGE.write_text(report.page_of(plan, circumstances, results))
         console.print(f"written: {PAGE.relative_to(HERE.parent)}")

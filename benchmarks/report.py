@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import platform
+import shutil
 import statistics
 import subprocess
 from collections.abc import Iterator, Sequence
@@ -42,7 +43,7 @@ class Circumstances:
             machine=f"{_processor()}, {os.cpu_count()} cores, {memory:.0f} GiB, Linux {platform.release()}",
             client=client,
             versions={
-                "Penstock": _commit(),
+                "Penstock at commit": _commit(),
                 "Python": platform.python_version(),
                 "redis-server": __redis_server_version__,
                 **{package: version(package) for package in packages},
@@ -58,7 +59,9 @@ def _processor() -> str:
 
 
 def _commit() -> str:
-    done = subprocess.run(["git", "rev-parse", "--short", "HEAD"], check=False, capture_output=True, text=True)
+    if (git := shutil.which("git")) is None:
+        return "unknown"
+    done = subprocess.run([git, "describe", "--always", "--dirty"], check=False, capture_output=True, text=True)
     return done.stdout.strip() or "unknown"
 
 

@@ -25,12 +25,15 @@ from penstock.registry.v1.registry_service_pb2_grpc import RegistryServiceStub
 
 START_S = 60.0
 PORTS = (
+    "GATEWAY__GRPC_PORT",
     "GATEWAY__HTTP_PORT",
     "GATEWAY__METRICS_PORT",
     "GATEWAY__INTERNAL_PORT",
     "INFERENCE__PORT",
     "INFERENCE__METRICS_PORT",
+    "REGISTRY__PORT",
     "REGISTRY__METRICS_PORT",
+    "MONITOR__OTLP_PORT",
     "MONITOR__PORT",
     "MONITOR__METRICS_PORT",
 )
@@ -86,9 +89,7 @@ class PenstockSystem:
     title = "Penstock"
 
     def __init__(self) -> None:
-        ports = dict(
-            zip((*PORTS, "GATEWAY__GRPC_PORT", "REGISTRY__PORT", "MONITOR__OTLP_PORT"), _free_ports(), strict=True)
-        )
+        ports = dict(zip(PORTS, _free_ports(len(PORTS)), strict=True))
         self.address = f"127.0.0.1:{ports['GATEWAY__GRPC_PORT']}"
         self._registry_address = f"127.0.0.1:{ports['REGISTRY__PORT']}"
         self._environ = {name: value for name, value in os.environ.items() if not name.startswith("PENSTOCK_")}
@@ -186,9 +187,9 @@ def _part_of(process: psutil.Process) -> str:
     return next((part for name, part in named.items() if name in command), "rest")
 
 
-def _free_ports() -> list[int]:
+def _free_ports(count: int) -> list[int]:
     with ExitStack() as held:
-        probes = [held.enter_context(socket.socket()) for _ in range(len(PORTS) + 3)]
+        probes = [held.enter_context(socket.socket()) for _ in range(count)]
         for probe in probes:
             probe.bind(("127.0.0.1", 0))
         return [int(probe.getsockname()[1]) for probe in probes]
