@@ -83,7 +83,8 @@ class Journal:
                 while watcher.pending:
                     yield watcher.pending.pop(next(iter(watcher.pending)))
                 watcher.is_changed.clear()
-                await watcher.is_changed.wait()
+                if not self._is_closed:  # It may have been while the caller held an incident.
+                    await watcher.is_changed.wait()
             raise UnavailableError("the monitor stops; watch again", reason="STOPPING")
         finally:
             self._watchers.discard(watcher)
