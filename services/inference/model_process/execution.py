@@ -128,10 +128,10 @@ def classify(outputs: Mapping[str, Array], first_rows: list[int]) -> tuple[list[
     scores = next((array for array in outputs.values() if array.dtype.kind == "f"), None)
     if scores is None or scores.ndim != 2 or not 2 <= scores.shape[1] <= _MOST_CLASSES or not first_rows:
         return [], []
-    rows = scores[first_rows].astype(np.float32, copy=False)
-    sums = rows.sum(axis=1)
-    if not (np.abs(sums - 1.0) < 1e-2).all() or rows.min() < 0:
-        return [], []
+    with np.errstate(over="ignore", invalid="ignore"):  # scores may be anything
+        rows = scores[first_rows].astype(np.float32, copy=False)
+        if not (np.abs(rows.sum(axis=1) - 1.0) < 1e-2).all() or rows.min() < 0:
+            return [], []
     return rows.max(axis=1).tolist(), rows.argmax(axis=1).tolist()
 
 

@@ -1,0 +1,188 @@
+"""What every lane does, in memory or on Redis; and what only the one on Redis can show."""
+
+from __future__ import annotations
+
+import asyncio
+import itertools
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+
+import pytest
+
+from penstock.queue.v1.envelope_pb2 import Envelope
+from services.common import lanes
+from services.common.lanes import GROUP, Entry, LaneKeys
+from services.common.redis_connection import connect
+from services.inference.model_process.lane import Delivery, Lane
+from services.inference.model_process.redis_lane import RedisLane
+from tests.support.memory_lane import MemoryLane
+
+KEYS = LaneKeys("m", "1")
+_numbers: Iterator[int] = itertools.count(1)
+
+
+def entry(priority: int = 0, attempt: int = 1) -> Entry:
+    return Entry(Envelope(request_key=next(_numbers), priority=priority), b"x", "", "", 1, 2, attempt)
+
+
+@dataclass
+class Subject:
+    lane: Lane
+    put: Callable[[Entry], Awaitable[None]]
+    unsettled: Callable[[], Awaitable[int]]
+    dead: Callable[[], Awaitable[list[str]]]
+
+
+@asynccontextmanager
+async def memory() -> AsyncIterator[Subject]:
+    lane = MemoryLane()
+
+    async def put(one: Entry) -> None:
+        lane.put(one)
+
+    async def unsettled() -> int:
+        return len(lane.unsettled)
+
+    async def dead() -> list[str]:
+        return [reason for _, reason in lane.dead_letters]
+
+    yield Subject(lane, put, unsettled, dead)
+
+
+@asynccontextmanager
+async def running(url: str, consumer: str = "me", priority_levels: int = 1) -> AsyncIterator[RedisLane]:
+    lane = RedisLane(url, KEYS, consumer=consumer, priority_levels=priority_levels)
+    await lane.join(asyncio.Event())
+    async with asyncio.TaskGroup() as group:
+        group.create_task(lane.acknowledge())
+        group.create_task(lane.keep())
+        yield lane
+        lane.leave()
+    await lane.close()
+
+
+@asynccontextmanager
+async def on_redis(url: str) -> AsyncIterator[Subject]:
+    redis = connect(url)
+
+    async def put(one: Entry) -> None:
+        await redis.xadd(KEYS.stream(one.envelope.priority), lanes.encode(one))
+
+    async def unsettled() -> int:
+        await asyncio.sleep(0.05)
+        return sum([(await redis.xpending(stream, GROUP))["pending"] for stream in KEYS.streams(2)])
+
+    async def dead() -> list[str]:
+        await asyncio.sleep(0.05)
+        return [fields[b"reason"].decode() for _, fields in await redis.xrange(KEYS.dead_letters)]
+
+    async with running(url, priority_levels=2) as lane:
+        yield Subject(lane, put, unsettled, dead)
+    await redis.aclose()
+
+
+@pytest.fixture(params=["memory", "redis"])
+async def subject(request: pytest.FixtureRequest) -> AsyncIterator[Subject]:
+    made = memory() if request.param == "memory" else on_redis(request.getfixturevalue("redis_url"))
+    async with made as subject:
+        yield subject
+
+
+class TestEveryLane:
+    async def test_gives_out_in_order_no_more_than_asked_for(self, subject: Subject) -> None:
+        entries = [entry(1) for _ in range(5)]
+        for one in entries:
+            await subject.put(one)
+        taken = await subject.lane.take(3, wait_s=None) + await subject.lane.take(3, wait_s=0)
+        assert [one.entry for one in taken] == entries
+        assert {(one.attempt, one.is_suspect) for one in taken} == {(1, False)}
+
+    async def test_gives_the_more_urgent_first(self, subject: Subject) -> None:
+        for priority in (2, 1, 2, 1):
+            await subject.put(entry(priority))
+        taken = await subject.lane.take(3, wait_s=0)
+        assert [one.entry.envelope.priority for one in taken] == [1, 1, 2]
+
+    async def test_answers_nothing_when_nothing_is_there(self, subject: Subject) -> None:
+        assert await subject.lane.take(3, wait_s=0) == []
+        assert await subject.lane.take(3, wait_s=0.0005) == []
+        assert await subject.lane.take(3, wait_s=0.02) == []
+
+    async def test_waits_for_the_first(self, subject: Subject) -> None:
+        taking = asyncio.create_task(subject.lane.take(3, wait_s=None))
+        await asyncio.sleep(0.05)
+        await subject.put(entry(1))
+        assert len(await taking) == 1
+
+    async def test_can_be_woken(self, subject: Subject) -> None:
+        taking = asyncio.create_task(subject.lane.take(3, wait_s=None))
+        await asyncio.sleep(0.05)
+        await subject.lane.wake()
+        assert await asyncio.wait_for(taking, 1) == []
+
+    async def test_keeps_what_was_taken_until_it_is_settled(self, subject: Subject) -> None:
+        await subject.put(entry(1))
+        await subject.put(entry(2))
+        taken = await subject.lane.take(3, wait_s=0)
+        assert await subject.unsettled() == 2
+        subject.lane.bury(taken[0], "because")
+        subject.lane.settle(taken)
+        subject.lane.settle(taken)
+        assert await subject.unsettled() == 0
+        assert await subject.dead() == ["because"]
+
+    async def test_counts_attempts_over_the_gateways_own(self, subject: Subject) -> None:
+        await subject.put(entry(1, attempt=2))
+        assert (await subject.lane.take(1, wait_s=0))[0].attempt == 2
+
+
+async def take_some(lane: RedisLane) -> list[Delivery]:
+    async with asyncio.timeout(10):
+        while not (taken := await lane.take(8, wait_s=None)):
+            pass
+    return taken
+
+
+async def test_what_a_dead_consumer_left_is_claimed_one_by_one(redis_url: str) -> None:
+    redis = connect(redis_url)
+    await redis.xgroup_create(KEYS.stream(0), GROUP, "0", mkstream=True)
+    for _ in range(3):
+        await redis.xadd(KEYS.stream(0), lanes.encode(entry()))
+    await redis.xreadgroup(GROUP, "dead", {KEYS.stream(0): ">"}, count=3)
+    async with running(redis_url) as lane:
+        for _ in range(3):
+            taken = await take_some(lane)
+            assert [(one.delivery_count, one.attempt, one.is_suspect) for one in taken] == [(2, 2, True)]
+            assert await lane.take(8, wait_s=0.3) == [], "no other one before this one is settled"
+            lane.settle(taken)
+        await asyncio.sleep(0.7)
+        assert [one["name"] for one in await redis.xinfo_consumers(KEYS.stream(0), GROUP)] == [b"me"]
+    assert await redis.xlen(KEYS.stream(0)) == 0
+    await redis.aclose()
+
+
+async def test_a_live_consumers_entries_are_left_to_it(redis_url: str) -> None:
+    redis = connect(redis_url)
+    async with running(redis_url, "other") as other:
+        await redis.xadd(KEYS.stream(0), lanes.encode(entry()))
+        taken = await other.take(1, wait_s=0)
+        async with running(redis_url) as lane:
+            assert await lane.take(1, wait_s=1.5) == []
+        other.settle(taken)
+    await redis.aclose()
+
+
+async def test_what_was_delivered_to_us_and_lost_on_the_way_is_found_again(redis_url: str) -> None:
+    redis = connect(redis_url)
+    async with running(redis_url) as lane:
+        await redis.xadd(KEYS.stream(0), lanes.encode(entry()))
+        in_hand = await lane.take(1, wait_s=0)
+        await redis.xadd(KEYS.stream(0), lanes.encode(entry()))
+        await redis.xreadgroup(GROUP, "me", {KEYS.stream(0): ">"}, count=1)  # an answer that never came
+        await redis.client_kill_filter(_id=str(lane._reader_id))
+        found = await take_some(lane)
+        assert [(one.delivery_count, one.is_suspect) for one in found] == [(1, False)]
+        assert found[0].entry_id != in_hand[0].entry_id
+        lane.settle([*in_hand, *found])
+    await redis.aclose()

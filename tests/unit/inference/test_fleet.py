@@ -1,0 +1,114 @@
+"""What a node should run, what is to be done about it, and when a crash is a loop."""
+
+from __future__ import annotations
+
+import dataclasses
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from penstock.registry.v1 import resources_pb2 as pb
+from services.common.watch import ResourceCache
+from services.inference.domain.fleet import Assignment, Batching, Slot, effective_batch_size, plan
+from services.inference.domain.restarts import CrashHistory
+from services.inference.domain.signature import Format, Signature, TensorSpec
+from services.inference.model_process.spec import ProcessSpec, consumer_name, incarnation_of
+from services.inference.resources import desired, signature_from, signature_message
+
+SIGNATURE = Signature(
+    (TensorSpec("x", "FP32", (-1, 4)),), (TensorSpec("y", "FP32", (-1, 2)),), is_batchable=True, max_batch_size=32
+)
+FIRST = Assignment("a" * 64, 1, Format.ONNX, is_trusted=False, signature=SIGNATURE, batching=Batching(8))
+SECOND = dataclasses.replace(FIRST, batching=Batching(16))
+
+
+def slot(number: int) -> Slot:
+    return Slot("m", "1", number)
+
+
+states = st.dictionaries(st.integers(0, 5).map(slot), st.sampled_from([FIRST, SECOND]))
+
+
+@given(states, states)
+def test_after_its_steps_what_runs_is_what_is_desired(
+    wanted: dict[Slot, Assignment], running: dict[Slot, Assignment]
+) -> None:
+    steps = plan(wanted, running)
+    after = {one: assignment for one, assignment in running.items() if one not in steps.stop}
+    after |= {one: wanted[one] for one in (*steps.start, *steps.replace)}
+    assert after == wanted
+    assert not (steps.start or steps.replace or steps.stop) or wanted != running
+
+
+def resources(**deployment: object) -> ResourceCache:
+    cache = ResourceCache(lambda: None)
+    cache.versions["models/m/versions/1"] = pb.ModelVersion(
+        name="models/m/versions/1",
+        artifact=pb.Artifact(sha256="a" * 64, size_bytes=1),
+        format=pb.MODEL_FORMAT_ONNX,
+        signature=signature_message(SIGNATURE),
+    )
+    cache.deployments["deployments/m"] = pb.Deployment(
+        name="deployments/m", versions=["models/m/versions/1", "models/m/versions/2"], **deployment
+    )
+    return cache
+
+
+def test_a_deployment_gets_its_replicas_with_defaults_filled_in_and_what_is_unknown_is_left_out() -> None:
+    wanted = desired(resources(replicas=2))
+    assert list(wanted) == [slot(0), slot(1)]
+    assert wanted[slot(0)].batching == Batching(max_batch_size=32, max_attempts=3, priority_levels=1)
+
+
+def test_a_deployments_own_settings_are_taken_over() -> None:
+    wanted = desired(
+        resources(
+            batching=pb.BatchingConfig(max_batch_size=4, max_queue_delay_microseconds=700),
+            queue=pb.QueueConfig(max_attempts=1, priority_levels=3),
+        )
+    )
+    assert wanted[slot(0)].batching == Batching(4, 700, 1, 3)
+
+
+@pytest.mark.parametrize(
+    ("configured", "of_file", "is_batchable", "expected"),
+    [(0, 0, True, 64), (0, 32, True, 32), (100, 32, True, 32), (16, 32, True, 16), (16, 0, False, 1)],
+)
+def test_the_batch_size_is_what_was_asked_within_what_the_file_allows(
+    configured: int, of_file: int, is_batchable: bool, expected: int
+) -> None:
+    signature = dataclasses.replace(SIGNATURE, is_batchable=is_batchable, max_batch_size=of_file)
+    assert effective_batch_size(configured, signature) == expected
+
+
+def test_signature_and_specification_survive_the_way_to_another_process() -> None:
+    assert signature_from(signature_message(SIGNATURE)) == SIGNATURE
+    spec = ProcessSpec("c", "m", "1", "/p", Format.TORCH_EXPORT, SIGNATURE, Batching(3, 4, 5, 6), "unix:///r")
+    assert ProcessSpec.from_json(spec.to_json()) == spec
+
+
+def test_a_consumer_tells_which_life_of_the_agent_it_belongs_to() -> None:
+    first, second = (consumer_name("n@ode.m.1.0", "life") for _ in range(2))
+    assert first != second
+    assert incarnation_of(first) == incarnation_of(second) == "life"
+    assert incarnation_of("stranger") == "stranger"
+
+
+def test_pauses_double_to_half_a_minute() -> None:
+    history, pauses = CrashHistory(), []
+    for n in range(10):
+        history = history.crashed(float(n), uptime_s=1)
+        pauses.append(history.pause_s)
+    assert pauses == [0.2, 0.4, 0.8, 1.6, 3.2, 6.4, 12.8, 25.6, 30.0, 30.0]
+    assert history.crashed(100.0, uptime_s=61).pause_s == 0.2
+
+
+def test_three_crashes_within_a_minute_are_a_loop_until_it_stays_up() -> None:
+    twice = CrashHistory().crashed(0, uptime_s=1).crashed(10, uptime_s=1)
+    loop = twice.crashed(59, uptime_s=1)
+    assert not twice.is_loop(11, ready_since=None)
+    assert loop.is_loop(60, ready_since=None)
+    assert loop.is_loop(64, ready_since=60)
+    assert not loop.is_loop(66, ready_since=60)
+    assert not twice.crashed(61, uptime_s=1).is_loop(62, ready_since=None), "spread over more than a minute"
