@@ -13,7 +13,7 @@ app = typer.Typer(
     help="Deploy machine-learning models and keep them healthy.",
     epilog="Begin with: penstock up",
     no_args_is_help=True,
-    rich_markup_mode="rich",
+    rich_markup_mode="markdown",
     pretty_exceptions_enable=False,
     context_settings={"help_option_names": ["-h", "--help"]},
 )

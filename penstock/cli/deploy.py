@@ -26,16 +26,21 @@ def deploy(
     path: Annotated[
         Path, typer.Argument(exists=True, dir_okay=False, help="The model file: .onnx, .pt2, TorchScript.")
     ],
-    name: Annotated[str, typer.Option("--name", "-n", help="The model's name; a new version where it exists.")],
+    name: Annotated[
+        str, typer.Option("--name", "-n", metavar="NAME", help="The model's name; a new version where it exists.")
+    ],
     trust: Annotated[
         bool, typer.Option("--trust", help="Vouch for a file whose format can run code while loading (.pt2, .pt).")
     ] = False,
-    replicas: Annotated[int | None, typer.Option(min=1, max=64, help="Model processes.")] = None,
-    max_batch_size: Annotated[int | None, typer.Option(min=1, help="Most rows in one batch.")] = None,
+    replicas: Annotated[int | None, typer.Option(min=1, max=64, metavar="N", help="Model processes.")] = None,
+    max_batch_size: Annotated[int | None, typer.Option(min=1, metavar="N", help="Most rows in one batch.")] = None,
     max_queue_delay_us: Annotated[
-        int | None, typer.Option(min=0, help="How long a request may be held back for a fuller batch, microseconds.")
+        int | None,
+        typer.Option(min=0, metavar="N", help="Longest that a request may be held back for a fuller batch, µs."),
     ] = None,
-    alias: Annotated[list[str] | None, typer.Option(help="Point this alias at the new version. Repeatable.")] = None,
+    alias: Annotated[
+        list[str] | None, typer.Option(metavar="NAME", help="Point this alias at the new version. Repeatable.")
+    ] = None,
     label: Annotated[list[str] | None, typer.Option(metavar="KEY=VALUE", help="A label. Repeatable.")] = None,
     metric: Annotated[
         list[str] | None, typer.Option(metavar="KEY=NUMBER", help="A figure that you know of it. Repeatable.")
