@@ -29,7 +29,7 @@ _log = logging.getLogger(__name__)
 
 SERVICE = "penstock.registry.v1.RegistryService"
 
-_GRACE_S = 3.0
+_GRACE_S = 2.0
 
 # Twice the largest chunk: nothing else that is sent to the registry is as large.
 _OPTIONS = {**dict(serving.SERVER_OPTIONS), "grpc.max_receive_message_length": 8 << 20}

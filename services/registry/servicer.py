@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterator
-from contextlib import aclosing
+from contextlib import aclosing, suppress
 from typing import Any
 
 from penstock.registry.v1 import registry_service_pb2 as api
 from penstock.registry.v1.registry_service_pb2_grpc import RegistryServiceServicer
-from services.common.errors import InvalidArgumentError, UnavailableError
+from services.common.errors import InvalidArgumentError, PenstockError, UnavailableError
 from services.registry import aliases, codec, deployments, lists, models, versions
 from services.registry.adapters.artifact_store import ArtifactStore
 from services.registry.adapters.database import Database
@@ -21,6 +21,9 @@ from services.registry.watch import Watch
 
 UPLOAD_SILENCE_S = 30.0
 """A stream that sends nothing for so long is ended: a vanished client must not keep its successor waiting."""
+
+DRAIN_S = 2.0
+"""How long a client that is refused may go on sending before it is cut off."""
 
 
 class RegistryServicer(RegistryServiceServicer):
@@ -70,7 +73,14 @@ class RegistryServicer(RegistryServiceServicer):
         if first is None:
             raise InvalidArgumentError("got an empty stream, expected a first message with sha256 and size_bytes")
         chunks = _chunks(first, requests)
-        await self._artifacts.receive(first.sha256, first.size_bytes, offset=first.offset_bytes, chunks=chunks)
+        try:
+            await self._artifacts.receive(first.sha256, first.size_bytes, offset=first.offset_bytes, chunks=chunks)
+        except PenstockError:
+            with suppress(TimeoutError, PenstockError):
+                async with asyncio.timeout(DRAIN_S):
+                    await _drain(requests)
+            raise
+        await _drain(requests)
         return api.UploadArtifactResponse(artifact=codec.artifact_to_pb(Artifact(first.sha256, first.size_bytes)))
 
     async def DownloadArtifact(
@@ -186,6 +196,12 @@ async def _chunks(
         if message.chunk:
             yield message.chunk
         message = await _next(rest)
+
+
+async def _drain(requests: AsyncIterator[api.UploadArtifactRequest]) -> None:
+    """Read what nobody needs: grpc.aio shows a client whose call ends while it sends INTERNAL, not the answer."""
+    while await _next(requests) is not None:
+        pass
 
 
 async def _next(requests: AsyncIterator[api.UploadArtifactRequest]) -> api.UploadArtifactRequest | None:

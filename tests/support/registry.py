@@ -10,11 +10,13 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import AsyncIterator, Callable, Iterable, Mapping
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Self
 
 import grpc
+import pytest
 
 from penstock.registry.v1 import registry_service_pb2 as api
 from penstock.registry.v1 import resources_pb2 as pb
@@ -148,12 +150,12 @@ async def running_registry(
 class RegistryProcess:
     """``python -m services.registry``, to be stopped or killed."""
 
-    def __init__(self, home: Path, *, limit: Callable[[], None] | None = None, **settings: str) -> None:
+    def __init__(self, home: Path, **settings: str) -> None:
         self.port = free_port()
         self.address = f"127.0.0.1:{self.port}"
         self._home = home
-        self._limit = limit
-        self._settings = {"PORT": str(self.port), "METRICS_PORT": str(free_port()), **settings}
+        self.metrics_port = free_port()
+        self._settings = {"PORT": str(self.port), "METRICS_PORT": str(self.metrics_port), **settings}
         self.process = self.start()
 
     def start(self) -> subprocess.Popen[str]:
@@ -167,7 +169,6 @@ class RegistryProcess:
             env=env,
             stderr=subprocess.PIPE,
             text=True,
-            preexec_fn=self._limit,
         )
         return self.process
 
@@ -184,7 +185,7 @@ class RegistryProcess:
         _, stderr = self.process.communicate(timeout=20)
         return self.process.returncode, stderr
 
-    def __enter__(self) -> RegistryProcess:
+    def __enter__(self) -> Self:
         return self
 
     def __exit__(self, *_exc: object) -> None:
@@ -192,13 +193,17 @@ class RegistryProcess:
             self.kill()
 
 
-async def fails(call: object, code: grpc.StatusCode, *, with_text: Iterable[str] = ()) -> None:
+async def fails(call: Awaitable[object], code: grpc.StatusCode, *, with_text: Iterable[str] = ()) -> None:
     """The call must end with this code, and say these things."""
-    try:
-        await call  # type: ignore[misc]
-    except grpc.aio.AioRpcError as error:
-        assert error.code() is code, f"{error.code()}: {error.details()}"
-        for text in with_text:
-            assert text in (error.details() or "")
-    else:
-        raise AssertionError(f"the call went well, expected {code}")
+    with pytest.raises(grpc.aio.AioRpcError) as raised:
+        await call
+    details = raised.value.details() or ""
+    assert raised.value.code() is code, details
+    for text in with_text:
+        assert text in details
+
+
+async def until(condition: Callable[[], bool]) -> None:
+    """Wait for what another process or thread does; the test's time limit ends this."""
+    while not condition():  # noqa: ASYNC110
+        await asyncio.sleep(0.005)

@@ -65,9 +65,7 @@ async def test_aliases_of_all_models_are_listed_by_name(registry: Registry) -> N
 
     names, token = [], ""
     while True:
-        page = await registry.stub.ListAliases(
-            api.ListAliasesRequest(parent="models/-", page_size=1, page_token=token)
-        )
+        page = await registry.stub.ListAliases(api.ListAliasesRequest(parent="models/-", page_size=1, page_token=token))
         names += [alias.name for alias in page.aliases]
         if not (token := page.next_page_token):
             break

@@ -10,7 +10,7 @@ from grpc import StatusCode
 
 from penstock.registry.v1 import registry_service_pb2 as api
 from penstock.registry.v1 import resources_pb2 as pb
-from tests.support.registry import Registry, digest, fails, upload_messages
+from tests.support.registry import Registry, digest, fails, until, upload_messages
 
 CONTENT = os.urandom((5 << 20) + 17)
 SHA256 = digest(CONTENT)
@@ -35,12 +35,11 @@ async def break_off(registry: Registry, messages: list[api.UploadArtifactRequest
     call = registry.stub.UploadArtifact()
     for message in messages:
         await call.write(message)
-    while await partial_size(registry) < held:
-        await asyncio.sleep(0.01)
+    await until(lambda: partial_size(registry) >= held)
     call.cancel()
 
 
-async def partial_size(registry: Registry) -> int:
+def partial_size(registry: Registry) -> int:
     path = registry.artifacts / "uploads" / SHA256
     return path.stat().st_size if path.exists() else 0
 
@@ -168,8 +167,7 @@ async def test_a_waiting_upload_takes_over_when_the_first_is_corrupted(registry:
     first = registry.stub.UploadArtifact()
     await first.write(corrupted[0])
     await first.write(corrupted[1])
-    while await partial_size(registry) < 1 << 20:
-        await asyncio.sleep(0.01)
+    await until(lambda: partial_size(registry) >= 1 << 20)
     second = asyncio.ensure_future(upload(registry, upload_messages(CONTENT)))
     for message in corrupted[2:]:
         await first.write(message)
@@ -193,13 +191,13 @@ async def test_bad_downloads_are_refused(registry: Registry) -> None:
 async def test_a_download_goes_on_while_its_content_is_removed(registry: Registry) -> None:
     await registry.create_model("digits")
     version = await registry.create_version("digits", CONTENT)
-    call = registry.stub.DownloadArtifact(api.DownloadArtifactRequest(sha256=SHA256))
-    got = [(await call.read()).chunk]
+    messages = aiter(registry.stub.DownloadArtifact(api.DownloadArtifactRequest(sha256=SHA256)))
+    got = [(await anext(messages)).chunk]
 
     await registry.stub.DeleteModelVersion(api.DeleteModelVersionRequest(name=version.name))
 
     assert registry.stored() == set()
-    got += [message.chunk async for message in call]
+    got += [message.chunk async for message in messages]
     assert b"".join(got) == CONTENT
 
 
@@ -236,8 +234,7 @@ async def test_what_nobody_comes_back_for_is_removed_after_a_day(registry: Regis
 
     registry.clock.turn(2 * 3600)
 
-    while registry.stored() or registry.partials():
-        await asyncio.sleep(0.01)
+    await until(lambda: not registry.stored() | registry.partials())
 
 
 async def test_creation_and_deletion_never_part_a_version_from_its_content(registry: Registry) -> None:

@@ -56,9 +56,7 @@ async def test_a_deployment_is_read_as_it_was_created(registry: Registry) -> Non
     )
 
     created = (
-        await registry.stub.CreateDeployment(
-            api.CreateDeploymentRequest(deployment_id="digits", deployment=wanted)
-        )
+        await registry.stub.CreateDeployment(api.CreateDeploymentRequest(deployment_id="digits", deployment=wanted))
     ).deployment
 
     assert created.name == "deployments/digits"

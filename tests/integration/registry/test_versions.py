@@ -289,7 +289,9 @@ async def test_the_deletion_of_an_older_state_is_aborted(registry: Registry) -> 
     await registry.stub.DeleteModelVersion(request)
 
 
-@pytest.mark.parametrize("name", ["models/digits/versions/0", "models/digits/versions/best", "models/digits/versions/01"])
+@pytest.mark.parametrize(
+    "name", ["models/digits/versions/0", "models/digits/versions/best", "models/digits/versions/01"]
+)
 async def test_a_version_is_a_whole_number(registry: Registry, name: str) -> None:
     call = registry.stub.GetModelVersion(api.GetModelVersionRequest(name=name))
 

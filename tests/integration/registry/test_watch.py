@@ -137,9 +137,7 @@ async def test_revisions_that_are_not_kept_or_never_were_are_out_of_range(tmp_pa
         for revision in (1, start, end - 201, end + 1, 2**62):
             await fails(anext(aiter(watch(registry, revision))), StatusCode.OUT_OF_RANGE, with_text=["begin at 0"])
         await fails(anext(aiter(watch(registry, -1))), StatusCode.INVALID_ARGUMENT)
-        assert [message.revision for message in await changes(registry, end - 100, 100)] == [
-            *range(end - 99, end + 1)
-        ]
+        assert [message.revision for message in await changes(registry, end - 100, 100)] == [*range(end - 99, end + 1)]
 
 
 async def test_watchers_miss_and_repeat_nothing_while_many_write(registry: Registry) -> None:
@@ -151,7 +149,7 @@ async def test_watchers_miss_and_repeat_nothing_while_many_write(registry: Regis
     async def write(number: int) -> None:
         model = await registry.create_model(f"m{number}")
         for _ in range(each):
-            await registry.stub.UpdateModel(api.UpdateModelRequest(model=model := pb.Model(name=model.name)))
+            await registry.stub.UpdateModel(api.UpdateModelRequest(model=pb.Model(name=model.name)))
 
     async def follow(break_after: int) -> list[int]:
         seen: list[int] = []
@@ -221,21 +219,6 @@ async def test_an_idle_watch_shows_signs_of_life(tmp_path: Path, database_url: s
     assert signs == [Mark(end.revision)] * 2
     await events.aclose()
     database.close()
-
-
-async def test_watches_end_when_the_registry_stops(tmp_path: Path, database_url: str) -> None:
-    async with running_registry(tmp_path, database_url=database_url) as registry:
-        call = registry.stub.WatchResources(api.WatchResourcesRequest())
-        assert (await call.read()).is_snapshot_end
-        reading = asyncio.create_task(call.read())
-        await asyncio.sleep(0)
-        async with asyncio.timeout(5):
-            stopping = asyncio.create_task(_read_to_the_end(reading))
-    await stopping
-
-
-async def _read_to_the_end(reading: asyncio.Task[object]) -> None:
-    await fails(reading, StatusCode.UNAVAILABLE)
 
 
 @pytest.mark.parametrize("writer", [0, 1])

@@ -1,0 +1,84 @@
+"""What deployments may ask for, and when a node is gone."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import pytest
+
+from services.common.errors import InvalidArgumentError
+from services.registry.domain.resources import BatchingConfig, Deployment, InstanceState, InstanceStatus, QueueConfig
+from services.registry.domain.serving import (
+    RENEWAL_NS,
+    SILENCE_NS,
+    changed_models,
+    check_report,
+    is_silent,
+    normalise,
+)
+
+DEPLOYMENT = Deployment(model="m", versions=("models/m/versions/1",))
+INSTANCE = InstanceStatus(instance="a.m.1.0", version="models/m/versions/1", node="nodes/a", state=InstanceState.READY)
+SECOND = 10**9
+
+
+@pytest.mark.parametrize(("asked", "got"), [(0, 1), (1, 1), (64, 64)])
+def test_replicas_are_at_least_one(asked: int, got: int) -> None:
+    assert normalise(replace(DEPLOYMENT, replicas=asked)).replicas == got
+
+
+@pytest.mark.parametrize(
+    "wrong",
+    [
+        {"versions": ()},
+        {"versions": ("models/m/versions/1",) * 2},
+        {"versions": ("models/other/versions/1",)},
+        {"versions": tuple(f"models/m/versions/{number}" for number in range(1, 66))},
+        {"replicas": -1},
+        {"replicas": 65},
+        {"batching": BatchingConfig(max_queue_delay_microseconds=-1)},
+        {"queue": QueueConfig(max_queue_size=-1)},
+        {"queue": QueueConfig(priority_levels=101)},
+        {"queue": QueueConfig(default_priority_level=2)},
+    ],
+    ids=str,
+)
+def test_what_makes_no_sense_is_refused(wrong: dict[str, object]) -> None:
+    with pytest.raises(InvalidArgumentError, match=r"got .*expected"):
+        normalise(replace(DEPLOYMENT, **wrong))  # type: ignore[arg-type]
+
+
+def test_a_report_is_sorted_and_signed() -> None:
+    unsigned = [replace(INSTANCE, instance=name, node="", reason="x" * 5000) for name in ("b", "a")]
+
+    checked = check_report("nodes/a", unsigned)
+
+    assert [(one.instance, one.node, len(one.reason)) for one in checked] == [
+        ("a", "nodes/a", 4096),
+        ("b", "nodes/a", 4096),
+    ]
+
+
+def test_models_change_with_any_of_their_instances() -> None:
+    other = replace(INSTANCE, instance="a.n.1.0", version="models/n/versions/1")
+
+    assert changed_models((INSTANCE, other), (INSTANCE, other)) == []
+    assert changed_models((INSTANCE,), (INSTANCE, other)) == ["n"]
+    assert changed_models((INSTANCE, other), ()) == ["m", "n"]
+    assert changed_models((INSTANCE,), (replace(INSTANCE, progress=0.5),)) == ["m"]
+
+
+def test_a_node_of_ours_is_silent_after_what_we_heard_last() -> None:
+    def at(now_ns: int) -> bool:
+        return is_silent(heard_ns=SECOND, seen_ns=0, is_own=True, now_ns=now_ns)
+
+    assert not at(SECOND + SILENCE_NS - 1)
+    assert at(SECOND + SILENCE_NS)
+
+
+def test_a_node_of_another_registry_is_given_the_time_to_be_written_down() -> None:
+    def at(now_ns: int) -> bool:
+        return is_silent(heard_ns=0, seen_ns=SECOND, is_own=False, now_ns=now_ns)
+
+    assert not at(SECOND + RENEWAL_NS + SILENCE_NS - 1)
+    assert at(SECOND + RENEWAL_NS + SILENCE_NS)
