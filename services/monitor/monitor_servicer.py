@@ -44,11 +44,11 @@ class MonitorServicer(monitor_service_pb2_grpc.MonitorServiceServicer):
         model, size = _model(request.model), paging.size_of(request.page_size)
         window_s = _window_s(request)
         question = ("figures", model, window_s)
-        after = tuple(paging.cursor_of(request.page_token, *question).split("/"))
+        after = tuple(paging.cursor_of(request.page_token, *question).split("\n"))
         windows = self._figures.over(model=model, window_s=window_s, now_s=self._clock() / NS)
         rest = [window for window in windows if (window.model, window.version) > after]
         page = rest[:size]
-        following = paging.token(f"{page[-1].model}/{page[-1].version}", *question) if len(rest) > size else ""
+        following = paging.token(f"{page[-1].model}\n{page[-1].version}", *question) if len(rest) > size else ""
         return pb.ListFiguresResponse(figures=map(messages.figures, page), next_page_token=following)
 
     async def ListTraces(self, request: pb.ListTracesRequest, _context: Any) -> pb.ListTracesResponse:

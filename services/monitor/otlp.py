@@ -152,8 +152,9 @@ def _values(span: Any) -> dict[str, Any]:
                 raise MalformedSpanError(f"attribute {name} is no {reader.removesuffix('_value')}")
             values[name] = getattr(attribute.value, reader)
     for name in ("penstock.model.name", "penstock.model.version"):
-        if len(values.get(name, "")) > MAX_NAME_LENGTH:
-            raise MalformedSpanError(f"attribute {name} is longer than {MAX_NAME_LENGTH} characters")
+        text = values.get(name, "")
+        if len(text) > MAX_NAME_LENGTH or not text.isprintable():
+            raise MalformedSpanError(f"attribute {name} is no printable text of at most {MAX_NAME_LENGTH} characters")
     return values
 
 

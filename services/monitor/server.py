@@ -114,7 +114,7 @@ class Monitor:
             if self._forwarder is not None:
                 closing.push_async_callback(self._forwarder.close)
             await self._adopt()
-            closing.push_async_callback(self._save_references)
+            closing.push_async_callback(self._save)
             closing.callback(self._serve_metrics())
             api = await self._start_api()
             closing.push_async_callback(api.stop)
@@ -153,10 +153,11 @@ class Monitor:
                 await asyncio.sleep(0)
             self._analysis.expire()
             if time.monotonic() - saved_s >= _SAVE_PERIOD_S:
-                await self._save_references()
+                await self._save()
                 saved_s = time.monotonic()
 
-    async def _save_references(self) -> None:
+    async def _save(self) -> None:
+        await self._journal.record(())
         await self._journal.save_references(self._analysis.references(), now_ns=self._clock())
 
     def _serve_metrics(self) -> Callable[[], None]:

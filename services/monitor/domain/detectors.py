@@ -167,6 +167,8 @@ class VersionDetectors:
 
     def judge(self, now_s: float) -> Iterator[Alarm | Recovery]:
         """Judge every second that is over, in order."""
+        if self._judged_second > now_s:  # The clock was set back.
+            self._judged_second = 0
         ripe = sorted(second for second in self._pending if second + 1 + LATENESS_S <= now_s)
         for second in ripe:
             self._judged_second = second

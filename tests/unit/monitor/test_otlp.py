@@ -130,6 +130,7 @@ MALFORMED: dict[str, tuple[Attributes, dict[str, Any]]] = {
     "array as text": ({"penstock.requests.wait_us": "12345678"}, {}),
     "rows as text": ({"penstock.batch.rows": "4"}, {}),
     "model as number": ({"penstock.model.name": 4}, {}),
+    "model name of control characters": ({"penstock.model.name": "a\0b"}, {}),
     "endless model name": ({"penstock.model.name": "m" * 10_000}, {}),
 }
 

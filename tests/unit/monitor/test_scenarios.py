@@ -183,6 +183,15 @@ def test_late_blocks_are_left_out_and_counted() -> None:
     assert detectors.late_blocks == 1
 
 
+def test_a_clock_that_is_set_back_does_not_blind_the_detectors() -> None:
+    detectors = VersionDetectors(THRESHOLD)
+    replay([batch(end_ns=(START_S + 7_200 + t) * NS) for t in range(10)], detectors=detectors)
+
+    found = replay([batch(end_ns=(START_S + t) * NS, status=[13]) for t in range(20)], detectors=detectors)
+
+    assert [type(finding) for _, finding in found] == [Alarm]
+
+
 def test_an_adopted_alarm_ends_with_recovery_and_is_not_raised_again() -> None:
     before = VersionDetectors(THRESHOLD)
     replay(open_loop(Worker(), lambda _: 50, until_s=60), detectors=before)
