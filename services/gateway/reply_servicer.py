@@ -57,6 +57,7 @@ class Stream:
         self._cancelled: list[int] = []
         self._owes_receipt = False
         self._has_news = asyncio.Event()
+        self._writing = asyncio.Lock()
 
     def owe_receipt(self) -> None:
         self._owes_receipt = True
@@ -74,13 +75,14 @@ class Stream:
             await self.flush()
 
     async def flush(self) -> None:
-        self._has_news.clear()
-        if self._cancelled:
-            keys, self._cancelled = self._cancelled, []
-            await self._context.write(ConnectResponse(cancellation=Cancellation(request_keys=keys)))
-        if self._owes_receipt:
-            self._owes_receipt = False
-            await self._context.write(ConnectResponse(receipt=Receipt(sequence=self._worker.window.contiguous)))
+        async with self._writing:
+            self._has_news.clear()
+            if self._cancelled:
+                keys, self._cancelled = self._cancelled, []
+                await self._context.write(ConnectResponse(cancellation=Cancellation(request_keys=keys)))
+            if self._owes_receipt:
+                self._owes_receipt = False
+                await self._context.write(ConnectResponse(receipt=Receipt(sequence=self._worker.window.contiguous)))
 
 
 class ReplyServicer:
@@ -105,10 +107,14 @@ class ReplyServicer:
         stream = Stream(worker, context)
         worker.streams.append(stream)
         sending = asyncio.create_task(stream.run(), name=f"receipts for {hello.hello.consumer}")
+        # It fails when the stream breaks, which the reading below sees too.
+        sending.add_done_callback(lambda task: task.cancelled() or task.exception())
         try:
+            is_first = True
             while (message := await context.read()) is not grpc.aio.EOF:
-                self._take(worker, message)
+                self._take(worker, message, is_first_of_stream=is_first)
                 stream.owe_receipt()
+                is_first = False
         finally:
             worker.streams.remove(stream)
             worker.left_at = time.monotonic()
@@ -138,9 +144,9 @@ class ReplyServicer:
                 del self._workers[consumer]
         return self._workers.setdefault(message.hello.consumer, Worker(message.hello))
 
-    def _take(self, worker: Worker, message: ConnectRequest) -> None:
+    def _take(self, worker: Worker, message: ConnectRequest, *, is_first_of_stream: bool) -> None:
         if message.WhichOneof("message") != "batch_reply" or message.batch_reply.sequence < 1:
             raise InvalidArgumentError("expected a batch_reply with a sequence from 1 after the hello")
         batch: BatchReply = message.batch_reply
-        if worker.window.accept(batch.sequence):
+        if worker.window.accept(batch.sequence, is_first_of_stream=is_first_of_stream):
             self._pending.settle_batch(batch, self._find_lane(worker.model, worker.version))

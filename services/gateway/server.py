@@ -42,6 +42,8 @@ _log = logging.getLogger(__name__)
 _WATCH_PERIOD_S = 0.5
 _SPAN_FLUSH_PERIOD_S = 1.0
 _INTERNAL_GRACE_S = 0.5
+# A model process whose host went away must not look connected: the next stream of it may count from 1 again.
+_KEEPALIVE = [("grpc.keepalive_time_ms", 10_000), ("grpc.keepalive_timeout_ms", 5_000)]
 
 
 class Gateway:
@@ -158,7 +160,7 @@ async def serve(stop: asyncio.Event, suite: SuiteSettings, settings: GatewaySett
 
 async def _internal_server(gateway: Gateway, suite: SuiteSettings, settings: GatewaySettings) -> grpc.aio.Server:
     """Start the server that model processes use, and let requests say where it is."""
-    server = grpc.aio.server(options=serving.SERVER_OPTIONS)
+    server = grpc.aio.server(options=[*serving.SERVER_OPTIONS, *_KEEPALIVE])
     add_ReplyServiceServicer_to_server(translated(gateway.replies), server)
     add_PayloadServiceServicer_to_server(translated(gateway.payloads), server)
     health = serving.Health("penstock.gateway.v1.ReplyService", "penstock.gateway.v1.PayloadService")

@@ -79,6 +79,7 @@ class LaneWriter:
         pause_s = _FIRST_PAUSE_S
         while True:
             connection = self._redis.connection_pool.make_connection()
+            connection.socket_timeout = None  # one timeout for a pipeline instead of one for each answer
             try:
                 await self._greet(connection)
                 pause_s = _FIRST_PAUSE_S

@@ -19,8 +19,8 @@ def _is_worth_a_line(record: logging.LogRecord) -> bool:
 
 def build_server(servicer: InferenceServicer, *, max_request_bytes: int) -> grpc.aio.Server:
     """A server of the inference API, without a port yet."""
-    options = [*SERVER_OPTIONS, ("grpc.max_receive_message_length", max_request_bytes)]
-    server = grpc.aio.server(options=options)
+    options = dict(SERVER_OPTIONS) | {"grpc.max_receive_message_length": max_request_bytes}
+    server = grpc.aio.server(options=list(options.items()))
     logging.getLogger("grpc._cython.cygrpc").addFilter(_is_worth_a_line)
     service_pb2_grpc.add_GRPCInferenceServiceServicer_to_server(translated(servicer), server)
     # Registered last, this handler wins over the generated one: no deserialiser and no serialiser, bytes in, bytes out.

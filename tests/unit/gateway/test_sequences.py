@@ -14,8 +14,25 @@ def test_what_comes_twice_is_new_once() -> None:
 
 def test_a_sender_that_was_known_to_another_gateway_may_start_anywhere() -> None:
     window = SequenceWindow()
-    assert window.accept(41)
+    assert window.accept(41, is_first_of_stream=True)
     assert window.contiguous == 41
+
+
+def test_what_a_sender_gave_up_between_two_streams_is_not_waited_for() -> None:
+    window = SequenceWindow()
+    assert [window.accept(number) for number in (1, 2, 5)] == [True, True, True]
+    assert window.accept(4, is_first_of_stream=True)
+    assert window.contiguous == 5
+    assert not window.accept(5)
+    assert window.accept(9, is_first_of_stream=True)
+    assert window.contiguous == 9
+
+
+def test_a_stream_that_begins_with_what_was_there_changes_nothing() -> None:
+    window = SequenceWindow()
+    assert [window.accept(number) for number in (1, 2, 3)] == [True, True, True]
+    assert not window.accept(2, is_first_of_stream=True)
+    assert window.contiguous == 3
 
 
 def test_a_gap_holds_the_receipt_back() -> None:
