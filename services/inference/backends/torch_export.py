@@ -14,6 +14,8 @@ from services.inference.backends import Array, Arrays, LoadError, Placement, Run
 from services.inference.backends.torch_runtime import DATATYPES, prepare, to_array, to_tensor
 from services.inference.domain.signature import Signature, TensorSpec
 
+_UNBOUNDED = 2**31 - 1
+
 
 def load(path: Path, placement: Placement) -> TorchExportModel:
     """Load a torch.export archive.
@@ -117,7 +119,6 @@ def _shared_first_symbol(tensors: list[Any]) -> Any:
 
 
 def _upper_bound(constraints: Any, symbol: Any) -> int:
-    try:
-        return int(constraints[symbol].upper)
-    except (KeyError, OverflowError, TypeError, ValueError):
-        return 0  # no bound is known, or it is infinite
+    """The most that the symbol may stand for; 0 where it is unbounded."""
+    upper = constraints[symbol].upper if symbol in constraints else None
+    return int(upper) if getattr(upper, "is_Integer", False) and upper < _UNBOUNDED else 0

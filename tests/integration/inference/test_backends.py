@@ -1,0 +1,314 @@
+"""The backends on real files: what they read out of them, what they answer, what they refuse."""
+
+from __future__ import annotations
+
+import json
+import warnings
+import zipfile
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import onnx
+import pytest
+from onnx import TensorProto, helper, numpy_helper
+
+from services.inference import backends
+from services.inference.backends import LoadError, Model, Placement, RunError
+from services.inference.backends.formats import detect
+from services.inference.domain.signature import Format, TensorSpec
+from services.inference.inspector import Inspection, inspect
+from services.inference.warm_up import rows_are_independent, warm_up
+from tests.support.models import digits, digits_onnx, digits_torch_export, identity_onnx
+
+CPU = Placement("cpu", 1)
+
+
+def load(path: Path) -> Model:
+    return backends.load(path, detect(path), CPU)
+
+
+def onnx_of(
+    path: Path, nodes: list[Any], inputs: list[Any], outputs: list[Any], initializers: Sequence[Any] = ()
+) -> Path:
+    graph = helper.make_graph(nodes, "g", inputs, outputs, initializers)
+    onnx.save(helper.make_model(graph, opset_imports=[helper.make_opsetid("", 20)], ir_version=10), str(path))
+    return path
+
+
+def identity_of(path: Path, kind: int, shape: list[Any]) -> Path:
+    value = helper.make_tensor_value_info
+    return onnx_of(
+        path, [helper.make_node("Identity", ["x"], ["y"])], [value("x", kind, shape)], [value("y", kind, shape)]
+    )
+
+
+def test_onnx_and_torch_export_agree_on_real_digits(tmp_path: Path) -> None:
+    model = digits()
+    for path in (digits_onnx(tmp_path / "a"), digits_torch_export(tmp_path / "b.pt2")):
+        loaded = load(path)
+        assert loaded.signature.inputs == (TensorSpec("image", "FP32", (-1, 64)),)
+        assert loaded.signature.outputs == (TensorSpec("probabilities", "FP32", (-1, 10)),)
+        assert loaded.signature.is_batchable
+        assert loaded.device == "cpu"
+        images = model.images[:50]
+        images.flags.writeable = False
+        classes = loaded.run({"image": images})["probabilities"].argmax(axis=1)
+        np.testing.assert_array_equal(classes, model.predict(images))
+        assert rows_are_independent(loaded)
+        assert warm_up(loaded, loaded.signature, rows=64) < 1
+
+
+def test_the_limit_of_an_exported_program_is_read_and_a_batch_beyond_it_fails_cleanly(tmp_path: Path) -> None:
+    loaded = load(digits_torch_export(tmp_path / "m.pt2"))
+    assert loaded.signature.max_batch_size == 1024
+    with pytest.raises(RunError):
+        loaded.run({"image": np.zeros((1025, 64), np.float32)})
+
+
+ONNX_KINDS = {
+    TensorProto.BOOL: ("BOOL", np.array([[True, False]])),
+    TensorProto.UINT8: ("UINT8", np.array([[1, 255]], np.uint8)),
+    TensorProto.INT64: ("INT64", np.array([[-1, 2**62]], np.int64)),
+    TensorProto.FLOAT16: ("FP16", np.array([[1.5, -2]], np.float16)),
+    TensorProto.DOUBLE: ("FP64", np.array([[1e300, -2]], np.float64)),
+    TensorProto.BFLOAT16: ("BF16", np.array([[0x3F80, 0xC000]], np.uint16)),
+    TensorProto.STRING: ("BYTES", np.array([["é".encode(), b""]], dtype=object)),
+}
+
+
+@pytest.mark.parametrize("kind", ONNX_KINDS)
+def test_onnx_passes_every_datatype_through(kind: int, tmp_path: Path) -> None:
+    name, array = ONNX_KINDS[kind]
+    loaded = load(identity_of(tmp_path / "m", kind, ["n", 2]))
+    assert loaded.signature.inputs[0].datatype == name
+    result = loaded.run({"x": array})["y"]
+    assert result.dtype == array.dtype
+    np.testing.assert_array_equal(result, array)
+
+
+def test_a_string_that_is_not_utf8_is_the_callers_error_and_not_garbled(tmp_path: Path) -> None:
+    loaded = load(identity_of(tmp_path / "m", TensorProto.STRING, ["n", 1]))
+    with pytest.raises(RunError, match="not UTF-8"):
+        loaded.run({"x": np.array([[b"\xff"]], dtype=object)})
+
+
+def test_an_error_of_the_model_names_no_path_of_this_machine(tmp_path: Path) -> None:
+    value = helper.make_tensor_value_info
+    path = onnx_of(
+        tmp_path / "m",
+        [helper.make_node("Reshape", ["x", "shape"], ["y"])],
+        [value("x", TensorProto.FLOAT, ["n", 3])],
+        [value("y", TensorProto.FLOAT, None)],
+        [numpy_helper.from_array(np.array([7]), "shape")],
+    )
+    with pytest.raises(RunError) as caught:
+        load(path).run({"x": np.zeros((1, 3), np.float32)})
+    assert "/" not in str(caught.value)
+    assert "\n" not in str(caught.value)
+
+
+def mixed_rows(path: Path) -> Path:
+    """Softmax over the batch: shapes look batchable, rows aren't independent."""
+    value = helper.make_tensor_value_info
+    return onnx_of(
+        path,
+        [helper.make_node("Softmax", ["x"], ["y"], axis=0)],
+        [value("x", TensorProto.FLOAT, ["n", 4])],
+        [value("y", TensorProto.FLOAT, ["n", 4])],
+    )
+
+
+def inspected(path: Path, *, is_trusted: bool = False, declared: str = "") -> dict[str, Any]:
+    return inspect(Inspection(str(path), declared, is_trusted, "cpu", 1))
+
+
+def test_rows_that_influence_each_other_are_found_and_not_batched(tmp_path: Path) -> None:
+    assert inspected(mixed_rows(tmp_path / "m"))["signature"]["is_batchable"] is False
+    assert inspected(identity_onnx(tmp_path / "i"))["signature"]["is_batchable"] is True
+
+
+def test_the_verdict_names_backend_and_device(tmp_path: Path) -> None:
+    verdict = inspected(identity_onnx(tmp_path / "m"))
+    assert (verdict["format"], verdict["backend"], verdict["device"]) == (Format.ONNX, "onnxruntime", "cpu")
+    assert verdict["load_s"] > 0 < verdict["infer_s"]
+
+
+def external_data(path: Path) -> Path:
+    model = onnx.load(str(identity_onnx(path)))
+    model.graph.initializer.append(numpy_helper.from_array(np.zeros(1000, np.float32), "w"))
+    onnx.save(model, str(path), save_as_external_data=True, location="weights", size_threshold=0)
+    return path
+
+
+def sequence_output(path: Path) -> Path:
+    value, sequence = helper.make_tensor_value_info, helper.make_tensor_sequence_value_info
+    return onnx_of(
+        path,
+        [helper.make_node("SequenceConstruct", ["x"], ["y"])],
+        [value("x", TensorProto.FLOAT, ["n", 4])],
+        [sequence("y", TensorProto.FLOAT, None)],
+    )
+
+
+def newer_opset(path: Path) -> Path:
+    model = onnx.load(str(identity_onnx(path)))
+    model.opset_import[0].version = 99
+    path.write_bytes(model.SerializeToString())
+    return path
+
+
+def custom_operator(path: Path) -> Path:
+    model = onnx.load(str(identity_onnx(path)))
+    model.graph.node[0].domain = "my.company"
+    model.graph.node[0].op_type = "Secret"
+    model.opset_import.append(helper.make_opsetid("my.company", 1))
+    path.write_bytes(model.SerializeToString())
+    return path
+
+
+def truncated(path: Path) -> Path:
+    content = digits_onnx(path).read_bytes()
+    path.write_bytes(content[: len(content) // 2])
+    return path
+
+
+def contains(content: bytes) -> Callable[[Path], Path]:
+    def make(path: Path) -> Path:
+        path.write_bytes(content)
+        return path
+
+    return make
+
+
+def archive(*names: str) -> Callable[[Path], Path]:
+    def make(path: Path) -> Path:
+        with zipfile.ZipFile(path, "w") as file:
+            for name in names:
+                file.writestr(f"m/{name}", b"x")
+        return path
+
+    return make
+
+
+@pytest.mark.parametrize(
+    ("make", "message"),
+    [
+        (contains(b""), "the file is empty"),
+        (contains(b"hello, I am a text file"), "corrupt, or of an unknown format"),
+        (truncated, "corrupt, or of an unknown format"),
+        (contains(b"\x80\x04\x95abc"), "Python pickle"),
+        (contains(b"\x89HDF\r\n\x1a\nabcdefgh"), "unsupported format"),
+        (contains(b"PK\x03\x04garbage"), "damaged archive"),
+        (archive("data.pkl", "data/0"), "pickled PyTorch module"),
+        (archive("whatever"), "unknown kind of archive"),
+        (external_data, "external data"),
+        (sequence_output, r"output 'y' has the type seq\(tensor\(float\)\)"),
+        (newer_opset, "onnxruntime can't load the model"),
+        (custom_operator, "onnxruntime can't load the model"),
+        (digits_torch_export, "can run code while loading"),
+    ],
+)
+def test_what_cannot_be_served_is_rejected_with_the_reason(
+    make: Callable[[Path], Path], message: str, tmp_path: Path
+) -> None:
+    with pytest.raises(LoadError, match=message) as caught:
+        inspected(make(tmp_path / "model.pt2"))
+    assert str(tmp_path) not in str(caught.value)
+
+
+def test_a_file_of_another_format_than_declared_is_rejected(tmp_path: Path) -> None:
+    with pytest.raises(LoadError, match="its format is torchscript, but the content is onnx"):
+        inspected(identity_onnx(tmp_path / "m"), declared="torchscript")
+
+
+def test_a_damaged_archive_of_trusted_origin_is_rejected_too(tmp_path: Path) -> None:
+    with pytest.raises(LoadError, match="torch can't load the archive"):
+        inspected(archive("archive_format", "models/model.json")(tmp_path / "m.pt2"), is_trusted=True)
+
+
+class TestTorch:
+    def exported(self, path: Path, module: Any, *args: Any, **kwargs: Any) -> Model:
+        import torch
+
+        torch.export.save(torch.export.export(module.eval(), args, **kwargs), str(path))
+        return load(path)
+
+    def test_outputs_without_names_are_numbered_and_nested_inputs_flattened(self, tmp_path: Path) -> None:
+        import torch
+
+        class Module(torch.nn.Module):
+            def forward(self, pair: dict[str, torch.Tensor], *, shift: torch.Tensor) -> tuple[torch.Tensor, ...]:
+                return pair["a"] + shift, pair["b"] > 0
+
+        batch = torch.export.Dim("batch")
+        loaded = self.exported(
+            tmp_path / "m.pt2",
+            Module(),
+            {"a": torch.zeros(2, 3), "b": torch.zeros(2, 3, dtype=torch.int32)},
+            kwargs={"shift": torch.zeros(2, 1)},
+            dynamic_shapes={"pair": {"a": {0: batch}, "b": {0: batch}}, "shift": {0: batch}},
+        )
+        assert [spec.name for spec in loaded.signature.inputs] == ["pair_a", "pair_b", "shift"]
+        assert [(spec.name, spec.datatype) for spec in loaded.signature.outputs] == [
+            ("output_0", "FP32"),
+            ("output_1", "BOOL"),
+        ]
+        outputs = loaded.run(
+            {
+                "pair_a": np.ones((1, 3), np.float32),
+                "pair_b": np.array([[1, 0, -1]], np.int32),
+                "shift": np.array([[5]], np.float32),
+            }
+        )
+        np.testing.assert_array_equal(outputs["output_0"], [[6, 6, 6]])
+        np.testing.assert_array_equal(outputs["output_1"], [[True, False, False]])
+
+    def test_a_fixed_batch_is_not_batchable_and_bfloat16_goes_through(self, tmp_path: Path) -> None:
+        import torch
+
+        class Module(torch.nn.Module):
+            def forward(self, x: torch.Tensor) -> torch.Tensor:
+                return x + 1
+
+        loaded = self.exported(tmp_path / "m.pt2", Module(), torch.zeros(2, 2, dtype=torch.bfloat16))
+        assert not loaded.signature.is_batchable
+        assert loaded.signature.inputs == (TensorSpec("x", "BF16", (2, 2)),)
+        result = loaded.run({"x": np.full((2, 2), 0x3F80, np.uint16)})["output_0"]
+        np.testing.assert_array_equal(result, np.full((2, 2), 0x4000, np.uint16))
+
+    def scripted(self, path: Path, signature: object = None) -> Path:
+        import torch
+
+        class Module(torch.nn.Module):
+            def forward(self, x: torch.Tensor) -> torch.Tensor:
+                return x * 2
+
+        extra = {} if signature is None else {"signature.json": json.dumps(signature)}
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            torch.jit.save(torch.jit.script(Module()), str(path), _extra_files=extra)
+        return path
+
+    def test_torchscript_is_served_by_the_signature_inside(self, tmp_path: Path) -> None:
+        tensors = [{"name": name, "datatype": "FP32", "shape": [-1, 2]} for name in ("x", "y")]
+        path = self.scripted(tmp_path / "m.pt", {"inputs": tensors[:1], "outputs": tensors[1:]})
+        verdict = inspected(path, is_trusted=True)
+        assert (verdict["format"], verdict["signature"]["is_batchable"]) == (Format.TORCHSCRIPT, True)
+        np.testing.assert_array_equal(load(path).run({"x": np.ones((3, 2), np.float32)})["y"], np.full((3, 2), 2))
+
+    @pytest.mark.parametrize(
+        ("signature", "message"),
+        [
+            (None, r"doesn't say the types and shapes of its inputs \['x'\]: save it with"),
+            ({"inputs": []}, "can't be read"),
+            ({"inputs": [{"name": "x", "datatype": "FLOAT", "shape": [1]}], "outputs": []}, "unknown datatype 'FLOAT'"),
+            ({"inputs": [{"name": "q", "datatype": "FP32", "shape": [1]}], "outputs": []}, r"names the inputs \['q'\]"),
+        ],
+    )
+    def test_torchscript_that_does_not_say_enough_is_rejected_with_how_to(
+        self, signature: object, message: str, tmp_path: Path
+    ) -> None:
+        with pytest.raises(LoadError, match=message):
+            inspected(self.scripted(tmp_path / "m.pt", signature), is_trusted=True)
