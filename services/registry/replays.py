@@ -6,8 +6,7 @@ from collections.abc import Callable
 from typing import TypeVar
 
 from services.common.errors import InvalidArgumentError
-from services.registry import codec
-from services.registry.adapters import request_rows
+from services.registry.adapters import codec, request_rows
 from services.registry.adapters.transaction import Transaction
 from services.registry.domain import ids
 from services.registry.domain.resources import Deployment, Model, ModelVersion

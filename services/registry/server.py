@@ -61,23 +61,23 @@ async def serve(
             settings.effective_database_url(suite.home), clock=clock, changes_kept=settings.change_log_length
         )
         stack.callback(database.close)
+        server = grpc.aio.server(options=[*_OPTIONS.items()])
+        port = serving.bind(server, f"{suite.bind}:{settings.port}")
+        stack.callback(serving.serve_metrics(metrics.collectors, host=suite.bind, port=settings.metrics_port))
+
         store = ArtifactStore(suite.home / "artifacts")
         artifacts = Artifacts(store, database, clock=clock)
         stack.callback(artifacts.close)
-        nodes = Nodes(database, registry=f"{socket.gethostname()}:{settings.port}", clock=clock)
+        nodes = Nodes(database, registry=f"{socket.gethostname()}:{port}", clock=clock)
         watch = Watch(database)
         database.on_commit = watch.advance
         metrics.observe(revision=lambda: watch.revision, watchers=lambda: watch.watchers)
+        servicer = RegistryServicer(database, store, artifacts=artifacts, nodes=nodes, watch=watch)
+        add_RegistryServiceServicer_to_server(metrics.measure(translated(servicer)), server)
+        await health.attach(server)
 
         await database.migrate()
         await artifacts.adopt()
-
-        servicer = RegistryServicer(database, store, artifacts=artifacts, nodes=nodes, watch=watch)
-        server = grpc.aio.server(options=[*_OPTIONS.items()])
-        add_RegistryServiceServicer_to_server(metrics.measure(translated(servicer)), server)
-        await health.attach(server)
-        port = serving.bind(server, f"{suite.bind}:{settings.port}")
-        stack.callback(serving.serve_metrics(metrics.collectors, host=suite.bind, port=settings.metrics_port))
         await server.start()
         stack.push_async_callback(server.stop, _GRACE_S)
         stack.callback(watch.close)

@@ -10,7 +10,8 @@ from typing import Any
 from penstock.registry.v1 import registry_service_pb2 as api
 from penstock.registry.v1.registry_service_pb2_grpc import RegistryServiceServicer
 from services.common.errors import InvalidArgumentError, PenstockError, UnavailableError
-from services.registry import aliases, codec, deployments, lists, models, versions
+from services.registry import aliases, deployments, lists, models, versions
+from services.registry.adapters import codec
 from services.registry.adapters.artifact_store import ArtifactStore
 from services.registry.adapters.database import Database
 from services.registry.artifacts import Artifacts

@@ -33,6 +33,16 @@ class Postgresql:
         with psycopg.connect(self._url, autocommit=True) as connection:
             connection.execute(f"DROP DATABASE {name} WITH (FORCE)")
 
+    @contextlib.contextmanager
+    def closed(self, url: str) -> Iterator[None]:
+        """Throw everybody out of a database, and let nobody in."""
+        name = url.split("/")[3].split("?", maxsplit=1)[0]
+        with psycopg.connect(self._url, autocommit=True) as connection:
+            connection.execute(f"ALTER DATABASE {name} ALLOW_CONNECTIONS false")
+            connection.execute("SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE datname = %s", [name])
+            yield
+            connection.execute(f"ALTER DATABASE {name} ALLOW_CONNECTIONS true")
+
 
 @contextlib.contextmanager
 def running_postgresql() -> Iterator[Postgresql]:

@@ -5,8 +5,8 @@ from __future__ import annotations
 import functools
 import inspect
 import time
-from collections.abc import AsyncIterator, Awaitable, Callable
-from contextlib import asynccontextmanager
+from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable
+from contextlib import aclosing, asynccontextmanager
 from typing import Any, TypeVar
 
 import grpc
@@ -54,12 +54,12 @@ class Metrics:
         return call
 
     def _streaming(
-        self, name: str, method: Callable[[Any, Any], AsyncIterator[Any]]
-    ) -> Callable[[Any, Any], AsyncIterator[Any]]:
+        self, name: str, method: Callable[[Any, Any], AsyncGenerator[Any]]
+    ) -> Callable[[Any, Any], AsyncGenerator[Any]]:
         @functools.wraps(method)
-        async def call(request: Any, context: Any) -> AsyncIterator[Any]:
-            async with self._measured(name, context):
-                async for message in method(request, context):
+        async def call(request: Any, context: Any) -> AsyncGenerator[Any]:
+            async with self._measured(name, context), aclosing(method(request, context)) as messages:
+                async for message in messages:
                     yield message
 
         return call

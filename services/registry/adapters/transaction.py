@@ -9,8 +9,7 @@ from typing import Any, TypeVar
 from sqlalchemy import ColumnElement, Connection, delete, insert, select, update
 
 from services.common.errors import InternalError, NotFoundError, OutOfRangeError
-from services.registry import codec
-from services.registry.adapters import rows, tables
+from services.registry.adapters import codec, rows, tables
 from services.registry.domain import etags
 from services.registry.domain.changes import Change, Snapshot
 from services.registry.domain.paging import Key

@@ -10,6 +10,7 @@ from grpc import StatusCode
 
 from penstock.registry.v1 import registry_service_pb2 as api
 from penstock.registry.v1 import resources_pb2 as pb
+from services.registry import servicer
 from tests.support.registry import Registry, digest, fails, until, upload_messages
 
 CONTENT = os.urandom((5 << 20) + 17)
@@ -139,6 +140,17 @@ async def test_a_malformed_upload_is_refused(
     await fails(upload(registry, messages), StatusCode.INVALID_ARGUMENT, with_text=[text])
 
     assert registry.stored() == set()
+
+
+async def test_a_client_that_falls_silent_is_let_go(registry: Registry, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(servicer, "UPLOAD_SILENCE_S", 0.2)
+    call = registry.stub.UploadArtifact()
+    for message in upload_messages(CONTENT)[:2]:
+        await call.write(message)
+
+    await fails(call, StatusCode.UNAVAILABLE, with_text=["StartUpload"])
+
+    assert await start(registry) == 1 << 20
 
 
 async def test_what_can_not_fit_is_refused_at_once(registry: Registry) -> None:

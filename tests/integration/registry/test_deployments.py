@@ -4,13 +4,17 @@ from __future__ import annotations
 
 import asyncio
 import uuid
+from pathlib import Path
 
+import grpc
 import pytest
 from grpc import StatusCode
+from grpc_health.v1 import health_pb2, health_pb2_grpc
 
 from penstock.registry.v1 import registry_service_pb2 as api
 from penstock.registry.v1 import resources_pb2 as pb
-from tests.support.registry import NODE, Registry, fails
+from tests.support.postgresql import Postgresql
+from tests.support.registry import NODE, Registry, fails, running_registry
 
 READY = pb.InstanceStatus.State.STATE_READY
 LOADING = pb.InstanceStatus.State.STATE_LOADING
@@ -183,6 +187,44 @@ async def test_a_silent_node_loses_its_instances(registry: Registry) -> None:
     await report(registry, instance())
     assert list((await watch.read()).deployment.instances) == [instance()]
     watch.cancel()
+
+
+async def test_a_node_that_reports_to_another_registry_is_not_silent(registry: Registry, database_url: str) -> None:
+    await registry.deploy("digits")
+    async with running_registry(registry.home, database_url=database_url, clock=registry.clock) as other:
+        await report(other, instance())
+        for _ in range(10):
+            registry.clock.turn(14)
+            await report(other, instance())
+            await asyncio.sleep(0.05)
+            assert (await get(registry)).instances == [instance()]
+
+    registry.clock.turn(80)  # the other registry is gone, and the node with it
+
+    async with asyncio.timeout(5):
+        while (await get(registry)).instances:  # noqa: ASYNC110
+            await asyncio.sleep(0.02)
+
+
+@pytest.mark.postgresql
+async def test_a_database_that_goes_away_is_told_and_comes_back(postgresql: Postgresql, tmp_path: Path) -> None:
+    with postgresql.database() as url:
+        async with running_registry(tmp_path, database_url=url) as registry:
+            await registry.create_model("digits")
+            async with grpc.aio.insecure_channel(registry.address) as channel:
+                answers = health_pb2_grpc.HealthStub(channel).Watch(health_pb2.HealthCheckRequest())
+                while (await answers.read()).status != health_pb2.HealthCheckResponse.SERVING:
+                    pass
+
+                with postgresql.closed(url):
+                    assert (await answers.read()).status == health_pb2.HealthCheckResponse.NOT_SERVING
+                    read = registry.stub.GetModel(api.GetModelRequest(name="models/digits"))
+                    await fails(read, StatusCode.UNAVAILABLE, with_text=["database"])
+                    await fails(registry.create_model("letters"), StatusCode.UNAVAILABLE)
+
+                assert (await answers.read()).status == health_pb2.HealthCheckResponse.SERVING
+                await registry.create_model("letters")
+                answers.cancel()
 
 
 @pytest.mark.parametrize(

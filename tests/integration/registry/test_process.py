@@ -21,6 +21,7 @@ from grpc_health.v1 import health_pb2, health_pb2_grpc
 
 from penstock.registry.v1 import registry_service_pb2 as api
 from penstock.registry.v1.registry_service_pb2_grpc import RegistryServiceStub
+from services.common.serving import CHANNEL_OPTIONS
 from tests.support.registry import NODE, RegistryProcess, digest, fails, until, upload_messages
 
 CONTENT = os.urandom(12 << 20)
@@ -29,7 +30,7 @@ CONTENT = os.urandom(12 << 20)
 @asynccontextmanager
 async def connected(process: RegistryProcess) -> AsyncIterator[RegistryServiceStub]:
     """A stub, once the process says that it is SERVING."""
-    async with grpc.aio.insecure_channel(process.address) as channel:
+    async with grpc.aio.insecure_channel(process.address, CHANNEL_OPTIONS) as channel:
         health = health_pb2_grpc.HealthStub(channel)
         answers = health.Watch(health_pb2.HealthCheckRequest(), wait_for_ready=True)
         while (await answers.read()).status != health_pb2.HealthCheckResponse.SERVING:
@@ -182,6 +183,8 @@ async def test_metrics_have_the_names_that_are_documented(tmp_path: Path) -> Non
                 await asyncio.sleep(0.1)
                 lines = await asyncio.to_thread(_metrics, process)
             watch.cancel()
+            while "penstock_registry_watchers 0.0" not in await asyncio.to_thread(_metrics, process):  # noqa: ASYNC110
+                await asyncio.sleep(0.1)
     assert 'penstock_registry_requests_total{code="OK",method="CreateModel"} 1.0' in lines
     assert 'penstock_registry_requests_total{code="ALREADY_EXISTS",method="CreateModel"} 1.0' in lines
     assert 'penstock_registry_requests_total{code="INVALID_ARGUMENT",method="ReportNode"} 1.0' in lines

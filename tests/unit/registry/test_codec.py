@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from penstock.registry.v1 import resources_pb2 as pb
 from services.common.errors import InvalidArgumentError
-from services.registry import codec
+from services.registry.adapters import codec
 from services.registry.domain.changes import Change, Mark
 from services.registry.domain.resources import (
     Alias,
