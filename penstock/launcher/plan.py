@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import errno
 import fcntl
 import hashlib
 import os
@@ -199,5 +200,5 @@ def _why_taken(host: str, port: int) -> str:
             probe.bind((host.strip("[]"), port))
             probe.listen()
         except OSError as error:
-            return "another program listens there" if error.errno == 98 else (error.strerror or str(error))
+            return "another program listens there" if error.errno == errno.EADDRINUSE else (error.strerror or str(error))
     return ""
