@@ -200,5 +200,6 @@ def _why_taken(host: str, port: int) -> str:
             probe.bind((host.strip("[]"), port))
             probe.listen()
         except OSError as error:
-            return "another program listens there" if error.errno == errno.EADDRINUSE else (error.strerror or str(error))
+            is_in_use = error.errno == errno.EADDRINUSE
+            return "another program listens there" if is_in_use else (error.strerror or str(error))
     return ""
