@@ -119,7 +119,7 @@ class Database:
 
     def _migrate(self) -> None:
         config = Config()
-        config.set_main_option("script_location", str(Path(__file__).parent / "migrations"))
+        config.set_main_option("script_location", str(Path(__file__).parent / "migrations").replace("%", "%%"))
         with _translated(), self._begin_write() as connection:
             if connection.dialect.name == "postgresql":
                 connection.exec_driver_sql(f"SELECT pg_advisory_xact_lock({_MIGRATION_LOCK})")
@@ -167,12 +167,11 @@ def _sqlite(url: sqlalchemy.URL) -> Engine:
 def _postgresql(url: sqlalchemy.URL) -> Engine:
     # No writer may keep the others waiting for ever: neither in a statement, nor by a process that hangs.
     limits = "-c lock_timeout=15s -c statement_timeout=30s -c idle_in_transaction_session_timeout=60s"
-    return sqlalchemy.create_engine(
-        url,
-        connect_args={"connect_timeout": 5, "options": limits},
-        pool_size=_READERS + 1,
-        pool_pre_ping=True,
-    )
+    connect_args = {"connect_timeout": 5, "options": limits}
+    try:
+        return sqlalchemy.create_engine(url, connect_args=connect_args, pool_size=_READERS + 1, pool_pre_ping=True)
+    except ModuleNotFoundError as error:
+        raise ValueError("PostgreSQL needs one package more, expected penstock[postgresql] to be installed") from error
 
 
 @contextlib.contextmanager

@@ -51,7 +51,7 @@ async def test_it_stops_in_order_and_finds_everything_again(tmp_path: Path) -> N
 
             code, stderr = await asyncio.to_thread(process.stop)
 
-            assert time.monotonic() - began < 3
+            assert time.monotonic() - began < 10
             assert (code, "Traceback" in stderr) == (0, False)
             await fails(watch.read(), StatusCode.UNAVAILABLE)
         process.start()
