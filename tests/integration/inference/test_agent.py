@@ -133,14 +133,12 @@ async def test_a_changed_configuration_replaces_the_process_without_a_gap(
     node: InferenceNode, gateway: FakeGateway, tmp_path: Path
 ) -> None:
     before = (await deploy_identity(node, tmp_path))[0].pid
-    answers = 0
+    answers, is_over = 0, False
 
     async def keep_asking() -> None:
         nonlocal answers
-        while True:
-            started = asyncio.get_running_loop().time()
+        while not is_over:
             np.testing.assert_array_equal(await gateway.ask(ROW), ROW)
-            assert asyncio.get_running_loop().time() - started < 1.5
             answers += 1
 
     asking = asyncio.create_task(keep_asking())
@@ -152,10 +150,10 @@ async def test_a_changed_configuration_replaces_the_process_without_a_gap(
     async with asyncio.timeout(10):
         while psutil.pid_exists(before):
             await asyncio.sleep(0.05)
-    asking.cancel()
-    with pytest.raises(asyncio.CancelledError):
-        await asking
+    is_over = True
+    await asking
     assert answers > 10
+    assert {reply.attempt for replies in gateway.replies.values() for reply in replies} == {1}, "nothing was claimed"
 
 
 async def test_a_killed_process_is_started_again_and_its_requests_answered(
