@@ -57,7 +57,7 @@ class PendingTable:
 
     def __init__(self, spans: RequestSpans, *, clock_ns: Callable[[], int] = time.time_ns) -> None:
         self._spans = spans
-        self.clock_ns = clock_ns
+        self._clock_ns = clock_ns
         self._tickets: dict[int, Ticket] = {}
         self.deadlines = DeadlineQueue()
 
@@ -82,7 +82,7 @@ class PendingTable:
 
     def settle_batch(self, batch: Batch, lane: Lane | None) -> None:
         """Settle the requests of a batch that are still pending. ``lane`` counts the execution; None if unknown."""
-        now_ns, answered = self.clock_ns(), 0
+        now_ns, answered = self._clock_ns(), 0
         for reply in batch.replies:
             ticket = self._close(reply.request_key)
             if ticket is None:
@@ -109,7 +109,7 @@ class PendingTable:
         """End a request without a reply; False when it was settled before."""
         if self._close(ticket.key) is None:
             return False
-        self._fail(ticket, error, failure, now_ns=self.clock_ns(), is_from_batch=False)
+        self._fail(ticket, error, failure, now_ns=self._clock_ns(), is_from_batch=False)
         return True
 
     def expire(self, now: float) -> list[Ticket]:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import logging
 import time
 from collections.abc import Callable
 from typing import Any
@@ -24,8 +23,6 @@ from services.gateway.domain.lane import Lane
 from services.gateway.domain.sequences import SequenceWindow
 from services.gateway.domain.tickets import Ticket
 from services.gateway.pending import PendingTable
-
-_log = logging.getLogger(__name__)
 
 _RECEIPT_DELAY_S = 0.005
 """Replies of this long share a receipt."""

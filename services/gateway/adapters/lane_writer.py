@@ -4,7 +4,10 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import time
+from collections.abc import Iterable
 from itertools import chain
+from typing import Protocol
 
 import hiredis
 from redis.asyncio import Redis
@@ -13,9 +16,9 @@ from redis.exceptions import BusyLoadingError, MasterDownError, ReadOnlyError, R
 
 from penstock.queue.v1.envelope_pb2 import Envelope
 from services.common import lanes
-from services.common.errors import UnavailableError
+from services.common.errors import PenstockError, UnavailableError
+from services.gateway.domain.statistics import Failure
 from services.gateway.domain.tickets import Ticket
-from services.gateway.pending import PendingTable
 
 _log = logging.getLogger(__name__)
 
@@ -27,6 +30,16 @@ _PIPELINE_BYTES = 8 * 1024 * 1024
 _TEMPORARY = (BusyLoadingError, MasterDownError, ReadOnlyError)
 
 
+class Pending(Protocol):
+    """The requests that still wait for their outcome."""
+
+    def __contains__(self, key: int) -> bool: ...
+
+    def unsettled(self) -> Iterable[Ticket]: ...
+
+    def fail(self, ticket: Ticket, error: PenstockError, failure: Failure) -> bool: ...
+
+
 class LaneWriter:
     """Enqueues tickets on a connection of its own. ``run`` must be running; one pipeline is under way at a time.
 
@@ -35,14 +48,7 @@ class LaneWriter:
     not be delivered twice fail instead.
     """
 
-    def __init__(
-        self,
-        redis: Redis,
-        pending: PendingTable,
-        *,
-        gateway_id: str,
-        inline_limit_bytes: int,
-    ) -> None:
+    def __init__(self, redis: Redis, pending: Pending, *, gateway_id: str, inline_limit_bytes: int) -> None:
         self.reply_address = ""
         """Where model processes send replies; must be set before the first ticket comes."""
         self.reenqueued = 0
@@ -143,7 +149,7 @@ class LaneWriter:
             self._pending.fail(ticket, refusal, "OTHER")
             return
         if not ticket.sent_ns:
-            ticket.sent_ns = self._pending.clock_ns()
+            ticket.sent_ns = time.time_ns()
         if ticket.key not in self._pending:
             self.remove(ticket)
 
