@@ -10,12 +10,16 @@ from redis.backoff import NoBackoff
 def connect(url: str, *, max_connections: int = 16) -> Redis:
     """A client for ``redis://``, ``rediss://`` or ``unix://``; answers are bytes.
 
-    Commands are not retried here: whoever sends one knows whether it may be sent twice.
+    Commands are not retried here, and wait for their answers without a limit: whoever sends one knows whether it may be
+    sent twice, and how long it may block.
     """
     return Redis.from_url(
         url,
         max_connections=max_connections,
         socket_connect_timeout=1.0,
+        # With redis-py's own, 5 s, blocking reads of 5 s fail now and then; and it writes through asyncio.wait_for, which
+        # on Python 3.11 loses a cancellation that arrives as the write completes.
+        socket_timeout=None,
         retry=Retry(NoBackoff(), 0),
         decode_responses=False,
     )
