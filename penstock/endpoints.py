@@ -53,7 +53,10 @@ CLIENT_VARIABLES = {
     "inference": "PENSTOCK_INFERENCE_ADDRESS",
     "monitor": "PENSTOCK_MONITOR_ADDRESS",
 }
-"""Variables that only clients read; services would refuse them as misspelt."""
+"""Where clients find the parts of a suite that is elsewhere."""
+
+NOT_FOR_SERVICES = frozenset({*CLIENT_VARIABLES.values(), "PENSTOCK_TORCH_INDEX"})
+"""Variables that only clients and the set-up read; services know them, lest they pass for misspelt settings."""
 
 
 @dataclass(frozen=True, slots=True)

