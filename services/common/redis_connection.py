@@ -17,8 +17,8 @@ def connect(url: str, *, max_connections: int = 16) -> Redis:
         url,
         max_connections=max_connections,
         socket_connect_timeout=1.0,
-        # With redis-py's own, 5 s, blocking reads of 5 s fail now and then; and it writes through asyncio.wait_for, which
-        # on Python 3.11 loses a cancellation that arrives as the write completes.
+        # With redis-py's own, 5 s, blocking reads of 5 s fail now and then; and it writes through asyncio.wait_for,
+        # which on Python 3.11 loses a cancellation that arrives as the write completes.
         socket_timeout=None,
         retry=Retry(NoBackoff(), 0),
         decode_responses=False,

@@ -178,8 +178,7 @@ class Instance:
             await ending
             self._child, self._ready_since = None, None
             self.totals.process_ended()
-            with contextlib.suppress(asyncio.CancelledError):
-                await self._around.end_lease(self.slot.model, self.slot.version, consumer)
+            await self._around.end_lease(self.slot.model, self.slot.version, consumer)
 
     def _spec(self, consumer: str, path: Path) -> ProcessSpec:
         around = self._around

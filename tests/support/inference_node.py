@@ -42,6 +42,7 @@ class InferenceNode:
             **settings,
         }
         self.processes: dict[str, subprocess.Popen[bytes]] = {}
+        self._models: set[str] = set()
 
     async def __aenter__(self) -> Self:
         self._channels = [
@@ -80,11 +81,10 @@ class InferenceNode:
 
     async def create_version(self, model: str, path: Path, **fields: Any) -> str:
         """Upload a file as a model's next version; returns the version's name."""
-        try:
+        if model not in self._models:
             await self.registry.CreateModel(api.CreateModelRequest(model_id=model), wait_for_ready=True)
-        except grpc.aio.AioRpcError as error:
-            assert error.code() is grpc.StatusCode.ALREADY_EXISTS
-        content = path.read_bytes()
+            self._models.add(model)
+        content = await asyncio.to_thread(path.read_bytes)
         sha256 = hashlib.sha256(content).hexdigest()
         upload = api.UploadArtifactRequest(sha256=sha256, size_bytes=len(content), chunk=content)
         await self.registry.UploadArtifact(iter([upload]))
@@ -109,7 +109,9 @@ class InferenceNode:
     ) -> list[pb.InstanceStatus]:
         """Wait until the registry tells this of a deployment's instances."""
         return await self._eventually(
-            lambda: self.registry.GetDeployment(api.GetDeploymentRequest(name=f"deployments/{model}"), wait_for_ready=True),
+            lambda: self.registry.GetDeployment(
+                api.GetDeploymentRequest(name=f"deployments/{model}"), wait_for_ready=True
+            ),
             lambda answer: list(answer.deployment.instances),
             is_as_wanted,
         )

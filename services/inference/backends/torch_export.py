@@ -120,5 +120,5 @@ def _shared_first_symbol(tensors: list[Any]) -> Any:
 
 def _upper_bound(constraints: Any, symbol: Any) -> int:
     """The most that the symbol may stand for; 0 where it is unbounded."""
-    upper = constraints[symbol].upper if symbol in constraints else None
+    upper: Any = constraints[symbol].upper if symbol in constraints else None
     return int(upper) if getattr(upper, "is_Integer", False) and upper < _UNBOUNDED else 0

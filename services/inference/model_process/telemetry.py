@@ -13,7 +13,7 @@ from opentelemetry.util.types import AttributeValue
 from services.common.lanes import Entry
 from services.common.status import code_of
 from services.common.tracing import SpanExporter, SpanKind, TraceContext
-from services.inference.model_process.worker import BatchReport, Settled
+from services.inference.model_process.worker import POISON_MESSAGE, BatchReport, Settled
 
 _MOST_LINKS = 128
 _U32_MAX = 2**32 - 1
@@ -62,7 +62,7 @@ class Telemetry:
         self.figures.errors += len(settled)
         for one in settled:
             self.figures.claimed += one.delivery.is_suspect
-            self.figures.dead_letters += one.outcome.error is not None and one.outcome.error.reason == "POISON_MESSAGE"
+            self.figures.dead_letters += one.outcome.error is not None and one.outcome.error.reason == POISON_MESSAGE
 
     def _export(self, report: BatchReport, failed: int) -> None:
         parents = [TraceContext.parse(one.delivery.entry.traceparent) for one in report.settled]

@@ -23,7 +23,7 @@ from penstock.registry.v1 import registry_service_pb2 as api
 from penstock.registry.v1 import resources_pb2 as pb
 from services.common.lanes import LaneKeys
 from services.common.redis_connection import connect
-from tests.support.fake_gateway import FakeGateway
+from tests.support.fake_gateway import FakeGateway, until
 from tests.support.inference_node import InferenceNode, all_ready
 from tests.support.models import digits_torch_export, identity_onnx
 from tests.support.ports import free_port
@@ -113,19 +113,16 @@ async def test_a_deployment_is_served_reported_and_undeployed(
     assert (about.name, list(about.devices), about.cache_bytes > 100) == ("nodes/local", ["cpu"], True)
     assert pb.MODEL_FORMAT_ONNX in about.formats
 
-    async def rows_told() -> float:
+    async def rows_told() -> bool:
         url = f"http://127.0.0.1:{node.ports['inference_metrics']}/metrics"
         text = await asyncio.to_thread(lambda: urllib.request.urlopen(url).read().decode())
-        return sum(float(line.split()[-1]) for line in text.splitlines() if line.startswith("penstock_instance_rows_t"))
+        rows = [float(line.split()[-1]) for line in text.splitlines() if line.startswith("penstock_instance_rows_t")]
+        return sum(rows) == 1
 
-    async with asyncio.timeout(5):
-        while await rows_told() != 1:
-            await asyncio.sleep(0.1)
+    await until(rows_told)
 
     await node.registry.DeleteDeployment(api.DeleteDeploymentRequest(name="deployments/m"))
-    async with asyncio.timeout(10):
-        while any(psutil.pid_exists(one.pid) for one in instances):
-            await asyncio.sleep(0.05)
+    await until(lambda: not any(psutil.pid_exists(one.pid) for one in instances))
     assert await redis.zcard(KEYS.leases) == 0
 
 
@@ -147,9 +144,7 @@ async def test_a_changed_configuration_replaces_the_process_without_a_gap(
     )
     await node.registry.UpdateDeployment(api.UpdateDeploymentRequest(deployment=changed))
     await node.instances("m", lambda found: all_ready(1)(found) and found[0].pid != before)
-    async with asyncio.timeout(10):
-        while psutil.pid_exists(before):
-            await asyncio.sleep(0.05)
+    await until(lambda: not psutil.pid_exists(before))
     is_over = True
     await asking
     assert answers > 10
@@ -189,9 +184,7 @@ async def test_the_death_of_the_agent_interrupts_nothing(
     np.testing.assert_array_equal(await gateway.ask(ROW), ROW)
     node.start("inference")
     await node.instances("m", lambda found: all_ready(1)(found) and found[0].pid != orphan)
-    async with asyncio.timeout(10):
-        while psutil.pid_exists(orphan):
-            await asyncio.sleep(0.05)
+    await until(lambda: not psutil.pid_exists(orphan))
     np.testing.assert_array_equal(await gateway.ask(ROW), ROW)
     assert await redis.zcard(KEYS.leases) == 1
 
@@ -213,15 +206,13 @@ async def test_health_follows_the_registrys_first_word_and_the_agent_stops_in_or
         node.stop("registry")
         health = health_pb2_grpc.HealthStub(node._channels[1])
 
-        async def status() -> int:
+        async def is_serving() -> bool:
             answer = await health.Check(health_pb2.HealthCheckRequest(), wait_for_ready=True)
-            return int(answer.status)
+            return answer.status == health_pb2.HealthCheckResponse.SERVING
 
-        assert await status() == health_pb2.HealthCheckResponse.NOT_SERVING
+        assert not await is_serving()
         node.start("registry")
-        async with asyncio.timeout(15):
-            while await status() != health_pb2.HealthCheckResponse.SERVING:
-                await asyncio.sleep(0.05)
+        await until(is_serving)
         assert node.stop("inference") == 0
 
 

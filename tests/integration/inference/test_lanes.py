@@ -186,3 +186,19 @@ async def test_what_was_delivered_to_us_and_lost_on_the_way_is_found_again(redis
         assert found[0].entry_id != in_hand[0].entry_id
         lane.settle([*in_hand, *found])
     await redis.aclose()
+
+
+async def test_a_cancelled_command_ends_its_task(redis_url: str) -> None:
+    redis = connect(redis_url)
+    await redis.ping()
+
+    async def work() -> None:
+        await redis.xadd("s", {"a": 1})
+
+    for _ in range(5):
+        task = asyncio.create_task(work())
+        await asyncio.sleep(0)
+        task.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await task
+    await redis.aclose()

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import itertools
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator
 from functools import partial
 from pathlib import Path
 
@@ -17,7 +17,7 @@ from tritonclient.grpc import service_pb2
 from services.common.lanes import GROUP, LaneKeys
 from services.common.redis_connection import connect
 from services.inference.domain.fleet import Batching
-from tests.support.fake_gateway import FakeGateway, infer_request, output_of
+from tests.support.fake_gateway import FakeGateway, infer_request, output_of, until
 from tests.support.model_processes import ModelProcess, as_long_as_told_onnx
 from tests.support.models import identity_onnx
 from tests.support.redis_server import RedisServer
@@ -46,15 +46,6 @@ def model(tmp_path: Path) -> Path:
 
 def rows(count: int, value: float) -> NDArray[np.float32]:
     return np.full((count, 16), value, np.float32)
-
-
-async def until(is_true: Callable[[], object], timeout_s: float = 15.0) -> None:
-    async with asyncio.timeout(timeout_s):
-        while True:
-            answer = is_true()
-            if await answer if asyncio.iscoroutine(answer) else answer:
-                return
-            await asyncio.sleep(0.02)
 
 
 async def is_empty(redis: Redis) -> bool:
