@@ -77,7 +77,7 @@ def _pending(address: str) -> dict[str, int]:
 
 
 def _view(seen: dict[str, Any]) -> RenderableType:
-    phases = (f">{name} [dim]p50/p99[/]" for _, name in _PHASES)
+    phases = (f">{name} [dim]p50/p99 ms[/]" for _, name in _PHASES)
     rows = table("MODEL", ">VERSION", ">REQ/S", ">ERRORS", *phases, ">BATCH", ">QUEUED")
     for one in seen["figures"]:
         rows.add_row(*_row(one, seen["pending_requests"].get(f"{one.model}/{one.version}")))
