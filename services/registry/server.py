@@ -19,6 +19,7 @@ from services.registry import upkeep
 from services.registry.adapters.artifact_store import ArtifactStore
 from services.registry.adapters.database import Clock, Database
 from services.registry.adapters.metrics import Metrics
+from services.registry.adapters.upload_streams import UploadStreams
 from services.registry.artifacts import Artifacts
 from services.registry.nodes import Nodes
 from services.registry.servicer import RegistryServicer
@@ -29,7 +30,7 @@ _log = logging.getLogger(__name__)
 
 SERVICE = "penstock.registry.v1.RegistryService"
 
-_GRACE_S = 2.0
+_GRACE_S = 3.0
 
 # Twice the largest chunk: nothing else that is sent to the registry is as large.
 _OPTIONS = {**dict(serving.SERVER_OPTIONS), "grpc.max_receive_message_length": 8 << 20}
@@ -69,10 +70,10 @@ async def serve(
         artifacts = Artifacts(store, database, clock=clock)
         stack.callback(artifacts.close)
         nodes = Nodes(database, registry=f"{socket.gethostname()}:{port}", clock=clock)
-        watch = Watch(database)
+        watch, streams = Watch(database), UploadStreams()
         database.on_commit = watch.advance
         metrics.observe(revision=lambda: watch.revision, watchers=lambda: watch.watchers)
-        servicer = RegistryServicer(database, store, artifacts=artifacts, nodes=nodes, watch=watch)
+        servicer = RegistryServicer(database, store, artifacts=artifacts, streams=streams, nodes=nodes, watch=watch)
         add_RegistryServiceServicer_to_server(metrics.measure(translated(servicer)), server)
         await health.attach(server)
 
@@ -81,6 +82,7 @@ async def serve(
         await server.start()
         stack.push_async_callback(server.stop, _GRACE_S)
         stack.callback(watch.close)
+        stack.callback(streams.close)
         stack.push_async_callback(health.set_serving, is_serving=False)
 
         def seen(revision: int, artifact_bytes: int) -> None:

@@ -2,40 +2,42 @@
 
 from __future__ import annotations
 
-import asyncio
 from collections.abc import AsyncIterator
-from contextlib import aclosing, suppress
+from contextlib import aclosing
 from typing import Any
 
 from penstock.registry.v1 import registry_service_pb2 as api
 from penstock.registry.v1.registry_service_pb2_grpc import RegistryServiceServicer
-from services.common.errors import InvalidArgumentError, PenstockError, UnavailableError
+from services.common.errors import PenstockError
 from services.registry import aliases, deployments, lists, models, versions
 from services.registry.adapters import codec
 from services.registry.adapters.artifact_store import ArtifactStore
 from services.registry.adapters.database import Database
+from services.registry.adapters.upload_streams import UploadStreams
 from services.registry.artifacts import Artifacts
 from services.registry.domain import ids
 from services.registry.domain.resources import Alias, Artifact, Deployment, Model, ModelVersion
 from services.registry.nodes import Nodes
 from services.registry.watch import Watch
 
-UPLOAD_SILENCE_S = 30.0
-"""A stream that sends nothing for so long is ended: a vanished client must not keep its successor waiting."""
-
-DRAIN_S = 2.0
-"""How long a client that is refused may go on sending before it is cut off."""
-
 
 class RegistryServicer(RegistryServiceServicer):
     """``penstock.registry.v1.RegistryService``."""
 
     def __init__(
-        self, database: Database, store: ArtifactStore, *, artifacts: Artifacts, nodes: Nodes, watch: Watch
+        self,
+        database: Database,
+        store: ArtifactStore,
+        *,
+        artifacts: Artifacts,
+        streams: UploadStreams,
+        nodes: Nodes,
+        watch: Watch,
     ) -> None:
         self._database = database
         self._store = store
         self._artifacts = artifacts
+        self._streams = streams
         self._nodes = nodes
         self._watch = watch
 
@@ -70,18 +72,15 @@ class RegistryServicer(RegistryServiceServicer):
     async def UploadArtifact(
         self, requests: AsyncIterator[api.UploadArtifactRequest], _context: Any
     ) -> api.UploadArtifactResponse:
-        first = await _next(requests)
-        if first is None:
-            raise InvalidArgumentError("got an empty stream, expected a first message with sha256 and size_bytes")
-        chunks = _chunks(first, requests)
+        streams = self._streams
+        first = await streams.read_first(requests)
+        chunks = streams.read_chunks(first, requests)
         try:
             await self._artifacts.receive(first.sha256, first.size_bytes, offset=first.offset_bytes, chunks=chunks)
         except PenstockError:
-            with suppress(TimeoutError, PenstockError):
-                async with asyncio.timeout(DRAIN_S):
-                    await _drain(requests)
+            await streams.drain_refused(requests)
             raise
-        await _drain(requests)
+        await streams.drain(requests)
         return api.UploadArtifactResponse(artifact=codec.artifact_to_pb(Artifact(first.sha256, first.size_bytes)))
 
     async def DownloadArtifact(
@@ -187,27 +186,3 @@ class RegistryServicer(RegistryServiceServicer):
         async with aclosing(self._watch.follow(request.revision)) as events:
             async for event in events:
                 yield codec.event_to_pb(event)
-
-
-async def _chunks(
-    first: api.UploadArtifactRequest, rest: AsyncIterator[api.UploadArtifactRequest]
-) -> AsyncIterator[bytes]:
-    message: api.UploadArtifactRequest | None = first
-    while message is not None:
-        if message.chunk:
-            yield message.chunk
-        message = await _next(rest)
-
-
-async def _drain(requests: AsyncIterator[api.UploadArtifactRequest]) -> None:
-    """Read what nobody needs: grpc.aio shows a client whose call ends while it sends INTERNAL, not the answer."""
-    while await _next(requests) is not None:
-        pass
-
-
-async def _next(requests: AsyncIterator[api.UploadArtifactRequest]) -> api.UploadArtifactRequest | None:
-    try:
-        async with asyncio.timeout(UPLOAD_SILENCE_S):
-            return await anext(requests, None)
-    except TimeoutError:
-        raise UnavailableError(f"got nothing for {UPLOAD_SILENCE_S:.0f} s: call StartUpload to go on") from None

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 from collections.abc import Callable
 from concurrent.futures import Executor
 from typing import ParamSpec, TypeVar
@@ -22,7 +23,11 @@ async def run_in(executor: Executor, work: Callable[P, T], *args: P.args, **kwar
     try:
         return await asyncio.shield(future)
     except asyncio.CancelledError:
-        if not source.cancel() and not future.cancelled():
-            await asyncio.wait([future])
-            future.exception()
+        source.cancel()
+        while not future.done():
+            # A process that ends cancels twice; the first cancellation is raised below all the same.
+            with contextlib.suppress(asyncio.CancelledError):
+                await asyncio.wait([future])
+        if not future.cancelled():
+            future.exception()  # nobody is left to hear of it
         raise

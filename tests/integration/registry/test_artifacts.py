@@ -4,13 +4,15 @@ from __future__ import annotations
 
 import asyncio
 import os
+from collections.abc import AsyncIterator
 
 import pytest
 from grpc import StatusCode
 
 from penstock.registry.v1 import registry_service_pb2 as api
 from penstock.registry.v1 import resources_pb2 as pb
-from services.registry import servicer
+from services.common.errors import UnavailableError
+from services.registry.adapters.upload_streams import UploadStreams
 from tests.support.registry import Registry, digest, fails, until, upload_messages
 
 CONTENT = os.urandom((5 << 20) + 17)
@@ -142,15 +144,17 @@ async def test_a_malformed_upload_is_refused(
     assert registry.stored() == set()
 
 
-async def test_a_client_that_falls_silent_is_let_go(registry: Registry, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(servicer, "UPLOAD_SILENCE_S", 0.2)
-    call = registry.stub.UploadArtifact()
-    for message in upload_messages(CONTENT)[:2]:
-        await call.write(message)
+async def test_a_client_that_falls_silent_is_let_go() -> None:
+    async def silent() -> AsyncIterator[api.UploadArtifactRequest]:
+        yield api.UploadArtifactRequest(chunk=b"first")
+        await asyncio.Event().wait()
 
-    await fails(call, StatusCode.UNAVAILABLE, with_text=["StartUpload"])
+    streams, requests = UploadStreams(silence_s=0.01), silent()
+    chunks = streams.read_chunks(await streams.read_first(requests), requests)
 
-    assert await start(registry) == 1 << 20
+    assert await anext(chunks) == b"first"
+    with pytest.raises(UnavailableError, match="StartUpload"):
+        await anext(chunks)
 
 
 async def test_what_can_not_fit_is_refused_at_once(registry: Registry) -> None:

@@ -89,6 +89,22 @@ async def test_a_kill_amid_an_upload_loses_nothing(tmp_path: Path) -> None:
             assert b"".join([message.chunk async for message in download]) == CONTENT
 
 
+async def test_a_stop_amid_an_upload_is_a_quiet_one(tmp_path: Path) -> None:
+    with RegistryProcess(tmp_path) as process:
+        async with connected(process) as stub:
+            call = stub.UploadArtifact()
+            for message in upload_messages(CONTENT)[:4]:
+                await call.write(message)
+            partial = tmp_path / "artifacts" / "uploads" / digest(CONTENT)
+            await until(lambda: partial.exists() and partial.stat().st_size == 3 << 20)
+
+            code, stderr = await asyncio.to_thread(process.stop)
+
+            assert (code, [line for line in stderr.splitlines() if '"log.level": "error"' in line]) == (0, [])
+            assert "Traceback" not in stderr
+        assert partial.stat().st_size == 3 << 20
+
+
 async def test_an_upload_that_was_killed_before_its_verdict_gets_one(tmp_path: Path) -> None:
     uploads = tmp_path / "artifacts" / "uploads"
     uploads.mkdir(parents=True)
