@@ -47,10 +47,10 @@ async def sweep(database: Database, artifacts: Artifacts, nodes: Nodes, *, clock
     while True:
         try:
             await nodes.expire_silent()
-            if clock() >= next_sweep_ns:
+            if (now_ns := clock()) >= next_sweep_ns:
                 await artifacts.sweep()
                 await database.write(replays.forget_old)
-                next_sweep_ns = clock() + _SWEEP_NS
+                next_sweep_ns = now_ns + _SWEEP_NS
         except (PenstockError, OSError) as error:
             _log.warning("sweeping failed, it is tried again: %s", error)
         await asyncio.sleep(poll_s)
