@@ -25,30 +25,34 @@ class Agent:
         self._report = on_change
         self._slots: dict[Slot, list[Instance]] = {}
         self._tasks: set[asyncio.Task[None]] = set()
+        self._retirements: set[asyncio.Task[None]] = set()
 
     def reconcile(self, desired: Mapping[Slot, Assignment]) -> None:
         """Start, replace and stop what differs. Returns at once; the instances take their time."""
         running = {
             slot: instances[-1].assignment
             for slot, instances in self._slots.items()
-            if instances and not instances[-1].is_stopping
+            if instances and not instances[-1].is_retiring
         }
         steps = plan(desired, running)
         for slot in (*steps.start, *steps.replace):
             self._start(slot, desired[slot])
         for slot in steps.stop:
             for instance in self._slots[slot]:
-                instance.stop()
+                self._own(asyncio.create_task(instance.retire(), name=f"retire {instance.name}"), self._retirements)
         if steps.start or steps.replace or steps.stop:
             _log.info("%d to start, %d to replace, %d to stop", *map(len, (steps.start, steps.replace, steps.stop)))
 
     def _start(self, slot: Slot, assignment: Assignment) -> None:
         instance = Instance(slot, assignment, surroundings=self._around, on_change=self._changed)
         self._slots.setdefault(slot, []).append(instance)
-        task = asyncio.create_task(self._live(instance), name=instance.name)
-        self._tasks.add(task)
-        task.add_done_callback(self._tasks.discard)
+        self._own(asyncio.create_task(self._live(instance), name=instance.name), self._tasks)
         self._changed()
+
+    @staticmethod
+    def _own(task: asyncio.Task[None], tasks: set[asyncio.Task[None]]) -> None:
+        tasks.add(task)
+        task.add_done_callback(tasks.discard)
 
     async def _live(self, instance: Instance) -> None:
         try:
@@ -81,6 +85,8 @@ class Agent:
 
     async def close(self) -> None:
         """Drain every process. Cancelled: end them at once."""
+        for retirement in self._retirements:
+            retirement.cancel()
         for instances in self._slots.values():
             for instance in instances:
                 instance.stop()

@@ -6,13 +6,14 @@ import asyncio
 import contextlib
 import logging
 import time
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass, field
 from enum import Enum
 from pathlib import Path
 from typing import Protocol
 
 from services.common.errors import PenstockError, UnavailableError
+from services.common.lanes import LaneKeys
 from services.inference.adapters.child import Child, Event
 from services.inference.domain.fleet import Assignment, Slot
 from services.inference.domain.restarts import CrashHistory
@@ -23,6 +24,8 @@ _log = logging.getLogger(__name__)
 _MODULE = "services.inference.model_process"
 _FETCH_AGAIN_S = 1.0
 _KILL_GRACE_S = 5.0
+_FAREWELL_S = 1.0
+"""How long gateways may take to hear that a version serves no more."""
 
 
 class State(Enum):
@@ -49,6 +52,7 @@ class Surroundings:
     incarnation: str
     artifacts: Artifacts
     end_lease: Callable[[str, str, str], Awaitable[None]]
+    until_empty: Callable[[Sequence[str]], Awaitable[None]]
     redis_url: str
     otlp_endpoint: str
     log_level: str
@@ -89,6 +93,7 @@ class Instance:
         self._ready_since: float | None = None
         self._child: Child | None = None
         self._stopping = asyncio.Event()
+        self.is_retiring = False
         self.progress = 0.0
         self.device = ""
         self.restarts = 0
@@ -117,7 +122,19 @@ class Instance:
 
     def stop(self) -> None:
         """Let the process finish what it has, and end; ``run`` returns then."""
+        self.is_retiring = True
         self._stopping.set()
+
+    async def retire(self) -> None:
+        """Serve on until nothing is left in the lane, for a while at most; then stop."""
+        self.is_retiring = True
+        self._enter(State.DRAINING)
+        streams = LaneKeys(self.slot.model, self.slot.version).streams(self.assignment.batching.priority_levels)
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(_FAREWELL_S + self._around.drain_timeout_s):
+                await asyncio.sleep(_FAREWELL_S)
+                await self._around.until_empty(streams)
+        self.stop()
 
     async def run(self) -> None:
         while not self.is_stopping:
@@ -202,7 +219,7 @@ class Instance:
         """An event of the process."""
         if "figures" in event:
             self.totals.present = event["figures"]
-        if event.get("state") == "ready" and not self.is_stopping:
+        if event.get("state") == "ready" and not self.is_retiring:
             self.device, self._ready_since = event["device"], time.monotonic()
             self._enter(State.READY)
 

@@ -23,7 +23,7 @@ from services.common.watch import ResourceCache
 from services.inference import backends
 from services.inference.adapters.artifacts import ArtifactCache
 from services.inference.adapters.devices import devices
-from services.inference.adapters.leases import end_lease
+from services.inference.adapters.lane_keeping import end_lease, until_empty
 from services.inference.adapters.registry import RegistryClient, open_channel
 from services.inference.agent import Agent, repeat
 from services.inference.inference_servicer import InferenceServicer, status_message
@@ -60,6 +60,7 @@ class InferenceServer:
                 incarnation=secrets.token_hex(4),
                 artifacts=self._cache,
                 end_lease=functools.partial(end_lease, self._redis),
+                until_empty=functools.partial(until_empty, self._redis),
                 redis_url=suite.effective_redis_url,
                 otlp_endpoint=suite.otlp_endpoint,
                 log_level=suite.log_level,

@@ -10,7 +10,6 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from importlinter.cli import lint_imports
 
 ROOT = Path(__file__).resolve().parents[2]
 
@@ -64,12 +63,17 @@ def strangers(importer: re.Pattern[str], *, is_wrong: re.Pattern[str]) -> list[s
     ]
 
 
-def test_import_linter_keeps_its_contracts(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.chdir(ROOT)
+def test_the_import_contracts_hold() -> None:
+    # In a process of its own: import-linter silences the loggers of the one that it runs in.
+    done = subprocess.run(
+        [sys.executable, "-c", "from importlinter.cli import lint_imports; exit(lint_imports(no_cache=True))"],
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
 
-    status = lint_imports(no_cache=True)
-
-    assert status == 0, capsys.readouterr().out
+    assert done.returncode == 0, done.stdout
 
 
 def test_a_domain_knows_the_standard_library_and_numpy_only() -> None:

@@ -382,7 +382,7 @@ def test_sigterm_does_not_wait_for_ever() -> None:
     ("environ", "message"),
     [
         ({"PENSTOCK_GATEWAY__HTPP_PORT": "1"}, "unknown settings PENSTOCK_GATEWAY__HTPP_PORT"),
-        ({"PENSTOCK_GATEWAY__GRPC_PORT": "many"}, "grpc_port"),
+        ({"PENSTOCK_GATEWAY__GRPC_PORT": "many"}, "PENSTOCK_GATEWAY__GRPC_PORT"),
         ({"PENSTOCK_GATEWAY__GRPC_PORT": "{taken}"}, "can't listen on 127.0.0.1:{taken}"),
         ({"PENSTOCK_GATEWAY__HTTP_PORT": "{taken}"}, "can't listen on 127.0.0.1:{taken}"),
         ({"PENSTOCK_GATEWAY__METRICS_PORT": "{taken}"}, "can't listen on 127.0.0.1:{taken}"),
