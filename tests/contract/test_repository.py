@@ -55,7 +55,7 @@ def test_a_pattern_catches_what_it_is_for(pattern: re.Pattern[str], text: str) -
 
 
 @pytest.mark.parametrize(
-    "text", ["$HOME/x", "~/work/x", "models/" + "root/x", "https://example.org/home/x", "{folder}/work/x"]
+    "text", ["$HOME/x", "~/workspace/x", "models/" + "root/x", "https://example.org/home/x", "{folder}/workspace/x"]
 )
 def test_a_path_of_nobody_passes(text: str) -> None:
     assert not FOLDER.search(text)
