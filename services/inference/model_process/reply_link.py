@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import logging
 from collections import deque
 from collections.abc import Callable, Sequence
@@ -94,7 +93,7 @@ class ReplyLink:
                 except (grpc.aio.AioRpcError, asyncio.InvalidStateError, TimeoutError) as error:
                     _log.debug("reply stream to %s broke: %r", self._address, error)
                 except asyncio.CancelledError:
-                    # gRPC raises this for the status CANCELLED too.
+                    # Reading raises this too when the call was cancelled: writing failed.
                     if (me := asyncio.current_task()) is None or me.cancelling():
                         raise
                 if loop.time() - self._last_contact > GONE_AFTER_S or self.is_replaced:
@@ -124,8 +123,9 @@ class ReplyLink:
             finally:
                 self._last_contact = asyncio.get_running_loop().time()  # one may be silent for long before it breaks
                 writer.cancel()
-                with contextlib.suppress(asyncio.CancelledError, grpc.aio.AioRpcError, asyncio.InvalidStateError):
-                    await writer
+                (outcome,) = await asyncio.gather(writer, return_exceptions=True)
+                if not isinstance(outcome, (asyncio.CancelledError, grpc.aio.AioRpcError, asyncio.InvalidStateError)):
+                    _log.error("a reply to %s can't be written, trying again: %r", self._address, outcome)
         finally:
             call.cancel()
 
