@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
+import pytest
+
 from services.common.errors import NotFoundError, UnavailableError
 from services.common.tracing import SpanExporter, SpanKind, TraceContext
 from services.gateway.domain.lane import Lane
@@ -57,6 +59,13 @@ def test_a_callers_trace_is_taken_over() -> None:
     assert arrival.context.span_id != arrival.parent.span_id
     assert arrival.context.is_sampled
     assert arrival.tracestate == "a=b"
+
+
+@pytest.mark.parametrize("tracestate", ["a=é", "a=" + "b" * 511])
+def test_a_tracestate_that_no_lane_can_carry_is_dropped(tracestate: str) -> None:
+    arrival = spans_of(RecordingExporter()).arrive(GrpcInfer(), traceparent=CALLER + "1", tracestate=tracestate)
+    assert arrival.parent is not None
+    assert arrival.tracestate == ""
 
 
 def test_a_caller_that_does_not_sample_is_followed_too() -> None:
