@@ -46,11 +46,12 @@ class Request:
 
 @dataclass(frozen=True, slots=True)
 class Settled:
-    """A delivery and how it ended."""
+    """A delivery and how it ended. ``is_abandoned`` when nobody waited for the outcome any more."""
 
     delivery: Delivery
     outcome: Outcome
     rows: int = 0
+    is_abandoned: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -219,16 +220,21 @@ class Worker:
     async def _run(self, batch: Sequence[Request], close_reason: str) -> None:
         start_ns = self._now_ns()
         execution = await self._executor.run([request.tensors for request in batch])
+        end_ns = self._now_ns()
         report = BatchReport(
             [
-                Settled(request.delivery, outcome, request.rows)
+                Settled(request.delivery, outcome, request.rows, is_abandoned=self._is_abandoned(request, end_ns))
                 for request, outcome in zip(batch, execution.outcomes, strict=True)
             ],
             execution,
             start_ns,
-            self._now_ns(),
+            end_ns,
             close_reason,
             TraceContext.new_root(is_sampled=True),
         )
         self._gateways.reply(report.settled, report)
         self._observer.batch_ended(report)
+
+    def _is_abandoned(self, request: Request, now_ns: int) -> bool:
+        entry = request.delivery.entry
+        return entry.deadline_ns <= now_ns or self._gateways.is_cancelled(entry.envelope)

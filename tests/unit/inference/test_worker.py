@@ -254,6 +254,18 @@ def test_one_that_is_cancelled_or_expires_while_it_is_held_back_is_not_run() -> 
     virtual_loop.run(scenario())
 
 
+def test_what_expires_or_is_cancelled_while_it_runs_is_reported_as_abandoned() -> None:
+    async def scenario() -> None:
+        bench = Bench(takes_s=0.1)
+        bench.lane.put(bench.entry(1), bench.entry(2, deadline_s=0.05), bench.entry(3), bench.entry(4, deadline_s=0.2))
+        asyncio.get_running_loop().call_later(0.05, lambda: bench.replies.cancelled.add(3))
+        await bench.serve_for(1)
+        assert [bench.replies.outcomes[key].is_abandoned for key in range(1, 5)] == [False, True, True, False]
+        assert bench.answer(2) == [[4.0, 4.0]]
+
+    virtual_loop.run(scenario())
+
+
 def test_requests_of_a_gateway_that_is_gone_are_settled_without_a_reply() -> None:
     async def scenario() -> None:
         bench = Bench()
