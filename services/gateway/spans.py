@@ -21,6 +21,8 @@ Attributes = dict[str, str | int]
 
 WEIGHT = "penstock.sample.weight"
 _MAX_MERGED_KINDS = 1_000
+_MAX_NAME = 256
+"""Characters of a name that a caller chose to put in a span."""
 _MAX_TRACESTATE = 512
 """Characters of a tracestate that W3C Trace Context asks to pass on; a longer one may be dropped."""
 
@@ -141,12 +143,12 @@ class RequestSpans:
 
 def _attributes(model: str, version: str, request_id: str, settled_by: SettledBy) -> Attributes:
     attributes: Attributes = {
-        "penstock.model.name": model,
-        "penstock.model.version": version,
+        "penstock.model.name": model[:_MAX_NAME],
+        "penstock.model.version": version[:_MAX_NAME],
         "penstock.settled_by": settled_by,
     }
     if request_id:
-        attributes["penstock.request.id"] = request_id
+        attributes["penstock.request.id"] = request_id[:_MAX_NAME]
     return attributes
 
 
