@@ -146,7 +146,9 @@ def test_second_suite_in_the_same_home_is_refused(environ: dict[str, str]) -> No
     [
         ("PENSTOCK_GATEWAY__HTTP_PORT", "http", "PENSTOCK_GATEWAY__HTTP_PORT is 'http'"),
         ("PENSTOCK_GATEWAY__NONSENSE", "1", "PENSTOCK_GATEWAY__NONSENSE"),
-        ("PENSTOCK_LOG_LEVEL", "LOUD", "log_level"),
+        ("PENSTOCK_LOG_LEVEL", "LOUD", "PENSTOCK_LOG_LEVEL: Input should be"),
+        ("PENSTOCK_HOMES", "x", "error: unknown settings PENSTOCK_HOMES"),
+        ("PENSTOCK_HOME", "", "PENSTOCK_HOME: is empty"),
     ],
 )
 def test_unfit_setting_is_refused(environ: dict[str, str], variable: str, value: str, words: str) -> None:
