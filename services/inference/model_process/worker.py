@@ -10,6 +10,7 @@ from dataclasses import dataclass, replace
 from typing import Protocol
 
 from penstock.queue.v1.envelope_pb2 import Envelope
+from services.common.boundary import internal_message
 from services.common.errors import CancelledByCallerError, InternalError, PenstockError, UnavailableError
 from services.common.tracing import TraceContext
 from services.inference.domain.batching import Backlog, BatchPolicy
@@ -170,6 +171,8 @@ class Worker:
                 self._backlog.add(Request(delivery, self._codec.decode(delivery.entry.request)))
             except PenstockError as error:
                 self._refuse(delivery, error)
+            except Exception as error:  # noqa: BLE001 - one request must not take the process along
+                self._refuse(delivery, InternalError(internal_message(error)))
 
     async def _open(self, delivery: Delivery) -> Delivery | None:
         """Fetch the bytes of a large request."""

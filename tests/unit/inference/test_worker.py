@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from typing import Any
 
 import numpy as np
 import pytest
@@ -285,6 +286,30 @@ def test_only_the_guilty_request_gets_the_models_error() -> None:
         error = bench.replies.outcomes[2].outcome.error
         assert error is not None
         assert (error.reason, error.message) == ("MODEL_ERROR", "negative")
+        assert (bench.answer(1), bench.answer(3)) == ([[2.0, 2.0]], [[6.0, 6.0]])
+
+    virtual_loop.run(scenario())
+
+
+@pytest.mark.parametrize("step", ["decode", "encode"])
+def test_a_defect_that_one_request_finds_is_that_requests_error_alone(
+    step: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async def scenario() -> None:
+        bench, calls = Bench(), iter([None, ValueError("unforeseen")])
+        original = getattr(bench.executor.codec, step)
+
+        def fail_once(*args: Any) -> Any:
+            if error := next(calls, None):
+                raise error
+            return original(*args)
+
+        monkeypatch.setattr(bench.executor.codec, step, fail_once)
+        bench.lane.put(bench.entry(1), bench.entry(2), bench.entry(3))
+        await bench.serve_for(1)
+        error = bench.replies.outcomes[2].outcome.error
+        assert error is not None
+        assert error.message.startswith("internal error, logged under id")
         assert (bench.answer(1), bench.answer(3)) == ([[2.0, 2.0]], [[6.0, 6.0]])
 
     virtual_loop.run(scenario())
