@@ -77,7 +77,7 @@ def load(section: type[Section], environ: Mapping[str, str] | None = None) -> tu
 
 
 def load_suite(environ: Mapping[str, str] | None = None) -> SuiteSettings:
-    """Read the suite's settings alone, as :func:`load` does; variables of the services' sections are theirs to check."""
+    """Read the suite's settings alone, as :func:`load` does; the services' sections are theirs to check."""
     _refuse_unknown(environ, set(names_of(SuiteSettings)), _SECTION_PREFIXES)
     return _read(SuiteSettings)
 
