@@ -254,6 +254,17 @@ async def test_what_nobody_comes_back_for_is_removed_after_a_day(registry: Regis
     await until(lambda: not registry.stored() | registry.partials())
 
 
+async def test_a_clock_that_is_set_back_does_not_stop_the_sweeping(registry: Registry) -> None:
+    registry.clock.turn(30 * 24 * 3600)
+    await asyncio.sleep(0.1)  # it sweeps
+    registry.clock.turn(-30 * 24 * 3600)
+    await upload(registry, upload_messages(b"never made a version"))
+
+    registry.clock.turn(25 * 3600)
+
+    await until(lambda: not registry.stored())
+
+
 async def test_creation_and_deletion_never_part_a_version_from_its_content(registry: Registry) -> None:
     await registry.create_model("digits")
 
