@@ -14,7 +14,7 @@ import numpy as np
 import pytest
 
 from services.monitor.domain.blocks import NS, Batch, Rejection, gather
-from services.monitor.domain.detectors import LATENESS_S, Alarm, Recovery, VersionDetectors
+from services.monitor.domain.detectors import LATENESS_S, LOST_S, Alarm, Recovery, VersionDetectors
 from services.monitor.domain.evidence import average_run_length
 from services.monitor.domain.outcomes import Outcome
 from services.monitor.domain.phases import Phase, Signal
@@ -172,6 +172,28 @@ def test_a_fault_is_not_learnt_as_normal() -> None:
     found = replay(slow, detectors=detectors)
 
     assert [type(finding) for _, finding in found] == [Alarm]
+
+
+def test_an_alarm_ends_when_traffic_becomes_unlike_any_before() -> None:
+    """Load grows for good while the model is slow: nothing is known to compare with, and nothing is learnt."""
+    batches = [
+        batch(
+            end_ns=int((START_S + second + part / count) * NS),
+            compute_ns=(20_000, 10_000_000 if 60 <= second < 90 else 5_000_000, 30_000),
+            status=[0] * rows,
+            wait_us=[100] * rows,
+            total_us=[5_150] * rows,
+        )
+        for second in range(90 + LOST_S + 60)
+        for rows, count in [(1, 4) if second < 90 else (8, 50)]
+        for part in range(count)
+    ]
+
+    (_, alarm), (at, recovery) = replay(batches)
+
+    assert isinstance(alarm, Alarm)
+    assert recovery == Recovery(Signal.LATENCY, Phase.COMPUTE_INFER, is_lost=True)
+    assert at == 89 + LOST_S
 
 
 def test_late_blocks_are_left_out_and_counted() -> None:
