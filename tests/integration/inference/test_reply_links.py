@@ -13,9 +13,12 @@ import pytest
 from penstock.gateway.v1 import reply_service_pb2 as pb
 from penstock.queue.v1.envelope_pb2 import Envelope
 from services.common.lanes import Entry, LaneKeys
-from services.inference.model_process import reply_link
+from services.inference.model_process import gateways, reply_link
+from services.inference.model_process.execution import Outcome
+from services.inference.model_process.gateways import ReplyStreams
 from services.inference.model_process.lane import Delivery
 from services.inference.model_process.reply_link import ReplyLink
+from services.inference.model_process.worker import Settled
 from tests.support.fake_gateway import FakeGateway
 
 HELLO = pb.Hello(consumer="me", model="m", version="1")
@@ -27,6 +30,12 @@ def gateway(kind: type[FakeGateway] = FakeGateway) -> FakeGateway:
 
 def delivery(number: int) -> Delivery:
     return Delivery("lane", b"%d-0" % number, Entry(Envelope(request_key=number), b"x", "", "", 1, 2))
+
+
+def to(gateway: FakeGateway, number: int) -> Delivery:
+    address = f"127.0.0.1:{gateway.port}"
+    envelope = Envelope(request_key=number, gateway_id=gateway.gateway_id, reply_address=address)
+    return Delivery("lane", b"%d-0" % number, Entry(envelope, b"x", "", "", 1, 2))
 
 
 @asynccontextmanager
@@ -91,6 +100,24 @@ class Impatient(FakeGateway):
         await context.write(pb.ConnectResponse(welcome=pb.Welcome(gateway_id=self.gateway_id)))
         await context.read()
         await context.abort(grpc.StatusCode.CANCELLED, "enough")
+
+
+async def test_replies_that_are_too_large_for_one_message_go_in_several(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(gateways, "_MESSAGE_BYTES", 10)
+    settled: list[Delivery] = []
+    streams = ReplyStreams(HELLO, on_settled=settled.extend)
+    async with gateway() as one:
+        sizes = (4, 6, 1, 20, 20, 1)
+        streams.reply([Settled(to(one, number), Outcome(b"x" * size)) for number, size in enumerate(sizes)], None)
+        await until(lambda: len(settled) == len(sizes))
+        assert [[len(reply.response) for reply in batch.replies] for batch in one.batches] == [
+            [4, 6],
+            [1],
+            [20],
+            [20],
+            [1],
+        ]
+        await streams.close()
 
 
 async def test_a_stream_that_nothing_can_be_written_to_is_opened_again(monkeypatch: pytest.MonkeyPatch) -> None:
