@@ -145,9 +145,7 @@ async def test_what_was_learnt_survives_a_restart(tmp_path: Path, eventually: Ev
         assert await eventually(lambda: incidents(second, is_open=True))
 
 
-async def test_what_was_learnt_of_a_version_that_never_comes_back_is_forgotten(
-    tmp_path: Path, eventually: Eventually
-) -> None:
+async def test_what_was_learnt_of_a_version_that_never_comes_back_is_forgotten(tmp_path: Path) -> None:
     clock = Clock()
     async with monitor(tmp_path, clock=clock) as first:
         await first.serve_seconds(48)
