@@ -140,7 +140,9 @@ def summarise(model: str, version: str, alarm: Alarm) -> str:
     since = datetime.fromtimestamp(alarm.change_second, UTC).strftime("%Y-%m-%d %H:%M:%S UTC")
     before, after = float(alarm.before[alarm.level]), float(alarm.after[alarm.level])
     if alarm.signal is Signal.ERROR_RATE:
-        return f"Errors of {model} version {version} rose from {before:.2%} to {after:.2%} of requests at {since}."
+        # What was normal is known as an upper limit only.
+        share = f"from at most {before:.2%} to {after:.2%}"
+        return f"Errors of {model} version {version} rose {share} of requests at {since}."
     phase = alarm.phase.label.replace("_", " ") if alarm.phase is not None else "latency"
     level = {0.5: "median", 0.9: "p90", 0.99: "p99"}[LEVELS[alarm.level]]
     return (

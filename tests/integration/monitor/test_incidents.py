@@ -48,7 +48,7 @@ async def test_a_failing_version_raises_one_incident_that_is_watched_logged_and_
         assert opened.average_run_length == pytest.approx(1.2096e8)
         assert opened.log_evalue > 18
         assert opened.open_time.seconds - 20 <= opened.change_time.seconds <= opened.open_time.seconds
-        assert "Errors of digits version 1 rose from" in opened.summary
+        assert "Errors of digits version 1 rose from at most" in opened.summary
         assert await incidents(running, model="digits", is_open=True) == [opened]
         got = await running.api.GetIncident(pb.GetIncidentRequest(name=opened.name))
         assert got.incident == opened
