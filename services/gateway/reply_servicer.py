@@ -25,7 +25,7 @@ from services.gateway.domain.sequences import SequenceWindow
 from services.gateway.domain.tickets import Ticket
 from services.gateway.pending import PendingTable
 
-_RECEIPT_DELAY_S = 0.005
+_RECEIPT_DELAY_S = 0.02
 """Replies of this long share a receipt."""
 _LAST_RECEIPTS_S = 0.5
 _FORGET_AFTER_S = 60.0
@@ -48,7 +48,7 @@ class Worker:
 
 
 class Stream:
-    """The gateway's side of one open stream: what there is to say, said at most every few milliseconds."""
+    """The gateway's side of one open stream: what there is to say, said at most every 20 ms."""
 
     def __init__(self, worker: Worker, context: Any) -> None:
         self._worker = worker
