@@ -8,7 +8,6 @@ from typing import NoReturn
 from services.common import logs, serving, settings
 from services.common.settings import SuiteSettings
 from services.gateway.fronts import envoy
-from services.gateway.server import serve
 from services.gateway.settings import GatewaySettings, environment_with
 
 
@@ -19,6 +18,8 @@ def main() -> None:
         sys.exit(str(error))
     if own.front == "envoy":
         _become_envoy(suite, own)
+    from services.gateway.server import serve  # slow, and nothing for a process that becomes another program
+
     logs.configure("penstock-gateway", suite.log_level)
     serving.run(lambda stop: serve(stop, suite, own))
 

@@ -6,7 +6,7 @@ import asyncio
 import contextlib
 import logging
 import time
-from collections.abc import AsyncIterator, Callable, Mapping, Sequence
+from collections.abc import AsyncIterator, Callable, Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -18,6 +18,8 @@ from services.gateway.fronts.grpc_call import Call, Receive, Scope, Send
 _log = logging.getLogger(__name__)
 
 _SWEEP_PERIOD_S = 0.1
+_LAST_WORD_S = 1.0
+_CONTENT_TYPES = {b"application/grpc", b"application/grpc+", b"application/grpc;"}
 _LEEWAY_S = 0.05
 """A servicer that keeps the deadline itself comes first, and ends the call in its own words."""
 
@@ -37,7 +39,7 @@ class AsgiServer(grpc.aio.Server):
     def __init__(self, *, max_request_bytes: int) -> None:
         self._limit = max_request_bytes
         self._methods: dict[str, grpc.RpcMethodHandler[Any, Any]] = {}
-        self._generic: list[grpc.GenericRpcHandler[Any, Any]] = []
+        self._generic: list[grpc.GenericRpcHandler] = []
         self._calls: set[Call] = set()
         self._is_stopping = False
         self._sweeper: asyncio.Task[None] | None = None
@@ -48,7 +50,7 @@ class AsgiServer(grpc.aio.Server):
     ) -> None:
         self._methods.update({f"/{service_name}/{name}": handler for name, handler in method_handlers.items()})
 
-    def add_generic_rpc_handlers(self, generic_rpc_handlers: Sequence[grpc.GenericRpcHandler[Any, Any]]) -> None:
+    def add_generic_rpc_handlers(self, generic_rpc_handlers: Iterable[grpc.GenericRpcHandler]) -> None:
         self._generic.extend(generic_rpc_handlers)
 
     def add_insecure_port(self, address: str) -> int:
@@ -63,18 +65,17 @@ class AsgiServer(grpc.aio.Server):
     async def stop(self, grace: float | None) -> None:
         """Refuse new calls, wait ``grace`` seconds for those under way, then cancel them."""
         self._is_stopping = True
-        deadline = time.monotonic() + (grace or 0)
-        while self._calls and time.monotonic() < deadline:
-            await asyncio.sleep(0.01)
+        await _wait_for(self._calls, grace or 0)
         for call in self._calls:
             call.end(grpc.StatusCode.CANCELLED)
+        await _wait_for(self._calls, _LAST_WORD_S)
         if self._sweeper is not None:
             self._sweeper.cancel()
             with contextlib.suppress(asyncio.CancelledError):
                 await self._sweeper
         self._terminated.set()
 
-    async def wait_for_termination(self, timeout: float | None = None) -> bool:
+    async def wait_for_termination(self, timeout: float | None = None) -> bool:  # noqa: ASYNC109 - grpc's own
         with contextlib.suppress(TimeoutError):
             async with asyncio.timeout(timeout):
                 await self._terminated.wait()
@@ -109,7 +110,7 @@ class AsgiServer(grpc.aio.Server):
         call.open()
         if self._is_stopping:
             raise wire.StatusError(grpc.StatusCode.UNAVAILABLE, "the server is shutting down")
-        handler = self._methods.get(path) or self._find(path, call)
+        handler: Any = self._methods.get(path) or self._find(path, call)
         if handler.request_streaming:
             request: Any = _deserialized(call, handler.request_deserializer)
         else:
@@ -119,10 +120,10 @@ class AsgiServer(grpc.aio.Server):
         serialize = handler.response_serializer
         if handler.response_streaming:
             behavior = handler.stream_stream if handler.request_streaming else handler.unary_stream
-            await _stream(behavior(request, _Writing(call, serialize)), call, serialize)  # type: ignore[misc]
+            await _stream(behavior(request, _Writing(call, serialize)), call, serialize)
             return
         behavior = handler.stream_unary if handler.request_streaming else handler.unary_unary
-        response = await behavior(request, call)  # type: ignore[misc]
+        response = await behavior(request, call)
         await call.finish(response if serialize is None else serialize(response))
 
     def _find(self, path: str, call: Call) -> grpc.RpcMethodHandler[Any, Any]:
@@ -164,8 +165,17 @@ def _is_grpc(scope: Scope) -> bool:
     for name, value in scope["headers"]:
         if name == b"content-type":
             kind = value[:17]
-            return scope["method"] == "POST" and kind in {b"application/grpc", b"application/grpc+", b"application/grpc;"}
+            return scope["method"] == "POST" and kind in {
+                b"application/grpc",
+                b"application/grpc+",
+                b"application/grpc;",
+            }
     return False
+
+
+async def _wait_for(calls: Iterable[Call], timeout_s: float) -> None:
+    if tasks := [call.task for call in calls]:
+        await asyncio.wait(tasks, timeout=timeout_s)
 
 
 async def _answer(send: Send, status: int) -> None:

@@ -14,11 +14,11 @@ from starlette.types import ASGIApp
 
 from services.gateway.fronts.asgi import AsgiServer
 from services.gateway.fronts.grpc_call import Receive, Scope, Send
+from services.gateway.fronts.hosting import STOP_SIGNALS
 from services.gateway.fronts.http import listen
 
-STOP_SIGNALS = {signal.SIGTERM, signal.SIGINT}
-"""Blocked in all threads of the process, so that Envoy doesn't end before the gateway has drained."""
-
+_FLUSH_S = 0.1
+"""Envoy writes what it was given last while the rest of the process stops."""
 _FIRST_LOOK_S = 0.1
 _LAST_PAUSE_S = 1.0
 _STREAM_WINDOW_BYTES = 4 * 1024 * 1024
@@ -36,8 +36,8 @@ class EnvoyFront:
         self.is_ready = asyncio.Event()
         """Set when Envoy may listen."""
         self._stopped = asyncio.Event()
-        self._rest: ASGIApp | None = None
-        self._rest_requests = 0
+        self._rest: ASGIApp = _absent
+        self._rest_requests: set[asyncio.Task[Any] | None] = set()
         self._is_stopping = False
 
     def open(self, rest: ASGIApp) -> None:
@@ -50,25 +50,37 @@ class EnvoyFront:
 
     async def stop(self, grace_s: float) -> None:
         self._is_stopping = True
-        await self.server.stop(grace_s)
-        while self._rest_requests:  # they end by the same deadline
-            await asyncio.sleep(0.01)
+        rest = [task for task in self._rest_requests if task is not None]
+        stopping = asyncio.create_task(self.server.stop(grace_s))
+        await asyncio.wait([stopping, *rest], timeout=grace_s + 1)
+        for task in rest:
+            task.cancel()
+        await stopping
+        await asyncio.sleep(_FLUSH_S)
         self._stopped.set()
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["server"][1] != self.http_port:
             await self.server(scope, receive, send)
-            return
-        assert self._rest is not None
-        if self._is_stopping:
-            await send({"type": "http.response.start", "status": 503, "headers": []})
-            await send({"type": "http.response.body", "body": b'{"error":"the gateway is shutting down"}'})
-            return
-        self._rest_requests += 1
-        try:
-            await self._rest(scope, _Patient(receive), send)
-        finally:
-            self._rest_requests -= 1
+        elif self._is_stopping:
+            await _answer(send, 503, b'{"error":"the gateway is shutting down"}')
+        else:
+            task = asyncio.current_task()
+            self._rest_requests.add(task)
+            try:
+                await self._rest(scope, _Patient(receive), send)
+            finally:
+                self._rest_requests.discard(task)
+
+
+async def _answer(send: Send, status: int, body: bytes) -> None:
+    headers = [(b"content-type", b"application/json")]
+    await send({"type": "http.response.start", "status": status, "headers": headers})
+    await send({"type": "http.response.body", "body": body})
+
+
+async def _absent(_scope: Scope, _receive: Receive, send: Send) -> None:
+    await _answer(send, 503, b'{"error":"the gateway is starting"}')
 
 
 class _Patient:
@@ -128,14 +140,8 @@ def become_envoy(
     )
 
 
-def leave() -> None:
-    """End the process as Envoy ends it; call from the thread that waited for the stop signal."""
-    signal.pthread_sigmask(signal.SIG_UNBLOCK, STOP_SIGNALS)
-    os.kill(os.getpid(), signal.SIGTERM)
-
-
 def _configured(configuration: dict[str, Any], *, host: str, http_port: int) -> dict[str, Any]:
-    """pyvoy's configuration, with a second port on the same application and no time limits but ours."""
+    """Pyvoy's configuration, with a second port on the same application and no time limits but ours."""
     del configuration["admin"]
     listener = configuration["static_resources"]["listeners"][0]
     # One listener with two addresses has one application; two listeners would have one each, on two event loops.

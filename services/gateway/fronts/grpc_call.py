@@ -42,7 +42,10 @@ class Call(grpc.aio.ServicerContext[Any, Any]):
         self._receive = receive
         self._send = send
         self._limit = limit
-        self._task = asyncio.current_task()
+        task = asyncio.current_task()
+        if task is None:
+            raise RuntimeError("a call belongs to a task")
+        self.task = task
         self._arrived = time.monotonic()
         self._pause_s = _FIRST_LOOK_S
         self._next_look = self._arrived + _FIRST_LOOK_S
@@ -189,9 +192,9 @@ class Call(grpc.aio.ServicerContext[Any, Any]):
 
     def end(self, reason: grpc.StatusCode) -> None:
         """Cancel the task that runs the call."""
-        if self.ended is None and not self._is_done and self._task is not None:
+        if self.ended is None and not self._is_done:
             self.ended = reason
-            self._task.cancel()
+            self.task.cancel()
 
     async def _leave(self) -> NoReturn:
         self.end(grpc.StatusCode.CANCELLED)

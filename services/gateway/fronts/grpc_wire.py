@@ -118,9 +118,7 @@ def check_length(prefix: bytes | bytearray, limit: int) -> int:
 
 
 def too_large(length: int, limit: int) -> StatusError:
-    return StatusError(
-        grpc.StatusCode.RESOURCE_EXHAUSTED, f"Received message larger than max ({length} vs. {limit})"
-    )
+    return StatusError(grpc.StatusCode.RESOURCE_EXHAUSTED, f"Received message larger than max ({length} vs. {limit})")
 
 
 def unpack(flag: int, payload: bytes, encoding: str, limit: int) -> bytes:
