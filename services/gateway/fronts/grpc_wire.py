@@ -22,7 +22,9 @@ Metadata = tuple[tuple[str, str | bytes], ...]
 _SECONDS = {"H": 3600.0, "M": 60.0, "S": 1.0, "m": 1e-3, "u": 1e-6, "n": 1e-9}
 _WBITS = {"gzip": 31, "deflate": 15}
 _PRINTABLE = "".join(chr(code) for code in range(0x20, 0x7F) if code != ord("%"))
-_RESERVED = frozenset({b"content-type", b"te", b"content-length", b"x-forwarded-proto", b"x-request-id", b"host"})
+_UNHEEDED = frozenset(
+    {b"content-type", b"te", b"content-length", b"host", b"x-forwarded-proto", b"grpc-accept-encoding"}
+)
 
 
 class StatusError(Exception):
@@ -48,6 +50,8 @@ def read_head(headers: Iterable[tuple[bytes, bytes]]) -> Head:
     head = Head()
     metadata: list[tuple[str, str | bytes]] = []
     for name, value in headers:
+        if name in _UNHEEDED:
+            continue
         if name.startswith(b"grpc-"):
             if name == b"grpc-timeout":
                 head.timeout_s = timeout_s(value.decode("latin-1"))
@@ -55,7 +59,7 @@ def read_head(headers: Iterable[tuple[bytes, bytes]]) -> Head:
                 head.encoding = value.decode("latin-1")
         elif name.endswith(b"-bin"):
             metadata += [(name.decode("latin-1"), _binary(name, one)) for one in value.split(b",")]
-        elif name not in _RESERVED:
+        else:
             metadata.append((name.decode("latin-1"), value.decode("latin-1")))
     head.metadata = tuple(metadata)
     return head
