@@ -25,12 +25,12 @@ def main() -> None:
 
 
 def _become_envoy(suite: SuiteSettings, own: GatewaySettings) -> NoReturn:
-    grpc_port, http_port = envoy.free_ports(suite.bind, own.grpc_port, own.http_port)
+    host, (grpc_port, http_port) = envoy.free_address(suite.bind, own.grpc_port, own.http_port)
     ports = {"PENSTOCK_GATEWAY__GRPC_PORT": str(grpc_port), "PENSTOCK_GATEWAY__HTTP_PORT": str(http_port)}
     envoy.become_envoy(
         "services.gateway.hosted:application",
         environment_with(ports),
-        host=suite.bind,
+        host=host,
         grpc_port=grpc_port,
         http_port=http_port,
         threads=own.envoy_threads,

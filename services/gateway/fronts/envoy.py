@@ -103,17 +103,17 @@ class _Patient:
         return event
 
 
-def free_ports(host: str, *ports: int) -> list[int]:
-    """The ports, with free ones for zeros.
+def free_address(host: str, *ports: int) -> tuple[str, list[int]]:
+    """The host as Envoy wants it, an IP address, and the ports, with free ones for zeros.
 
     Raises:
-        SystemExit: one is taken.
+        SystemExit: a port is taken.
     """
     listeners = [listen(host, port) for port in ports]
-    found = [int(listener.getsockname()[1]) for listener in listeners]
+    names = [listener.getsockname() for listener in listeners]
     for listener in listeners:
         listener.close()
-    return found
+    return str(names[0][0]), [int(name[1]) for name in names]
 
 
 def become_envoy(
@@ -145,7 +145,9 @@ def _configured(configuration: dict[str, Any], *, host: str, http_port: int) -> 
     del configuration["admin"]
     listener = configuration["static_resources"]["listeners"][0]
     # One listener with two addresses has one application; two listeners would have one each, on two event loops.
-    listener["additional_addresses"] = [{"address": {"socket_address": {"address": host, "port_value": http_port}}}]
+    address = listener["address"]["socket_address"]
+    address["ipv4_compat"] = host == "::"
+    listener["additional_addresses"] = [{"address": {"socket_address": {**address, "port_value": http_port}}}]
     # Two processes must share a port only when they are told to.
     listener["enable_reuse_port"] = False
     manager = listener["filter_chains"][0]["filters"][-1]["typed_config"]

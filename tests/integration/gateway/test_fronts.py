@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import http.client
-import importlib.util
 import itertools
 import signal
 import socket
@@ -24,12 +23,9 @@ from grpc_reflection.v1alpha.proto_reflection_descriptor_database import ProtoRe
 from grpc_status import rpc_status
 
 from services.common.serving import CHANNEL_OPTIONS
-from tests.integration.gateway.conftest import eventually
+from tests.integration.gateway.conftest import FRONTS, eventually
 from tests.support.echo_front import LIMIT, SERVICE
 from tests.support.ports import free_port
-
-needs_pyvoy = pytest.mark.skipif(importlib.util.find_spec("pyvoy") is None, reason="the package pyvoy is not installed")
-FRONTS = ["grpcio", pytest.param("envoy", marks=needs_pyvoy)]
 
 
 @dataclass(frozen=True, slots=True)

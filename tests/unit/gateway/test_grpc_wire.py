@@ -15,7 +15,8 @@ LIMIT = 1_000
 
 
 @pytest.mark.parametrize(
-    ("text", "seconds"), [("1H", 3600), ("2M", 120), ("3S", 3), ("40m", 0.04), ("50u", 50e-6), ("99999999n", 0.099999999)]
+    ("text", "seconds"),
+    [("1H", 3600), ("2M", 120), ("3S", 3), ("40m", 0.04), ("50u", 50e-6), ("99999999n", 0.099999999)],
 )
 def test_a_timeout_has_a_unit(text: str, seconds: float) -> None:
     assert wire.timeout_s(text) == pytest.approx(seconds)
