@@ -144,7 +144,7 @@ class AsgiServer(grpc.aio.Server):
                     call.end(grpc.StatusCode.DEADLINE_EXCEEDED)
                 elif call.is_to_look(now):
                     due.append(call)
-            await asyncio.gather(*(call.look() for call in due))
+            await asyncio.gather(*(call.look() for call in due), return_exceptions=True)
 
 
 class _Writing:
