@@ -81,7 +81,8 @@ class Client:
 
     Addresses not given are taken from the environment (``PENSTOCK_REGISTRY_ADDRESS``, …), else this machine's. Nothing
     is connected before it is used. Resources are the messages of ``penstock.registry.v1`` and ``penstock.monitor.v1``.
-    Every method raises a :class:`penstock.errors.PenstockError`. Methods may be called from several threads.
+    What a service refuses is raised as a :class:`penstock.errors.PenstockError`. Methods may be called from several
+    threads.
     """
 
     def __init__(

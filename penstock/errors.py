@@ -139,7 +139,15 @@ BY_CODE: dict[grpc.StatusCode, type[ApiError]] = {
 """Every status but OK."""
 
 # gRPC's own words for a connection that could not be made or broke; a service that refuses has words of its own.
-_CONNECTION_WORDS = ("failed to connect", "socket closed", "connection reset", "dns resolution", "goaway", "recvmsg")
+_CONNECTION_WORDS = (
+    "failed to connect",
+    "socket closed",
+    "connection reset",
+    "dns resolution",
+    "errors resolving",
+    "goaway",
+    "recvmsg",
+)
 
 
 def from_status(

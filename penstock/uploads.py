@@ -33,9 +33,13 @@ def upload(channel: Channel, path: Path, *, progress: Progress = ignore) -> Arti
 
     Raises:
         OSError: the file can't be read.
-        InvalidArgumentError: the file is empty.
+        ValueError: it is empty, or no regular file.
         DataLossError: the file changed while it was sent.
     """
+    if not path.is_file() and path.exists():  # a pipe or a device might never end
+        raise ValueError(f"{path} is no regular file")
+    if path.stat().st_size == 0:
+        raise ValueError(f"{path} is empty")
     stub = RegistryServiceStub(channel.grpc)
     digest, size = digest_of(path), path.stat().st_size
     for attempt in range(1, _ATTEMPTS + 1):

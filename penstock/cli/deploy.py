@@ -24,7 +24,8 @@ def register(app: typer.Typer) -> None:
 @reporting
 def deploy(
     path: Annotated[
-        Path, typer.Argument(exists=True, dir_okay=False, help="The model file: .onnx, .pt2, TorchScript.")
+        Path,
+        typer.Argument(metavar="FILE", exists=True, dir_okay=False, help="The model file: .onnx, .pt2, TorchScript."),
     ],
     name: Annotated[
         str, typer.Option("--name", "-n", metavar="NAME", help="The model's name; a new version where it exists.")

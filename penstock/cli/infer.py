@@ -29,7 +29,7 @@ def register(app: typer.Typer) -> None:
 
 @reporting
 def infer(
-    name: Annotated[str, typer.Argument(help="The model's name.")],
+    name: Annotated[str, typer.Argument(metavar="MODEL", help="The model's name.")],
     input: Annotated[  # noqa: A002 - the option's name
         Path | None,
         typer.Option(
@@ -75,7 +75,7 @@ def _read(path: Path, specs: list[tensors.Tensor]) -> list[tuple[tensors.Tensor,
     """
     try:
         arrays = _arrays(path, specs)
-    except (ValueError, EOFError, OSError, BadZipFile) as error:
+    except (ValueError, EOFError, OSError, BadZipFile, RecursionError) as error:
         raise ValueError(f"can't read {path.name}: {error}") from None
     if arrays.keys() != {spec.name for spec in specs}:
         expected = ", ".join(spec.name for spec in specs)

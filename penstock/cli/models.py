@@ -18,7 +18,7 @@ def register(app: typer.Typer) -> None:
 
 @reporting
 def models(
-    name: Annotated[str, typer.Argument(help="Only this model.")] = "-",
+    name: Annotated[str, typer.Argument(metavar="MODEL", help="Only this model.", show_default=False)] = "-",
     registry: options.Registry = None,
     json: Json = False,
 ) -> None:

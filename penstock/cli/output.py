@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import functools
 import json
+import os
 import sys
 from collections.abc import Callable
 from typing import Annotated, Any, ParamSpec, TypeVar
@@ -42,6 +43,8 @@ def reporting(command: Callable[Parameters, Result]) -> Callable[Parameters, Res
             fail(
                 f"{error}. Start a suite with `penstock up`, or say where it is: PENSTOCK_{error.part.upper()}_ADDRESS"
             )
+        except BrokenPipeError:  # whoever read our output has enough, as `head` does
+            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         except (PenstockError, OSError, ValueError, TypeError) as error:
             fail(str(error))
         except KeyboardInterrupt:

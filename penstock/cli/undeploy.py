@@ -18,7 +18,7 @@ def register(app: typer.Typer) -> None:
 
 @reporting
 def undeploy(
-    name: Annotated[str, typer.Argument(help="The model's name.")],
+    name: Annotated[str, typer.Argument(metavar="MODEL", help="The model's name.")],
     wait: Annotated[bool, typer.Option(help="Wait until the gateway no longer takes requests for it.")] = True,
     registry: options.Registry = None,
     gateway: options.Gateway = None,

@@ -29,7 +29,8 @@ class ServiceLog:
     """One service's log file, ``<service>.jsonl``; past ``max_bytes`` it moves to ``.1``, that to ``.2``, and so on.
 
     Warnings are handed to ``on_warning``, at most ten in five seconds. What is no JSON object (a traceback, a line of
-    redis-server) becomes one, and the last of these are kept in ``last_words``.
+    redis-server) becomes one, and the last of these are kept in ``last_words``. While the file can't be written to,
+    lines are lost, and nothing else.
     """
 
     def __init__(
@@ -41,7 +42,8 @@ class ServiceLog:
         self._on_warning = on_warning
         self._max_bytes = max_bytes
         self._window_start, self._in_window = 0.0, 0
-        self._file = self.path.open("a", encoding="utf-8")
+        self._is_writable = True
+        self._file = self.path.open("ab", buffering=0)
 
     def take(self, line: str) -> None:
         """Write a line; show it when it is a warning."""
@@ -73,10 +75,17 @@ class ServiceLog:
             self._on_warning(LogLine(self._service, level, f"more warnings follow in {self.path}"))
 
     def _write(self, line: str) -> None:
-        self._file.write(line + "\n")
-        self._file.flush()
-        if self._file.tell() > self._max_bytes:
-            self._rotate()
+        try:
+            self._file.write(f"{line}\n".encode("utf-8", "replace"))
+            if self._file.tell() > self._max_bytes:
+                self._rotate()
+        except (OSError, ValueError) as error:  # a full disk; a file that could not be opened again
+            if self._is_writable:
+                why = getattr(error, "strerror", None) or error
+                self._on_warning(LogLine(self._service, "warning", f"log lines are lost: {self.path}: {why}"))
+            self._is_writable = False
+        else:
+            self._is_writable = True
 
     def _rotate(self) -> None:
         self._file.close()
@@ -85,7 +94,7 @@ class ServiceLog:
             if older.exists():
                 older.replace(self.path.with_suffix(f".jsonl.{number + 1}"))
         self.path.replace(self.path.with_suffix(".jsonl.1"))
-        self._file = self.path.open("a", encoding="utf-8")
+        self._file = self.path.open("ab", buffering=0)
 
     def close(self) -> None:
         self._file.close()

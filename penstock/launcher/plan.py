@@ -29,7 +29,7 @@ from penstock.endpoints import (
     Endpoints,
     local_host,
 )
-from services.common.settings import SuiteSettings
+from services.common.settings import load_suite
 
 _SOCKET_PATH_LIMIT = 107
 """Most bytes in the path of a unix socket on Linux; macOS takes 103."""
@@ -73,13 +73,13 @@ def make(environ: Mapping[str, str]) -> Plan:
         StartError: a setting is unfit.
     """
     try:
-        suite = SuiteSettings()
+        suite = load_suite(environ)
         local = {name: text for name, text in environ.items() if name not in NOT_FOR_SERVICES}
         endpoints = Endpoints.from_environ(local)
         otlp = f"{local_host(suite.bind)}:{MONITOR_OTLP.number(local)}"
     except ValueError as error:
         raise StartError(str(error)) from None
-    home = suite.home.expanduser().absolute()
+    home = suite.home.absolute()
     socket_path = redis_socket(home)
     child_environ = {
         "PENSTOCK_REGISTRY_ADDRESS": endpoints.registry,

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import dataclasses
 import json
+import os
 import sys
 import time
+from typing import TextIO, cast
 
 from rich.console import Console
 from rich.live import Live
@@ -17,11 +19,41 @@ from penstock.launcher.logfiles import LogLine
 from penstock.launcher.plan import Part, Plan
 
 
+class LastingOutput:
+    """Standard output that may go away: the suite must still be stopped in order when its terminal was closed."""
+
+    def __init__(self) -> None:
+        self._stdout = sys.stdout  # rich replaces it for a while
+
+    def write(self, text: str) -> int:
+        try:
+            self._stdout.write(text)
+            self._stdout.flush()
+        except OSError:
+            nowhere = os.open(os.devnull, os.O_WRONLY)
+            os.dup2(nowhere, self._stdout.fileno())
+            os.close(nowhere)
+        return len(text)
+
+    def flush(self) -> None:
+        """Everything is written at once."""
+
+    def isatty(self) -> bool:
+        return self._stdout.isatty()
+
+    def fileno(self) -> int:
+        return self._stdout.fileno()
+
+    @property
+    def encoding(self) -> str:
+        return self._stdout.encoding
+
+
 class TerminalReporter:
     """A table that fills while parts start, then one line per event; where there is no terminal, lines only."""
 
     def __init__(self) -> None:
-        self._console = Console(highlight=False)
+        self._console = Console(file=cast("TextIO", LastingOutput()), highlight=False)
         self._live: Live | None = None
         self._parts: dict[str, tuple[Part, float | None]] = {}
 
@@ -106,6 +138,9 @@ class TerminalReporter:
 class JsonReporter:
     """One JSON object per event."""
 
+    def __init__(self) -> None:
+        self._output = LastingOutput()
+
     def starting(self, part: Part) -> None:
         self._event("starting", part=part.name)
 
@@ -133,7 +168,5 @@ class JsonReporter:
     def all_stopped(self, *, after_s: float) -> None:
         self._event("all_stopped", after_s=after_s)
 
-    @staticmethod
-    def _event(name: str, **fields: object) -> None:
-        sys.stdout.write(json.dumps({"event": name, **fields}) + "\n")
-        sys.stdout.flush()
+    def _event(self, name: str, **fields: object) -> None:
+        self._output.write(json.dumps({"event": name, **fields}) + "\n")

@@ -54,7 +54,8 @@ class Supervisor:
         """
         loop = asyncio.get_running_loop()
         for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
-            loop.add_signal_handler(number, self._interrupt)
+            if number is not signal.SIGHUP or signal.getsignal(number) is not signal.SIG_IGN:  # nohup's wish
+                loop.add_signal_handler(number, self._interrupt)
         failures: list[BaseException] = []
         try:
             async with asyncio.TaskGroup() as group:

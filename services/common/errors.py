@@ -18,6 +18,9 @@ PenstockError
 
 from __future__ import annotations
 
+MAX_MESSAGE_BYTES = 2_000
+"""Longer messages are cut: a status travels in headers, and gRPC replaces one that exceeds their limit by another."""
+
 
 class PenstockError(Exception):
     """Base of all errors that carry a meaning for the caller.
@@ -29,8 +32,8 @@ class PenstockError(Exception):
     reason = "INTERNAL"
 
     def __init__(self, message: str, *, reason: str | None = None, **metadata: str) -> None:
-        super().__init__(message)
-        self.message = message
+        self.message = _cut(message)
+        super().__init__(self.message)
         self.metadata = metadata
         if reason is not None:
             self.reason = reason
@@ -86,3 +89,10 @@ class UnimplementedError(PenstockError):
 
 class InternalError(PenstockError):
     reason = "INTERNAL"
+
+
+def _cut(message: str) -> str:
+    raw = message.encode(errors="replace")
+    if len(raw) <= MAX_MESSAGE_BYTES:
+        return message
+    return raw[: MAX_MESSAGE_BYTES - 3].decode(errors="ignore") + "…"

@@ -62,7 +62,8 @@ class Entry:
 
     ``enqueue_ns`` and ``deadline_ns`` are nanoseconds of Unix time, since gateway and model process may be on
     different hosts.
-    ``attempt`` counts from 1 and rises when the gateway enqueues the request again; redelivery by Redis adds to it.
+    ``attempt`` is the number of the first delivery; redelivery by Redis adds to it. It is 1 also when the gateway
+    enqueues again what Redis lost, since nobody knows how far that had come.
     ``request`` is the serialised ``inference.ModelInferRequest``, untouched; empty when it stayed with the gateway.
     """
 

@@ -17,7 +17,9 @@ def model_id(text: str) -> str:
 
 def alias_id(text: str) -> str:
     """Check the id of an alias, which can't be taken for a version."""
-    return _checked(text, _ALIAS, "1 to 64 letters, digits, '.', '_' or '-', with a letter first")
+    return _checked(
+        text, _ALIAS, "1 to 64 letters, digits, '.', '_' or '-', with a letter first and a letter or digit last"
+    )
 
 
 def _checked(text: str, pattern: re.Pattern[str], expected: str) -> str:

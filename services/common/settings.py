@@ -5,9 +5,9 @@ from __future__ import annotations
 import os
 from collections.abc import Iterable, Mapping
 from pathlib import Path
-from typing import Literal, TypeVar
+from typing import Annotated, Literal, TypeVar
 
-from pydantic import Field, ValidationError
+from pydantic import AfterValidator, BeforeValidator, Field, ValidationError
 from pydantic_core import ErrorDetails
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
@@ -15,6 +15,20 @@ from penstock.endpoints import NOT_FOR_SERVICES
 
 PREFIX = "PENSTOCK_"
 SECTIONS = ("GATEWAY", "INFERENCE", "REGISTRY", "MONITOR")
+_SECTION_PREFIXES = tuple(f"{PREFIX}{name}__" for name in SECTIONS)
+
+
+def _named(folder: object) -> object:
+    if folder == "":
+        raise ValueError("is empty, expected a folder")
+    return folder
+
+
+def _expanded(folder: Path) -> Path:
+    try:
+        return folder.expanduser()
+    except RuntimeError:
+        raise ValueError(f"is {folder}, where ~ stands for no folder: name another") from None
 
 
 class SuiteSettings(BaseSettings):
@@ -22,7 +36,9 @@ class SuiteSettings(BaseSettings):
 
     model_config = SettingsConfigDict(env_prefix=PREFIX, frozen=True, extra="ignore", use_attribute_docstrings=True)
 
-    home: Path = Path.home() / ".penstock"
+    home: Annotated[Path, BeforeValidator(_named), AfterValidator(_expanded)] = Field(
+        default=Path("~/.penstock"), validate_default=True
+    )
     """Folder for everything that Penstock keeps on this machine: database, artifacts, caches, sockets, logs."""
     bind: str = "127.0.0.1"
     """Address that servers listen on. Loopback unless told otherwise."""
@@ -54,17 +70,26 @@ def load(section: type[Section], environ: Mapping[str, str] | None = None) -> tu
     Raises:
         ValueError: a variable is misspelt or its value is unfit; the message names it.
     """
-    known = {*names_of(SuiteSettings), *names_of(section), *NOT_FOR_SERVICES}
     own = str(section.model_config["env_prefix"])
-    others = tuple(f"{PREFIX}{name}__" for name in SECTIONS if f"{PREFIX}{name}__" != own)
+    others = tuple(prefix for prefix in _SECTION_PREFIXES if prefix != own)
+    _refuse_unknown(environ, {*names_of(SuiteSettings), *names_of(section)}, others)
+    return _read(SuiteSettings), _read(section)
+
+
+def load_suite(environ: Mapping[str, str] | None = None) -> SuiteSettings:
+    """Read the suite's settings alone, as :func:`load` does; the services' sections are theirs to check."""
+    _refuse_unknown(environ, set(names_of(SuiteSettings)), _SECTION_PREFIXES)
+    return _read(SuiteSettings)
+
+
+def _refuse_unknown(environ: Mapping[str, str] | None, known: set[str], others: tuple[str, ...]) -> None:
     unknown = sorted(
         name
         for name in (os.environ if environ is None else environ)
-        if name.startswith(PREFIX) and name not in known and not name.startswith(others)
+        if name.startswith(PREFIX) and name not in known | NOT_FOR_SERVICES and not name.startswith(others)
     )
     if unknown:
         raise ValueError(f"unknown settings {', '.join(unknown)}: expected names are listed in docs/configuration.md")
-    return _read(SuiteSettings), _read(section)
 
 
 def _read(section: type[Section]) -> Section:
@@ -77,7 +102,9 @@ def _read(section: type[Section]) -> Section:
 
 def _explain(prefix: str, error: ErrorDetails) -> str:
     """One line; the value itself may be a secret and stays out."""
-    return f"{prefix}{'.'.join(str(part) for part in error['loc']).upper()}: {error['msg']}"
+    return (
+        f"{prefix}{'.'.join(str(part) for part in error['loc']).upper()}: {error['msg'].removeprefix('Value error, ')}"
+    )
 
 
 def names_of(section: type[BaseSettings]) -> Iterable[str]:

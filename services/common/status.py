@@ -7,6 +7,8 @@ import grpc
 from services.common import errors
 
 CODES: dict[type[errors.PenstockError], grpc.StatusCode] = {
+    # On the way back INTERNAL is an InternalError, the last one here.
+    errors.PenstockError: grpc.StatusCode.INTERNAL,
     errors.InvalidArgumentError: grpc.StatusCode.INVALID_ARGUMENT,
     errors.OutOfRangeError: grpc.StatusCode.OUT_OF_RANGE,
     errors.NotFoundError: grpc.StatusCode.NOT_FOUND,
@@ -24,6 +26,7 @@ CODES: dict[type[errors.PenstockError], grpc.StatusCode] = {
 
 # Triton's mapping (server/src/http_server.cc), and 504 for a deadline; everything else is a 400.
 _HTTP: dict[type[errors.PenstockError], int] = {
+    errors.PenstockError: 500,
     errors.NotFoundError: 404,
     errors.InternalError: 500,
     errors.DataLossError: 500,

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import time
 from collections.abc import Callable
 from typing import Any
@@ -26,6 +27,7 @@ from services.gateway.pending import PendingTable
 
 _RECEIPT_DELAY_S = 0.005
 """Replies of this long share a receipt."""
+_LAST_RECEIPTS_S = 0.5
 _FORGET_AFTER_S = 60.0
 """How long a consumer without a stream is remembered, to tell its repeated batches from new ones."""
 
@@ -127,10 +129,11 @@ class ReplyServicer:
                     stream.cancel(ticket.key)
 
     async def flush(self) -> None:
-        """Send the receipts that are owed, before the streams are closed."""
-        for worker in self._workers.values():
-            for stream in worker.streams:
-                await stream.flush()
+        """Send the receipts that are owed, to whoever takes them at once, before the streams are closed."""
+        flushes = [stream.flush() for worker in self._workers.values() for stream in worker.streams]
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(_LAST_RECEIPTS_S):
+                await asyncio.gather(*flushes, return_exceptions=True)
 
     def _greet(self, message: ConnectRequest) -> Worker:
         if message.WhichOneof("message") != "hello" or not message.hello.consumer:

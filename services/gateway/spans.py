@@ -21,6 +21,10 @@ Attributes = dict[str, str | int]
 
 WEIGHT = "penstock.sample.weight"
 _MAX_MERGED_KINDS = 1_000
+_MAX_NAME = 256
+"""Characters of a name that a caller chose to put in a span."""
+_MAX_TRACESTATE = 512
+"""Characters of a tracestate that W3C Trace Context asks to pass on; a longer one may be dropped."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,7 +64,8 @@ class RequestSpans:
         if parent is None:
             context = TraceContext.new_root(is_sampled=random.random() < self._sample_ratio)
             return Arrival(surface, self._clock_ns(), context)
-        return Arrival(surface, self._clock_ns(), parent.child(), parent, tracestate)
+        is_fit = len(tracestate) <= _MAX_TRACESTATE and tracestate.isascii()
+        return Arrival(surface, self._clock_ns(), parent.child(), parent, tracestate if is_fit else "")
 
     def finish(self, ticket: Ticket, *, end_ns: int, settled_by: SettledBy, error: PenstockError | None = None) -> None:
         """Report a settled request that is sampled or failed."""
@@ -138,12 +143,12 @@ class RequestSpans:
 
 def _attributes(model: str, version: str, request_id: str, settled_by: SettledBy) -> Attributes:
     attributes: Attributes = {
-        "penstock.model.name": model,
-        "penstock.model.version": version,
+        "penstock.model.name": model[:_MAX_NAME],
+        "penstock.model.version": version[:_MAX_NAME],
         "penstock.settled_by": settled_by,
     }
     if request_id:
-        attributes["penstock.request.id"] = request_id
+        attributes["penstock.request.id"] = request_id[:_MAX_NAME]
     return attributes
 
 

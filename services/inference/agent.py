@@ -39,7 +39,7 @@ class Agent:
             self._start(slot, desired[slot])
         for slot in steps.stop:
             for instance in self._slots[slot]:
-                self._own(asyncio.create_task(instance.retire(), name=f"retire {instance.name}"), self._retirements)
+                self._retire(instance, instance.streams)
         if steps.start or steps.replace or steps.stop:
             _log.info("%d to start, %d to replace, %d to stop", *map(len, (steps.start, steps.replace, steps.stop)))
 
@@ -48,6 +48,12 @@ class Agent:
         self._slots.setdefault(slot, []).append(instance)
         self._own(asyncio.create_task(self._live(instance), name=instance.name), self._tasks)
         self._changed()
+
+    def _retire(self, instance: Instance, streams: frozenset[str]) -> None:
+        if not instance.is_retiring:
+            instance.is_retiring = True
+            retirement = instance.retire(sorted(streams))
+            self._own(asyncio.create_task(retirement, name=f"retire {instance.name}"), self._retirements)
 
     @staticmethod
     def _own(task: asyncio.Task[None], tasks: set[asyncio.Task[None]]) -> None:
@@ -67,11 +73,14 @@ class Agent:
             self._changed()
 
     def _changed(self) -> None:
-        """A successor that takes requests releases its predecessors."""
+        """A successor that takes requests releases its predecessors, once no lane is left that only they read."""
         for instances in self._slots.values():
             if instances[-1].is_ready:
                 for predecessor in instances[:-1]:
-                    predecessor.stop()
+                    if orphaned := predecessor.streams - instances[-1].streams:
+                        self._retire(predecessor, orphaned)
+                    else:
+                        predecessor.stop()
         self._report()
 
     def instances(self) -> Iterator[Instance]:

@@ -93,6 +93,7 @@ class Instance:
         self._ready_since: float | None = None
         self._child: Child | None = None
         self._stopping = asyncio.Event()
+        self.streams = frozenset(LaneKeys(slot.model, slot.version).streams(assignment.batching.priority_levels))
         self.is_retiring = False
         self.progress = 0.0
         self.device = ""
@@ -125,11 +126,10 @@ class Instance:
         self.is_retiring = True
         self._stopping.set()
 
-    async def retire(self) -> None:
-        """Serve on until nothing is left in the lane, for a while at most; then stop."""
+    async def retire(self, streams: Sequence[str]) -> None:
+        """Serve on until nothing is left in these streams, for a while at most; then stop."""
         self.is_retiring = True
         self._enter(State.DRAINING)
-        streams = LaneKeys(self.slot.model, self.slot.version).streams(self.assignment.batching.priority_levels)
         with contextlib.suppress(TimeoutError):
             async with asyncio.timeout(_FAREWELL_S + self._around.drain_timeout_s):
                 await asyncio.sleep(_FAREWELL_S)
@@ -232,6 +232,8 @@ class Instance:
             await asyncio.wait_for(self._stopping.wait(), self._history.pause_s)
 
     def _enter(self, state: State) -> None:
+        if self.is_retiring:
+            state = State.DRAINING  # whatever still happens to its process
         if state is not self._state:
             self._state, self.progress, self.changed_ns = state, 0.0, time.time_ns()
         self._on_change()

@@ -8,7 +8,7 @@ from typing import Any
 
 from services.monitor.domain.blocks import NS, Batch, Rejection, gather
 from services.monitor.domain.detectors import Alarm, Recovery, StreamKey, VersionDetectors
-from services.monitor.domain.figures import OVERFLOW, Figures
+from services.monitor.domain.figures import OVERFLOW, PANE_S, PANES, Figures
 from services.monitor.domain.incidents import Incident, Incidents
 from services.monitor.domain.phases import Signal
 from services.monitor.domain.reference import Reference
@@ -38,6 +38,8 @@ class Analysis:
         self._clock = clock
         self._detectors: dict[Version, VersionDetectors] = {}
         self._references: dict[Version, Reference] = {}
+        """What was learnt before a restart, of versions that had no traffic since."""
+        self._adopted_ns = 0
 
     def adopt(
         self, *, open_incidents: Sequence[Incident], references: Mapping[Version, Mapping[str, Any]]
@@ -46,7 +48,7 @@ class Analysis:
 
         A latency incident without a reference can't be seen to end, so it ends here.
         """
-        now_ns = self._clock()
+        now_ns = self._adopted_ns = self._clock()
         self._references = {version: Reference.load(data) for version, data in references.items()}
         closed = []
         for incident in open_incidents:
@@ -105,6 +107,8 @@ class Analysis:
         live = {(series.model, series.version) for series in self.figures}
         for version in self._detectors.keys() - live:
             del self._detectors[version]
+        if self._clock() - self._adopted_ns > PANES * PANE_S * NS:
+            self._references.clear()
 
     def references(self) -> dict[Version, dict[str, Any]]:
         """What has been learnt, to be stored: of versions that had no traffic since a restart too."""

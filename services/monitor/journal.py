@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import AsyncIterator, Callable, Iterable, Mapping, Sequence
+from collections.abc import AsyncGenerator, Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -68,7 +68,7 @@ class Journal:
             watcher.pending[incident.incident_id] = incident
             watcher.is_changed.set()
 
-    async def watch(self, model: str) -> AsyncIterator[Incident]:
+    async def watch(self, model: str) -> AsyncGenerator[Incident]:
         """The open incidents of a model ("" for all), then each one that changes.
 
         Raises:

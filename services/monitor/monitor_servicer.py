@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import re
 from collections.abc import AsyncIterator, Callable
+from contextlib import aclosing
 from itertools import islice
 from typing import Any
 
@@ -91,8 +92,9 @@ class MonitorServicer(monitor_service_pb2_grpc.MonitorServiceServicer):
     ) -> AsyncIterator[pb.WatchIncidentsResponse]:
         model = _model(request.model)
         await context.send_initial_metadata(())  # Tells the watcher at once that its watch stands.
-        async for incident in self._journal.watch(model):
-            yield pb.WatchIncidentsResponse(incident=messages.incident(incident))
+        async with aclosing(self._journal.watch(model)) as incidents:
+            async for incident in incidents:
+                yield pb.WatchIncidentsResponse(incident=messages.incident(incident))
 
 
 def _model(text: str) -> str:

@@ -21,14 +21,14 @@ def size_of(page_size: int) -> int:
 
 def token(cursor: str, *question: object) -> str:
     """A token for the page after ``cursor`` of a list that ``question`` (the filters) tells from others."""
-    return base64.urlsafe_b64encode(_digest(question) + cursor.encode()).decode()
+    return base64.urlsafe_b64encode(_digest(cursor, question) + cursor.encode()).decode()
 
 
 def cursor_of(page_token: str, *question: object) -> str:
     """The cursor in a token, "" in an empty one.
 
     Raises:
-        InvalidArgumentError: the token is none of ours, or was given for another question.
+        InvalidArgumentError: the token is none of ours, was changed, or was given for another question.
     """
     if not page_token:
         return ""
@@ -37,10 +37,10 @@ def cursor_of(page_token: str, *question: object) -> str:
         cursor = raw[8:].decode()
     except (binascii.Error, ValueError):
         raw, cursor = b"", ""
-    if not cursor or raw[:8] != _digest(question):
+    if not cursor or raw[:8] != _digest(cursor, question):
         raise InvalidArgumentError(f"got page_token {page_token[:64]!r}, expected the next_page_token of the same list")
     return cursor
 
 
-def _digest(question: tuple[object, ...]) -> bytes:
-    return hashlib.blake2b(repr(question).encode(), digest_size=8).digest()
+def _digest(cursor: str, question: tuple[object, ...]) -> bytes:
+    return hashlib.blake2b(repr((cursor, question)).encode(), digest_size=8).digest()

@@ -25,7 +25,7 @@ from services.monitor.analysis import Analysis
 from services.monitor.domain.blocks import NS
 from services.monitor.domain.evidence import average_run_length
 from services.monitor.domain.figures import PANE_S, PANES, Figures
-from services.monitor.domain.incidents import Incidents
+from services.monitor.domain.incidents import Incident, Incidents
 from services.monitor.domain.ring import TraceRing
 from services.monitor.intake import Intake
 from services.monitor.journal import Journal
@@ -148,9 +148,12 @@ class Monitor:
         saved_s = time.monotonic()
         while True:
             await asyncio.sleep(_JUDGE_PERIOD_S)
-            for changed in self._analysis.judge():
-                await self._journal.record(changed)
+            changed: list[Incident] = []
+            for found in self._analysis.judge():
+                changed += found
                 await asyncio.sleep(0)
+            # Once for all versions: a database that is away takes its time to say so.
+            await self._journal.record(changed)
             self._analysis.expire()
             if time.monotonic() - saved_s >= _SAVE_PERIOD_S:
                 await self._save()

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import logging
 from collections.abc import AsyncGenerator, AsyncIterator
 from concurrent.futures import ThreadPoolExecutor
 from weakref import WeakValueDictionary
@@ -15,6 +16,8 @@ from services.registry.adapters.database import Clock, Database
 from services.registry.adapters.threads import run_in
 from services.registry.adapters.transaction import Transaction
 from services.registry.domain import ids
+
+_log = logging.getLogger(__name__)
 
 CHUNK_BYTES = 1 << 20
 """Size of the pieces that content is sent in."""
@@ -160,8 +163,12 @@ def _promote(tx: Transaction, store: ArtifactStore, sha256: str, size_bytes: int
 
 def _collect(tx: Transaction, store: ArtifactStore) -> None:
     for sha256 in artifact_rows.list_unreferenced(tx):
-        store.remove(sha256)
-        artifact_rows.forget(tx, sha256)
+        try:
+            store.remove(sha256)
+        except OSError as error:  # one file that stays must not keep all others
+            _log.warning("could not remove content %s, it is tried again: %s", sha256, error.strerror)
+        else:
+            artifact_rows.forget(tx, sha256)
 
 
 def _adopt(tx: Transaction, store: ArtifactStore, digests: list[str]) -> None:

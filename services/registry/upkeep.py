@@ -43,14 +43,14 @@ def _read_figures(tx: Transaction) -> tuple[int, int]:
 
 async def sweep(database: Database, artifacts: Artifacts, nodes: Nodes, *, clock: Clock, poll_s: float) -> None:
     """Let go of what has had its time: silent nodes at once, everything else within a minute."""
-    next_sweep_ns = 0
+    swept_ns = 0
     while True:
         try:
             await nodes.expire_silent()
-            if (now_ns := clock()) >= next_sweep_ns:
+            if not 0 <= (now_ns := clock()) - swept_ns < _SWEEP_NS:  # less than 0: the clock was set back
                 await artifacts.sweep()
                 await database.write(replays.forget_old)
-                next_sweep_ns = now_ns + _SWEEP_NS
+                swept_ns = now_ns
         except (PenstockError, OSError) as error:
             _log.warning("sweeping failed, it is tried again: %s", error)
         await asyncio.sleep(poll_s)

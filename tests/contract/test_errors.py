@@ -109,9 +109,15 @@ def test_every_error_of_every_service_has_a_code() -> None:
         if not module.name.endswith("__main__") and ".migrations" not in module.name:
             importlib.import_module(module.name)
 
-    assert {error.__qualname__ for error in tree(errors.PenstockError)} == {
+    assert {error.__qualname__ for error in (errors.PenstockError, *tree(errors.PenstockError))} == {
         error.__qualname__ for error in status.CODES
     }
+
+
+def test_the_base_of_all_errors_is_internal() -> None:
+    error = errors.PenstockError("odd")
+
+    assert (status.code_of(error), status.http_status_of(error)) == (grpc.StatusCode.INTERNAL, 500)
 
 
 def test_reasons_are_upper_snake_case_and_differ() -> None:
@@ -162,6 +168,20 @@ async def test_an_error_ends_a_call_with_its_code_and_details(
     info = error_details_pb2.ErrorInfo()
     assert rich.details[0].Unpack(info)
     assert (info.reason, info.domain, dict(info.metadata)) == (error.reason, "penstock.dev", {"model": "digits"})
+
+
+@pytest.mark.parametrize("text", ["a", "é", "\N{GRINNING FACE}"])
+async def test_a_message_of_any_length_reaches_the_caller(
+    text: str, failing: tuple[Failing, RegistryServiceStub]
+) -> None:
+    """gRPC answers RESOURCE_EXHAUSTED instead of a status that is too long for its headers."""
+    servicer, stub = failing
+    servicer.error = errors.NotFoundError(text * 20_000)
+
+    ended = await call(stub, "unary")
+
+    assert ended.code() is grpc.StatusCode.NOT_FOUND
+    assert (ended.details() or "").startswith(text * 400)
 
 
 async def test_a_reason_of_its_own_reaches_the_caller(failing: tuple[Failing, RegistryServiceStub]) -> None:

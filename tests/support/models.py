@@ -54,6 +54,18 @@ def slow_onnx(path: Path, *, width: int = 16, loops: int = 200_000) -> Path:
     return _save(graph, path)
 
 
+def fragile_onnx(path: Path) -> Path:
+    """ONNX: INDEX INT64 [-1, 1] → VALUE FP32 [-1, 1], ten times the index; the run fails when one is not 0 to 3."""
+    graph = helper.make_graph(
+        [helper.make_node("Gather", ["table", "INDEX"], ["VALUE"])],
+        "fragile",
+        [helper.make_tensor_value_info("INDEX", TensorProto.INT64, ["batch", 1])],
+        [helper.make_tensor_value_info("VALUE", TensorProto.FLOAT, ["batch", 1])],
+        [numpy_helper.from_array(np.array([0, 10, 20, 30], np.float32), "table")],
+    )
+    return _save(graph, path)
+
+
 def _save(graph: onnx.GraphProto, path: Path) -> Path:
     model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 20)], ir_version=10)
     onnx.checker.check_model(model)

@@ -65,9 +65,11 @@ class RoutingTable:
             return NotFoundError(
                 f"Request for unknown model: '{model}' is not found; deployed models: {known}", reason="MODEL_NOT_FOUND"
             )
-        expected = ", ".join([*routes.lanes, *routes.aliases])
+        target = routes.aliases.get(version)
+        why = f" (the alias stands for {target}, which is not deployed)" if target else ""
+        expected = ", ".join([*routes.lanes, *(one for one, at in routes.aliases.items() if at in routes.lanes)])
         return NotFoundError(
-            f"Request for unknown model: '{model}' version '{version}' is not found; "
+            f"Request for unknown model: '{model}' version '{version}' is not found{why}; "
             f"deployed versions and aliases: {expected}",
             reason="VERSION_NOT_FOUND",
         )

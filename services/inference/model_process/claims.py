@@ -48,10 +48,10 @@ async def claim_one(
 
 
 async def _claim_from(redis: Any, stream: str, name: str, me: str) -> tuple[str, bytes, dict[bytes, bytes], int] | None:
-    for pending in await redis.xpending_range(stream, GROUP, "-", "+", 1, consumername=name, idle=MIN_IDLE_MS):
-        entry_id = pending["message_id"]
+    while pending := await redis.xpending_range(stream, GROUP, "-", "+", 1, consumername=name, idle=MIN_IDLE_MS):
+        entry_id, count = pending[0]["message_id"], pending[0]["times_delivered"]
         for claimed_id, fields in await redis.xclaim(stream, GROUP, me, MIN_IDLE_MS, [entry_id]):
             if claimed_id is not None:
-                return stream, entry_id, fields, pending["times_delivered"] + 1
+                return stream, entry_id, fields, count + 1
             await redis.xack(stream, GROUP, entry_id)  # it was deleted meanwhile
     return None

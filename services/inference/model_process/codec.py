@@ -148,7 +148,10 @@ def _read(tensor: Any, raw: bytes | None, spec: TensorSpec) -> Array:
         raise InvalidArgumentError(
             f"got {len(elements)} elements for input {spec.name!r}, expected {count} for shape {list(shape)}"
         )
-    return elements.reshape(shape)
+    try:
+        return elements.reshape(shape)
+    except ValueError as error:  # no elements, and sizes beyond all measure beside the 0
+        raise InvalidArgumentError(f"got shape {list(shape)} for input {spec.name!r}: {error}") from error
 
 
 def _typed(tensor: Any, field: str | None, spec: TensorSpec) -> Array:

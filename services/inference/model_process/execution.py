@@ -111,8 +111,8 @@ def _split(codec: Codec, batch: Sequence[Tensors], outputs: dict[str, Array], *,
                 else outputs
             )
             response = codec.encode(one, share)
-        except PenstockError as error:
-            outcomes.append(Outcome(error=error))
+        except Exception as error:  # noqa: BLE001 - as in execute
+            outcomes.append(Outcome(error=error if isinstance(error, PenstockError) else _model_error(error)))
         else:
             outcomes.append(
                 Outcome(response, None, confidences[number], classes[number]) if classes else Outcome(response)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from typing import TypeVar
 
 from penstock.gateway.v1 import reply_service_pb2 as pb
@@ -17,6 +17,8 @@ K = TypeVar("K")
 
 _CANCELLATIONS_KEPT = 65_536
 _REPLACED_KEPT = 1_024
+_MESSAGE_BYTES = 64 * 2**20
+"""A message ends before the response that would pass this size."""
 
 
 class ReplyStreams:
@@ -47,9 +49,10 @@ class ReplyStreams:
         by_gateway: dict[str, list[Settled]] = {}
         for one in settled:
             by_gateway.setdefault(one.delivery.entry.envelope.gateway_id, []).append(one)
-        for number, group in enumerate(by_gateway.values()):
-            message = _batch_reply(group, report, is_counted=number == 0)
-            self._link(group[0].delivery.entry.envelope).send(message, [one.delivery for one in group])
+        messages = (part for group in by_gateway.values() for part in _parts(group))
+        for number, part in enumerate(messages):
+            message = _batch_reply(part, report, is_counted=number == 0)
+            self._link(part[0].delivery.entry.envelope).send(message, [one.delivery for one in part])
 
     def _link(self, envelope: Envelope) -> ReplyLink:
         gateway_id = envelope.gateway_id
@@ -97,6 +100,17 @@ def _remember(memory: dict[K, None], keys: Sequence[K], *, most: int) -> None:
     memory.update(dict.fromkeys(keys))
     while len(memory) > most:
         del memory[next(iter(memory))]
+
+
+def _parts(group: Sequence[Settled]) -> Iterator[Sequence[Settled]]:
+    """The outcomes of a batch for one gateway, in messages of a size that gRPC can carry."""
+    begin = size = 0
+    for at, one in enumerate(group):
+        size += len(one.outcome.response)
+        if size > _MESSAGE_BYTES and at > begin:
+            yield group[begin:at]
+            begin, size = at, len(one.outcome.response)
+    yield group[begin:]
 
 
 def _batch_reply(group: Sequence[Settled], report: BatchReport | None, *, is_counted: bool) -> pb.BatchReply:

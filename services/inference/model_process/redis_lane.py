@@ -42,8 +42,10 @@ class RedisLane:
         self._redis: Any = connect(url)
         self._reader: Any = connect(url, max_connections=1).client()
         self._reader_id: int | None = None
-        self._is_blocked = False
-        self._in_hand: set[tuple[str, bytes]] = set()
+        self._is_waiting = False
+        self._is_in_doubt = False
+        self._unsettled: set[tuple[str, bytes]] = set()
+        self._in_hand: set[tuple[str, bytes]] = set()  # the unsettled, and those that Redis was not told of yet
         self._ready: list[Delivery] = []
         self._suspect: tuple[str, bytes] | None = None
         self._acks: defaultdict[str, list[bytes]] = defaultdict(list)
@@ -61,67 +63,64 @@ class RedisLane:
             await asyncio.sleep(_PAUSE_S)
 
     async def take(self, count: int, *, wait_s: float | None) -> list[Delivery]:
-        if self._reader_id is None and not await self._reopen():
-            await asyncio.sleep(_PAUSE_S)
-            return []
-        if self._ready:
-            taken, self._ready = self._ready[:count], self._ready[count:]
-            return taken
+        if self._reader_id is None or self._is_in_doubt:
+            if not await self._reopen():
+                await asyncio.sleep(_PAUSE_S)
+        elif not self._ready:
+            block_ms = _BLOCK_MS if wait_s is None else int(wait_s * 1000)
+            if wait_s and not block_ms:
+                await asyncio.sleep(wait_s)  # Redis waits in whole milliseconds
+            await self._read(count, block_ms)
+        taken, self._ready = self._ready[:count], self._ready[count:]
+        return taken
+
+    async def _read(self, count: int, block_ms: int) -> None:
+        self._is_waiting = block_ms > 0
         try:
-            return await self._read(count, wait_s)
+            if len(self._streams) > 1:
+                for stream in self._streams:
+                    if len(self._ready) < count:
+                        await self._read_group([stream], count - len(self._ready), 0)
+                if self._ready or not block_ms:
+                    return
+                count = 1
+            await self._read_group(self._streams, count, block_ms)
         except _LOST as error:
             _log.debug("reading from the lane failed, connecting again: %r", error)
             self._reader_id = None
-            return []
-
-    async def _read(self, count: int, wait_s: float | None) -> list[Delivery]:
-        block_ms = _BLOCK_MS if wait_s is None else int(wait_s * 1000)
-        if wait_s and not block_ms:
-            await asyncio.sleep(wait_s)  # Redis waits in whole milliseconds
-        if len(self._streams) > 1:
-            taken: list[Delivery] = []
-            for stream in self._streams:
-                if len(taken) < count:
-                    taken += await self._read_group([stream], count - len(taken), 0)
-            if taken or not block_ms:
-                return taken
-            count = 1
-        return await self._read_group(self._streams, count, block_ms)
-
-    async def _read_group(self, streams: list[str], count: int, block_ms: int) -> list[Delivery]:
-        self._is_blocked = block_ms > 0
-        try:
-            async with asyncio.timeout(block_ms / 1000 + _ANSWER_S):
-                answer = await self._reader.xreadgroup(
-                    GROUP, self._consumer, dict.fromkeys(streams, ">"), count=count, block=block_ms or None
-                )
         finally:
-            self._is_blocked = False
-        return [
-            delivery
-            for stream, entries in answer
-            for entry_id, fields in entries
-            if (delivery := self._received(stream.decode(), entry_id, fields)) is not None
-        ]
+            self._is_waiting = False
 
-    def _received(
+    async def _read_group(self, streams: list[str], count: int, block_ms: int) -> None:
+        async with asyncio.timeout(block_ms / 1000 + _ANSWER_S):
+            answer = await self._reader.xreadgroup(
+                GROUP, self._consumer, dict.fromkeys(streams, ">"), count=count, block=block_ms or None
+            )
+        for stream, entries in answer:
+            for entry_id, fields in entries:
+                self._receive(stream.decode(), entry_id, fields)
+
+    def _receive(
         self, stream: str, entry_id: bytes, fields: dict[bytes, bytes], *, count: int = 1, is_suspect: bool = False
-    ) -> Delivery | None:
-        """Take an entry in hand; one that can't be read goes to the dead letters at once."""
+    ) -> None:
+        """Take an entry in hand, a suspect before the others; one that can't be read goes to the dead letters."""
         self._in_hand.add((stream, entry_id))
+        self._unsettled.add((stream, entry_id))
         try:
-            return Delivery(stream, entry_id, lanes.decode(fields), count, is_suspect)
+            delivery = Delivery(stream, entry_id, lanes.decode(fields), count, is_suspect)
         except lanes.MalformedEntryError as error:
             _log.warning("%s", error)
             self._dead.append({**fields, "reason": f"MALFORMED: {error}"})
             self._settle(stream, entry_id)
-            return None
+        else:
+            self._ready.insert(0 if is_suspect else len(self._ready), delivery)
 
     async def _reopen(self) -> bool:
         """Renew the lease, make the groups and find what Redis delivered to us and we never saw; False when it is away.
 
         The lease comes first: a consumer without one counts as dead.
         """
+        self._is_in_doubt = False
         try:
             async with asyncio.timeout(_ANSWER_S):
                 await self._renew_lease()
@@ -132,6 +131,7 @@ class RedisLane:
                 self._reader_id = await self._reader.client_id()
         except _LOST as error:
             _log.debug("Redis is away: %r", error)
+            self._is_in_doubt = True
             return False
         return True
 
@@ -146,22 +146,26 @@ class RedisLane:
             ):
                 if claimed_id is None:
                     await self._redis.xack(stream, GROUP, entry_id)
-                elif (delivery := self._received(stream, entry_id, fields, count=count)) is not None:
-                    self._ready.append(delivery)
+                elif (stream, entry_id) not in self._in_hand:
+                    self._receive(stream, entry_id, fields, count=count, is_suspect=count > 1)
 
     async def wake(self) -> None:
-        """Make a blocked read return. Redis may see this before the read itself: then once more."""
+        """Make a read that waits return. Redis may see this before the read itself: then once more."""
         with contextlib.suppress(*_LOST):
-            while self._is_blocked and not await self._redis.client_unblock(self._reader_id or 0):  # noqa: ASYNC110
-                await asyncio.sleep(0.001)
+            async with asyncio.timeout(_ANSWER_S):
+                await self._unblock()
+
+    async def _unblock(self) -> None:
+        while self._is_waiting and not await self._redis.client_unblock(self._reader_id or 0):  # noqa: ASYNC110
+            await asyncio.sleep(0.001)
 
     def settle(self, deliveries: Iterable[Delivery]) -> None:
         for delivery in deliveries:
             self._settle(delivery.stream, delivery.entry_id)
 
     def _settle(self, stream: str, entry_id: bytes) -> None:
-        if (stream, entry_id) in self._in_hand:
-            self._in_hand.discard((stream, entry_id))
+        if (stream, entry_id) in self._unsettled:
+            self._unsettled.remove((stream, entry_id))
             self._acks[stream].append(entry_id)
             self._acks_waiting.set()
 
@@ -198,7 +202,9 @@ class RedisLane:
             self._dead += dead
             self._acks_waiting.set()
             return False
-        if self._suspect is not None and self._suspect[1] in acks.get(self._suspect[0], ()):
+        for stream, ids in acks.items():
+            self._in_hand.difference_update((stream, entry_id) for entry_id in ids)
+        if self._suspect is not None and self._suspect not in self._in_hand:
             self._suspect = None
             self._claim_next.set()
         return True
@@ -212,6 +218,7 @@ class RedisLane:
                     await self._take_over(await self._renew_lease())
             except _LOST as error:
                 _log.debug("renewing the lease failed: %r", error)
+                self._is_in_doubt = True  # Redis may have given us an entry that we never saw
             with contextlib.suppress(TimeoutError):
                 await asyncio.wait_for(self._claim_next.wait(), LEASE_RENEWAL_MS / 1000)
 
@@ -229,8 +236,8 @@ class RedisLane:
             raise live
         self.live_consumers = frozenset(name.decode() for name in live)
         self.last_contact = time.monotonic()
-        if any(isinstance(one, Exception) for one in consumers):
-            await self.wake()  # the group is gone with Redis' memory; the reader makes it again
+        if self._is_in_doubt or any(isinstance(one, Exception) for one in consumers):
+            await self.wake()  # the reader looks for what it missed; makes the group again, gone with Redis' memory
         return {
             stream: one for stream, one in zip(self._streams, consumers, strict=True) if not isinstance(one, Exception)
         }
@@ -244,9 +251,8 @@ class RedisLane:
             stream, entry_id, fields, count = claimed
             self.claimed_count += 1
             self._suspect = (stream, entry_id)
-            delivery = self._received(stream, entry_id, fields, count=count, is_suspect=True)
-            if delivery is not None:
-                self._ready.insert(0, delivery)
+            if (stream, entry_id) not in self._in_hand:
+                self._receive(stream, entry_id, fields, count=count, is_suspect=True)
         if self._ready:
             await self.wake()
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import logging
 from collections import deque
 from collections.abc import Callable, Sequence
@@ -91,8 +90,12 @@ class ReplyLink:
                 before = self._last_contact
                 try:
                     await self._converse()
-                except (grpc.aio.AioRpcError, TimeoutError) as error:
+                except (grpc.aio.AioRpcError, asyncio.InvalidStateError, TimeoutError) as error:
                     _log.debug("reply stream to %s broke: %r", self._address, error)
+                except asyncio.CancelledError:
+                    # Reading raises this too when the call was cancelled: writing failed.
+                    if (me := asyncio.current_task()) is None or me.cancelling():
+                        raise
                 if loop.time() - self._last_contact > GONE_AFTER_S or self.is_replaced:
                     self._give_up()
                 pause_s = _FIRST_PAUSE_S if self._last_contact > before else min(2 * pause_s, _LONGEST_PAUSE_S)
@@ -114,12 +117,15 @@ class ReplyLink:
             if self.is_replaced:
                 return
             writer = asyncio.create_task(self._write(call), name=f"replies to {self._address}")
+            writer.add_done_callback(lambda _: call.cancel())  # half a stream is of no use
             try:
                 await self._read(call)
             finally:
+                self._last_contact = asyncio.get_running_loop().time()  # one may be silent for long before it breaks
                 writer.cancel()
-                with contextlib.suppress(asyncio.CancelledError, grpc.aio.AioRpcError, asyncio.InvalidStateError):
-                    await writer
+                (outcome,) = await asyncio.gather(writer, return_exceptions=True)
+                if not isinstance(outcome, (asyncio.CancelledError, grpc.aio.AioRpcError, asyncio.InvalidStateError)):
+                    _log.error("a reply to %s can't be written, trying again: %r", self._address, outcome)
         finally:
             call.cancel()
 
@@ -141,12 +147,10 @@ class ReplyLink:
 
     async def _read(self, call: Any) -> None:
         while (message := await call.read()) is not grpc.aio.EOF:
-            self._last_contact = asyncio.get_running_loop().time()
             if message.HasField("receipt"):
                 self._received(message.receipt.sequence)
             elif message.HasField("cancellation"):
                 self._on_cancelled(message.cancellation.request_keys)
-        self._last_contact = asyncio.get_running_loop().time()
 
     def _received(self, sequence: int) -> None:
         """Settle what the gateway has, up to this number; a receipt for what was not sent yet is not believed."""

@@ -10,6 +10,7 @@ from itertools import islice
 
 from opentelemetry.util.types import AttributeValue
 
+from services.common.errors import PenstockError
 from services.common.lanes import Entry
 from services.common.status import code_of
 from services.common.tracing import SpanExporter, SpanKind, TraceContext
@@ -18,6 +19,8 @@ from services.inference.model_process.worker import POISON_MESSAGE, BatchReport,
 _MOST_LINKS = 128
 _U32_MAX = 2**32 - 1
 _NO_TRACE = bytes(16)
+_ABANDONED = 1
+"""CANCELLED, which no model process answers: the gateway's span speaks for the request."""
 
 
 @dataclass(slots=True)
@@ -126,18 +129,21 @@ def packed(report: BatchReport, parents: Sequence[TraceContext | None]) -> dict[
     """The per-request figures of a batch as little-endian arrays, in the order of its requests."""
     entries: list[Entry] = [one.delivery.entry for one in report.settled]
     outcomes = [one.outcome for one in report.settled]
+    status = (_ABANDONED if one.is_abandoned else _status_of(one.outcome.error) for one in report.settled)
     columns: dict[str, AttributeValue] = {
         "penstock.requests.trace_id": b"".join(_NO_TRACE if one is None else one.trace_id for one in parents),
         "penstock.requests.wait_us": _u32((report.start_ns - one.enqueue_ns) // 1000 for one in entries),
         "penstock.requests.total_us": _u32((report.end_ns - one.enqueue_ns) // 1000 for one in entries),
-        "penstock.requests.status": bytes(
-            0 if one.error is None else int(code_of(one.error).value[0]) for one in outcomes
-        ),
+        "penstock.requests.status": bytes(status),
     }
     if any(one.top_class >= 0 for one in outcomes):
         columns["penstock.requests.confidence"] = _little_endian(array("f", (one.confidence for one in outcomes)))
         columns["penstock.requests.class"] = _little_endian(array("i", (one.top_class for one in outcomes)))
     return columns
+
+
+def _status_of(error: PenstockError | None) -> int:
+    return 0 if error is None else int(code_of(error).value[0])
 
 
 def _u32(values: Iterable[int]) -> bytes:

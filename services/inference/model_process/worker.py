@@ -10,6 +10,7 @@ from dataclasses import dataclass, replace
 from typing import Protocol
 
 from penstock.queue.v1.envelope_pb2 import Envelope
+from services.common.boundary import internal_message
 from services.common.errors import CancelledByCallerError, InternalError, PenstockError, UnavailableError
 from services.common.tracing import TraceContext
 from services.inference.domain.batching import Backlog, BatchPolicy
@@ -46,11 +47,12 @@ class Request:
 
 @dataclass(frozen=True, slots=True)
 class Settled:
-    """A delivery and how it ended."""
+    """A delivery and how it ended. ``is_abandoned`` when nobody waited for the outcome any more."""
 
     delivery: Delivery
     outcome: Outcome
     rows: int = 0
+    is_abandoned: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -169,6 +171,8 @@ class Worker:
                 self._backlog.add(Request(delivery, self._codec.decode(delivery.entry.request)))
             except PenstockError as error:
                 self._refuse(delivery, error)
+            except Exception as error:  # noqa: BLE001 - one request must not take the process along
+                self._refuse(delivery, InternalError(internal_message(error)))
 
     async def _open(self, delivery: Delivery) -> Delivery | None:
         """Fetch the bytes of a large request."""
@@ -219,16 +223,21 @@ class Worker:
     async def _run(self, batch: Sequence[Request], close_reason: str) -> None:
         start_ns = self._now_ns()
         execution = await self._executor.run([request.tensors for request in batch])
+        end_ns = self._now_ns()
         report = BatchReport(
             [
-                Settled(request.delivery, outcome, request.rows)
+                Settled(request.delivery, outcome, request.rows, is_abandoned=self._is_abandoned(request, end_ns))
                 for request, outcome in zip(batch, execution.outcomes, strict=True)
             ],
             execution,
             start_ns,
-            self._now_ns(),
+            end_ns,
             close_reason,
             TraceContext.new_root(is_sampled=True),
         )
         self._gateways.reply(report.settled, report)
         self._observer.batch_ended(report)
+
+    def _is_abandoned(self, request: Request, now_ns: int) -> bool:
+        entry = request.delivery.entry
+        return entry.deadline_ns <= now_ns or self._gateways.is_cancelled(entry.envelope)

@@ -8,6 +8,8 @@ from collections import Counter, deque
 from typing import Any
 
 import grpc
+from google.rpc.error_details_pb2 import RetryInfo
+from grpc_status import rpc_status
 from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import (
     ExportTraceServiceRequest,
     ExportTraceServiceResponse,
@@ -23,10 +25,10 @@ _FIRST_PAUSE_S = 0.1
 _LONGEST_PAUSE_S = 5.0
 _ATTEMPTS = 10
 _RETRYABLE = frozenset({
-    grpc.StatusCode.CANCELLED, grpc.StatusCode.DEADLINE_EXCEEDED, grpc.StatusCode.RESOURCE_EXHAUSTED,
-    grpc.StatusCode.ABORTED, grpc.StatusCode.OUT_OF_RANGE, grpc.StatusCode.UNAVAILABLE, grpc.StatusCode.DATA_LOSS,
+    grpc.StatusCode.CANCELLED, grpc.StatusCode.DEADLINE_EXCEEDED, grpc.StatusCode.ABORTED,
+    grpc.StatusCode.OUT_OF_RANGE, grpc.StatusCode.UNAVAILABLE, grpc.StatusCode.DATA_LOSS,
 })  # fmt: skip
-"""What the OTLP specification lets a client repeat."""
+"""What the OTLP specification lets a client repeat; RESOURCE_EXHAUSTED only with a RetryInfo in its details."""
 
 
 class Forwarder:
@@ -87,7 +89,7 @@ class Forwarder:
                 response = await self._export(raw, timeout=_TIMEOUT_S)
                 return max(0, spans - int(response.partial_success.rejected_spans))
             except grpc.aio.AioRpcError as error:
-                if error.code() not in _RETRYABLE or attempt == _ATTEMPTS:
+                if not _is_retryable(error) or attempt == _ATTEMPTS:
                     _log.warning("could not forward %s spans to %s: %s", spans, self._endpoint, error.details())
                     return 0
             await asyncio.sleep(pause_s)
@@ -104,3 +106,11 @@ class Forwarder:
 
     async def close(self) -> None:
         await self._channel.close()
+
+
+def _is_retryable(error: grpc.aio.AioRpcError) -> bool:
+    """Without a RetryInfo, RESOURCE_EXHAUSTED is mostly a request over the receiver's size limit: it stays so."""
+    if error.code() is not grpc.StatusCode.RESOURCE_EXHAUSTED:
+        return error.code() in _RETRYABLE
+    status = rpc_status.from_call(error)
+    return status is not None and any(detail.Is(RetryInfo.DESCRIPTOR) for detail in status.details)

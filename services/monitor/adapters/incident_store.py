@@ -2,16 +2,21 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
-from collections.abc import Mapping
+import logging
+from collections.abc import Iterator, Mapping
 from dataclasses import fields
 from typing import Any
 
 import sqlalchemy as sa
 from sqlalchemy.engine import Engine
 
+from services.common.errors import UnavailableError
 from services.monitor.domain.incidents import Incident
 from services.monitor.domain.phases import Phase, Signal
+
+_log = logging.getLogger(__name__)
 
 KEPT_INCIDENTS = 10_000
 """The newest that are kept; older ones that are closed are deleted."""
@@ -48,7 +53,7 @@ _references = sa.Table(
 
 
 class IncidentStore:
-    """The monitor's database."""
+    """The monitor's database. What reads raises :class:`UnavailableError` when the database fails."""
 
     def __init__(self, url: str) -> None:
         """Opens the database and makes what is missing.
@@ -82,7 +87,7 @@ class IncidentStore:
 
     def get(self, incident_id: str) -> Incident | None:
         query = sa.select(_incidents).where(_incidents.c.incident_id == incident_id)
-        with self._engine.connect() as connection:
+        with _translated(), self._engine.connect() as connection:
             row = connection.execute(query).mappings().one_or_none()
         return None if row is None else _incident(dict(row))
 
@@ -95,7 +100,7 @@ class IncidentStore:
             query = query.where(_incidents.c.close_ns.is_(None))
         if before:
             query = query.where(_incidents.c.incident_id < before)
-        with self._engine.connect() as connection:
+        with _translated(), self._engine.connect() as connection:
             return [_incident(dict(row)) for row in connection.execute(query).mappings()]
 
     def save_references(self, references: Mapping[tuple[str, str], Mapping[str, Any]], *, now_ns: int) -> None:
@@ -112,7 +117,7 @@ class IncidentStore:
     def references(self, *, since_ns: int) -> dict[tuple[str, str], dict[str, Any]]:
         """The references that were saved at or after an instant."""
         query = sa.select(_references).where(_references.c.saved_ns >= since_ns)
-        with self._engine.connect() as connection:
+        with _translated(), self._engine.connect() as connection:
             return {(row.model, row.version): json.loads(row.data) for row in connection.execute(query)}
 
 
@@ -120,7 +125,8 @@ def _engine(url: str) -> Engine:
     parsed = sa.make_url(url)
     if parsed.drivername in ("postgres", "postgresql"):
         parsed = parsed.set(drivername="postgresql+psycopg")
-    engine = sa.create_engine(parsed)
+    is_postgresql = parsed.get_backend_name() == "postgresql"
+    engine = sa.create_engine(parsed, connect_args={"connect_timeout": 5} if is_postgresql else {})
     if engine.dialect.name == "sqlite":
 
         @sa.event.listens_for(engine, "connect")
@@ -130,6 +136,15 @@ def _engine(url: str) -> Engine:
             connection.execute("PRAGMA busy_timeout=5000")
 
     return engine
+
+
+@contextlib.contextmanager
+def _translated() -> Iterator[None]:
+    try:
+        yield
+    except sa.exc.SQLAlchemyError as error:
+        _log.warning("the database failed: %s", error)
+        raise UnavailableError("the monitor's database can't be used now, try again") from error
 
 
 def _incident(row: dict[Any, Any]) -> Incident:

@@ -10,11 +10,14 @@ import numpy as np
 from numpy.typing import NDArray
 
 from services.monitor.domain import sketch
-from services.monitor.domain.outcomes import OUTCOME_OF_CODE, Outcome
+from services.monitor.domain.outcomes import CODES, OUTCOME_OF_CODE, Outcome
 from services.monitor.domain.phases import COMPUTE_PHASES, FLOW_PHASES, Phase
 from services.monitor.domain.sketch import Counts
 
 NS = 1_000_000_000
+ABANDONED = CODES.index("CANCELLED")
+"""Status of a request whose deadline passed, or whose caller left, while its batch ran: its figures count,
+its outcome comes as a :class:`Rejection`."""
 PLAUSIBLE_AGE_NS = 10 * NS
 """A span that says it ended longer ago than this, or in the future, is taken to have ended when it came:
 a sender's clock, or its network, is off."""
@@ -23,7 +26,8 @@ a sender's clock, or its network, is off."""
 @dataclass(frozen=True, slots=True)
 class Batch:
     """One executed batch. ``wait_us`` and ``total_us`` are little-endian u32 per request, ``status`` u8 per request
-    (``google.rpc.Code``), ``trace_ids`` 16 bytes per request.
+    (``google.rpc.Code``; :data:`ABANDONED` for one that the gateway settled by itself), ``trace_ids`` 16 bytes per
+    request.
     """
 
     model: str
@@ -129,13 +133,15 @@ def _second(end_ns: int, now_ns: int) -> int:
 def _executed(model: str, version: str, second: int, batches: list[Batch]) -> Block:
     sizes = np.fromiter((len(batch.status) for batch in batches), np.int64, len(batches))
     starts = np.cumsum(sizes) - sizes
-    outcome = OUTCOME_OF_CODE[np.frombuffer(b"".join([batch.status for batch in batches]), np.uint8)]
+    status = np.frombuffer(b"".join([batch.status for batch in batches]), np.uint8)
+    outcome, is_abandoned = OUTCOME_OF_CODE[status], status == ABANDONED
     flow_ns = np.stack([_nanoseconds([b.wait_us for b in batches]), _nanoseconds([b.total_us for b in batches])])
     compute_ns = np.array([batch.compute_ns for batch in batches], np.int64).T
     flow_bins, compute_bins = sketch.bins_of(flow_ns), sketch.bins_of(compute_ns)
-    is_ok = outcome == Outcome.OK
+    is_ok = (outcome == Outcome.OK) | is_abandoned
 
-    block = Block(model, version, second, outcomes=np.bincount(outcome, minlength=len(Outcome)).astype(np.int64))
+    outcomes = np.bincount(outcome[~is_abandoned], minlength=len(Outcome)).astype(np.int64)
+    block = Block(model, version, second, outcomes=outcomes)
     block.executions, block.rows = len(batches), sum(batch.rows for batch in batches)
     for row, phase in enumerate(FLOW_PHASES):
         block.counts[phase] = sketch.count(flow_bins[row])

@@ -30,6 +30,8 @@ RECOVERY_SLOTS = 30
 HISTORY_SLOTS = 300
 SATURATED = 0.7
 """Share of a second that instances compute from which on waiting depends on load alone, and is not judged."""
+LOST_S = 300
+"""An alarm ends when for so long there was traffic, but nothing like any that is known to compare it with."""
 SUSPICION = math.log(10)
 """Evidence from which on seconds aren't learnt from."""
 
@@ -65,10 +67,11 @@ class Alarm:
 
 @dataclass(frozen=True, slots=True)
 class Recovery:
-    """A figure is back."""
+    """A figure is back, or can't be compared any more."""
 
     signal: Signal
     phase: Phase | None
+    is_lost: bool = False
 
 
 class Stream:
@@ -82,6 +85,7 @@ class Stream:
         self._log_m = np.zeros((levels, len(MULTIPLIERS)))
         self._began = np.zeros(self._log_m.shape, np.int64)
         self._history: deque[Slot] = deque(maxlen=HISTORY_SLOTS)
+        self._seen_second = 0
 
     @property
     def is_suspicious(self) -> bool:
@@ -94,6 +98,7 @@ class Stream:
     def observe(self, slot: Slot) -> bool:
         """Take a second in; True if the stream went into alarm or came out of it."""
         self._history.append(slot)
+        self._seen_second = slot.second
         if self.is_alarmed:
             return self._has_recovered()
         self._began[self._log_m <= 0.0] = slot.second
@@ -101,6 +106,20 @@ class Stream:
         self.log_evalue = float(log_evidence(self._log_m))
         self.is_alarmed = self.log_evalue >= self._threshold
         return self.is_alarmed
+
+    def loses_sight(self, second: int) -> bool:
+        """End an alarm whose figure has not been comparable for ``LOST_S``; True if that happened.
+
+        Nothing is learnt during an alarm, so without this it would last for ever in traffic of a new kind.
+        """
+        if not self.is_alarmed:
+            return False
+        self._seen_second = self._seen_second or second
+        if second - self._seen_second < LOST_S:
+            return False
+        self.is_alarmed = False
+        self._restart()
+        return True
 
     def describe(self, signal: Signal, phase: Phase | None, traces: tuple[bytes, ...]) -> Alarm:
         """The alarm just raised; starts the evidence afresh, and the wait for recovery."""
@@ -178,6 +197,12 @@ class VersionDetectors:
                 self._recent.append(block)
                 yield from self._judge_errors(block)
                 yield from self._judge_latency(block)
+                yield from self._lose_sight(second)
+
+    def _lose_sight(self, second: int) -> Iterator[Recovery]:
+        for (signal, phase), stream in self.streams.items():
+            if stream.loses_sight(second):
+                yield Recovery(signal, phase, is_lost=True)
 
     def _judge_errors(self, block: Block) -> Iterator[Alarm | Recovery]:
         failed = int(block.outcomes[Outcome.SERVER_ERROR])

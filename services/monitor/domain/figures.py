@@ -51,12 +51,13 @@ class Series:
     exemplars: dict[tuple[Phase, int], tuple[Exemplar, int]] = field(default_factory=dict)
 
     def add(self, block: Block) -> None:
-        self.last_second = max(self.last_second, block.second)
-        self.totals.add(block)
         number = block.second // PANE_S
+        self.last_second = block.second
+        self.totals.add(block)
         self.panes.setdefault(number, Sums()).add(block)
-        for old in [pane for pane in self.panes if pane < number - PANES]:
-            del self.panes[old]
+        # A late block is at most two panes behind: what is further ahead is from before the clock was set back.
+        for other in [pane for pane in self.panes if not number - PANES <= pane <= number + 2]:
+            del self.panes[other]
         for phase, exemplar in block.slowest.items():
             octave = -(-sketch.bin_of(exemplar.duration_ns) // sketch.BINS_PER_OCTAVE)
             self.exemplars[phase, octave] = exemplar, block.second

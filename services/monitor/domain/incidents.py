@@ -83,7 +83,8 @@ class Incidents:
         if isinstance(finding, Recovery):
             alarmed = self._alarmed.get(key, set())
             alarmed.discard(finding.phase)
-            return [self.close(key, how="back to normal", now_ns=now_ns)] if key in self._open and not alarmed else []
+            how = "lost sight of, as traffic became unlike any before," if finding.is_lost else "back to normal"
+            return [self.close(key, how=how, now_ns=now_ns)] if key in self._open and not alarmed else []
         known = self._open.get(key)
         self._alarmed.setdefault(key, set()).add(finding.phase)
         self._last_traffic_ns[model, version] = now_ns

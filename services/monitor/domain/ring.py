@@ -36,6 +36,10 @@ class KeptTrace:
     spans: dict[bytes, KeptSpan] = field(default_factory=dict)
 
     @property
+    def size_bytes(self) -> int:
+        return sum(len(span.raw) + SPAN_OVERHEAD_BYTES for span in self.spans.values())
+
+    @property
     def model(self) -> str:
         return next((span.model for span in self.spans.values() if span.model), "")
 
@@ -82,20 +86,24 @@ class TraceRing:
 
     def _count(self, trace: KeptTrace, sign: int) -> None:
         self.span_count += sign * len(trace.spans)
-        self.size_bytes += sign * sum(len(span.raw) + SPAN_OVERHEAD_BYTES for span in trace.spans.values())
+        self.size_bytes += sign * trace.size_bytes
 
     def get(self, trace_id: bytes) -> KeptTrace | None:
         return self._traces.get(trace_id) or self._pinned.get(trace_id)
 
     def pin(self, trace_id: bytes) -> bool:
-        """Keep a trace beyond its time, for an incident that names it (``MAX_PINNED`` at most); False if it is gone."""
+        """Keep a trace beyond its time, for an incident that names it; False if it is gone, or too large.
+
+        ``MAX_PINNED`` are kept at most, in a quarter of the ring's bytes.
+        """
         trace = self.get(trace_id)
         if trace is None:
             return False
         self._pinned[trace_id] = trace
-        if len(self._pinned) > MAX_PINNED:
-            self._pinned.popitem(last=False)
-        return True
+        size_bytes = sum(trace.size_bytes for trace in self._pinned.values())
+        while len(self._pinned) > MAX_PINNED or size_bytes > self._max_bytes // 4:
+            size_bytes -= self._pinned.popitem(last=False)[1].size_bytes
+        return trace_id in self._pinned
 
     def newest(self, *, model: str, has_error: bool, before: int | None = None) -> Iterator[KeptTrace]:
         """Traces of one model ("" for all), only failed ones if asked, first seen before number ``before``."""

@@ -7,6 +7,7 @@ import errno
 import fcntl
 import hashlib
 import os
+import re
 import shutil
 from collections.abc import Iterator
 from pathlib import Path
@@ -20,6 +21,8 @@ from services.common.errors import (
     ResourceExhaustedError,
     UnavailableError,
 )
+
+_DIGEST = re.compile(r"[0-9a-f]{64}")
 
 
 class ArtifactStore:
@@ -35,8 +38,9 @@ class ArtifactStore:
         return _size(self._path(sha256))
 
     def list_digests(self) -> list[str]:
-        """Everything that is here as a whole."""
-        return [path.name for path in self._root.glob("[0-9a-f][0-9a-f]/*")]
+        """Everything that is here as a whole; files and folders that others left here are none of it."""
+        found = self._root.glob("[0-9a-f][0-9a-f]/*")
+        return [path.name for path in found if _DIGEST.fullmatch(path.name) and path.is_file()]
 
     def open(self, sha256: str) -> BinaryIO:
         """Open content for reading; it stays readable to whoever opened it, even when it is removed.
@@ -78,11 +82,18 @@ class ArtifactStore:
         return Upload(self._uploads / sha256, sha256, size_bytes, offset=offset)
 
     def promote(self, sha256: str) -> None:
-        """Make a verified upload the content, in one step that a crash can't cut in two."""
+        """Make a verified upload the content, in one step that a crash can't cut in two.
+
+        Raises:
+            AbortedError: the upload was removed meanwhile.
+        """
         path = self._path(sha256)
         with _disk_errors():
             path.parent.mkdir(exist_ok=True)
-            (self._uploads / sha256).rename(path)
+            try:
+                (self._uploads / sha256).rename(path)
+            except FileNotFoundError:
+                raise AbortedError(f"the upload of {sha256} was removed: call StartUpload again") from None
             for folder in (path.parent, self._root):
                 _sync_folder(folder)
 

@@ -174,6 +174,12 @@ def test_rest_requests_that_do_not_fit(
     assert message in answer.json()["error"]
 
 
+def test_a_rest_caller_may_send_any_tracestate(shared: Stage) -> None:
+    trace = {"traceparent": f"00-{'1' * 32}-{'2' * 16}-01", "tracestate": "a=é".encode()}
+    answer = httpx.post(f"http://{shared.gateway.http}/v2/models/identity/infer", json=GOOD, headers=trace, timeout=5.0)
+    assert answer.status_code == 200
+
+
 @pytest.mark.parametrize(
     ("method", "path", "status"),
     [

@@ -7,6 +7,7 @@ import os
 import signal
 import subprocess
 import sys
+import time
 import urllib.request
 from collections.abc import AsyncIterator
 from pathlib import Path
@@ -23,8 +24,9 @@ from penstock.registry.v1 import registry_service_pb2 as api
 from penstock.registry.v1 import resources_pb2 as pb
 from services.common.lanes import LaneKeys
 from services.common.redis_connection import connect
-from tests.support.fake_gateway import FakeGateway, until
+from tests.support.fake_gateway import FakeGateway, infer_request, until
 from tests.support.inference_node import InferenceNode, all_ready
+from tests.support.model_processes import as_long_as_told_onnx
 from tests.support.models import digits_torch_export, identity_onnx
 from tests.support.ports import free_port
 
@@ -149,6 +151,31 @@ async def test_a_changed_configuration_replaces_the_process_without_a_gap(
     await asking
     assert answers > 10
     assert {reply.attempt for replies in gateway.replies.values() for reply in replies} == {1}, "nothing was claimed"
+
+
+async def test_requests_in_lanes_that_a_changed_configuration_abandons_are_answered(
+    node: InferenceNode, gateway: FakeGateway, tmp_path: Path
+) -> None:
+    batching = pb.BatchingConfig(max_batch_size=1)
+    name = await node.create_version("m", as_long_as_told_onnx(tmp_path / "m.onnx"))
+    await node.validated(name)
+    await node.deploy("m", name, batching=batching)
+    start = time.monotonic()
+    await node.instances("m", all_ready(1))
+    loading_s = time.monotonic() - start
+    start = time.monotonic()
+    await gateway.ask(np.full((1, 16), 200_000, np.float32))
+    quarter = np.full((1, 16), 200_000 * 0.25 / (time.monotonic() - start), np.float32)
+    keys = [await gateway.send(infer_request(quarter)) for _ in range(8 + int(8 * loading_s))]
+    changed = pb.Deployment(
+        name="deployments/m",
+        versions=[name],
+        batching=batching,
+        queue=pb.QueueConfig(priority_levels=2),
+    )
+    await node.registry.UpdateDeployment(api.UpdateDeploymentRequest(deployment=changed))
+    for key in keys:
+        assert (await gateway.reply_to(key)).code == 0
 
 
 async def test_a_killed_process_is_started_again_and_its_requests_answered(

@@ -7,6 +7,7 @@ import itertools
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
+from typing import Any
 
 import pytest
 
@@ -14,6 +15,7 @@ from penstock.queue.v1.envelope_pb2 import Envelope
 from services.common import lanes
 from services.common.lanes import GROUP, Entry, LaneKeys
 from services.common.redis_connection import connect
+from services.inference.model_process import claims
 from services.inference.model_process.lane import Delivery, Lane
 from services.inference.model_process.redis_lane import RedisLane
 from tests.support.memory_lane import MemoryLane
@@ -185,6 +187,85 @@ async def test_what_was_delivered_to_us_and_lost_on_the_way_is_found_again(redis
         assert [(one.delivery_count, one.is_suspect) for one in found] == [(1, False)]
         assert found[0].entry_id != in_hand[0].entry_id
         lane.settle([*in_hand, *found])
+    await redis.aclose()
+
+
+async def test_what_was_read_before_a_read_failed_is_given_out(redis_url: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    redis = connect(redis_url)
+    async with running(redis_url, priority_levels=2) as lane:
+        await redis.xadd(KEYS.stream(1), lanes.encode(entry(1)))
+        read = lane._reader.xreadgroup
+
+        async def break_at_the_second_lane(group: str, consumer: str, streams: dict[str, str], **rest: Any) -> Any:
+            if KEYS.stream(2) in streams:
+                await redis.client_kill_filter(_id=str(lane._reader_id))
+            return await read(group, consumer, streams, **rest)
+
+        monkeypatch.setattr(lane._reader, "xreadgroup", break_at_the_second_lane)
+        taken = await asyncio.wait_for(take_some(lane), 5)
+        assert len(taken) == 1
+        lane.settle(taken)
+    await redis.aclose()
+
+
+async def test_a_lane_of_priorities_can_be_woken_before_its_read_waits(redis_url: str) -> None:
+    async with running(redis_url, priority_levels=2) as lane:
+        for turns in range(5):
+            taking = asyncio.create_task(lane.take(3, wait_s=None))
+            for _ in range(turns + 1):
+                await asyncio.sleep(0)
+            await lane.wake()
+            assert await asyncio.wait_for(taking, 1) == []
+
+
+async def test_deleted_entries_of_a_dead_consumer_delay_nothing(redis_url: str) -> None:
+    redis = connect(redis_url)
+    await redis.xgroup_create(KEYS.stream(0), GROUP, "0", mkstream=True)
+    ids = [await redis.xadd(KEYS.stream(0), lanes.encode(entry())) for _ in range(20)]
+    await redis.xreadgroup(GROUP, "dead", {KEYS.stream(0): ">"}, count=20)
+    await redis.xdel(KEYS.stream(0), *ids[:-1])
+    await asyncio.sleep(0.3)
+    async with running(redis_url) as lane:
+        taken = await asyncio.wait_for(take_some(lane), 2)
+        assert [one.entry_id for one in taken] == ids[-1:]
+        lane.settle(taken)
+    await redis.aclose()
+
+
+async def test_a_claim_whose_answer_was_lost_is_found_by_a_reader_that_waits(
+    redis_url: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    redis = connect(redis_url)
+    await redis.xgroup_create(KEYS.stream(0), GROUP, "0", mkstream=True)
+    await redis.xadd(KEYS.stream(0), lanes.encode(entry()))
+    await redis.xreadgroup(GROUP, "dead", {KEYS.stream(0): ">"}, count=1)
+    claim, answers = claims.claim_one, iter([TimeoutError("no answer")])
+
+    async def claim_without_answer(*args: Any, **rest: Any) -> Any:
+        claimed = await claim(*args, **rest)
+        if claimed is not None and (error := next(answers, None)):
+            raise error
+        return claimed
+
+    monkeypatch.setattr(claims, "claim_one", claim_without_answer)
+    async with running(redis_url) as lane:
+        taken = await asyncio.wait_for(take_some(lane), 3)
+        assert [(one.delivery_count, one.is_suspect) for one in taken] == [(2, True)]
+        lane.settle(taken)
+    await redis.aclose()
+
+
+async def test_what_is_settled_is_not_given_out_again_while_redis_has_not_heard_of_it(redis_url: str) -> None:
+    redis = connect(redis_url)
+    lane = RedisLane(redis_url, KEYS, consumer="me")
+    await lane.join(asyncio.Event())
+    await redis.xadd(KEYS.stream(0), lanes.encode(entry()))
+    lane.settle(await lane.take(1, wait_s=0))
+    await redis.client_kill_filter(_id=str(lane._reader_id))
+    for _ in range(3):
+        assert await lane.take(1, wait_s=0.1) == []
+    await lane.close()
+    assert await redis.xlen(KEYS.stream(0)) == 0
     await redis.aclose()
 
 

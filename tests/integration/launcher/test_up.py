@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import signal
 import socket
+import subprocess
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 
 import psutil
@@ -23,6 +26,16 @@ PARTS = ["redis", "registry", "monitor", "inference", "gateway"]
 
 def _all_gone(processes: list[psutil.Process]) -> bool:
     return not any(process.is_running() and process.status() != psutil.STATUS_ZOMBIE for process in processes)
+
+
+@contextlib.contextmanager
+def ending(process: subprocess.Popen[bytes]) -> Iterator[subprocess.Popen[bytes]]:
+    """Kill the process on the way out, where it runs still."""
+    with process:
+        try:
+            yield process
+        finally:
+            process.kill()
 
 
 def test_parts_start_and_stop_in_reverse_order_and_leave_nothing(environ: dict[str, str]) -> None:
@@ -133,7 +146,9 @@ def test_second_suite_in_the_same_home_is_refused(environ: dict[str, str]) -> No
     [
         ("PENSTOCK_GATEWAY__HTTP_PORT", "http", "PENSTOCK_GATEWAY__HTTP_PORT is 'http'"),
         ("PENSTOCK_GATEWAY__NONSENSE", "1", "PENSTOCK_GATEWAY__NONSENSE"),
-        ("PENSTOCK_LOG_LEVEL", "LOUD", "log_level"),
+        ("PENSTOCK_LOG_LEVEL", "LOUD", "PENSTOCK_LOG_LEVEL: Input should be"),
+        ("PENSTOCK_HOMES", "x", "error: unknown settings PENSTOCK_HOMES"),
+        ("PENSTOCK_HOME", "", "PENSTOCK_HOME: is empty"),
     ],
 )
 def test_unfit_setting_is_refused(environ: dict[str, str], variable: str, value: str, words: str) -> None:
@@ -147,3 +162,54 @@ def test_unfit_setting_is_refused(environ: dict[str, str], variable: str, value:
 def test_program_that_is_not_there_is_refused(environ: dict[str, str]) -> None:
     with Launcher(environ, "--", "no-such-program") as launcher:
         assert "no-such-program" in launcher.refusal()
+
+
+def test_closed_terminal_stops_everything_in_order(environ: dict[str, str]) -> None:
+    terminal, child_side = os.openpty()
+    command = [sys.executable, "-c", _IN_A_TERMINAL, sys.executable, "-m", "penstock", "up"]
+    with ending(
+        subprocess.Popen(
+            command, env=environ, stdin=child_side, stdout=child_side, stderr=child_side, start_new_session=True
+        )
+    ) as launcher:
+        os.close(child_side)
+        shown = b""
+        while b"Penstock is up" not in shown:
+            shown += os.read(terminal, 1 << 16)
+        processes = psutil.Process(launcher.pid).children(recursive=True)
+        os.close(terminal)
+        assert launcher.wait(30) == 0
+    assert _all_gone(processes)
+
+
+_IN_A_TERMINAL = """
+import fcntl, os, sys, termios
+fcntl.ioctl(0, termios.TIOCSCTTY, 0)
+os.execv(sys.argv[1], sys.argv[1:])
+"""
+
+
+def test_closed_pipe_leaves_the_suite_up(environ: dict[str, str]) -> None:
+    command = [sys.executable, "-m", "penstock", "up"]
+    with ending(subprocess.Popen(command, env=environ, stdout=subprocess.PIPE)) as launcher:
+        assert launcher.stdout is not None
+        launcher.stdout.close()
+        status = [sys.executable, "-m", "penstock", "status"]
+        wait_until(lambda: subprocess.run(status, env=environ, check=False).returncode == 0, within=60)
+        launcher.send_signal(signal.SIGTERM)
+        assert launcher.wait(30) == 0
+
+
+def test_nohup_keeps_the_suite_from_ending_with_the_terminal(environ: dict[str, str]) -> None:
+    signal.signal(signal.SIGHUP, signal.SIG_IGN)
+    try:
+        launcher = Launcher(environ)
+    finally:
+        signal.signal(signal.SIGHUP, signal.SIG_DFL)
+    with launcher:
+        launcher.event("all_ready")
+        launcher.signal(signal.SIGHUP)
+        os.kill(launcher.pid_of("services.monitor"), signal.SIGKILL)
+        assert launcher.event("ready", part="monitor")["is_restart"]
+        launcher.signal(signal.SIGTERM)
+        assert launcher.wait() == 0

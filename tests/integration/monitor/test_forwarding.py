@@ -8,11 +8,21 @@ from collections.abc import Awaitable, Callable
 from pathlib import Path
 from typing import Any
 
+import grpc
 import httpx
 import pytest
+from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import (
+    ExportTraceServiceRequest,
+    ExportTraceServiceResponse,
+)
+from opentelemetry.proto.collector.trace.v1.trace_service_pb2_grpc import (
+    TraceServiceServicer,
+    add_TraceServiceServicer_to_server,
+)
 
 from penstock.monitor.v1 import monitor_service_pb2 as pb
 from services.common.errors import InvalidArgumentError
+from services.monitor import otlp
 from tests.support.monitor_process import RunningMonitor, batch_span, monitor, span
 from tests.support.ports import free_port
 
@@ -53,6 +63,32 @@ async def test_a_receiver_that_comes_late_gets_what_was_queued(tmp_path: Path, e
         await asyncio.sleep(0.3)
         async with monitor(tmp_path / "far", otlp_port=port) as far:
             assert await eventually(lambda: executions(far)) == 1
+
+
+async def test_a_request_over_the_receivers_limit_keeps_nothing_else(tmp_path: Path, eventually: Eventually) -> None:
+    class Receiver(TraceServiceServicer):
+        spans = 0
+
+        async def Export(self, request: ExportTraceServiceRequest, context: object) -> ExportTraceServiceResponse:
+            Receiver.spans += otlp.span_count(request)
+            return ExportTraceServiceResponse()
+
+    server = grpc.aio.server()  # takes messages of 4 MiB
+    add_TraceServiceServicer_to_server(Receiver(), server)
+    port = server.add_insecure_port("127.0.0.1:0")
+    await server.start()
+    async with monitor(tmp_path, forward_endpoint=f"127.0.0.1:{port}") as near:
+        large = [span("large", {"text": "x" * (1 << 20)}, start_ns=1, end_ns=2) for _ in range(5)]
+        await near.send(*large)
+        await near.send(span("small", {}, start_ns=1, end_ns=2))
+
+        async with asyncio.timeout(3):
+            while not Receiver.spans:  # noqa: ASYNC110 - served by another task
+                await asyncio.sleep(0.02)
+
+        assert Receiver.spans == 1
+        assert await metric(near, 'penstock_monitor_forwarded_spans_total{result="dropped"}') == 5
+    await server.stop(None)
 
 
 async def test_a_dead_receiver_slows_nothing_and_what_it_misses_is_counted(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import json
 import logging
 from collections.abc import Awaitable, Callable
@@ -14,6 +15,7 @@ import pytest
 
 from penstock.monitor.v1 import monitor_service_pb2 as pb
 from services.common.logs import EcsFormatter
+from services.monitor.adapters.incident_store import IncidentStore
 from tests.support.monitor_process import Clock, RunningMonitor, monitor
 
 Eventually = Callable[[Callable[[], Awaitable[Any]]], Awaitable[Any]]
@@ -141,6 +143,19 @@ async def test_what_was_learnt_survives_a_restart(tmp_path: Path, eventually: Ev
     async with monitor(tmp_path, clock=clock) as second:
         await second.serve_seconds(32, **SLOW)
         assert await eventually(lambda: incidents(second, is_open=True))
+
+
+async def test_what_was_learnt_of_a_version_that_never_comes_back_is_forgotten(tmp_path: Path) -> None:
+    clock = Clock()
+    async with monitor(tmp_path, clock=clock) as first:
+        await first.serve_seconds(48)
+        await asyncio.sleep(1.5)
+    for without_traffic_s, is_kept in ((500, True), (700, False)):
+        async with monitor(tmp_path, clock=clock):
+            clock.skip(without_traffic_s)
+            await asyncio.sleep(1.5)
+        with contextlib.closing(IncidentStore(f"sqlite:///{tmp_path}/monitor.db")) as store:
+            assert bool(store.references(since_ns=0)) is is_kept
 
 
 async def test_an_incident_that_can_not_be_seen_to_end_is_closed_at_restart(

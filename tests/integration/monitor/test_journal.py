@@ -5,13 +5,17 @@ import contextlib
 from dataclasses import replace
 from pathlib import Path
 
+import grpc
 import pytest
 import sqlalchemy as sa
 
+from penstock.monitor.v1 import monitor_service_pb2 as pb
 from services.common.errors import UnavailableError
 from services.monitor.adapters.incident_store import IncidentStore
+from services.monitor.domain.incidents import Incident
 from services.monitor.journal import Journal
 from tests.integration.monitor.test_incident_store import INCIDENT
+from tests.support.monitor_process import batch_span, monitor
 
 
 async def test_while_the_database_fails_watchers_are_told_and_changes_are_stored_later(
@@ -33,7 +37,48 @@ async def test_while_the_database_fails_watchers_are_told_and_changes_are_stored
         assert store.get(INCIDENT.incident_id) is None
         await journal.record([])
         assert store.get(INCIDENT.incident_id) == INCIDENT
-        await watch.aclose()  # type: ignore[attr-defined]
+        await watch.aclose()
+
+
+async def test_the_database_is_tried_once_a_second_whatever_the_number_of_versions(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    attempts = 0
+
+    def save(_store: IncidentStore, _incident: Incident) -> None:
+        nonlocal attempts
+        attempts += 1
+        raise sa.exc.OperationalError("INSERT", {}, Exception("away"))
+
+    monkeypatch.setattr(IncidentStore, "save", save)
+    async with monitor(tmp_path) as running:
+        for second in range(16):
+            running.clock.skip(1)
+            now_ns = running.clock()
+            await running.send(*(
+                batch_span(end_ns=now_ns, version=str(version), status=[13 if version == 1 else 0])
+                for version in range(1, 41)
+            ))  # fmt: skip
+            await asyncio.sleep(0.01 * (second + 1))
+        async with asyncio.timeout(10):
+            while not attempts:  # noqa: ASYNC110 - made in another thread
+                await asyncio.sleep(0.01)
+        await asyncio.sleep(2)
+
+        assert attempts < 10
+
+
+async def test_a_question_while_the_database_fails_is_answered_with_unavailable(tmp_path: Path) -> None:
+    async with monitor(tmp_path) as running:
+        rename(f"sqlite:///{tmp_path}/monitor.db", "incidents", "away")
+
+        for question in (
+            running.api.ListIncidents(pb.ListIncidentsRequest()),
+            running.api.GetIncident(pb.GetIncidentRequest(name=f"incidents/{INCIDENT.incident_id}")),
+        ):
+            with pytest.raises(grpc.aio.AioRpcError) as raised:
+                await question
+            assert raised.value.code() is grpc.StatusCode.UNAVAILABLE
 
 
 def rename(url: str, old: str, new: str) -> None:

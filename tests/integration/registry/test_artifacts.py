@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import os
 from collections.abc import AsyncIterator
+from pathlib import Path
 
 import pytest
 from grpc import StatusCode
@@ -13,7 +14,7 @@ from penstock.registry.v1 import registry_service_pb2 as api
 from penstock.registry.v1 import resources_pb2 as pb
 from services.common.errors import UnavailableError
 from services.registry.adapters.upload_streams import UploadStreams
-from tests.support.registry import Registry, digest, fails, until, upload_messages
+from tests.support.registry import Registry, digest, fails, running_registry, until, upload_messages
 
 CONTENT = os.urandom((5 << 20) + 17)
 SHA256 = digest(CONTENT)
@@ -253,6 +254,17 @@ async def test_what_nobody_comes_back_for_is_removed_after_a_day(registry: Regis
     await until(lambda: not registry.stored() | registry.partials())
 
 
+async def test_a_clock_that_is_set_back_does_not_stop_the_sweeping(registry: Registry) -> None:
+    registry.clock.turn(30 * 24 * 3600)
+    await asyncio.sleep(0.1)  # it sweeps
+    registry.clock.turn(-30 * 24 * 3600)
+    await upload(registry, upload_messages(b"never made a version"))
+
+    registry.clock.turn(25 * 3600)
+
+    await until(lambda: not registry.stored())
+
+
 async def test_creation_and_deletion_never_part_a_version_from_its_content(registry: Registry) -> None:
     await registry.create_model("digits")
 
@@ -266,3 +278,44 @@ async def test_creation_and_deletion_never_part_a_version_from_its_content(regis
     await asyncio.gather(*(churn(number) for number in range(6)))
 
     assert registry.stored() == set()
+
+
+async def test_an_upload_that_was_removed_meanwhile_is_aborted(registry: Registry) -> None:
+    async def messages() -> AsyncIterator[api.UploadArtifactRequest]:
+        first, *rest = upload_messages(CONTENT)
+        yield first
+        for message in rest:
+            yield message
+        await until(lambda: partial_size(registry) == len(CONTENT))
+        (registry.artifacts / "uploads" / SHA256).unlink()
+
+    await fails(registry.stub.UploadArtifact(messages()), StatusCode.ABORTED, with_text=["StartUpload"])
+    assert await start(registry) == 0
+
+
+async def test_content_that_can_not_be_removed_keeps_nothing_else(registry: Registry) -> None:
+    await registry.create_model("digits")
+    stuck, other = [await registry.create_version("digits", content) for content in (b"stuck", b"other")]
+    path = registry.artifacts / digest(b"stuck")[:2] / digest(b"stuck")
+    path.unlink()
+    path.mkdir()  # even root can't unlink it
+
+    for version in (stuck, other):
+        await registry.stub.DeleteModelVersion(api.DeleteModelVersionRequest(name=version.name))
+
+    assert registry.stored() == {digest(b"stuck")}
+    path.rmdir()
+
+
+async def test_what_others_left_in_the_folder_is_not_adopted(tmp_path: Path) -> None:
+    stray = tmp_path / "artifacts" / "ab" / "about.txt"
+    stray.parent.mkdir(parents=True)
+    stray.write_text("not ours")
+    (stray.parent / ("ab" * 32)).mkdir()
+    async with running_registry(tmp_path) as registry:
+        registry.clock.turn(25 * 3600)
+        await registry.create_model("digits")
+        version = await registry.create_version("digits")
+        await registry.stub.DeleteModelVersion(api.DeleteModelVersionRequest(name=version.name))
+
+    assert stray.exists()

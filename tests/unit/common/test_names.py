@@ -31,7 +31,7 @@ def test_an_alias_passes_unchanged(text: str) -> None:
 
 @pytest.mark.parametrize("text", ["1", "1st", "", "-x", "x-"])
 def test_an_alias_is_never_taken_for_a_version(text: str) -> None:
-    with pytest.raises(InvalidArgumentError, match="with a letter first"):
+    with pytest.raises(InvalidArgumentError, match="with a letter first and a letter or digit last"):
         names.alias_id(text)
 
 

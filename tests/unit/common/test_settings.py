@@ -6,7 +6,7 @@ import pytest
 from pydantic import Field, ValidationError
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
-from services.common.settings import SuiteSettings, load, names_of
+from services.common.settings import SuiteSettings, load, load_suite, names_of
 
 
 class GatewayLikeSettings(BaseSettings):
@@ -98,3 +98,27 @@ def test_settings_can_not_be_changed() -> None:
 def test_names_are_those_of_the_environment() -> None:
     assert list(names_of(GatewayLikeSettings)) == ["PENSTOCK_GATEWAY__HTTP_PORT"]
     assert "PENSTOCK_REGISTRY_ADDRESS" in names_of(SuiteSettings)
+
+
+def test_the_home_folder_is_expanded(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("HOME", "/srv/me")
+    assert load_suite().home == Path("/srv/me/.penstock")
+    monkeypatch.setenv("PENSTOCK_HOME", "~/elsewhere")
+    assert load_suite().home == Path("/srv/me/elsewhere")
+
+
+@pytest.mark.parametrize(
+    ("home", "why"), [("", "is empty, expected a folder"), ("~nobody-of-that-name", "name another")]
+)
+def test_a_home_that_is_no_folder_is_refused(home: str, why: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("PENSTOCK_HOME", home)
+    with pytest.raises(ValueError, match=f"^PENSTOCK_HOME: .*{why}$"):
+        load_suite()
+
+
+def test_the_suite_alone_leaves_sections_alone_and_refuses_the_rest(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("PENSTOCK_GATEWAY__WHATEVER", "1")
+    load_suite()
+    monkeypatch.setenv("PENSTOCK_HOMES", "1")
+    with pytest.raises(ValueError, match="unknown settings PENSTOCK_HOMES:"):
+        load_suite()

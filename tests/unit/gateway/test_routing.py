@@ -16,13 +16,15 @@ def test_versions_by_number_alias_and_default(asked: str, version: str) -> None:
     assert TABLE.resolve("m", asked).version.version == version
 
 
-@pytest.mark.parametrize("asked", ["2", "old", "nobody"])
-def test_a_version_that_is_not_deployed(asked: str) -> None:
+@pytest.mark.parametrize(
+    ("asked", "why"), [("2", ""), ("old", " (the alias stands for 2, which is not deployed)"), ("nobody", "")]
+)
+def test_a_version_that_is_not_deployed(asked: str, why: str) -> None:
     with pytest.raises(NotFoundError) as caught:
         TABLE.resolve("m", asked)
     assert caught.value.message == (
-        f"Request for unknown model: 'm' version '{asked}' is not found; "
-        "deployed versions and aliases: 1, 3, production, old"
+        f"Request for unknown model: 'm' version '{asked}' is not found{why}; "
+        "deployed versions and aliases: 1, 3, production"
     )
     assert caught.value.reason == "VERSION_NOT_FOUND"
 

@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
+import pytest
+
 from services.common.errors import NotFoundError, UnavailableError
 from services.common.tracing import SpanExporter, SpanKind, TraceContext
 from services.gateway.domain.lane import Lane
@@ -57,6 +59,22 @@ def test_a_callers_trace_is_taken_over() -> None:
     assert arrival.context.span_id != arrival.parent.span_id
     assert arrival.context.is_sampled
     assert arrival.tracestate == "a=b"
+
+
+def test_names_that_callers_choose_are_cut() -> None:
+    exporter = RecordingExporter()
+    spans = spans_of(exporter, sample_ratio=1.0)
+    error = NotFoundError("no such model")
+    spans.refuse(spans.arrive(GrpcInfer()), error, model="m" * 10_000, version="v" * 10_000, request_id="r" * 10_000)
+    ((_, _, span),) = exporter.spans
+    assert all(len(str(value)) <= 256 for value in span["attributes"].values())
+
+
+@pytest.mark.parametrize("tracestate", ["a=é", "a=" + "b" * 511])
+def test_a_tracestate_that_no_lane_can_carry_is_dropped(tracestate: str) -> None:
+    arrival = spans_of(RecordingExporter()).arrive(GrpcInfer(), traceparent=CALLER + "1", tracestate=tracestate)
+    assert arrival.parent is not None
+    assert arrival.tracestate == ""
 
 
 def test_a_caller_that_does_not_sample_is_followed_too() -> None:

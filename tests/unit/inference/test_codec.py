@@ -151,6 +151,17 @@ def test_any_bytes_are_read_or_refused(content: bytes) -> None:
         codec_for("BYTES").decode(content)
 
 
+@pytest.mark.parametrize("shape", [[1, 0, 2**62], [1, 0, *[1] * 70]])
+def test_an_empty_tensor_that_numpy_cannot_hold_is_refused(shape: list[int]) -> None:
+    spec = TensorSpec("X", "FP32", (-1,) * len(shape))
+    request = pb.ModelInferRequest(raw_input_contents=[b""])
+    request.inputs.add(name="X", datatype="FP32", shape=shape)
+    with pytest.raises(InvalidArgumentError, match="got shape"):
+        Codec(model="m", version="1", signature=Signature((spec,), (), is_batchable=True)).decode(
+            request.SerializeToString()
+        )
+
+
 def test_more_rows_than_the_file_allows_are_refused() -> None:
     with pytest.raises(InvalidArgumentError, match="got a batch of 5 rows, model 'm' takes at most 4"):
         codec_for("FP32", max_batch_size=4).decode(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import struct
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -62,6 +63,16 @@ def test_the_batch_span_carries_every_request_in_order() -> None:
     assert attributes["penstock.requests.class"] == struct.pack("<2i", 3, -1)
     assert (attributes["penstock.batch.rows"], attributes["messaging.batch.message_count"]) == (4, 2)
     assert rest["error"] is None, "one of them succeeded"
+
+
+def test_the_gateways_span_speaks_for_a_request_that_it_gave_up() -> None:
+    late = [
+        replace(settled(outcome), is_abandoned=True) for outcome in (Outcome(b"x"), Outcome(error=InternalError("x")))
+    ]
+
+    attributes = spans_of(report(*late, settled(Outcome(b"x"))))[0][2]["attributes"]
+
+    assert attributes["penstock.requests.status"] == bytes([1, 1, 0])
 
 
 def test_sampled_and_failed_requests_get_a_span_that_links_to_the_batch_and_back() -> None:

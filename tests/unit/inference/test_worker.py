@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from typing import Any
 
 import numpy as np
 import pytest
@@ -254,6 +255,18 @@ def test_one_that_is_cancelled_or_expires_while_it_is_held_back_is_not_run() -> 
     virtual_loop.run(scenario())
 
 
+def test_what_expires_or_is_cancelled_while_it_runs_is_reported_as_abandoned() -> None:
+    async def scenario() -> None:
+        bench = Bench(takes_s=0.1)
+        bench.lane.put(bench.entry(1), bench.entry(2, deadline_s=0.05), bench.entry(3), bench.entry(4, deadline_s=0.2))
+        asyncio.get_running_loop().call_later(0.05, lambda: bench.replies.cancelled.add(3))
+        await bench.serve_for(1)
+        assert [bench.replies.outcomes[key].is_abandoned for key in range(1, 5)] == [False, True, True, False]
+        assert bench.answer(2) == [[4.0, 4.0]]
+
+    virtual_loop.run(scenario())
+
+
 def test_requests_of_a_gateway_that_is_gone_are_settled_without_a_reply() -> None:
     async def scenario() -> None:
         bench = Bench()
@@ -273,6 +286,30 @@ def test_only_the_guilty_request_gets_the_models_error() -> None:
         error = bench.replies.outcomes[2].outcome.error
         assert error is not None
         assert (error.reason, error.message) == ("MODEL_ERROR", "negative")
+        assert (bench.answer(1), bench.answer(3)) == ([[2.0, 2.0]], [[6.0, 6.0]])
+
+    virtual_loop.run(scenario())
+
+
+@pytest.mark.parametrize("step", ["decode", "encode"])
+def test_a_defect_that_one_request_finds_is_that_requests_error_alone(
+    step: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async def scenario() -> None:
+        bench, calls = Bench(), iter([None, ValueError("unforeseen")])
+        original = getattr(bench.executor.codec, step)
+
+        def fail_once(*args: Any) -> Any:
+            if error := next(calls, None):
+                raise error
+            return original(*args)
+
+        monkeypatch.setattr(bench.executor.codec, step, fail_once)
+        bench.lane.put(bench.entry(1), bench.entry(2), bench.entry(3))
+        await bench.serve_for(1)
+        error = bench.replies.outcomes[2].outcome.error
+        assert error is not None
+        assert error.message.startswith("internal error, logged under id")
         assert (bench.answer(1), bench.answer(3)) == ([[2.0, 2.0]], [[6.0, 6.0]])
 
     virtual_loop.run(scenario())

@@ -3,7 +3,7 @@ from __future__ import annotations
 import numpy as np
 
 from services.monitor.domain import sketch
-from services.monitor.domain.blocks import NS, Rejection, gather
+from services.monitor.domain.blocks import ABANDONED, NS, Rejection, gather
 from services.monitor.domain.outcomes import Outcome
 from services.monitor.domain.phases import Phase
 from tests.support.traffic import START_S, batch
@@ -42,6 +42,23 @@ def test_a_batch_in_which_nothing_succeeded_says_nothing_about_compute_times() -
     (block,) = gather([batch(status=[13])], [], now_ns=NOW_NS)
 
     assert block.compute_counts == {}
+
+
+def test_a_request_that_the_gateway_gave_up_while_it_ran_is_counted_once() -> None:
+    ran = batch(wait_us=[100, 200], total_us=[5_000, 5_100], status=[0, ABANDONED])
+    expired = Rejection("digits", "1", b"r" * 16, START_S * NS, Outcome.SERVER_ERROR, 1)
+
+    executed, rejected = gather([ran], [expired], now_ns=NOW_NS)
+    executed.add(rejected)
+
+    assert executed.outcomes.tolist() == [1, 0, 1]
+    assert executed.counts.sum(axis=1).tolist() == [2, 2, 2, 2, 2]
+
+
+def test_a_batch_that_came_too_late_for_everybody_is_still_judged_by_its_compute_times() -> None:
+    (block,) = gather([batch(status=[ABANDONED])], [], now_ns=NOW_NS)
+
+    assert (block.requests, block.executions, list(block.compute_counts)) == (0, 1, [0])
 
 
 def test_seconds_versions_and_models_stay_apart() -> None:

@@ -37,6 +37,26 @@ def test_panes_are_bounded() -> None:
     assert series.totals.executions == 400
 
 
+def test_a_clock_that_is_set_back_leaves_nothing_of_the_future() -> None:
+    figures = Figures(max_series=10)
+    figures.add(executed(START_S + 7_200))
+    figures.add(executed(START_S))
+
+    (window,) = figures.over(model="", window_s=60, now_s=START_S + 1)
+    assert window.sums.executions == 1
+    figures.expire(START_S + 601 + 10)
+    assert len(figures) == 0
+
+
+def test_a_late_block_removes_nothing() -> None:
+    figures = Figures(max_series=10)
+    for second in (START_S + 19, START_S + 9):
+        figures.add(executed(second))
+
+    (window,) = figures.over(model="", window_s=60, now_s=START_S + 20)
+    assert window.sums.executions == 2
+
+
 def test_versions_above_the_cap_share_one_series() -> None:
     figures = Figures(max_series=2)
     for version in "12345":

@@ -109,6 +109,15 @@ def test_a_recovery_without_an_incident_changes_nothing(incidents: Incidents) ->
     assert incidents.take("digits", "3", Recovery(Signal.ERROR_RATE, None), traces=[], now_ns=NOW_NS) == []
 
 
+def test_an_incident_that_can_not_be_seen_to_end_says_so(incidents: Incidents) -> None:
+    incidents.take("digits", "3", latency(Phase.QUEUE), traces=[], now_ns=NOW_NS)
+
+    lost = Recovery(Signal.LATENCY, Phase.QUEUE, is_lost=True)
+    (closed,) = incidents.take("digits", "3", lost, traces=[], now_ns=NOW_NS + 288 * NS)
+
+    assert closed.summary.endswith("; lost sight of, as traffic became unlike any before, after 5 min.")
+
+
 def test_an_adopted_incident_goes_on(incidents: Incidents) -> None:
     (incident,) = incidents.take("digits", "3", latency(Phase.QUEUE), traces=[], now_ns=NOW_NS)
     restarted = Incidents(average_run_length=1.2e8)

@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+import base64
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -16,6 +18,14 @@ def test_a_token_gives_its_cursor_back(cursor: str) -> None:
 def test_a_token_of_another_list_is_refused() -> None:
     with pytest.raises(InvalidArgumentError, match="same list"):
         paging.cursor_of(paging.token("7", "traces", "digits"), "traces", "other")
+
+
+def test_a_token_with_another_cursor_is_refused() -> None:
+    """A cursor reaches SQL and ``int``, which would end the call with an internal error."""
+    raw = base64.urlsafe_b64decode(paging.token("17", "traces"))
+
+    with pytest.raises(InvalidArgumentError, match="same list"):
+        paging.cursor_of(base64.urlsafe_b64encode(raw[:-1] + b"x").decode(), "traces")
 
 
 @given(st.text(min_size=1))

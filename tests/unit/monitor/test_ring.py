@@ -94,3 +94,16 @@ def test_pins_are_bounded() -> None:
 
     assert ring.get((1).to_bytes(16, "big")) is None
     assert ring.get((11).to_bytes(16, "big")) is not None
+
+
+def test_pins_take_a_quarter_of_the_bytes_at_most() -> None:
+    ring = TraceRing(max_spans=10_000, max_bytes=40 * SPAN_OVERHEAD_BYTES)
+    for number in range(1, 31):
+        ring.add(span(number))
+        ring.pin(number.to_bytes(16, "big"))
+    for number in range(31, 100):
+        ring.add(span(number))
+
+    kept = [number for number in range(1, 31) if ring.get(number.to_bytes(16, "big"))]
+    assert kept == list(range(31 - len(kept), 31))
+    assert 0 < sum(len(span(number).raw) + SPAN_OVERHEAD_BYTES for number in kept) <= 10 * SPAN_OVERHEAD_BYTES

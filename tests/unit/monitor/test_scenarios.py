@@ -9,12 +9,13 @@ from __future__ import annotations
 import math
 from collections import defaultdict
 from collections.abc import Callable, Iterable
+from dataclasses import replace
 
 import numpy as np
 import pytest
 
 from services.monitor.domain.blocks import NS, Batch, Rejection, gather
-from services.monitor.domain.detectors import LATENESS_S, Alarm, Recovery, VersionDetectors
+from services.monitor.domain.detectors import LATENESS_S, LOST_S, Alarm, Recovery, VersionDetectors
 from services.monitor.domain.evidence import average_run_length
 from services.monitor.domain.outcomes import Outcome
 from services.monitor.domain.phases import Phase, Signal
@@ -44,6 +45,10 @@ def replay(
     return found
 
 
+def later(one: Batch, seconds: float) -> Batch:
+    return replace(one, end_ns=one.end_ns + int(seconds * NS))
+
+
 NORMAL_LIFE = {
     "load step of 1 to 64 clients": lambda: closed_loop(Worker(), [0.0] + [40.0] * 63, until_s=90),
     "and back": lambda: closed_loop(Worker(), [0.0] * 64, until_s=40) + closed_loop(Worker(seed=2), [45.0], until_s=85),
@@ -55,6 +60,30 @@ NORMAL_LIFE = {
     "waves": lambda: open_loop(Worker(), lambda t: 60 * (1 + 0.9 * math.sin(t / 10)), until_s=120),
     "bursts after silence": lambda: open_loop(Worker(), lambda t: 40 if t % 40 < 10 else 0, until_s=200),
     "two requests a second": lambda: open_loop(Worker(), lambda _: 2, until_s=300),
+    "one client and 64 in turn": lambda: [
+        later(one, turn * 25.0)
+        for turn in range(6)
+        for one in closed_loop(Worker(seed=turn), [0.0] * (64 if turn % 2 else 1), until_s=25)
+    ],
+    "hours of silence, then a cold start": lambda: [
+        *open_loop(Worker(), lambda _: 40, until_s=60),
+        *(
+            later(one, 4 * 3_600)
+            for one in open_loop(Worker(slowdown=lambda t: 20 if t < 2 else 1), lambda _: 40, until_s=60)
+        ),
+    ],
+    "a night of a request a minute": lambda: [
+        *open_loop(Worker(base_s=0.02), lambda _: 40, until_s=90),
+        *Worker(base_s=0.02).run([120.0 + 60 * minute for minute in range(480)], until_s=math.inf, think_s=None),
+    ],
+    "a batch job twice a minute": lambda: list(
+        Worker().run(
+            [30.0 * turn + 0.0002 * one for turn in range(60) for one in range(200)], until_s=math.inf, think_s=None
+        )
+    ),
+    "a noisy neighbour for seconds": lambda: open_loop(
+        Worker(slowdown=lambda t: 2 if t % 60 > 57 else 1), lambda _: 40, until_s=400
+    ),
     "cold start": lambda: open_loop(Worker(slowdown=lambda t: 30 if t < 3 else 1), lambda _: 40, until_s=60),
     "an error in a thousand": lambda: open_loop(Worker(error_rate=lambda _: 0.001), lambda _: 80, until_s=120),
     "a single failing batch": lambda: open_loop(
@@ -172,6 +201,28 @@ def test_a_fault_is_not_learnt_as_normal() -> None:
     found = replay(slow, detectors=detectors)
 
     assert [type(finding) for _, finding in found] == [Alarm]
+
+
+def test_an_alarm_ends_when_traffic_becomes_unlike_any_before() -> None:
+    """Load grows for good while the model is slow: nothing is known to compare with, and nothing is learnt."""
+    batches = [
+        batch(
+            end_ns=int((START_S + second + part / count) * NS),
+            compute_ns=(20_000, 10_000_000 if 60 <= second < 90 else 5_000_000, 30_000),
+            status=[0] * rows,
+            wait_us=[100] * rows,
+            total_us=[5_150] * rows,
+        )
+        for second in range(90 + LOST_S + 60)
+        for rows, count in [(1, 4) if second < 90 else (8, 50)]
+        for part in range(count)
+    ]
+
+    (_, alarm), (at, recovery) = replay(batches)
+
+    assert isinstance(alarm, Alarm)
+    assert recovery == Recovery(Signal.LATENCY, Phase.COMPUTE_INFER, is_lost=True)
+    assert at == 89 + LOST_S
 
 
 def test_late_blocks_are_left_out_and_counted() -> None:

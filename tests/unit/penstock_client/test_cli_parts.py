@@ -1,5 +1,8 @@
 from __future__ import annotations
 
+import os
+import subprocess
+import sys
 from pathlib import Path
 
 import numpy as np
@@ -82,6 +85,7 @@ def test_json_input_has_three_forms(tmp_path: Path, text: str) -> None:
         '{"inputs": [{"name": "image", "shape": [9], "data": [1]}]}',
         '{"inputs": [1]}',
         '{"inputs": [{}]}',
+        "[" * 100_000,
     ],
 )
 def test_bad_json_input_is_refused(tmp_path: Path, text: str) -> None:
@@ -96,3 +100,12 @@ def test_pickled_arrays_are_refused(tmp_path: Path) -> None:
     np.save(path, np.array([{"code": "run"}], dtype=object), allow_pickle=True)
     with pytest.raises(ValueError, match="pickle"):
         infer._read(path, [IMAGE])
+
+
+def test_output_that_nobody_reads_ends_the_command_quietly() -> None:
+    reading, writing = os.pipe()
+    os.close(reading)
+    program = "import typer; from penstock.cli.output import *; typer.run(reporting(lambda: print_json('x' * 100_000)))"
+    done = subprocess.run([sys.executable, "-c", program], check=False, stdout=writing, stderr=subprocess.PIPE)
+    os.close(writing)
+    assert (done.returncode, done.stderr) == (1, b"")

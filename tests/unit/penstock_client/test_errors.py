@@ -35,9 +35,12 @@ def test_status_keeps_its_code_message_and_reason(code: grpc.StatusCode) -> None
 
 def test_unavailable_of_the_connection_is_told_from_that_of_the_service() -> None:
     code = grpc.StatusCode.UNAVAILABLE
-    words = "failed to connect to all addresses; last error: UNKNOWN: ipv4:127.0.0.1:9"
-    lost = errors.from_status(code, words, part="registry", address="127.0.0.1:9")
-    assert isinstance(lost, errors.ConnectionFailedError)
-    assert "127.0.0.1:9" in str(lost)
+    for words in (
+        "failed to connect to all addresses; last error: UNKNOWN: ipv4:127.0.0.1:9",
+        "errors resolving foo: [field:hostname lookup error:address lookup failed for foo: Domain name not found]",
+    ):
+        lost = errors.from_status(code, words, part="registry", address="127.0.0.1:9")
+        assert isinstance(lost, errors.ConnectionFailedError)
+        assert "127.0.0.1:9" in str(lost)
     full = errors.from_status(code, "Exceeds maximum queue size", part="gateway", address="127.0.0.1:9")
     assert type(full) is errors.UnavailableError

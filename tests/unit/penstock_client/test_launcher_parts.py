@@ -72,3 +72,13 @@ def test_socket_moves_when_the_home_is_deep(monkeypatch: pytest.MonkeyPatch) -> 
     deep = Path("/srv") / ("x" * 120)
     assert len(str(redis_socket(deep))) < 104
     assert redis_socket(deep) != redis_socket(deep / "other")
+
+
+def test_full_disk_loses_lines_and_nothing_else(tmp_path: Path) -> None:
+    (tmp_path / "gateway.jsonl").symlink_to("/dev/full")
+    warnings: list[LogLine] = []
+    log = ServiceLog(tmp_path, "gateway", on_warning=warnings.append)
+    for _ in range(3):
+        log.take("words")
+    log.close()
+    assert [warning.message for warning in warnings] == [f"log lines are lost: {log.path}: No space left on device"]
