@@ -67,7 +67,7 @@ class AsgiServer(grpc.aio.Server):
         self._is_stopping = True
         await _wait_for(self._calls, grace or 0)
         for call in self._calls:
-            call.end(grpc.StatusCode.CANCELLED)
+            call.end(grpc.StatusCode.CANCELLED, "the server is shutting down")
         await _wait_for(self._calls, _LAST_WORD_S)
         if self._sweeper is not None:
             self._sweeper.cancel()
@@ -97,7 +97,8 @@ class AsgiServer(grpc.aio.Server):
         except asyncio.CancelledError:
             if call.ended is None:
                 raise
-            await _settle(call)
+            call.task.uncancel()
+            await call.fail(call.ended.code, call.ended.details)
         except OSError as error:
             if not call.done():  # else the caller left while it was being answered
                 await _fail_unexpectedly(call, error)
@@ -141,7 +142,7 @@ class AsgiServer(grpc.aio.Server):
             due = []
             for call in self._calls:
                 if call.is_late(now, leeway_s=_LEEWAY_S):
-                    call.end(grpc.StatusCode.DEADLINE_EXCEEDED)
+                    call.end(grpc.StatusCode.DEADLINE_EXCEEDED, "Deadline Exceeded")
                 elif call.is_to_look(now):
                     due.append(call)
             await asyncio.gather(*(call.look() for call in due), return_exceptions=True)
@@ -192,8 +193,11 @@ def _parsed(deserialize: Callable[[bytes], Any], message: bytes) -> Any:
 
 
 async def _deserialized(call: Call, deserialize: Callable[[bytes], Any] | None) -> AsyncIterator[Any]:
-    async for message in call.messages():
-        yield message if deserialize is None else _parsed(deserialize, message)
+    try:
+        async for message in call.messages():
+            yield message if deserialize is None else _parsed(deserialize, message)
+    except wire.StatusError as error:
+        await call.break_off(error.code, error.details)
 
 
 async def _stream(answers: Any, call: Call, serialize: Callable[[Any], bytes] | None) -> None:
@@ -205,17 +209,6 @@ async def _stream(answers: Any, call: Call, serialize: Callable[[Any], bytes] | 
     else:
         await answers
     await call.finish()
-
-
-async def _settle(call: Call) -> None:
-    """End a call that was cancelled from here."""
-    task = asyncio.current_task()
-    if task is not None:
-        task.uncancel()
-    if call.ended is grpc.StatusCode.DEADLINE_EXCEEDED:
-        await call.fail(grpc.StatusCode.DEADLINE_EXCEEDED, "Deadline Exceeded")
-    elif call.ended is not None:
-        await call.fail(grpc.StatusCode.CANCELLED, "the call was cancelled")
 
 
 async def _fail_unexpectedly(call: Call, error: Exception) -> None:

@@ -59,8 +59,8 @@ class Call(grpc.aio.ServicerContext[Any, Any]):
         self._is_read = self._is_started = self._is_done = False
         self.deadline: float | None = None
         """When the caller waits no more, by the monotonic clock."""
-        self.ended: grpc.StatusCode | None = None
-        """Why the call's task was cancelled from here: CANCELLED or DEADLINE_EXCEEDED; None: it wasn't."""
+        self.ended: wire.StatusError | None = None
+        """Why the call's task was cancelled from here; None: it wasn't."""
 
     def open(self) -> None:
         """Read the headers."""
@@ -188,18 +188,22 @@ class Call(grpc.aio.ServicerContext[Any, Any]):
     async def look(self) -> None:
         """Ask the host whether the caller is still there; end the call if not."""
         if (await self._receive())["type"] == "http.disconnect":
-            self.end(grpc.StatusCode.CANCELLED)
+            self.end(grpc.StatusCode.CANCELLED, "the caller left")
 
-    def end(self, reason: grpc.StatusCode) -> None:
-        """Cancel the task that runs the call."""
+    def end(self, code: grpc.StatusCode, details: str) -> None:
+        """Cancel the task that runs the call; then it ends with this status, if somebody is there to hear it."""
         if self.ended is None and not self._is_done:
-            self.ended = reason
+            self.ended = wire.StatusError(code, details)
             self.task.cancel()
 
-    async def _leave(self) -> NoReturn:
-        self.end(grpc.StatusCode.CANCELLED)
+    async def break_off(self, code: grpc.StatusCode, details: str) -> NoReturn:
+        """As :meth:`end`, from within the task: a servicer is to see its cancellation, not an error of ours."""
+        self.end(code, details)
         await asyncio.sleep(0)
         raise asyncio.CancelledError
+
+    async def _leave(self) -> NoReturn:
+        await self.break_off(grpc.StatusCode.CANCELLED, "the caller left")
 
     # What servicers use
 
@@ -210,7 +214,10 @@ class Call(grpc.aio.ServicerContext[Any, Any]):
     async def write(self, message: Any) -> None:
         if not self._is_started:
             await self._start()
-        await self._send({"type": "http.response.body", "body": wire.frame(message), "more_body": True})
+        try:
+            await self._send({"type": "http.response.body", "body": wire.frame(message), "more_body": True})
+        except OSError:  # as ASGI has it
+            await self._leave()
 
     async def send_initial_metadata(self, initial_metadata: Any) -> None:
         self._initial = wire.headers_of(initial_metadata)

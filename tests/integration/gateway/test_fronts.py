@@ -87,6 +87,7 @@ def echo(kind: str) -> Iterator[Echo]:
     yield echo
     status, said = _ended(echo)
     assert status == 0, said
+    assert said.count("Traceback") <= 1, said  # of the bug that a test asks for
 
 
 @pytest.fixture
@@ -226,6 +227,15 @@ def test_a_stream_waits_for_a_slow_reader_and_ends_when_it_leaves(echo: Echo) ->
     call.cancel()
 
     eventually(lambda: echo.left() == before + 1)
+
+
+def test_a_stream_with_a_message_above_the_limit_is_refused(echo: Echo) -> None:
+    call = echo.channel.stream_unary(f"/{SERVICE}/Join")
+
+    with pytest.raises(grpc.RpcError) as caught:
+        call(iter([b"small", bytes(LIMIT + 1)]), timeout=30)
+
+    assert caught.value.code() is grpc.StatusCode.RESOURCE_EXHAUSTED
 
 
 def test_a_deadline_ends_a_call_on_both_sides(echo: Echo) -> None:
