@@ -32,6 +32,9 @@ def main(
         bool, typer.Option("--quick", help="One round of a second: about 40 s; keeps RESULTS.md.")
     ] = False,
     echo_only: Annotated[bool, typer.Option("--echo-only", help="The bare server alone; keeps RESULTS.md.")] = False,
+    front: Annotated[
+        str, typer.Option(help="The gateway's front, grpcio or envoy; another than grpcio keeps RESULTS.md.")
+    ] = "grpcio",
 ) -> None:
     """Measure what a request costs: Penstock as a user gets it, beside a bare gRPC server.
 
@@ -48,7 +51,7 @@ def main(
     if not client.description.startswith("h2load"):
         console.print("[yellow]h2load (Debian: nghttp2-client) is missing: a slower Python client takes its place.")
     try:
-        results = _measure(plan, console, client=client, is_echo_only=echo_only)
+        results = _measure(plan, console, client=client, front=front, is_echo_only=echo_only)
     except (LoadFailedError, StartError, InferenceServerException, grpc.RpcError, psutil.NoSuchProcess) as error:
         sys.exit(f"nothing measured: {error}")
     for title, group in report.by_workload(results):
@@ -57,12 +60,12 @@ def main(
         console.print(f"[yellow]Other programs took {strangers:.0%} of the machine: the figures suffer from it.")
     RAW.parent.mkdir(parents=True, exist_ok=True)
     RAW.write_text(report.raw(plan, circumstances, results))
-    if not (quick or echo_only):
+    if not (quick or echo_only or front != "grpcio"):
         PAGE.write_text(report.page_of(plan, circumstances, results))
         console.print(f"written: {PAGE.relative_to(HERE.parent)}")
 
 
-def _measure(plan: Plan, console: Console, *, client: LoadClient, is_echo_only: bool) -> list[Result]:
+def _measure(plan: Plan, console: Console, *, client: LoadClient, front: str, is_echo_only: bool) -> list[Result]:
     columns = (
         BarColumn(),
         TextColumn("{task.completed}/{task.total}"),
@@ -74,7 +77,7 @@ def _measure(plan: Plan, console: Console, *, client: LoadClient, is_echo_only: 
         systems: list[System] = [running.enter_context(EchoSystem())]
         task = progress.add_task("starting", total=steps_of(plan, workloads, systems) * (1 if is_echo_only else 2))
         if not is_echo_only:
-            suite = running.enter_context(PenstockSystem())
+            suite = running.enter_context(PenstockSystem(front=front))
             systems.insert(0, suite)
             for workload in workloads:
                 progress.update(task, description=f"deploying {workload.name}")

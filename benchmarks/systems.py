@@ -84,11 +84,11 @@ class EchoSystem:
 
 
 class PenstockSystem:
-    """``penstock up`` with its defaults; only ports and home are ours."""
+    """``penstock up`` with its defaults; only ports and home are ours, and the gateway's front is asked for."""
 
     title = "Penstock"
 
-    def __init__(self) -> None:
+    def __init__(self, *, front: str) -> None:
         ports = dict(zip(PORTS, _free_ports(len(PORTS)), strict=True))
         self.address = f"127.0.0.1:{ports['GATEWAY__GRPC_PORT']}"
         self._registry_address = f"127.0.0.1:{ports['REGISTRY__PORT']}"
@@ -97,6 +97,7 @@ class PenstockSystem:
         self._environ |= {
             "PENSTOCK_REGISTRY_ADDRESS": self._registry_address,
             "PENSTOCK_OTLP_ENDPOINT": f"127.0.0.1:{ports['MONITOR__OTLP_PORT']}",
+            "PENSTOCK_GATEWAY__FRONT": front,
         }
         self._open = ExitStack()
 

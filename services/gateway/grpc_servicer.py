@@ -6,10 +6,13 @@ import asyncio
 from collections.abc import Callable, Coroutine
 from typing import Any
 
+import grpc
 from google.protobuf.json_format import ParseDict
 from google.protobuf.message import DecodeError
 from tritonclient.grpc import service_pb2 as pb
+from tritonclient.grpc import service_pb2_grpc
 
+from services.common.boundary import translated
 from services.common.errors import InvalidArgumentError, PenstockError, UnimplementedError
 from services.common.status import code_of
 from services.gateway.domain.tickets import Arrival
@@ -104,3 +107,10 @@ def _unsupported(name: str) -> Callable[[InferenceServicer, Any, Any], Coroutine
 for _name in pb.DESCRIPTOR.services_by_name["GRPCInferenceService"].methods_by_name:
     if not hasattr(InferenceServicer, _name):
         setattr(InferenceServicer, _name, _unsupported(_name))
+
+
+def add_to_server(servicer: InferenceServicer, server: grpc.aio.Server) -> None:
+    service_pb2_grpc.add_GRPCInferenceServiceServicer_to_server(translated(servicer), server)
+    # Registered last, this handler wins over the generated one: no deserialiser and no serialiser, bytes in, bytes out.
+    infer: grpc.RpcMethodHandler[bytes, bytes] = grpc.unary_unary_rpc_method_handler(servicer.ModelInfer)
+    server.add_registered_method_handlers(SERVICE, {"ModelInfer": infer})

@@ -24,9 +24,9 @@ from services.common.watch import ResourceCache
 from services.gateway.adapters.lane_watch import look
 from services.gateway.adapters.lane_writer import LaneWriter
 from services.gateway.catalog import Catalog
-from services.gateway.fronts import grpcio
-from services.gateway.fronts.http import HttpFront
-from services.gateway.grpc_servicer import SERVICE, InferenceServicer
+from services.gateway.fronts import Front
+from services.gateway.fronts.grpcio import GrpcioFront
+from services.gateway.grpc_servicer import SERVICE, InferenceServicer, add_to_server
 from services.gateway.inference import Desk
 from services.gateway.metrics import GatewayCollector
 from services.gateway.models import Models
@@ -116,8 +116,12 @@ class Gateway:
         self.desk.routes = self.catalog.rebuild(self.resources)
 
 
-async def serve(stop: asyncio.Event, suite: SuiteSettings, settings: GatewaySettings) -> None:
+async def serve(
+    stop: asyncio.Event, suite: SuiteSettings, settings: GatewaySettings, front: Front | None = None
+) -> None:
     """Serve until ``stop`` is set; then refuse new requests, finish those under way, and close.
+
+    ``front`` serves the public APIs; without one, this process does it itself.
 
     Raises:
         SystemExit: a port is taken.
@@ -130,13 +134,8 @@ async def serve(stop: asyncio.Event, suite: SuiteSettings, settings: GatewaySett
         await closing.enter_async_context(channel)
         internal = await _internal_server(gateway, suite, settings)
         closing.push_async_callback(_close_internal, gateway, internal)
-        public = grpcio.build_server(
-            InferenceServicer(desk=gateway.desk, models=gateway.models, spans=gateway.spans),
-            max_request_bytes=settings.max_request_bytes,
-        )
-        await gateway.health.attach(public)
-        grpc_port = serving.bind(public, f"{suite.bind}:{settings.grpc_port}")
-        http = _http_front(gateway, suite, settings)
+        front = front or _own_front(suite, settings)
+        await _publish(gateway, front, settings)
         stop_metrics = _serve_metrics(gateway, suite, settings)
         closing.push_async_callback(asyncio.to_thread, stop_metrics)
         background = [
@@ -148,13 +147,15 @@ async def serve(stop: asyncio.Event, suite: SuiteSettings, settings: GatewaySett
         async with asyncio.TaskGroup() as group:
             drained = asyncio.Event()
             group.create_task(serving.run_until_stopped(drained, background))
-            group.create_task(http.run_until_stopped())
-            await public.start()
+            group.create_task(front.run_until_stopped())
             _log.info(
-                "gateway listens: gRPC %d, REST %d, replies %s", grpc_port, http.port, gateway.writer.reply_address
+                "gateway listens: gRPC %d, REST %d, replies %s",
+                front.grpc_port,
+                front.http_port,
+                gateway.writer.reply_address,
             )
             await stop.wait()
-            await _drain(gateway, public, http, settings.drain_timeout_s)
+            await _drain(gateway, front, settings.drain_timeout_s)
             drained.set()
 
 
@@ -177,16 +178,27 @@ async def _close_internal(gateway: Gateway, server: grpc.aio.Server) -> None:
     await server.stop(_INTERNAL_GRACE_S)
 
 
-def _http_front(gateway: Gateway, suite: SuiteSettings, settings: GatewaySettings) -> HttpFront:
+def _own_front(suite: SuiteSettings, settings: GatewaySettings) -> GrpcioFront:
+    return GrpcioFront(
+        host=suite.bind,
+        grpc_port=settings.grpc_port,
+        http_port=settings.http_port,
+        max_request_bytes=settings.max_request_bytes,
+        drain_timeout_s=settings.drain_timeout_s,
+    )
+
+
+async def _publish(gateway: Gateway, front: Front, settings: GatewaySettings) -> None:
+    """Give the public APIs to what serves them."""
+    add_to_server(InferenceServicer(desk=gateway.desk, models=gateway.models, spans=gateway.spans), front.server)
+    await gateway.health.attach(front.server)
     api = RestApi(
         desk=gateway.desk,
         models=gateway.models,
         spans=gateway.spans,
         max_request_bytes=settings.max_request_bytes,
     )
-    return HttpFront(
-        api.application(), host=suite.bind, port=settings.http_port, drain_timeout_s=settings.drain_timeout_s
-    )
+    front.open(api.application())
 
 
 def _serve_metrics(gateway: Gateway, suite: SuiteSettings, settings: GatewaySettings) -> Callable[[], None]:
@@ -195,14 +207,12 @@ def _serve_metrics(gateway: Gateway, suite: SuiteSettings, settings: GatewaySett
     return serving.serve_metrics(registry, host=suite.bind, port=settings.metrics_port)
 
 
-async def _drain(gateway: Gateway, public: grpc.aio.Server, http: HttpFront, timeout_s: float) -> None:
+async def _drain(gateway: Gateway, front: Front, timeout_s: float) -> None:
     """Take nothing more; wait for what is under way, for ``timeout_s`` at most, then fail the rest."""
     gateway.models.is_draining = True
     await gateway.health.set_serving(is_serving=False)
     error = UnavailableError("the gateway is shutting down", reason="SHUTTING_DOWN")
     last_call = asyncio.get_running_loop().call_later(timeout_s, gateway.desk.abandon, None, error)
-    http.stop()
-    await public.stop(timeout_s + _INTERNAL_GRACE_S)
-    await http.stopped.wait()
+    await front.stop(timeout_s + _INTERNAL_GRACE_S)
     last_call.cancel()
     gateway.spans.flush()

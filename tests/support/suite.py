@@ -40,6 +40,7 @@ class Suite:
             "PENSTOCK_GATEWAY__GRPC_PORT": self.grpc_address.split(":")[1],
             "PENSTOCK_GATEWAY__METRICS_PORT": self.metrics_address.split(":")[1],
             "PENSTOCK_GATEWAY__INTERNAL_PORT": str(free_port()),
+            "PENSTOCK_GATEWAY__FRONT": os.environ.get("PENSTOCK_TEST_FRONT", "grpcio"),
             "PENSTOCK_REGISTRY__PORT": self.registry_address.split(":")[1],
             "PENSTOCK_REGISTRY__METRICS_PORT": str(free_port()),
             "PENSTOCK_INFERENCE__PORT": str(free_port()),
@@ -115,7 +116,8 @@ class Suite:
         wanted = "redis-server" if part == "redis" else f"services.{part}"
         for process in self.processes():
             command = process.cmdline()
-            if any(word == wanted or word.split(" ")[0].endswith(wanted) for word in command):
+            is_hosted = "--config-yaml" in command and any(f"{wanted}." in word for word in command)  # below Envoy
+            if is_hosted or any(word == wanted or word.split(" ")[0].endswith(wanted) for word in command):
                 return process.pid
         raise AssertionError(f"no process of {part} in {[process.cmdline() for process in self.processes()]}")
 

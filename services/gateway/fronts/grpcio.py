@@ -1,15 +1,14 @@
-"""The portable front for gRPC: grpc.aio."""
+"""The portable front: grpc.aio for gRPC, uvicorn for REST."""
 
 from __future__ import annotations
 
 import logging
 
 import grpc
-from tritonclient.grpc import service_pb2_grpc
+from starlette.types import ASGIApp
 
-from services.common.boundary import translated
-from services.common.serving import SERVER_OPTIONS
-from services.gateway.grpc_servicer import SERVICE, InferenceServicer
+from services.common import serving
+from services.gateway.fronts.http import HttpFront
 
 
 def _is_worth_a_line(record: logging.LogRecord) -> bool:
@@ -17,13 +16,30 @@ def _is_worth_a_line(record: logging.LogRecord) -> bool:
     return not record.getMessage().startswith("ExecuteBatchError raised in core")
 
 
-def build_server(servicer: InferenceServicer, *, max_request_bytes: int) -> grpc.aio.Server:
-    """A server of the inference API, without a port yet."""
-    options = dict(SERVER_OPTIONS) | {"grpc.max_receive_message_length": max_request_bytes}
-    server = grpc.aio.server(options=list(options.items()))
-    logging.getLogger("grpc._cython.cygrpc").addFilter(_is_worth_a_line)
-    service_pb2_grpc.add_GRPCInferenceServiceServicer_to_server(translated(servicer), server)
-    # Registered last, this handler wins over the generated one: no deserialiser and no serialiser, bytes in, bytes out.
-    infer: grpc.RpcMethodHandler[bytes, bytes] = grpc.unary_unary_rpc_method_handler(servicer.ModelInfer)
-    server.add_registered_method_handlers(SERVICE, {"ModelInfer": infer})
-    return server
+class GrpcioFront:
+    """Two servers on the event loop that the rest of the gateway runs on."""
+
+    def __init__(
+        self, *, host: str, grpc_port: int, http_port: int, max_request_bytes: int, drain_timeout_s: float
+    ) -> None:
+        options = dict(serving.SERVER_OPTIONS) | {"grpc.max_receive_message_length": max_request_bytes}
+        logging.getLogger("grpc._cython.cygrpc").addFilter(_is_worth_a_line)
+        self.server = grpc.aio.server(options=list(options.items()))
+        self.grpc_port = grpc_port
+        self.http_port = http_port
+        self._host = host
+        self._drain_timeout_s = drain_timeout_s
+
+    def open(self, rest: ASGIApp) -> None:
+        self.grpc_port = serving.bind(self.server, f"{self._host}:{self.grpc_port}")
+        self._http = HttpFront(rest, host=self._host, port=self.http_port, drain_timeout_s=self._drain_timeout_s)
+        self.http_port = self._http.port
+
+    async def run_until_stopped(self) -> None:
+        await self.server.start()
+        await self._http.run_until_stopped()
+
+    async def stop(self, grace_s: float) -> None:
+        self._http.stop()
+        await self.server.stop(grace_s)
+        await self._http.stopped.wait()

@@ -21,7 +21,7 @@ class HttpFront(uvicorn.Server):
         Raises:
             SystemExit: the address is taken.
         """
-        self._socket = _listen(host, port)
+        self._socket = listen(host, port)
         config = uvicorn.Config(
             application,
             loop="none",
@@ -57,7 +57,12 @@ class HttpFront(uvicorn.Server):
         self.should_exit = True
 
 
-def _listen(host: str, port: int) -> socket.socket:
+def listen(host: str, port: int) -> socket.socket:
+    """A socket bound to an address.
+
+    Raises:
+        SystemExit: the address is taken.
+    """
     family = socket.AF_INET6 if ":" in host else socket.AF_INET
     listener = socket.socket(family)
     listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib.util
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -16,6 +17,9 @@ from tests.support.fake_worker import FakeWorker
 from tests.support.gateway_process import GatewayProcess
 from tests.support.redis_server import RedisServer
 from tests.support.scripted_registry import ScriptedRegistry
+
+needs_pyvoy = pytest.mark.skipif(importlib.util.find_spec("pyvoy") is None, reason="the package pyvoy is not installed")
+FRONTS = ["grpcio", pytest.param("envoy", marks=needs_pyvoy)]
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,10 +59,10 @@ def open_stage(**settings: str) -> Iterator[Stage]:
         yield Stage(redis, registry, gateway, client)
 
 
-@pytest.fixture(scope="module")
-def shared() -> Iterator[Stage]:
-    """A stage with ``identity`` served, for tests that leave it as it was."""
-    with open_stage() as stage:
+@pytest.fixture(scope="module", params=FRONTS)
+def shared(request: pytest.FixtureRequest) -> Iterator[Stage]:
+    """A stage with ``identity`` served, for tests that leave it as it was; one for each front."""
+    with open_stage(PENSTOCK_GATEWAY__FRONT=request.param) as stage:
         stage.registry.deploy("identity")
         with FakeWorker(stage.redis.url, "identity"):
             eventually(lambda: stage.client.is_model_ready("identity"))

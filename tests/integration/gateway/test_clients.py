@@ -18,7 +18,7 @@ from grpc_reflection.v1alpha import reflection_pb2, reflection_pb2_grpc
 from tritonclient.grpc import service_pb2 as pb
 from tritonclient.utils import InferenceServerException
 
-from tests.integration.gateway.conftest import Stage, tensor
+from tests.integration.gateway.conftest import Stage, eventually, tensor
 from tests.support.fake_worker import FakeWorker
 
 ROWS = np.arange(32, dtype="f4").reshape(2, 16)
@@ -170,6 +170,7 @@ def test_large_requests_stay_with_the_gateway_until_they_are_fetched(shared: Sta
         FakeWorker(shared.redis.url, f"large{size}") as worker,
         triton_http.InferenceServerClient(shared.gateway.http) as http,
     ):
+        eventually(lambda: shared.client.is_model_ready(f"large{size}"))
         for client, sent in ((shared.client, over_grpc), (http, over_http)):
             np.testing.assert_array_equal(client.infer(f"large{size}", [sent]).as_numpy("OUTPUT0"), data)
         assert all(entry.envelope.payload_bytes > data.nbytes and entry.request == b"" for entry in worker.seen)

@@ -1,0 +1,157 @@
+"""The gRPC wire format, and the server that speaks it over ASGI, on messages that no good client sends."""
+
+from __future__ import annotations
+
+import gzip
+from typing import Any
+
+import grpc
+import pytest
+
+from services.gateway.fronts import grpc_wire as wire
+from services.gateway.fronts.asgi import AsgiServer
+
+LIMIT = 1_000
+
+
+@pytest.mark.parametrize(
+    ("text", "seconds"),
+    [("1H", 3600), ("2M", 120), ("3S", 3), ("40m", 0.04), ("50u", 50e-6), ("99999999n", 0.099999999)],
+)
+def test_a_timeout_has_a_unit(text: str, seconds: float) -> None:
+    assert wire.timeout_s(text) == pytest.approx(seconds)
+
+
+@pytest.mark.parametrize("text", ["", "S", "1", "1s", "-1S", "1.5S", "123456789S", "١S", "1 S"])
+def test_what_is_no_timeout_is_refused(text: str) -> None:
+    with pytest.raises(wire.StatusError, match="grpc-timeout"):
+        wire.timeout_s(text)
+
+
+def test_metadata_is_told_from_what_the_protocol_needs() -> None:
+    head = wire.read_head(
+        [
+            (b"content-type", b"application/grpc"),
+            (b"te", b"trailers"),
+            (b"grpc-timeout", b"2S"),
+            (b"grpc-encoding", b"gzip"),
+            (b"grpc-tags-bin", b"AA"),
+            (b"key", b"value"),
+            (b"raw-bin", b"AAE,/w=="),
+        ]
+    )
+
+    assert (head.timeout_s, head.encoding) == (2, "gzip")
+    assert head.metadata == (("key", "value"), ("raw-bin", b"\0\1"), ("raw-bin", b"\xff"))
+
+
+def test_a_binary_header_that_is_no_base64_is_refused() -> None:
+    with pytest.raises(wire.StatusError, match="raw-bin is no base64"):
+        wire.read_head([(b"raw-bin", b"!!")])
+
+
+@pytest.mark.parametrize(
+    ("flag", "payload", "encoding", "code"),
+    [
+        (2, b"x", "gzip", grpc.StatusCode.INTERNAL),
+        (1, b"x", "identity", grpc.StatusCode.INTERNAL),
+        (1, b"x", "br", grpc.StatusCode.UNIMPLEMENTED),
+        (1, b"no gzip", "gzip", grpc.StatusCode.INTERNAL),
+        (1, gzip.compress(b"x" * 100)[:-9], "gzip", grpc.StatusCode.INTERNAL),
+        (1, gzip.compress(b"x") + b"more", "gzip", grpc.StatusCode.INTERNAL),
+        (1, gzip.compress(bytes(LIMIT + 1)), "gzip", grpc.StatusCode.RESOURCE_EXHAUSTED),
+    ],
+)
+def test_a_message_that_cannot_be_unpacked_is_refused(
+    flag: int, payload: bytes, encoding: str, code: grpc.StatusCode
+) -> None:
+    with pytest.raises(wire.StatusError) as caught:
+        wire.unpack(flag, payload, encoding, LIMIT)
+
+    assert caught.value.code is code
+
+
+async def call(
+    *events: dict[str, Any],
+    content_type: bytes = b"application/grpc",
+    method: str = "POST",
+    headers: tuple[tuple[bytes, bytes], ...] = (),
+) -> tuple[int, dict[bytes, bytes], bytes]:
+    """HTTP status, headers and trailers together, and body of a call of an echo."""
+    server, waiting, sent = AsgiServer(max_request_bytes=LIMIT), list(events), []
+
+    async def echo(request: bytes, _context: Any) -> bytes:
+        return request
+
+    async def receive() -> dict[str, Any]:
+        return waiting.pop(0)
+
+    async def send(event: Any) -> None:
+        sent.append(event)
+
+    server.add_registered_method_handlers("test.Echo", {"Unary": grpc.unary_unary_rpc_method_handler(echo)})
+    scope = {
+        "method": method,
+        "path": "/test.Echo/Unary",
+        "headers": [(b"content-type", content_type), *headers],
+        "client": None,
+    }
+    await server(scope, receive, send)
+    fields = {key: value for event in sent for key, value in event.get("headers", ())}
+    return sent[0]["status"], fields, b"".join(event.get("body", b"") for event in sent)
+
+
+def part(body: bytes, *, more: bool = False) -> dict[str, Any]:
+    return {"type": "http.request", "body": body, "more_body": more}
+
+
+@pytest.mark.parametrize("cuts", [[], [0], [1], [3, 4], [5], [7]])
+async def test_a_message_may_come_in_any_pieces(cuts: list[int]) -> None:
+    body = wire.frame(b"a message")
+    pieces = [body[a:b] for a, b in zip([0, *cuts], [*cuts, len(body)], strict=True)]
+
+    status, fields, answer = await call(*[part(piece, more=piece is not pieces[-1]) for piece in pieces])
+
+    assert (status, fields[b"grpc-status"], answer) == (200, b"0", body)
+
+
+@pytest.mark.parametrize(
+    ("events", "code"),
+    [
+        ([part(b"")], grpc.StatusCode.INTERNAL),
+        ([part(b"\0\0")], grpc.StatusCode.INTERNAL),
+        ([part(b"\0\0\0\0\5four")], grpc.StatusCode.INTERNAL),
+        ([part(wire.frame(b"one") * 2)], grpc.StatusCode.INTERNAL),
+        ([part(b"\1\0\0\0\4four")], grpc.StatusCode.INTERNAL),
+        ([part(b"\0\xff\xff\xff\xff", more=True)], grpc.StatusCode.RESOURCE_EXHAUSTED),
+        ([part(b"\0\0\0\0\5" + bytes(LIMIT + 1), more=True)], grpc.StatusCode.RESOURCE_EXHAUSTED),
+    ],
+)
+async def test_a_body_that_is_not_one_message_is_refused(events: list[Any], code: grpc.StatusCode) -> None:
+    status, fields, answer = await call(*events)
+
+    assert (status, int(fields[b"grpc-status"]), answer) == (200, code.value[0], b"")
+    assert fields[b"grpc-message"]
+
+
+@pytest.mark.parametrize(
+    ("content_type", "method", "expected"),
+    [
+        (b"application/json", "POST", 415),
+        (b"application/grpc-web", "POST", 415),
+        (b"application/grpcx", "POST", 415),
+        (b"", "GET", 405),
+        (b"application/grpc+proto", "POST", 200),
+        (b"application/grpc;charset=x", "POST", 200),
+    ],
+)
+async def test_only_grpc_is_taken(content_type: bytes, method: str, expected: int) -> None:
+    status, _, _ = await call(part(wire.frame(b"")), content_type=content_type, method=method)
+
+    assert status == expected
+
+
+async def test_a_bad_header_ends_the_call_only() -> None:
+    _, fields, _ = await call(part(wire.frame(b"")), headers=((b"grpc-timeout", b"soon"),))
+
+    assert int(fields[b"grpc-status"]) == grpc.StatusCode.INTERNAL.value[0]
