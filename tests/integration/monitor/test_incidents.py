@@ -175,13 +175,13 @@ async def test_an_incident_that_can_not_be_seen_to_end_is_closed_at_restart(
 
 
 async def test_incidents_are_listed_page_by_page(running: RunningMonitor, eventually: Eventually) -> None:
-    for version in ("1", "2", "3"):
+    for count, version in enumerate(("1", "2", "3"), 1):
         await running.serve_seconds(16, version=version, **FAILING)
 
-    async def three() -> bool:
-        return len(await incidents(running)) == 3
+        async def opened(expected: int = count) -> bool:
+            return len(await incidents(running)) == expected
 
-    await eventually(three)
+        await eventually(opened)
     first = await running.api.ListIncidents(pb.ListIncidentsRequest(page_size=2))
     second = await running.api.ListIncidents(pb.ListIncidentsRequest(page_size=2, page_token=first.next_page_token))
 
