@@ -112,10 +112,6 @@ def status_fields(code: grpc.StatusCode, details: str, metadata: Iterable[tuple[
     return fields + metadata_fields(metadata)
 
 
-def frame(message: bytes) -> bytes:
-    return b"\0" + len(message).to_bytes(4, "big") + message
-
-
 def check_length(prefix: bytes | bytearray, limit: int) -> int:
     """The length of the message that a prefix announces.
 
