@@ -49,7 +49,8 @@ _log = logging.getLogger(__name__)
 _PING_DATA = b"penstock"
 _TURN_BYTES = 256 * 1024
 """How much of one stream's queue leaves before it is another one's turn."""
-_SMALL_UPDATE = 64
+_QUICK_S = 0.1
+"""A stream that its peer resets sooner was work for nothing; later ones have had their deadline."""
 _ODD_HEADERS = END_HEADERS | PADDED | WITH_PRIORITY
 _REMEMBERED_RESETS = 4_096
 
@@ -73,8 +74,8 @@ class Limits:
     max_control_bytes: int = 256 * 1024
     """Answers to control frames that may wait for the peer to read them."""
     patience: int = 1_000
-    """Frames without use, or streams reset by the peer, taken in one go; 100 more each second, one for each stream that
-    ends in order."""
+    """Frames without use, or streams that the peer resets at once, taken in one go; 100 more each second, one more for
+    each stream that ends in order."""
     handshake_s: float = 10.0
     """Time for the peer to send its preface and settings."""
     keepalive_s: float = 30.0
@@ -426,11 +427,11 @@ class Connection(asyncio.Protocol):
     def _on_rst_stream(self, stream_id: int, _flags: int, payload: bytes) -> None:
         if self._is_idle(stream_id):
             raise FaultError(ErrorCode.PROTOCOL_ERROR, "RST_STREAM on an idle stream")
-        code = frames.read_long(payload)
-        if not (self._is_client and code == ErrorCode.NO_ERROR):
-            self._tire()
         if (stream := self.streams.get(stream_id)) is not None:
+            code = frames.read_long(payload)
             self._drop([stream], code, f"the peer reset the stream with code {code}")
+            if self.loop.time() - stream.born < _QUICK_S and not self._is_client:
+                self._tire()
 
     def _on_settings(self, _stream_id: int, flags: int, payload: bytes) -> None:
         if flags & ACK:
@@ -488,8 +489,6 @@ class Connection(asyncio.Protocol):
 
     def _on_window_update(self, stream_id: int, _flags: int, payload: bytes) -> None:
         increment = frames.read_long(payload) & LARGEST_WINDOW
-        if increment < _SMALL_UPDATE:
-            self._tire()
         if not stream_id:
             self._widen(increment)
             return
