@@ -64,7 +64,7 @@ class Limits:
     stream_window: int = 4 * 1024 * 1024
     """Bytes of a stream that may be under way or held unread."""
     connection_window: int = 16 * 1024 * 1024
-    """The same for all streams together."""
+    """The same for all streams together; 65,535 at least."""
     max_frame: int = 64 * 1024
     """Largest frame to take, in bytes."""
     max_header_bytes: int = 64 * 1024
@@ -161,7 +161,9 @@ class Connection(asyncio.Protocol):
             values[Setting.ENABLE_PUSH] = 0
         else:
             values[Setting.MAX_CONCURRENT_STREAMS] = limits.max_streams
-        hello = frames.settings(values) + frames.window_update(0, limits.connection_window - DEFAULT_WINDOW)
+        hello = frames.settings(values)
+        if limits.connection_window > DEFAULT_WINDOW:
+            hello += frames.window_update(0, limits.connection_window - DEFAULT_WINDOW)
         self.write(PREFACE + hello if self._is_client else hello)
         self._timer = self.loop.call_later(limits.handshake_s, self._expect_settings)
 
@@ -557,6 +559,8 @@ class Connection(asyncio.Protocol):
 
     def give_back(self, stream: Stream | None, size: int) -> None:
         """Open the peer's windows again by what was consumed, in few and large steps."""
+        if self._fault is not None:
+            return
         self._owed += size
         if self._owed * 2 >= self.limits.connection_window:
             self._receive_window += self._owed

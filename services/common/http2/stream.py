@@ -30,8 +30,8 @@ class Stream:
     """
 
     __slots__ = (
-        "_queue", "_waiter", "born", "connection", "expected", "held", "id", "is_ending", "is_open", "is_remote_open", "owed",
-        "receive_window", "send_window",
+        "_queue", "_waiter", "born", "connection", "expected", "held", "id", "is_ending", "is_open", "is_remote_open",
+        "owed", "receive_window", "send_window",
     )  # fmt: skip
 
     def __init__(self, connection: Connection, stream_id: int) -> None:
