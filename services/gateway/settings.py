@@ -15,7 +15,7 @@ class GatewaySettings(BaseSettings):
         env_prefix="PENSTOCK_GATEWAY__", frozen=True, extra="ignore", use_attribute_docstrings=True
     )
 
-    front: Literal["native", "grpcio"] = "grpcio"
+    front: Literal["native", "grpcio"] = "native"
     """What serves gRPC: `native`, an HTTP/2 server on the gateway's own event loop, or `grpcio`, which is slower."""
     http_port: int = Field(default=8000, ge=0, le=65535)
     """Port of the REST API; 0 takes a free one."""

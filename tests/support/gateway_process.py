@@ -30,7 +30,7 @@ class GatewayProcess:
             "PENSTOCK_REDIS_URL": redis_url,
             "PENSTOCK_REGISTRY_ADDRESS": registry_address,
             "PENSTOCK_OTLP_ENDPOINT": "",
-            "PENSTOCK_GATEWAY__FRONT": os.environ.get("PENSTOCK_TEST_FRONT", "grpcio"),
+            "PENSTOCK_GATEWAY__FRONT": os.environ.get("PENSTOCK_TEST_FRONT", "native"),
             **settings,
         }
         self._errors = tempfile.TemporaryFile()  # noqa: SIM115 - closed at the end
