@@ -91,7 +91,7 @@ class InferenceServicer:
         return ParseDict({"config": description}, pb.ModelConfigResponse())
 
     async def ModelStatistics(self, request: Any, _context: Any) -> Any:
-        return ParseDict(self._models.statistics(request.name, request.version), pb.ModelStatisticsResponse())
+        return ParseDict(await self._models.statistics(request.name, request.version), pb.ModelStatisticsResponse())
 
     async def RepositoryIndex(self, request: Any, _context: Any) -> Any:
         return pb.RepositoryIndexResponse(models=self._models.index(ready=request.ready))

@@ -141,7 +141,7 @@ class RestApi:
         return _json(self._models.configuration(*_names(request)))
 
     async def statistics(self, request: Request) -> Response:
-        return _json(self._models.statistics(*_names(request)))
+        return _json(await self._models.statistics(*_names(request)))
 
     async def index(self, request: Request) -> Response:
         body = await self._body(request)
