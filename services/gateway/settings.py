@@ -17,10 +17,8 @@ class GatewaySettings(BaseSettings):
         env_prefix="PENSTOCK_GATEWAY__", frozen=True, extra="ignore", use_attribute_docstrings=True
     )
 
-    front: Literal["grpcio", "envoy"] = "grpcio"
-    """What serves the public APIs: `grpcio`, which runs everywhere, or `envoy`, which is faster (extra `envoy`)."""
-    envoy_threads: int = Field(default=1, ge=1)
-    """Threads of Envoy that read and write connections; Python runs in one of its own."""
+    front: Literal["native", "grpcio"] = "grpcio"
+    """What serves gRPC: `native`, an HTTP/2 server on the gateway's own event loop, or `grpcio`, which is slower."""
     processes: Annotated[int, Field(ge=1, le=64)] | Literal["auto"] = 1
     """Gateway processes that share the public ports (Linux); `auto`: one for every four cores."""
     http_port: int = Field(default=8000, ge=0, le=65535)
@@ -51,5 +49,5 @@ class GatewaySettings(BaseSettings):
 
 
 def environment_with(changes: Mapping[str, str]) -> dict[str, str]:
-    """This process's environment with changes, for the program that takes its place."""
+    """This process's environment with changes, for those that it starts."""
     return {**os.environ, **changes}

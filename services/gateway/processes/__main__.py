@@ -15,7 +15,7 @@ from services.gateway.settings import GatewaySettings
 async def main(stop: asyncio.Event) -> None:
     suite, own = settings.load(GatewaySettings)
     logs.configure("penstock-gateway", suite.log_level)
-    await serve(stop, suite, own, membership=Membership(socket.socket(fileno=sys.stdin.fileno())))
+    await serve(stop, suite, own, Membership(socket.socket(fileno=sys.stdin.fileno())))
 
 
 if __name__ == "__main__":

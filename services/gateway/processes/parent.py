@@ -22,6 +22,7 @@ _FIRST_PAUSE_S, _LONGEST_PAUSE_S = 0.2, 10.0
 _STEADY_AFTER_S = 30.0
 """A process that ran this long starts again without a pause when it dies."""
 _ANSWER_WITHIN_S = 2.0
+_STARTS = "penstock_gateway_process_starts_total"
 
 
 class StartError(Exception):
@@ -69,14 +70,10 @@ class Parent:
     async def metrics(self) -> str:
         """All processes' metrics as one page; one that doesn't answer is missing."""
         pages = await self._ask_members("metrics")
-        starts = "".join(
-            f'penstock_gateway_process_starts_total{{process="{index}"}} {count}\n'
-            for index, count in self._starts.items()
-        )
+        starts = "".join(f'{_STARTS}{{process="{index}"}} {count}\n' for index, count in self._starts.items())
         return (
             exposition.merged({str(index): page for index, page in sorted(pages.items())})
-            + "# HELP penstock_gateway_process_starts_total Times that a gateway process was started\n"
-            + f"# TYPE penstock_gateway_process_starts_total counter\n{starts}"
+            + f"# HELP {_STARTS} Times that a gateway process was started\n# TYPE {_STARTS} counter\n{starts}"
         )
 
     async def _keep(self, index: int) -> int:

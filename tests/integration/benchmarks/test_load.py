@@ -8,10 +8,10 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from benchmarks.python_client import PythonClient
 
 from benchmarks.load import H2load, Load, LoadClient, LoadFailedError, Timing, _parse
 from benchmarks.measurement import Plan, Trial, measure, steps_of
-from benchmarks.python_client import PythonClient
 from benchmarks.systems import EchoSystem
 from benchmarks.workloads import Digits, Identity, Rows, Workload
 
