@@ -26,9 +26,7 @@ FAILURES = (LoadFailedError, StartError, PenstockError, grpc.RpcError, psutil.No
 
 
 def main(
-    only: Annotated[
-        str, typer.Option(help=f"Scenarios, with commas between: {', '.join(SCENARIOS)}. Default: all.")
-    ] = "",
+    only: Annotated[str, typer.Option(help=f"Some of {','.join(SCENARIOS)}. Default: all.")] = "",
     rounds: Annotated[int, typer.Option(min=1, help="Rounds of each measurement; medians are shown.")] = 3,
     seconds: Annotated[float, typer.Option(min=0.2, help="Length of a round.")] = 3.0,
     quick: Annotated[bool, typer.Option("--quick", help="One round of a second; keeps RESULTS.md.")] = False,
@@ -36,8 +34,8 @@ def main(
 ) -> None:
     """Measure what a request costs: Penstock as a user gets it, beside bare yardsticks of the same run.
 
-    Each scenario starts suites of its own in temporary folders on free ports, prints tables, and replaces its section of
-    benchmarks/RESULTS.md; every round's figures go to build/benchmarks. All of them take about twenty minutes.
+    Each scenario starts suites of its own in temporary folders on free ports, prints tables, and replaces its section
+    of benchmarks/RESULTS.md; every round's figures go to build/benchmarks. All of them take about twenty minutes.
 
     Example: python -m benchmarks --only identity,telemetry --rounds 5
     """

@@ -184,7 +184,9 @@ def check_answers(title: str, api: Api, workload: Workload) -> int:
         sizes.append(len(reply))
         answer = api.read(reply)
         if answer.shape != right.ravel().shape or not np.allclose(answer, right.ravel(), rtol=1e-3, atol=1e-5):
-            raise LoadFailedError(f"{title} answers {answer}, expected {right}")
+            raise LoadFailedError(
+                f"{title} answers {answer.shape}: {answer[:4]} …, expected {right.ravel().shape}: {right.ravel()[:4]} …"
+            )
     return sizes[0]
 
 

@@ -8,7 +8,7 @@ import tempfile
 import time
 from collections.abc import Callable, Sequence
 from contextlib import ExitStack
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import psutil
@@ -27,13 +27,13 @@ SLEEPING = Path(__file__).resolve().parent / "sleeping"
 
 @dataclass(frozen=True, slots=True)
 class Bench:
-    """What every scenario gets. ``say`` shows a step; ``keep`` takes results for the share that other programs took."""
+    """What every scenario gets. ``say`` shows a step; ``results`` gathers all that was measured."""
 
     plan: Plan
     client: H2load
     say: Callable[[str], None]
-    results: list[Result]
     idle_models: int = 200
+    results: list[Result] = field(default_factory=list)
 
     def suite(self, **options: object) -> PenstockSystem:
         self.say("starting Penstock")

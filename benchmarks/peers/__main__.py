@@ -2,20 +2,22 @@
 
 from __future__ import annotations
 
+import statistics
 import sys
 import tempfile
-from collections.abc import Callable, Sequence
-from contextlib import AbstractContextManager, ExitStack
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import AbstractContextManager
 from pathlib import Path
-from typing import Annotated, Protocol, TypeVar
+from types import TracebackType
+from typing import Annotated, Protocol, Self, TypeVar
 
 import typer
 from rich.console import Console
 
 from benchmarks import report
-from benchmarks.__main__ import BUSY, FAILURES, ORDER
-from benchmarks.load import H2load, LoadFailedError
-from benchmarks.measurement import Figures, Plan, Trial
+from benchmarks.__main__ import FAILURES, ORDER
+from benchmarks.load import H2load
+from benchmarks.measurement import Plan, Trial
 from benchmarks.peers import PEERS
 from benchmarks.peers.peer import InstallError, save_weights
 from benchmarks.peers.report import OURS, Standing, Start, section_of
@@ -34,9 +36,15 @@ class Running(System, Protocol):
     startup_s: float
 
 
+class Entrant(Protocol):
+    """What can be started afresh in every round."""
+
+    def started(self) -> AbstractContextManager[Running]: ...
+
+
 def main(
-    peers: Annotated[str, typer.Option(help=f"Servers, with commas between: {', '.join(PEERS)}. Default: all.")] = "",
-    workloads: Annotated[str, typer.Option(help=f"Some of {', '.join(WORKLOADS)}. Default: all.")] = "",
+    peers: Annotated[str, typer.Option(help=f"Some of {','.join(PEERS)}. Default: all.")] = "",
+    workloads: Annotated[str, typer.Option(help=f"Some of {','.join(WORKLOADS)}. Default: all.")] = "",
     rounds: Annotated[int, typer.Option(min=1, help="Rounds; medians are shown.")] = 3,
     seconds: Annotated[float, typer.Option(min=0.2, help="Length of each measurement.")] = 3.0,
     install_only: Annotated[bool, typer.Option("--install-only", help="Install the servers and end.")] = False,
@@ -44,66 +52,67 @@ def main(
 ) -> None:
     """Measure Penstock beside the servers that people run today, on the same models.
 
-    Installs each server in an environment of its own below ~/.cache/penstock/peers (gigabytes, several minutes the first
-    time). In every round each server in turn is started afresh, checked, measured and stopped, so that one runs at a
-    time. Writes a section of benchmarks/RESULTS.md and plots. Takes about fifteen minutes a round.
+    Installs each server in an environment of its own below ~/.cache/penstock/peers (gigabytes, several minutes the
+    first time). In every round each server in turn is started afresh, checked, measured and stopped, so that one runs
+    at a time. Writes a section of benchmarks/RESULTS.md and plots. Takes about fifteen minutes a round.
 
     Example: python -m benchmarks.peers --peers triton,kserve --workloads identity,cnn --rounds 1
     """
-    console = Console(stderr=True)
-    chosen = _chosen(peers, PEERS)
     loads = {key: make() for key, make in _chosen(workloads, WORKLOADS).items()}
-    plan = Plan(rounds=rounds, seconds=seconds)
-    servers = {key: make(list(loads.values())) for key, make in chosen.items()}
+    servers = {key: make(list(loads.values())) for key, make in _chosen(peers, PEERS).items()}
     standings = {OURS: Standing(OURS, __version__, "`penstock up` with its defaults; gRPC", {}, [])}
     standings |= {key: Standing(one.title, one.version(), one.how, {}, []) for key, one in servers.items()}
+    plan, console = Plan(rounds=rounds, seconds=seconds), Console(stderr=True)
+
+    def fail(key: str, what: str, error: Exception) -> None:
+        standings[key].failure = f"{what}: {error}"
+        console.print(f"[red]{key}, {what}:[/] {error}", highlight=False)
+
     save_weights(list(loads.values()))
-    try:
-        client = H2load()
-    except LoadFailedError as error:
-        sys.exit(str(error))
     with console.status("") as status:
         for key, server in servers.items():
             try:
                 server.install(lambda step, key=key: status.update(f"{key}: {step}"))
             except InstallError as error:
-                standings[key].failure = f"not installed: {error}"
-                console.print(f"[red]{key}[/] is not installed: {error}", highlight=False)
+                fail(key, "not installed", error)
         if install_only:
             return
-        with Home(list(loads.values()), say=status.update) as home:
-            entrants: dict[str, Callable[[], AbstractContextManager[Running]]] = {
-                OURS: lambda: home.start(),
-                **{key: (lambda server=server: server) for key, server in servers.items()},
-            }
-            strangers: list[float] = []
+        try:
+            client = H2load()
+            status.update("Penstock: deploying the models")
+            home = Home(list(loads.values()))
+        except FAILURES as error:
+            sys.exit(f"nothing measured: {error}")
+        entrants: dict[str, Entrant] = {OURS: home, **servers}
+        with home:
             for number in range(plan.rounds):
-                for key, start in entrants.items():
-                    if standings[key].failure:
-                        continue
-                    say: Say = lambda step, key=key, n=number: status.update(
-                        f"round {n + 1}/{plan.rounds}, {key}: {step}"
-                    )
-                    try:
-                        found = _round(start, loads, plan, client=client, standing=standings[key], say=say)
-                        strangers += [one.strangers_share for one in found]
-                    except (*FAILURES, InstallError, OSError) as error:
-                        standings[key].failure = f"round {number + 1}: {error}"
-                        console.print(f"[red]{key} failed:[/] {error}", highlight=False)
+                for key, entrant in entrants.items():
+                    if not standings[key].failure:
+                        say = _prefixed(status.update, f"round {number + 1} of {plan.rounds}, {key}: ")
+                        try:
+                            _round(entrant, loads, plan, client=client, standing=standings[key], say=say)
+                        except (*FAILURES, InstallError, OSError) as error:
+                            fail(key, f"round {number + 1}", error)
     section = section_of(list(standings.values()), loads, folder=report.RAW if dry else report.HERE)
-    share = sum(strangers) / max(1, len(strangers))
-    if share > BUSY:
-        console.print(f"[yellow]Other programs took {share:.0%} of the machine: the figures suffer from it.")
-    options = f" --workloads {workloads}" * bool(workloads) + f" --peers {peers}" * bool(peers)
-    circumstances = report.circumstances(
-        f"python -m benchmarks.peers{options}", strangers=share, rounds=plan.rounds, seconds=plan.seconds
-    )
     section.show(Console(width=180))
+    _keep(section, list(standings.values()), plan, " ".join(sys.argv[1:]), dry=dry)
+
+
+def _keep(section: report.Section, standings: Sequence[Standing], plan: Plan, options: str, *, dry: bool) -> None:
+    figures = [one for standing in standings for rounds in standing.rounds.values() for one in rounds]
+    share = statistics.fmean([one.strangers_share for one in figures] or [0.0])
+    circumstances = report.circumstances(
+        f"python -m benchmarks.peers {options}".strip(), strangers=share, rounds=plan.rounds, seconds=plan.seconds
+    )
     report.keep_raw("peers", section, circumstances)
     if not dry:
         page = report.Page()
         page.put("peers", section.markdown(circumstances))
         page.write(ORDER)
+
+
+def _prefixed(say: Say, prefix: str) -> Say:
+    return lambda step: say(prefix + step)
 
 
 def _chosen(text: str, known: dict[str, T]) -> dict[str, T]:
@@ -114,18 +123,17 @@ def _chosen(text: str, known: dict[str, T]) -> dict[str, T]:
 
 
 def _round(
-    start: Callable[[], AbstractContextManager[Running]],
-    workloads: dict[str, Workload],
+    entrant: Entrant,
+    workloads: Mapping[str, Workload],
     plan: Plan,
     *,
     client: H2load,
     standing: Standing,
     say: Say,
-) -> list[Figures]:
+) -> None:
     """Start a server, measure every workload at every number of clients, and stop it."""
-    found = []
     say("starts")
-    with start() as server:
+    with entrant.started() as server:
         parts = server.parts(next(iter(workloads.values())))
         memory = resident_mb(process for processes in parts.values() for process in processes)
         standing.starts.append(Start(server.startup_s, memory))
@@ -137,34 +145,26 @@ def _round(
                 figures = trial.run()
                 trial.result()
                 standing.rounds.setdefault((key, concurrency), []).append(figures)
-                found.append(figures)
-    return found
 
 
 class Home:
     """A folder in which Penstock's models are deployed once, so that every round starts what is there already."""
 
-    def __init__(self, workloads: Sequence[Workload], *, say: Say) -> None:
-        self._workloads = workloads
-        self._say = say
-        self._open = ExitStack()
+    def __init__(self, workloads: Sequence[Workload]) -> None:
+        self._names = [workload.name for workload in workloads]
+        self._folder = tempfile.TemporaryDirectory(prefix="penstock-bench-")
+        with PenstockSystem(home=Path(self._folder.name)) as suite:
+            for workload in workloads:
+                suite.deploy(workload)
 
-    def __enter__(self) -> Home:
-        with ExitStack() as opening:
-            folder = opening.enter_context(tempfile.TemporaryDirectory(prefix="penstock-bench-"))
-            self._folder = Path(folder)
-            self._say("Penstock: deploying the models")
-            with PenstockSystem(home=self._folder) as suite:
-                for workload in self._workloads:
-                    suite.deploy(workload)
-            self._open = opening.pop_all()
+    def __enter__(self) -> Self:
         return self
 
-    def __exit__(self, *_: object) -> None:
-        self._open.close()
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, at: TracebackType | None) -> None:
+        self._folder.cleanup()
 
-    def start(self) -> PenstockSystem:
-        return PenstockSystem(home=self._folder, serving=[workload.name for workload in self._workloads])
+    def started(self) -> PenstockSystem:
+        return PenstockSystem(home=Path(self._folder.name), serving=self._names)
 
 
 if __name__ == "__main__":

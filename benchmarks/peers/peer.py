@@ -6,7 +6,6 @@ import hashlib
 import os
 import re
 import subprocess
-import sys
 import time
 import venv
 from abc import ABC, abstractmethod
@@ -43,25 +42,22 @@ class Peer(ABC):
     title: str
     how: str
     """What it was told that matters for speed, in one sentence."""
-    python = sys.executable
-    """The interpreter that its environment is made with."""
+    installation: str
+    """The peer whose packages it uses; itself unless said otherwise."""
+
+    def __init_subclass__(cls) -> None:
+        if "name" in vars(cls) and not hasattr(cls, "installation"):
+            cls.installation = cls.name
 
     def __init__(self, workloads: Sequence[Workload]) -> None:
         self.workloads = workloads
         self.names = [workload.name for workload in workloads]
         self.startup_s = 0.0
         self.folder = HERE / self.name
+        self.requirements = HERE / self.installation / "requirements.txt"
+        self.environment = CACHE / self.installation / ".venv"
         self.state = CACHE / self.name
         self.models = CACHE / "models"
-
-    @property
-    def environment(self) -> Path:
-        """Where its packages are installed."""
-        return self.state / ".venv"
-
-    @property
-    def requirements(self) -> Path:
-        return self.folder / "requirements.txt"
 
     @abstractmethod
     def command(self) -> list[str]:
@@ -83,15 +79,19 @@ class Peer(ABC):
         Raises:
             InstallError: pip failed, or a program is missing.
         """
-        stamp, state = self.environment / "installed", hashlib.sha256(self.requirements.read_bytes()).hexdigest()
+        pinned = self.requirements.with_name("constraints.txt")
+        content = self.requirements.read_bytes() + pinned.read_bytes()
+        stamp, state = self.environment / "installed", hashlib.sha256(content).hexdigest()
         if stamp.is_file() and stamp.read_text() == state:
             return
         say("making a virtual environment")
         venv.create(self.environment, clear=True, with_pip=True)
-        command = [self.environment / "bin" / "python", "-m", "pip", "install", "--no-input", "--progress-bar=off"]
+        command = [self.program("python"), "-m", "pip", "install", "--no-input", "--progress-bar=off"]
+        if index := os.environ.get("PENSTOCK_TORCH_INDEX"):
+            command.append(f"--extra-index-url={index}")
         begin, collected, last = time.monotonic(), 0, list[str]()
         with subprocess.Popen(
-            [*command, "--requirement", self.requirements],
+            [*command, "--requirement", str(self.requirements), "--constraint", str(pinned)],
             stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT,
             stdin=subprocess.DEVNULL,
@@ -111,6 +111,10 @@ class Peer(ABC):
         """The pinned version, for the report."""
         first = self.requirements.read_text().splitlines()[0]
         return re.sub(r".*==", "", first)
+
+    def started(self) -> Self:
+        """To be entered: that starts it."""
+        return self
 
     def __enter__(self) -> Self:
         self._ports = dict[str, int]()

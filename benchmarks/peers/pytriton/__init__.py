@@ -9,7 +9,7 @@ from benchmarks.workloads import Workload
 
 
 class PyTriton(Peer):
-    name, title = "pytriton", "PyTriton"
+    name, title, installation = "pytriton", "PyTriton", "triton"
     how = f"one instance, dynamic batching up to {MAX_BATCH} rows without delay; gRPC"
 
     def environ(self) -> dict[str, str]:
