@@ -401,10 +401,9 @@ def test_a_client_without_a_certificate_is_refused(guarded: Echo) -> None:
     ):
         channel.unary_unary(f"/{SERVICE}/Unary")(b"", timeout=10)
     assert caught.value.code() is grpc.StatusCode.UNAVAILABLE
-    with pytest.raises(OSError):  # noqa: PT011, PT012 - which one, and where, is TLS's affair
-        with contextlib.closing(_https(guarded)) as connection:
-            connection.request("POST", "/echo", b"hello")
-            connection.getresponse()
+    with contextlib.closing(_https(guarded)) as connection, pytest.raises(OSError):  # noqa: PT011, PT012 - as TLS has it
+        connection.request("POST", "/echo", b"hello")
+        connection.getresponse()
     assert guarded.unary("Unary")(b"still there", timeout=10) == b"still there"
 
 
