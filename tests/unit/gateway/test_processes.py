@@ -98,7 +98,7 @@ def test_merged_metrics_parse_and_name_their_process() -> None:
 def test_statistics_of_processes_add_up() -> None:
     def one(now_ms: int, rows: int) -> descriptions.Description:
         lane = Lane(VERSION, now=0)
-        lane.statistics.count_success(request_ns=10, queue_ns=4, rows=rows)
+        lane.statistics.count_successes(request_ns=[10], queue_ns=[4], rows=rows)
         lane.statistics.count_execution(rows=rows, input_ns=1, infer_ns=2, output_ns=3, now_ms=now_ms)
         return descriptions.statistics([lane])
 
