@@ -46,7 +46,7 @@ class GatewayProcess:
             [sys.executable, "-m", "services.gateway"], env=self._environ, stderr=self._errors
         )
 
-    def wait_until_serving(self, *, is_serving: bool = True, timeout_s: float = 15) -> None:
+    def wait_until_serving(self, *, is_serving: bool = True, timeout_s: float = 30) -> None:
         wanted = health_pb2.HealthCheckResponse.SERVING if is_serving else health_pb2.HealthCheckResponse.NOT_SERVING
         deadline = time.monotonic() + timeout_s
         with grpc.insecure_channel(self.grpc) as channel:

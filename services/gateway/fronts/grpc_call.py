@@ -114,7 +114,10 @@ class Call(Stream):
         else:
             message = body[wire.PREFIX_BYTES :]
         if self._route.direct is not None:
-            self._route.direct(message, self)
+            try:
+                self._route.direct(message, self)
+            except Exception as error:  # noqa: BLE001 - a bug ends the call, not the connection
+                self._fail(error)
         elif self._route.is_response_streaming:
             self._start(self._serve(message))
         else:

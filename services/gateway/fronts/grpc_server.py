@@ -124,7 +124,7 @@ class GrpcServer(grpc.aio.Server):
     def add_direct_handler(self, method: str, handle: DirectHandler) -> None:
         """Serve a unary method, which has an ordinary handler too, without a task.
 
-        ``handle`` gets each request as bytes, must not raise, and lets :meth:`Call.answer` or :meth:`Call.refuse` be
+        ``handle`` gets each request as bytes, and lets :meth:`Call.answer` or :meth:`Call.refuse` be
         called, at once or later. The call's done callbacks say when nobody waits any more.
         """
         self._direct[method] = handle
