@@ -18,6 +18,7 @@ from services.common import redis_connection, serving
 from services.common.boundary import translated
 from services.common.errors import UnavailableError
 from services.common.http2 import Limits
+from services.common.memory import keep_freed_memory
 from services.common.settings import SuiteSettings
 from services.common.tracing import SpanExporter
 from services.common.watch import ResourceCache
@@ -160,6 +161,7 @@ async def serve(
     Raises:
         SystemExit: a port is taken.
     """
+    keep_freed_memory()
     gateway = Gateway(suite, settings, membership)
     async with contextlib.AsyncExitStack() as closing:  # what comes last is closed first
         closing.push_async_callback(asyncio.to_thread, gateway.exporter.close)
