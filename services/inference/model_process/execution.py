@@ -16,14 +16,14 @@ import numpy as np
 from services.common.boundary import internal_message
 from services.common.errors import InternalError, PenstockError
 from services.inference.backends import Array, Model, RunError
-from services.inference.model_process.codec import Codec, Tensors
+from services.inference.model_process.codec import Codec, Tensors, join
 
 MODEL_ERROR = "MODEL_ERROR"
 
 _MOST_CLASSES = 10_000
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class Outcome:
     """How a request ended: a serialised response, or an error. ``top_class`` is -1 unless the model is a classifier."""
 
@@ -33,7 +33,7 @@ class Outcome:
     top_class: int = -1
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class Execution:
     """One outcome per request, in order, and where the time went, in nanoseconds."""
 
@@ -105,7 +105,7 @@ def execute(model: Model, codec: Codec, batch: Sequence[Tensors], *, is_batchabl
     try:
         inputs = join(batch)
         joined = time.perf_counter_ns()
-        outputs = _checked(model.run(inputs), sum(one.rows for one in batch), is_batchable=is_batchable)
+        outputs = _checked(model.run(inputs), sum([one.rows for one in batch]), is_batchable=is_batchable)
     except Exception as error:  # noqa: BLE001 - whatever the model provokes ends here, as an outcome
         if len(batch) == 1:
             elapsed = time.perf_counter_ns() - start
@@ -114,13 +114,6 @@ def execute(model: Model, codec: Codec, batch: Sequence[Tensors], *, is_batchabl
     ran = time.perf_counter_ns()
     outcomes = _split(codec, batch, outputs, is_batchable=is_batchable)
     return Execution(outcomes, joined - start, ran - joined, time.perf_counter_ns() - ran)
-
-
-def join(batch: Sequence[Tensors]) -> Mapping[str, Array]:
-    """The inputs of all, one below the other."""
-    if len(batch) == 1:
-        return batch[0].inputs
-    return {name: np.concatenate([one.inputs[name] for one in batch]) for name in batch[0].inputs}
 
 
 def _checked(outputs: dict[str, Array], rows: int, *, is_batchable: bool) -> dict[str, Array]:

@@ -24,28 +24,21 @@ POISON_MESSAGE = "POISON_MESSAGE"
 DEADLINE_EXCEEDED = "DEADLINE_EXCEEDED"
 
 
-@dataclass(frozen=True, slots=True)
 class Request:
     """A delivery whose content was read. A suspect shares its batch with nobody and goes first."""
 
-    delivery: Delivery
-    tensors: Tensors
+    __slots__ = ("bucket", "delivery", "rows", "tensors", "urgency")
 
-    @property
-    def rows(self) -> int:
-        return self.tensors.rows
-
-    @property
-    def bucket(self) -> Bucket | None:
-        return None if self.delivery.is_suspect else self.tensors.bucket
-
-    @property
-    def urgency(self) -> tuple[int, int]:
-        entry = self.delivery.entry
-        return (-1 if self.delivery.is_suspect else entry.envelope.priority), entry.enqueue_ns
+    def __init__(self, delivery: Delivery, tensors: Tensors) -> None:
+        entry = delivery.entry
+        self.delivery = delivery
+        self.tensors = tensors
+        self.rows = tensors.form.rows
+        self.bucket: Bucket | None = None if delivery.is_suspect else tensors.form.bucket
+        self.urgency = (-1 if delivery.is_suspect else entry.envelope.priority), entry.enqueue_ns
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class Settled:
     """A delivery and how it ended. ``is_abandoned`` when nobody waited for the outcome any more."""
 
@@ -55,20 +48,17 @@ class Settled:
     is_abandoned: bool = False
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class BatchReport:
     """An executed batch. Instants are nanoseconds of Unix time; ``close_reason`` is "full", "drained" or "delay"."""
 
     settled: Sequence[Settled]
     execution: Execution
+    rows: int
     start_ns: int
     end_ns: int
     close_reason: str
     span: TraceContext
-
-    @property
-    def rows(self) -> int:
-        return sum(one.rows for one in self.settled)
 
 
 class Gateways(Protocol):
@@ -233,6 +223,7 @@ class Worker:
                 for request, outcome in zip(batch, execution.outcomes, strict=True)
             ],
             execution,
+            sum([request.rows for request in batch]),
             start_ns,
             end_ns,
             close_reason,
