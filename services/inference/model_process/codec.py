@@ -20,6 +20,8 @@ Bucket = tuple[tuple[str, tuple[int, ...]], ...]
 
 _MOST_KNOWN = 1_024
 _LONGEST_KNOWN = 1_024
+_MOST_BYTES = 2**31 - 2**20
+"""Of a response: a protobuf message, which others wrap, has less than 2 GiB."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -203,6 +205,9 @@ class Codec:
         for array in arrays:
             raw = array.tobytes() if array.dtype.kind != "O" else join_bytes(array.ravel().tolist())
             parts += (_field(_RAW_OUTPUT_CONTENTS, len(raw)), raw)
+        size = sum(map(len, parts))
+        if size > _MOST_BYTES:
+            raise InternalError(f"the outputs take {size} bytes, a response may have {_MOST_BYTES}")
         return b"".join(parts)
 
     def _output(self, name: str, array: Array | None) -> Array:
