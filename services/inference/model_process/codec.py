@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
@@ -91,6 +92,32 @@ def join(batch: Sequence[Tensors]) -> Mapping[str, Array]:
     }
 
 
+@dataclass(slots=True)
+class Column:
+    """An output of a batch: its bytes in one piece where its elements have a fixed size, and how many a row takes.
+
+    ``shape`` and ``size`` are those of one row where the model is batchable, else of the whole.
+    """
+
+    array: Array
+    content: bytes | None
+    shape: tuple[int, ...]
+    size: int
+
+
+Head = list[tuple[str, bytes]]
+"""Of a response: the names of its outputs, each with all that precedes its contents."""
+
+
+@dataclass(slots=True)
+class Outputs:
+    """What a model gave for a batch. ``heads`` are known beginnings of responses, by output names and rows."""
+
+    arrays: Mapping[str, Array]
+    columns: dict[str, Column]
+    heads: dict[tuple[tuple[str, ...], int], Head]
+
+
 class Codec:
     """Reads the requests and writes the responses of one model version.
 
@@ -106,7 +133,7 @@ class Codec:
         self._outputs = {spec.name: datatype(spec.datatype) for spec in signature.outputs}
         self._is_fixed = all(datatype(spec.datatype).itemsize for spec in signature.inputs)
         self._forms: dict[Any, Form] = {}
-        self._heads: dict[Any, bytes] = {}
+        self._heads: dict[Any, dict[tuple[tuple[str, ...], int], Head]] = {}
 
     def decode(self, content: bytes) -> Tensors:
         """Read a serialised ModelInferRequest.
@@ -183,46 +210,74 @@ class Codec:
                 raise InvalidArgumentError(f"got output {name!r}, expected some of {list(self._outputs)}")
         return names
 
-    def encode(self, tensors: Tensors, outputs: Mapping[str, Array]) -> bytes:
+    def prepare(self, outputs: Mapping[str, Array]) -> Outputs:
+        """What the responses of a batch have in common."""
+        skipped = 1 if self._signature.is_batchable else 0
+        columns: dict[str, Column] = {}
+        for name, kind in self._outputs.items():
+            array = outputs.get(name)
+            if array is None or array.dtype != kind.dtype:
+                continue
+            shape = array.shape[skipped:]
+            is_fixed = kind.itemsize > 0
+            size = math.prod(shape) * kind.itemsize
+            columns[name] = Column(array, array.tobytes() if is_fixed else None, shape, size)
+        heads = self._heads.setdefault(tuple([(name, column.shape) for name, column in columns.items()]), {})
+        if len(self._heads) > _MOST_KNOWN:
+            self._heads.clear()
+        return Outputs(outputs, columns, heads)
+
+    def encode(self, tensors: Tensors, outputs: Outputs, first_row: int) -> bytes:
         """A serialised ModelInferResponse with one request's share of the outputs, always as raw contents.
 
         Raises:
-            InternalError: the model gave other outputs than its signature says.
+            InternalError: the model gave other outputs than its signature says, or more than a response can hold.
         """
-        names = tensors.output_names or tuple(self._outputs)
-        arrays = [self._output(name, outputs.get(name)) for name in names]
-        said = (names, *[array.shape for array in arrays])
-        head = self._heads.get(said)
+        rows = tensors.form.rows
+        said = (tensors.output_names, rows)
+        head = outputs.heads.get(said)
         if head is None:
-            head = self._head(names, arrays)
-            if len(self._heads) < _MOST_KNOWN:
-                self._heads[said] = head
-        # As SerializeToString would, in another order: head and contents are fields of one message, as is the id.
-        parts = [head]
+            head = self._head(tensors, outputs)
+            if len(outputs.heads) < _MOST_KNOWN:
+                outputs.heads[said] = head
+        # As SerializeToString would, in another order: the id and each output's contents are fields of one message.
+        parts = []
         if tensors.request_id:
             request_id = tensors.request_id.encode()
-            parts += (_field(_ID, len(request_id)), request_id)
-        for array in arrays:
-            raw = array.tobytes() if array.dtype.kind != "O" else join_bytes(array.ravel().tolist())
-            parts += (_field(_RAW_OUTPUT_CONTENTS, len(raw)), raw)
+            parts = [_field(_ID, len(request_id)), request_id]
+        for name, before in head:
+            column = outputs.columns[name]
+            if column.content is not None:
+                start = first_row * column.size
+                end = start + rows * column.size if self._signature.is_batchable else None
+                parts += (before, column.content[start:end])
+            else:
+                share = column.array[first_row : first_row + rows] if self._signature.is_batchable else column.array
+                raw = join_bytes(share.ravel().tolist())
+                parts += (before, _field(_RAW_OUTPUT_CONTENTS, len(raw)), raw)
         size = sum(map(len, parts))
         if size > _MOST_BYTES:
             raise InternalError(f"the outputs take {size} bytes, a response may have {_MOST_BYTES}")
         return b"".join(parts)
 
-    def _output(self, name: str, array: Array | None) -> Array:
-        kind = self._outputs[name]
-        if array is None or array.dtype != kind.dtype:
-            got = "nothing" if array is None else f"numpy type {array.dtype}"
-            raise InternalError(f"the model gave {got} for output {name!r}, expected {kind.name}")
-        return array
-
-    def _head(self, names: Sequence[str], arrays: Sequence[Array]) -> bytes:
-        """All of a response but its id and contents."""
+    def _head(self, tensors: Tensors, outputs: Outputs) -> Head:
+        names = tensors.output_names or tuple(self._outputs)
         response = pb.ModelInferResponse(model_name=self._model, model_version=self._version)
-        for name, array in zip(names, arrays, strict=True):
-            response.outputs.add(name=name, datatype=self._outputs[name].name, shape=array.shape)
-        return bytes(response.SerializeToString())
+        head: list[tuple[str, bytes]] = []
+        for name in names:
+            kind, column = self._outputs[name], outputs.columns.get(name)
+            if column is None:
+                array = outputs.arrays.get(name)
+                got = "nothing" if array is None else f"numpy type {array.dtype}"
+                raise InternalError(f"the model gave {got} for output {name!r}, expected {kind.name}")
+            first, size = (
+                ((tensors.rows,), tensors.rows * column.size) if self._signature.is_batchable else ((), column.size)
+            )
+            response.outputs.add(name=name, datatype=kind.name, shape=(*first, *column.shape))
+            head.append((name, _field(_RAW_OUTPUT_CONTENTS, size) if column.content is not None else b""))
+        if head:
+            head[0] = names[0], bytes(response.SerializeToString()) + head[0][1]
+        return head
 
 
 _ID = pb.ModelInferResponse.ID_FIELD_NUMBER

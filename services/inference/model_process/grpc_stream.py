@@ -83,7 +83,7 @@ class GrpcStream(Stream):
     def on_trailers(self, headers: Headers) -> None:
         self._end_with(headers)
 
-    def on_closed(self, code: int, text: str) -> None:
+    def on_closed(self, code: int, text: str) -> None:  # noqa: ARG002 - HTTP/2's code says less than the text
         self._end(CallEndedError(UNAVAILABLE, text))
 
     def _end_with(self, headers: Headers) -> None:

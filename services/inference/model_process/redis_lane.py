@@ -11,6 +11,7 @@ from collections.abc import Iterable
 from itertools import chain
 from typing import Any
 
+from redis import Redis
 from redis.exceptions import RedisError, ResponseError
 
 from services.common import lanes
@@ -273,6 +274,14 @@ class RedisLane:
         return {
             stream: one for stream, one in zip(self._streams, consumers, strict=True) if not isinstance(one, Exception)
         }
+
+    def renew_lease_meanwhile(self) -> None:
+        """Renew the lease from another thread, while the event loop's is held up."""
+        try:
+            with Redis.from_url(self._url, socket_timeout=LEASE_MS / 1000) as redis:
+                redis.zadd(self._keys.leases, {self._consumer: time.time_ns() // 1_000_000 + LEASE_MS})
+        except _LOST as error:
+            _log.debug("renewing the lease failed: %r", error)
 
     async def _take_over(self, consumers: dict[str, list[dict[str, Any]]]) -> None:
         """Claim one entry at most, and no other before that one is acknowledged."""

@@ -98,7 +98,7 @@ def test_only_the_outputs_asked_for_are_sent_in_their_order() -> None:
     tensors = codec.decode(request.SerializeToString())
     outputs = {name: np.full(1, n, np.float32) for n, name in enumerate("abc")}
 
-    response = pb.ModelInferResponse.FromString(codec.encode(tensors, outputs))
+    response = pb.ModelInferResponse.FromString(codec.encode(tensors, codec.prepare(outputs), 0))
 
     assert [one.name for one in response.outputs] == ["c", "a"]
     assert [np.frombuffer(raw, "<f4")[0] for raw in response.raw_output_contents] == [2.0, 0.0]
@@ -182,7 +182,7 @@ def test_outputs_that_break_the_signature_are_our_error(outputs: Arrays) -> None
     codec = codec_for("FP32")
     tensors = codec.decode(request_of(np.zeros((1, WIDTH), np.float32), "FP32").SerializeToString())
     with pytest.raises(InternalError, match="for output 'Y', expected FP32"):
-        codec.encode(tensors, outputs)
+        codec.encode(tensors, codec.prepare(outputs), 0)
 
 
 def test_a_model_that_is_not_batchable_takes_a_request_as_it_is() -> None:
