@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections import deque
 from collections.abc import Callable
-from typing import Any, Self
+from typing import Any, NoReturn, Self
 
 import hiredis
 from redis.asyncio.connection import AbstractConnection
@@ -37,6 +37,7 @@ class RespConnection(asyncio.Protocol):
         self._expected: deque[tuple[Take, int, float]] = deque()
         self._answers: list[Any] = []
         self._watch: asyncio.TimerHandle | None = None
+        self._lost: asyncio.Future[RedisConnectionError] = self._loop.create_future()
 
     @classmethod
     async def open(cls, url: str, *, within_s: float) -> Self:
@@ -112,9 +113,22 @@ class RespConnection(asyncio.Protocol):
         if self._watch is not None:
             self._watch.cancel()
         error = RedisConnectionError(f"the connection to Redis was lost: {exc or 'closed'}")
+        self._lost.set_result(error)
         while self._expected:
             answers, self._answers = self._answers, []
             self._expected.popleft()[0](answers, error)
+
+    async def wait_lost(self) -> NoReturn:
+        """Wait until the connection is lost or closed.
+
+        Raises:
+            redis.exceptions.ConnectionError: it is.
+        """
+        raise await asyncio.shield(self._lost)
+
+    def abort(self) -> None:
+        """Break the connection; whoever still waits gets an error, soon."""
+        self._transport.abort()
 
     async def close(self) -> None:
         """Close at once; whoever still waits gets an error."""

@@ -67,7 +67,10 @@ class Gateway:
         self.pending = PendingTable(self.spans)
         self.catalog = Catalog(clock=asyncio.get_running_loop().time)
         self.writer = LaneWriter(
-            self.redis, self.pending, gateway_id=gateway_id, inline_limit_bytes=settings.inline_limit_bytes
+            suite.effective_redis_url,
+            self.pending,
+            gateway_id=gateway_id,
+            inline_limit_bytes=settings.inline_limit_bytes,
         )
         self.replies = ReplyServicer(gateway_id=gateway_id, pending=self.pending, find_lane=self.catalog.find)
         self.payloads = PayloadServicer(gateway_id=gateway_id, pending=self.pending)

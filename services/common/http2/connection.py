@@ -49,7 +49,8 @@ _log = logging.getLogger(__name__)
 _PING_DATA = b"penstock"
 _TURN_BYTES = 256 * 1024
 """How much of one stream's queue leaves before it is another one's turn."""
-_SMALL_UPDATE = 64
+_QUICK_S = 0.1
+"""A stream that its peer resets sooner was work for nothing; later ones have had their deadline."""
 _ODD_HEADERS = END_HEADERS | PADDED | WITH_PRIORITY
 _REMEMBERED_RESETS = 4_096
 
@@ -63,7 +64,7 @@ class Limits:
     stream_window: int = 4 * 1024 * 1024
     """Bytes of a stream that may be under way or held unread."""
     connection_window: int = 16 * 1024 * 1024
-    """The same for all streams together."""
+    """The same for all streams together; 65,535 at least."""
     max_frame: int = 64 * 1024
     """Largest frame to take, in bytes."""
     max_header_bytes: int = 64 * 1024
@@ -73,8 +74,8 @@ class Limits:
     max_control_bytes: int = 256 * 1024
     """Answers to control frames that may wait for the peer to read them."""
     patience: int = 1_000
-    """Frames without use, or streams reset by the peer, taken in one go; 100 more each second, one for each stream that
-    ends in order."""
+    """Frames without use, or streams that the peer resets at once, taken in one go; 100 more each second, one more for
+    each stream that ends in order."""
     handshake_s: float = 10.0
     """Time for the peer to send its preface and settings."""
     keepalive_s: float = 30.0
@@ -160,7 +161,9 @@ class Connection(asyncio.Protocol):
             values[Setting.ENABLE_PUSH] = 0
         else:
             values[Setting.MAX_CONCURRENT_STREAMS] = limits.max_streams
-        hello = frames.settings(values) + frames.window_update(0, limits.connection_window - DEFAULT_WINDOW)
+        hello = frames.settings(values)
+        if limits.connection_window > DEFAULT_WINDOW:
+            hello += frames.window_update(0, limits.connection_window - DEFAULT_WINDOW)
         self.write(PREFACE + hello if self._is_client else hello)
         self._timer = self.loop.call_later(limits.handshake_s, self._expect_settings)
 
@@ -426,11 +429,11 @@ class Connection(asyncio.Protocol):
     def _on_rst_stream(self, stream_id: int, _flags: int, payload: bytes) -> None:
         if self._is_idle(stream_id):
             raise FaultError(ErrorCode.PROTOCOL_ERROR, "RST_STREAM on an idle stream")
-        code = frames.read_long(payload)
-        if not (self._is_client and code == ErrorCode.NO_ERROR):
-            self._tire()
         if (stream := self.streams.get(stream_id)) is not None:
+            code = frames.read_long(payload)
             self._drop([stream], code, f"the peer reset the stream with code {code}")
+            if self.loop.time() - stream.born < _QUICK_S and not self._is_client:
+                self._tire()
 
     def _on_settings(self, _stream_id: int, flags: int, payload: bytes) -> None:
         if flags & ACK:
@@ -488,8 +491,6 @@ class Connection(asyncio.Protocol):
 
     def _on_window_update(self, stream_id: int, _flags: int, payload: bytes) -> None:
         increment = frames.read_long(payload) & LARGEST_WINDOW
-        if increment < _SMALL_UPDATE:
-            self._tire()
         if not stream_id:
             self._widen(increment)
             return
@@ -558,6 +559,8 @@ class Connection(asyncio.Protocol):
 
     def give_back(self, stream: Stream | None, size: int) -> None:
         """Open the peer's windows again by what was consumed, in few and large steps."""
+        if self._fault is not None:
+            return
         self._owed += size
         if self._owed * 2 >= self.limits.connection_window:
             self._receive_window += self._owed

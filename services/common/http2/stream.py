@@ -30,13 +30,14 @@ class Stream:
     """
 
     __slots__ = (
-        "_queue", "_waiter", "connection", "expected", "held", "id", "is_ending", "is_open", "is_remote_open", "owed",
-        "receive_window", "send_window",
+        "_queue", "_waiter", "born", "connection", "expected", "held", "id", "is_ending", "is_open", "is_remote_open",
+        "owed", "receive_window", "send_window",
     )  # fmt: skip
 
     def __init__(self, connection: Connection, stream_id: int) -> None:
         self.connection = connection
         self.id = stream_id
+        self.born = connection.loop.time()
         self.send_window = connection.peer_window
         self.receive_window = connection.limits.stream_window
         self.owed = 0

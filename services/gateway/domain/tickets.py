@@ -39,7 +39,7 @@ class Ticket:
 
     ``future`` gets the serialised response or the error. ``deadline`` is seconds of the event loop's clock,
     ``deadline_ns`` the same instant in nanoseconds of Unix time. ``entry_id`` and ``sent_ns`` (Unix time) are set when
-    Redis has the entry. ``producer`` is the PRODUCER span's identity.
+    Redis has the entry. ``producer`` is the PRODUCER span's identity. ``is_unwanted`` asks for the entry's removal.
     """
 
     key: int
@@ -57,3 +57,9 @@ class Ticket:
     entry_id: bytes = b""
     sent_ns: int = 0
     is_sent: bool = False
+    is_unwanted: bool = False
+
+    @property
+    def stream(self) -> str:
+        """The key of the stream that the ticket goes into."""
+        return self.lane.streams[self.priority]
