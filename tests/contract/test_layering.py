@@ -17,7 +17,7 @@ DOMAIN = re.compile(r"services\.\w+\.domain(\.|$)")
 DOMAIN_MAY_IMPORT = re.compile(
     r"(numpy|services\.common\.(datatypes|errors|names))(\.|$)"
     # plain values
-    r"|services\.common\.(lanes\.LaneKeys|tracing\.TraceContext)$"
+    r"|services\.common\.(lanes\.LaneKeys|trace_context\.TraceContext)$"
 )
 SPEAKS_GRPC = re.compile(
     r"services\.common\.(boundary|serving|status|tracing|watch)$"

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import asyncio
 from dataclasses import dataclass
-from typing import Protocol
+from typing import NamedTuple, Protocol
 
 from services.common.errors import PenstockError
-from services.common.tracing import TraceContext
+from services.common.trace_context import TraceContext
 from services.gateway.domain.lane import Lane
 
 
@@ -22,8 +22,7 @@ class Surface(Protocol):
         """The SERVER span's attributes that this API adds."""
 
 
-@dataclass(frozen=True, slots=True)
-class Arrival:
+class Arrival(NamedTuple):
     """When a request came, by which API, and the identity of its SERVER span; ``parent`` is the caller's span."""
 
     surface: Surface

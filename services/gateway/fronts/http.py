@@ -15,13 +15,15 @@ from starlette.types import ASGIApp
 class HttpFront(uvicorn.Server):
     """A uvicorn server that leaves signals to the process it is in."""
 
-    def __init__(self, application: ASGIApp, *, host: str, port: int, drain_timeout_s: float) -> None:
+    def __init__(
+        self, application: ASGIApp, *, host: str, port: int, drain_timeout_s: float, reuse_port: bool = False
+    ) -> None:
         """Listen at once, so that a taken address is found before anything runs.
 
         Raises:
             SystemExit: the address is taken.
         """
-        self._socket = listen(host, port)
+        self._socket = listen(host, port, reuse_port=reuse_port)
         config = uvicorn.Config(
             application,
             loop="none",
@@ -57,8 +59,8 @@ class HttpFront(uvicorn.Server):
         self.should_exit = True
 
 
-def listen(host: str, port: int) -> socket.socket:
-    """A socket bound to an address.
+def listen(host: str, port: int, *, reuse_port: bool = False) -> socket.socket:
+    """A socket bound to an address, which other processes may share with ``reuse_port``.
 
     Raises:
         SystemExit: the address is taken.
@@ -66,6 +68,8 @@ def listen(host: str, port: int) -> socket.socket:
     family = socket.AF_INET6 if ":" in host else socket.AF_INET
     listener = socket.socket(family)
     listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+    if reuse_port:
+        listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)
     try:
         listener.bind((host, port))
     except OSError as error:

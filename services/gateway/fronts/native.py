@@ -13,17 +13,31 @@ class NativeFront:
     """Two servers on the event loop that the rest of the gateway runs on."""
 
     def __init__(
-        self, *, host: str, grpc_port: int, http_port: int, max_request_bytes: int, drain_timeout_s: float
+        self,
+        *,
+        host: str,
+        grpc_port: int,
+        http_port: int,
+        max_request_bytes: int,
+        drain_timeout_s: float,
+        reuse_port: bool = False,
     ) -> None:
-        self.server = GrpcServer(max_request_bytes=max_request_bytes)
+        self.server = GrpcServer(max_request_bytes=max_request_bytes, reuse_port=reuse_port)
         self.grpc_port = grpc_port
         self.http_port = http_port
         self._host = host
         self._drain_timeout_s = drain_timeout_s
+        self._reuse_port = reuse_port
 
     def open(self, rest: ASGIApp) -> None:
         self.grpc_port = serving.bind(self.server, f"{self._host}:{self.grpc_port}")
-        self._http = HttpFront(rest, host=self._host, port=self.http_port, drain_timeout_s=self._drain_timeout_s)
+        self._http = HttpFront(
+            rest,
+            host=self._host,
+            port=self.http_port,
+            drain_timeout_s=self._drain_timeout_s,
+            reuse_port=self._reuse_port,
+        )
         self.http_port = self._http.port
 
     async def run_until_stopped(self) -> None:

@@ -12,7 +12,7 @@ from typing import Protocol
 from penstock.queue.v1.envelope_pb2 import Envelope
 from services.common.boundary import internal_message
 from services.common.errors import CancelledByCallerError, InternalError, PenstockError, UnavailableError
-from services.common.tracing import TraceContext
+from services.common.trace_context import TraceContext
 from services.inference.domain.batching import Backlog, BatchPolicy
 from services.inference.model_process.codec import Bucket, Codec, Tensors
 from services.inference.model_process.execution import Execution, Executor, Outcome
