@@ -134,6 +134,7 @@ def test_inputs_in_any_order_and_form_are_joined_in_the_order_of_requests(
         for spec in reversed(specs) if is_swapped else specs:
             request.inputs.add(name=spec.name, datatype=spec.datatype, shape=(rows, WIDTH))
             request.raw_input_contents.append(arrays[spec.name].tobytes())
+        codec.decode(request.SerializeToString())  # what is known of the form must say the same
         decoded.append(codec.decode(request.SerializeToString()))
         expected.append(arrays)
     joined = join(decoded)
