@@ -69,7 +69,9 @@ class GrpcStream(Stream):
             try:
                 if buffer[at]:
                     raise CallEndedError(UNIMPLEMENTED, "the server compressed a message, which nobody asked for")
-                self._on_message(bytes(buffer[begin:end]))
+                with memoryview(buffer) as view:
+                    message = bytes(view[begin:end])
+                self._on_message(message)
             except Exception as error:  # noqa: BLE001 - whoever waits for the end of the call gets it
                 self._end(error)
                 self.reset()
