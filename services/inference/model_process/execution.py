@@ -23,6 +23,8 @@ MODEL_ERROR = "MODEL_ERROR"
 SHORT_NS = 300_000
 """Batches of a shorter mean time run in the event loop's thread."""
 STALL_S = 0.5
+_LONG_NS = 10_000_000
+_MOST_COUNTED_NS = 1_500_000
 _FIRST_MEAN_NS = 10_000_000
 _MEAN_OVER = 8
 _MOST_CLASSES = 10_000
@@ -62,8 +64,8 @@ class ModelExecutor:
     """Runs batches in a thread, so that the event loop goes on serving; short ones at once, since waking a thread and
     the loop again takes longer. Belongs to the loop that it was made in.
 
-    Batches are short while the running mean of their times is below ``SHORT_NS``; one of 2 ms or more sends the
-    following ones back to the thread. ``on_stall`` is called from another thread, again and again, while one that was
+    Batches are short while the running mean of their times is below ``SHORT_NS``. One of 10 ms or more sends the next
+    ones back to the thread, as two of less do: a single one may have waited for the processor. ``on_stall`` is called from another thread, again and again, while one that was
     thought to be short keeps the loop from what it has to do.
     """
 
@@ -88,7 +90,9 @@ class ModelExecutor:
             done: asyncio.Future[Execution] = self._loop.create_future()
             self._jobs.put((batch, done))
             execution = await done
-        self._mean_ns += (time.perf_counter_ns() - start - self._mean_ns) // _MEAN_OVER
+        took_ns = time.perf_counter_ns() - start
+        counted_ns = took_ns if took_ns >= _LONG_NS else min(took_ns, _MOST_COUNTED_NS)
+        self._mean_ns += (counted_ns - self._mean_ns) // _MEAN_OVER
         return execution
 
     def _execute(self, batch: Sequence[Tensors]) -> Execution:

@@ -54,19 +54,30 @@ def batch(takes_ns: float) -> list[Tensors]:
     return [codec.decode(infer_request(np.array([[takes_ns]], np.float32)))]
 
 
-async def test_short_batches_come_to_run_in_the_loops_thread_and_a_slow_one_sends_them_back(
-    monkeypatch: pytest.MonkeyPatch,
+@pytest.mark.parametrize("slow_ns", [[20_000_000], [5_000_000, 5_000_000]])
+async def test_short_batches_come_to_run_in_the_loops_thread_and_slow_ones_send_them_back(
+    slow_ns: list[int], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     model, here = Model(), threading.current_thread()
     with executing(model, monkeypatch) as executor:
-        for _ in range(40):
+        for _ in range(60):
             await executor.run(batch(10_000))
         assert model.threads[0] is not here
         assert model.threads[-1] is here
-        await executor.run(batch(5_000_000))
-        await executor.run(batch(10_000))
+        for takes_ns in (*slow_ns, 10_000):
+            await executor.run(batch(takes_ns))
         assert model.threads[-2] is here
         assert model.threads[-1] is not here
+
+
+async def test_a_batch_that_waited_for_the_processor_changes_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
+    model, here = Model(), threading.current_thread()
+    with executing(model, monkeypatch) as executor:
+        for _ in range(60):
+            await executor.run(batch(10_000))
+        await executor.run(batch(4_000_000))
+        await executor.run(batch(10_000))
+        assert model.threads[-1] is here
 
 
 async def test_slow_batches_stay_in_their_thread(monkeypatch: pytest.MonkeyPatch) -> None:
