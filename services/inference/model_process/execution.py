@@ -65,8 +65,8 @@ class ModelExecutor:
     the loop again takes longer. Belongs to the loop that it was made in.
 
     Batches are short while the running mean of their times is below ``SHORT_NS``. One of 10 ms or more sends the next
-    ones back to the thread, as two of less do: a single one may have waited for the processor. ``on_stall`` is called from another thread, again and again, while one that was
-    thought to be short keeps the loop from what it has to do.
+    ones back to the thread, as two of less do: a single one may have waited for the processor. ``on_stall`` is called
+    from another thread, again and again, while one that was thought to be short keeps the loop from what it has to do.
     """
 
     def __init__(self, model: Model, codec: Codec, *, is_batchable: bool, on_stall: Callable[[], None]) -> None:

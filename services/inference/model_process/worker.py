@@ -23,6 +23,9 @@ _log = logging.getLogger(__name__)
 POISON_MESSAGE = "POISON_MESSAGE"
 DEADLINE_EXCEEDED = "DEADLINE_EXCEEDED"
 
+_FRESH_NS = 1_000_000
+"""Requests that were looked at so recently are run without a second look."""
+
 
 class Request:
     """A delivery whose content was read. A suspect shares its batch with nobody and goes first."""
@@ -117,13 +120,17 @@ class Worker:
         self._observer = observer
         self._now_ns = now_ns
         self._backlog: Backlog[Request] = Backlog(policy.max_rows)
+        self._screened_ns = 0
+        """When the request in hand was looked at that is longest here."""
         self._is_stopping = False
 
     async def serve(self) -> None:
         """Serve until :meth:`stop`, then finish what is in hand."""
         while not self._is_stopping or self._backlog:
             close_reason = await self._gather()
-            batch = self._screen(self._backlog.cut())
+            batch = self._backlog.cut()
+            if self._now_ns() - self._screened_ns > _FRESH_NS:
+                batch = self._screen(batch)
             if batch:
                 await self._run(batch, close_reason)
 
@@ -189,6 +196,8 @@ class Worker:
 
     def _screen_deliveries(self, deliveries: Sequence[Delivery]) -> list[Delivery]:
         now_ns, alive = self._now_ns(), []
+        if not self._backlog:
+            self._screened_ns = now_ns
         for delivery in deliveries:
             envelope = delivery.entry.envelope
             if self._gateways.is_gone(envelope):
