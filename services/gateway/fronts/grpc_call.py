@@ -112,7 +112,9 @@ class Call(Stream):
                 return
         else:
             message = body[wire.PREFIX_BYTES :]
-        if self._route.is_response_streaming:
+        if self._route.direct is not None:
+            self._route.direct(message, self)
+        elif self._route.is_response_streaming:
             self._start(self._serve(message))
         else:
             self._start(self._serve_unary(message))
@@ -215,7 +217,7 @@ class Call(Stream):
         except BaseException as error:  # noqa: BLE001 - the last boundary: servicers have their own
             self._fail(error)
         else:
-            self._answer(body)
+            self.answer(body)
 
     async def _serve(self, request: Any) -> None:
         """Send what a servicer yields; one that writes to its context is only waited for."""
@@ -225,7 +227,7 @@ class Call(Stream):
                 request = await self._parsed(request)
             answers = route.behavior(request, self)
             if not route.is_response_streaming:
-                self._answer(self._serialized(await answers))
+                self.answer(self._serialized(await answers))
                 return
             if hasattr(answers, "__aiter__"):
                 async with contextlib.aclosing(answers):
@@ -241,7 +243,7 @@ class Call(Stream):
     def _serialized(self, message: Any) -> bytes:
         return message if self._route.serialize is None else self._route.serialize(message)
 
-    def _answer(self, body: bytes) -> None:
+    def answer(self, body: bytes) -> None:
         """End the call with its one response."""
         if self._code is None and not self._trailing and not self._is_started:
             self._end()
@@ -277,6 +279,11 @@ class Call(Stream):
             self.fail(grpc.StatusCode.UNKNOWN, f"Unexpected {type(error)}: {error}")
         else:
             raise error
+
+    def refuse(self, status: grpc.Status) -> None:
+        """End the call with a rich status."""
+        self._trailing = status.trailing_metadata
+        self.fail(status.code, status.details)
 
     def fail(self, code: grpc.StatusCode, details: str) -> None:
         """End the call with an error."""
