@@ -25,10 +25,11 @@ from services.gateway.adapters.lane_watch import look
 from services.gateway.adapters.lane_writer import LaneWriter
 from services.gateway.catalog import Catalog
 from services.gateway.descriptions import Description
-from services.gateway.fronts import Front
+from services.gateway.fronts import Front, FrontOptions
 from services.gateway.fronts.grpc_server import GrpcServer
 from services.gateway.fronts.grpcio import GrpcioFront
 from services.gateway.fronts.native import NativeFront
+from services.gateway.fronts.tls import Tls
 from services.gateway.grpc_servicer import SERVICE, InferenceServicer, add_to_server
 from services.gateway.inference import Desk
 from services.gateway.metrics import GatewayCollector
@@ -237,13 +238,19 @@ def _server_for_workers(settings: GatewaySettings) -> grpc.aio.Server:
 
 def _front(suite: SuiteSettings, settings: GatewaySettings, *, reuse_port: bool) -> Front:
     kind = NativeFront if settings.front == "native" else GrpcioFront
+    tls = None
+    if settings.tls_certificate and settings.tls_key:
+        tls = Tls(certificate=settings.tls_certificate, key=settings.tls_key, client_ca=settings.tls_client_ca)
     return kind(
-        host=suite.bind,
-        grpc_port=settings.grpc_port,
-        http_port=settings.http_port,
-        max_request_bytes=settings.max_request_bytes,
-        drain_timeout_s=settings.drain_timeout_s,
-        reuse_port=reuse_port,
+        FrontOptions(
+            host=suite.bind,
+            grpc_port=settings.grpc_port,
+            http_port=settings.http_port,
+            max_request_bytes=settings.max_request_bytes,
+            drain_timeout_s=settings.drain_timeout_s,
+            tls=tls,
+            reuse_port=reuse_port,
+        )
     )
 
 
