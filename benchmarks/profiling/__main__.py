@@ -170,18 +170,16 @@ def _show(workload: Workload, profile: Profile) -> None:
         rows.append([stage, *cells, _us((gateway + model) * batch), meaning])
     totals = [sum(cpu[part].values()) for part in SAMPLED]
     rows.append(["all", f"{profile.latency_us:,.0f}", *map(_us, totals), _us(sum(totals) * batch), ""])
-    headings = ["<stage", "wall µs", "gateway CPU µs", "model process CPU µs", "CPU µs per batch", "<what it is"]
+    headings = ["<stage", "wall µs", "gateway CPU µs", "model CPU µs", "CPU µs a batch", "<what it is"]
     rest = ", ".join(f"{part} {_us(sum(one.values()))}" for part, one in cpu.items() if part not in SAMPLED)
     console = Console(width=150)
     console.print(
-        f"\n[bold]{workload.title}, {profile.concurrency} at a time[/]: {number(profile.rate)} req/s, {batch:.1f} requests "
-        f"a batch; means of {walls.requests:,} sampled requests. CPU µs per request elsewhere: {rest}.",
+        f"\n[bold]{workload.title}, {profile.concurrency} at a time[/]: {number(profile.rate)} req/s, {batch:.1f} "
+        f"requests a batch; means of {walls.requests:,} sampled requests. CPU µs per request elsewhere: {rest}.",
         highlight=False,
     )
     console.print(Table(headings, rows).rich())
-    console.print(
-        "The wall time of \"front\" is all that happens outside the gateway's SERVER span, the client's share too."
-    )
+    console.print("The wall time of \"front\" is all outside the gateway's SERVER span, the client's share too.")
 
 
 def _us(figure: float) -> str:

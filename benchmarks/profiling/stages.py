@@ -38,7 +38,7 @@ _GATEWAY = (
 )
 _MODEL_PROCESS = (
     ("services/inference/model_process/telemetry.py", "", "telemetry"),
-    ("services/inference/model_process/redis_lane.py", r"settle|acknowledge|forget", "settle"),
+    ("services/inference/model_process/redis_lane.py", r"settle|acknowledge|_flush|bury", "settle"),
     ("services/inference/model_process/redis_lane.py", "", "queue"),
     ("services/inference/model_process/codec.py", r"encode", "split"),
     ("services/inference/model_process/codec.py", "", "queue"),
@@ -53,10 +53,13 @@ _MODEL_PROCESS = (
     ("services/inference/domain/batching.py", "", "queue"),
     ("services/inference/", "", "other"),
 )
+_REDIS = "redis"
+"""Talk with Redis: "enqueue" in the gateway, "queue" in a model process."""
 _SHARED = (
     ("services/common/tracing.py", "", "telemetry"),
     ("services/common/http2/", "", "front"),
     ("services/common/boundary.py", "", "front"),
+    ("services/common/resp.py", "", _REDIS),
     ("services/common/lanes.py", r"encode", "enqueue"),
     ("services/common/lanes.py", r"decode", "queue"),
     ("logging/__init__.py", "", "telemetry"),
@@ -114,6 +117,8 @@ def stage_of(frames: list[str]) -> str:
             continue
         for part, pattern, stage in RULES:
             if part in found["path"] and (not pattern or re.search(pattern, found["function"])):
+                if stage == _REDIS:
+                    return "queue" if any("services/inference/" in one for one in frames) else "enqueue"
                 return stage
         is_ours = is_ours or ("/services/" in found["path"] and not found["path"].endswith(_ROOTS))
     return "other" if is_ours else "event loop"

