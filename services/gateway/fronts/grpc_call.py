@@ -11,7 +11,9 @@ from collections.abc import AsyncIterator, Callable, Iterable, Mapping
 from typing import TYPE_CHECKING, Any, NoReturn
 
 import grpc
+from grpc_status import rpc_status
 
+from services.common.boundary import status_of
 from services.common.http2 import Connection, Headers, Stream, encode
 from services.gateway.fronts import grpc_wire as wire
 
@@ -37,8 +39,9 @@ class Call(Stream):
     """
 
     __slots__ = (
-        "_arrived", "_buffer", "_callbacks", "_code", "_deferred", "_details", "_is_read", "_is_started", "_messages",
-        "_parts", "_reading", "_route", "_server", "_size", "_trailing", "deadline", "ended", "is_done", "task",
+        "_arrived", "_buffer", "_callbacks", "_code", "_deferred", "_details", "_is_read", "_is_started", "_leave",
+        "_messages", "_parts", "_reading", "_route", "_server", "_size", "_trailing", "deadline", "ended", "is_done",
+        "task",
     )  # fmt: skip
 
     def __init__(self, server: GrpcServer, connection: Connection, stream_id: int) -> None:
@@ -50,6 +53,7 @@ class Call(Stream):
         self._details = ""
         self._trailing: Iterable[tuple[str, str | bytes]] = ()
         self._callbacks: list[Callable[[Any], None]] | None = None
+        self._leave: Callable[[], None] | None = None
         self._is_started = self._is_read = self.is_done = False
         self.task: asyncio.Task[None] | None = None
         self.deadline: float | None = None
@@ -113,7 +117,7 @@ class Call(Stream):
         else:
             message = body[wire.PREFIX_BYTES :]
         if self._route.direct is not None:
-            self._route.direct(message, self)
+            self._leave = self._route.direct(message, self)
         elif self._route.is_response_streaming:
             self._start(self._serve(message))
         else:
@@ -217,7 +221,7 @@ class Call(Stream):
         except BaseException as error:  # noqa: BLE001 - the last boundary: servicers have their own
             self._fail(error)
         else:
-            self.answer(body)
+            self.set_result(body)
 
     async def _serve(self, request: Any) -> None:
         """Send what a servicer yields; one that writes to its context is only waited for."""
@@ -227,7 +231,7 @@ class Call(Stream):
                 request = await self._parsed(request)
             answers = route.behavior(request, self)
             if not route.is_response_streaming:
-                self.answer(self._serialized(await answers))
+                self.set_result(self._serialized(await answers))
                 return
             if hasattr(answers, "__aiter__"):
                 async with contextlib.aclosing(answers):
@@ -243,7 +247,7 @@ class Call(Stream):
     def _serialized(self, message: Any) -> bytes:
         return message if self._route.serialize is None else self._route.serialize(message)
 
-    def answer(self, body: bytes) -> None:
+    def set_result(self, body: bytes) -> None:
         """End the call with its one response."""
         if self._code is None and not self._trailing and not self._is_started:
             self._end()
@@ -280,8 +284,9 @@ class Call(Stream):
         else:
             raise error
 
-    def refuse(self, status: grpc.Status) -> None:
-        """End the call with a rich status."""
+    def set_exception(self, error: Exception) -> None:
+        """End the call with the rich status of an error."""
+        status: Any = rpc_status.to_status(status_of(error))
         self._trailing = status.trailing_metadata
         self.fail(status.code, status.details)
 
@@ -296,6 +301,8 @@ class Call(Stream):
             self.ended = wire.StatusError(code, details)
             if self.task is None:
                 self.fail(code, details)
+                if self._leave is not None:
+                    self._leave()
             else:
                 self._server.keep(self.task)
                 self.task.cancel()
