@@ -40,8 +40,8 @@ class Call(Stream):
 
     __slots__ = (
         "_arrived", "_buffer", "_callbacks", "_code", "_deferred", "_details", "_is_read", "_is_started", "_leave",
-        "_messages", "_parts", "_reading", "_route", "_server", "_size", "_trailing", "deadline", "ended", "is_done",
-        "task",
+        "_listener", "_messages", "_parts", "_reading", "_route", "_server", "_size", "_trailing", "deadline",
+        "ended", "is_done", "task",
     )  # fmt: skip
 
     def __init__(self, server: GrpcServer, connection: Connection, stream_id: int) -> None:
@@ -80,6 +80,7 @@ class Call(Stream):
             self._buffer = bytearray()
             self._deferred = 0
             self._reading: asyncio.Future[None] | None = None
+            self._listener: Callable[[Any], None] | None = None
             self._is_read = is_last
             self._start(self._serve(self._requests()))
         elif is_last:
@@ -162,7 +163,11 @@ class Call(Stream):
                     break
                 flag, payload = buffer[0], bytes(memoryview(buffer)[wire.PREFIX_BYTES : end])
                 del buffer[:end]
-                self._messages.append(self._unpacked(flag, payload))
+                message = self._unpacked(flag, payload)
+                if self._listener is None:
+                    self._messages.append(message)
+                else:
+                    self._tell(self._listener, message)
             if is_last and buffer:
                 raise wire.StatusError(grpc.StatusCode.INTERNAL, f"the stream ends within a message: {len(buffer)}")
         except wire.StatusError as error:
@@ -175,6 +180,26 @@ class Call(Stream):
             self._deferred += len(data)
             return 0
         return len(data)
+
+    def _tell(self, listener: Callable[[Any], None], message: bytes) -> None:
+        try:
+            listener(message if self._route.deserialize is None else self._route.deserialize(message))
+        except Exception as error:  # noqa: BLE001 - it is raised in the servicer
+            self._listener = None
+            if self._reading is not None and not self._reading.done():
+                self._reading.set_exception(error)
+
+    async def listen(self, take: Callable[[Any], None]) -> None:
+        """Call ``take`` with every message as it comes off the socket; returns when the caller has sent the last one.
+
+        What ``take`` raises is raised here, and so is what a message raises that can't be read.
+        """
+        while self._messages:
+            take(await self.read())
+        self._listener = take
+        if not self._is_read:
+            self._reading = self.connection.loop.create_future()
+            await self._reading
 
     async def _next(self) -> bytes | None:
         while not self._messages:
