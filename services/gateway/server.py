@@ -25,10 +25,11 @@ from services.gateway.adapters.lane_watch import look
 from services.gateway.adapters.lane_writer import LaneWriter
 from services.gateway.catalog import Catalog
 from services.gateway.descriptions import Description
-from services.gateway.fronts import Front
+from services.gateway.fronts import Front, FrontOptions
 from services.gateway.fronts.grpc_server import GrpcServer
 from services.gateway.fronts.grpcio import GrpcioFront
 from services.gateway.fronts.native import NativeFront
+from services.gateway.fronts.tls import Tls
 from services.gateway.grpc_servicer import SERVICE, InferenceServicer, add_to_server
 from services.gateway.inference import Desk
 from services.gateway.metrics import GatewayCollector
@@ -90,6 +91,7 @@ class Gateway:
             resources=self.resources, catalog=self.catalog, desk=self.desk, version=version, siblings=membership
         )
         self.prepared = asyncio.Event()
+        self._news = asyncio.Event()
         self.health = serving.Health(SERVICE)
 
     def collector(self) -> GatewayCollector:
@@ -101,7 +103,7 @@ class Gateway:
         )
 
     async def watch_lanes(self) -> None:
-        """Follow leases and Redis itself, and let health follow them. Runs until cancelled."""
+        """Follow leases and Redis itself, and let health follow them and the registry. Runs until cancelled."""
         clock = asyncio.get_running_loop().time
         while True:
             lanes = self.catalog.lanes
@@ -119,7 +121,10 @@ class Gateway:
             if self.models.is_prepared:
                 self.prepared.set()
             await self.health.set_serving(is_serving=self.models.is_ready)
-            await asyncio.sleep(_WATCH_PERIOD_S)
+            with contextlib.suppress(TimeoutError):
+                async with asyncio.timeout(_WATCH_PERIOD_S):
+                    await self._news.wait()
+            self._news.clear()
 
     async def prepare(self, stop: asyncio.Event) -> None:
         """Wait until requests can be served, or for a while, or until ``stop``.
@@ -147,6 +152,7 @@ class Gateway:
 
     def _follow_registry(self) -> None:
         self.desk.routes = self.catalog.rebuild(self.resources)
+        self._news.set()
 
 
 async def serve(
@@ -232,13 +238,19 @@ def _server_for_workers(settings: GatewaySettings) -> grpc.aio.Server:
 
 def _front(suite: SuiteSettings, settings: GatewaySettings, *, reuse_port: bool) -> Front:
     kind = NativeFront if settings.front == "native" else GrpcioFront
+    tls = None
+    if settings.tls_certificate and settings.tls_key:
+        tls = Tls(certificate=settings.tls_certificate, key=settings.tls_key, client_ca=settings.tls_client_ca)
     return kind(
-        host=suite.bind,
-        grpc_port=settings.grpc_port,
-        http_port=settings.http_port,
-        max_request_bytes=settings.max_request_bytes,
-        drain_timeout_s=settings.drain_timeout_s,
-        reuse_port=reuse_port,
+        FrontOptions(
+            host=suite.bind,
+            grpc_port=settings.grpc_port,
+            http_port=settings.http_port,
+            max_request_bytes=settings.max_request_bytes,
+            drain_timeout_s=settings.drain_timeout_s,
+            tls=tls,
+            reuse_port=reuse_port,
+        )
     )
 
 

@@ -29,6 +29,7 @@ _HEAD_FIELDS: wire.Fields = [
 ]
 _HEAD = encode(_HEAD_FIELDS)
 _OK = encode(wire.status_fields(grpc.StatusCode.OK, ""))
+_COMMON_NAME, _ALTERNATIVE_NAME = "x509_common_name", "x509_subject_alternative_name"
 _prefix = struct.Struct(">BI").pack
 
 
@@ -118,7 +119,10 @@ class Call(Stream):
         else:
             message = body[wire.PREFIX_BYTES :]
         if self._route.direct is not None:
-            self._leave = self._route.direct(message, self)
+            try:
+                self._leave = self._route.direct(message, self)
+            except Exception as error:  # noqa: BLE001 - a bug ends the call, not the connection
+                self._fail(error)
         elif self._route.is_response_streaming:
             self._start(self._serve(message))
         else:
@@ -405,14 +409,24 @@ class Call(Stream):
         host, port = (self.connection.extra_info("peername") or ("unknown", 0))[:2]
         return f"ipv6:%5B{host}%5D:{port}" if ":" in host else f"ipv4:{host}:{port}"
 
-    def peer_identities(self) -> None:
-        return None
+    def peer_identities(self) -> Iterable[bytes] | None:
+        return self.auth_context().get(self.peer_identity_key() or "")
 
-    def peer_identity_key(self) -> None:
-        return None
+    def peer_identity_key(self) -> str | None:
+        known = self.auth_context()
+        return next((key for key in (_ALTERNATIVE_NAME, _COMMON_NAME) if key in known), None)
 
     def auth_context(self) -> Mapping[str, Iterable[bytes]]:
-        return {}
+        if self.connection.extra_info("ssl_object") is None:
+            return {}
+        known: dict[str, list[bytes]] = {"transport_security_type": [b"ssl"]}
+        shown = self.connection.extra_info("ssl_object").getpeercert() or {}
+        fields = dict(field for part in shown.get("subject", ()) for field in part)
+        if "commonName" in fields:
+            known[_COMMON_NAME] = [fields["commonName"].encode()]
+        if "subjectAltName" in shown:
+            known[_ALTERNATIVE_NAME] = [value.encode() for _, value in shown["subjectAltName"]]
+        return known
 
     def add_done_callback(self, callback: Any) -> None:
         self._callbacks = [*(self._callbacks or ()), callback]

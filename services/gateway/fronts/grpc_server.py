@@ -18,6 +18,7 @@ import grpc
 from services.common.http2 import Connection, Headers, Limits
 from services.gateway.fronts import grpc_wire as wire
 from services.gateway.fronts.grpc_call import Call
+from services.gateway.fronts.http import listen
 
 _log = logging.getLogger(__name__)
 
@@ -123,36 +124,26 @@ class GrpcServer(grpc.aio.Server):
     def add_direct_handler(self, method: str, handle: DirectHandler) -> None:
         """Serve a unary method, which has an ordinary handler too, without a task.
 
-        ``handle`` gets each request as bytes, must not raise, and sees to it that :meth:`Call.set_result` or
+        ``handle`` gets each request as bytes, and sees to it that :meth:`Call.set_result` or
         :meth:`Call.set_exception` is called, at once or later. What it returns is called if nobody waits any more: the
         caller left, or the deadline has passed.
         """
         self._direct[method] = handle
 
     def add_insecure_port(self, address: str) -> int:
-        """Bind ``host:port``. Raises RuntimeError: it is taken."""
-        return self.add_port(address, None)
+        host, _, port = address.rpartition(":")
+        return self.add_port(host, int(port), None)
 
     def add_secure_port(self, address: str, server_credentials: grpc.ServerCredentials) -> int:
-        raise NotImplementedError(f"credentials are opaque, use add_port with an SSLContext: {address}")
+        raise NotImplementedError(f"credentials can't be looked into, use add_port: {address}, {server_credentials}")
 
-    def add_port(self, address: str, tls: ssl.SSLContext | None) -> int:
-        """Bind ``host:port``, for TLS if there is a context.
+    def add_port(self, host: str, port: int, tls: ssl.SSLContext | None) -> int:
+        """Bind an address, for TLS if there is a context; return the port.
 
         Raises:
-            RuntimeError: it is taken.
+            SystemExit: it is taken.
         """
-        host, _, port = address.rpartition(":")
-        host = host.strip("[]")
-        listener = socket.socket(socket.AF_INET6 if ":" in host else socket.AF_INET)
-        listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        if self._reuse_port:
-            listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)
-        try:
-            listener.bind((host, int(port)))
-        except OSError as error:
-            listener.close()
-            raise RuntimeError(f"can't listen on {address}: {error.strerror}") from None
+        listener = listen(host, port, reuse_port=self._reuse_port)
         self._sockets.append((listener, tls))
         return int(listener.getsockname()[1])
 
