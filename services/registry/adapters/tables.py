@@ -69,6 +69,7 @@ versions = Table(
     Column("etag", String(32), nullable=False),
     Column("claim_node", String(80), nullable=False),
     Column("claim_end_ns", BigInteger, nullable=False),
+    Column("optimizations", _Json, nullable=False),
     Index(None, "sha256"),
     Index(None, "state"),
 )
@@ -92,6 +93,7 @@ deployments = Table(
     Column("replicas", Integer, nullable=False),
     Column("batching", _Json, nullable=False),
     Column("queue", _Json, nullable=False),
+    Column("optimization", Integer, nullable=False),
     Column("create_time_ns", BigInteger, nullable=False),
     Column("update_time_ns", BigInteger, nullable=False),
     Column("etag", String(32), nullable=False),
@@ -120,6 +122,7 @@ instances = Table(
     Column("device", Text, nullable=False),
     Column("pid", Integer, nullable=False),
     Column("restarts", Integer, nullable=False),
+    Column("variant", _Json, nullable=False),
     Column("update_time_ns", BigInteger, nullable=False),
     Index(None, "model"),
 )
