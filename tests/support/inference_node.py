@@ -39,6 +39,7 @@ class InferenceNode:
             "PENSTOCK_REGISTRY__METRICS_PORT": str(self.ports["registry_metrics"]),
             "PENSTOCK_INFERENCE__PORT": str(self.ports["inference"]),
             "PENSTOCK_INFERENCE__METRICS_PORT": str(self.ports["inference_metrics"]),
+            "PENSTOCK_INFERENCE__OPTIMIZATION": "off",
             **settings,
         }
         self.processes: dict[str, subprocess.Popen[bytes]] = {}
