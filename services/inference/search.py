@@ -24,13 +24,15 @@ from services.inference.backends import Arrays, LoadError, Model, Placement, Run
 from services.inference.backends.samples import sample, working_sizes
 from services.inference.domain.agreement import Agreement, compare
 from services.inference.domain.signature import Format, Signature
-from services.inference.domain.variants import ORIGINAL, Level, Measurement, Trial, Variant, best, slowness
+from services.inference.domain.variants import ORIGINAL, Level, Measurement, Trial, Variant, best, combined, slowness
 from services.inference.model_process.control import take_standard_output
 
 _TURN_S = 0.02
-_MEASURE_S = 0.8
+_MEASURE_S = 0.5
 _FEWEST_TURNS, _MOST_TURNS = 3, 15
 _WARM_UP_RUNS = 3
+_FEW_ROWS = 4
+_LARGE_FILE = 256 * 2**20
 _LOWEST = 19
 
 
@@ -89,6 +91,11 @@ class Search:
         """All that is worth a try with the threads given."""
         return backends.variants(Path(self._spec.path), self._spec.format, self._original, level=self._spec.level)
 
+    def combinations(self, trials: Sequence[Trial]) -> list[Variant]:
+        """What the figures so far suggest. A second copy takes its memory: of a large file only with FULL."""
+        is_small = Path(self._spec.path).stat().st_size <= _LARGE_FILE or self._spec.level is Level.FULL
+        return [found] if is_small and (found := combined(trials)) is not None else []
+
     def fewer_threads(self, trials: Sequence[Trial]) -> list[Variant]:
         """The best so far, with fewer threads: more of them don't make a small model faster."""
         base = found.variant if (found := best(trials)) else ORIGINAL
@@ -114,7 +121,9 @@ class Search:
         return backends.load(Path(spec.path), spec.format, Placement(spec.device, spec.threads), variant)
 
     def _batches(self) -> list[int]:
-        return sorted({1, self._spec.rows}) if self._spec.signature.is_batchable else [1]
+        return (
+            sorted({1, min(_FEW_ROWS, self._spec.rows), self._spec.rows}) if self._spec.signature.is_batchable else [1]
+        )
 
     def _make_probes(self) -> Iterator[_Probe]:
         """Random inputs of several batch sizes, and of several free sizes where the model takes them."""
@@ -215,6 +224,7 @@ def search(spec: SearchSpec, tell: Callable[[Mapping[str, Any]], None]) -> None:
     fewer = len(process.fewer_threads(()))
     tell({"count": len(first) + fewer})
     try_out(first)
+    try_out(process.combinations(list(trials.values())))
     try_out(process.fewer_threads(list(trials.values())))
     while (found := best(list(trials.values()))) is not None:
         again = process.try_out(found.variant)

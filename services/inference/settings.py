@@ -34,7 +34,7 @@ class InferenceSettings(BaseSettings):
     """Share of the machine's memory that loading and trying a new version may take."""
 
     optimization: Literal["off", "fast", "full"] = "full"
-    """Most that this node does to run versions faster, whatever deployments ask for; with `off` they run as they are."""
+    """Most that this node does to run versions faster, whatever deployments ask for; `off`: they run as they are."""
     optimization_niceness: int = Field(default=19, ge=0, le=19)
     """How far a search for a faster way steps back behind everything else on this node; 19 takes idle time only."""
     optimization_memory_share: float = Field(default=0.5, gt=0, le=1)

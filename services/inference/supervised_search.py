@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import logging
 import time
 from collections.abc import Callable, Iterable
@@ -16,7 +17,6 @@ from services.inference.search import SearchSpec
 
 _log = logging.getLogger(__name__)
 
-_MODULE = "services.inference.search"
 _LOOK_S = 0.1
 PATIENCE = 6.0
 
@@ -46,25 +46,39 @@ class Limits:
     @classmethod
     def of(cls, level: Level, *, memory_share: float) -> Limits:
         """Those of a level, with a share of the memory that is free now."""
-        total_s, variant_s = {Level.FAST: (40.0, 15.0), Level.FULL: (900.0, 240.0)}[level]
+        total_s, variant_s = {Level.FAST: (60.0, 20.0), Level.FULL: (900.0, 240.0)}[level]
         return cls(total_s, variant_s, int(psutil.virtual_memory().available * memory_share))
+
+
+@dataclass(frozen=True, slots=True)
+class _Moment:
+    """On the clock, and in processor time that the search had taken by then."""
+
+    clock_s: float
+    cpu_s: float
 
 
 class SupervisedSearch:
     """Runs search processes, one after the other, until every variant was tried. A new one begins where one died."""
 
     def __init__(
-        self, spec: SearchSpec, limits: Limits, *, is_wanted: Callable[[], bool], on_trial: Callable[[], None]
+        self,
+        spec: SearchSpec,
+        limits: Limits,
+        *,
+        is_wanted: Callable[[], bool],
+        on_trial: Callable[[], None],
+        module: str = "services.inference.search",
     ) -> None:
         """``is_wanted`` is asked again and again: once it says no, the search is broken off."""
+        self._module = module
         self._spec = spec
         self._limits = limits
         self._is_wanted = is_wanted
         self._on_trial = on_trial
         self._began = time.monotonic()
-        self._trying: Variant | None = None
-        self._trying_since = self._began
         self._cpu_s = 0.0
+        self._trying: tuple[Variant, _Moment] | None = None
         self.trials: tuple[Trial, ...] = ()
         self.count = 0
         """How many variants there are to try; 0 before that is known."""
@@ -83,13 +97,13 @@ class SupervisedSearch:
         while reason := await self._live():
             if self._trying is None:
                 raise FailedSearchError(reason)
-            self._note(Trial(self._trying, reason))
+            self._note(Trial(self._trying[0], reason))
 
     async def _live(self) -> str:
         """One process; returns why it ended before the search did, empty when the search is over."""
-        self._trying = None
+        self._forget_trying()
         spec = replace(self._spec, trials=self.trials)
-        child = await Child.start(_MODULE, spec.to_json(), self._heard)
+        child = await Child.start(self._module, spec.to_json(), self._heard)
         ending = asyncio.create_task(child.wait())
         before_s = self._cpu_s
         try:
@@ -102,22 +116,37 @@ class SupervisedSearch:
                         return f"took more than {self._limits.memory_bytes >> 20} MiB of memory"
                 if not self._is_wanted():
                     raise BrokenOffError("the version doesn't serve here any more")
-                if _is_over(self._began, self._limits.total_s):
+                if self._is_over(_Moment(self._began, 0.0), self._limits.total_s):
                     return self._end_of_time()
-                if self._is_overdue():
+                if self._trying is not None and self._is_over(self._trying[1], self._limits.variant_s):
                     return f"took longer than {self._limits.variant_s:.0f} s"
             return ending.result()
         finally:
             child.kill()
             await ending
 
+    def _is_over(self, since: _Moment, limit_s: float) -> bool:
+        elapsed_s = time.monotonic() - since.clock_s
+        return min(elapsed_s, self._cpu_s - since.cpu_s) > limit_s or elapsed_s > limit_s * PATIENCE
+
+    def _end_of_time(self) -> str:
+        if self._cpu_s <= self._limits.total_s:
+            raise StarvedError(f"it got {self._cpu_s:.0f} s of a processor within {self.elapsed_s:.0f} s")
+        if not self.count:
+            raise FailedSearchError(f"loading the model took longer than {self._limits.total_s:.0f} s")
+        _log.info("the time is over: %d of %d variants were tried", len(self.trials), self.count)
+        return ""
+
     def _heard(self, event: Event) -> None:
         self.count = event.get("count", self.count)
         if "trying" in event:
-            self._trying, self._trying_since = Variant.of(event["trying"]), time.monotonic()
+            self._trying = Variant.of(event["trying"]), _Moment(time.monotonic(), self._cpu_s)
         if "trial" in event:
             self._note(Trial.from_json(event["trial"]))
-            self._trying = None
+            self._forget_trying()
+
+    def _forget_trying(self) -> None:
+        self._trying = None
 
     def _note(self, trial: Trial) -> None:
         """Take the result of a variant, in place of an earlier one."""

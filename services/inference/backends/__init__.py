@@ -54,6 +54,20 @@ class Model(Protocol):
         """
 
 
+class ModelForEither:
+    """A model loaded in two ways: one runs batches, the other single rows."""
+
+    def __init__(self, many: Model, alone: Model) -> None:
+        self.signature = many.signature
+        self.device = many.device
+        self._many = many
+        self._alone = alone
+
+    def run(self, inputs: Arrays) -> dict[str, Array]:
+        is_alone = all(array.shape[:1] == (1,) for array in inputs.values())
+        return (self._alone if is_alone else self._many).run(inputs)
+
+
 _MODULES = {
     Format.ONNX: ("services.inference.backends.onnx", "onnxruntime"),
     Format.TORCH_EXPORT: ("services.inference.backends.torch_export", "torch"),
@@ -78,10 +92,17 @@ def load(path: Path, model_format: Format, placement: Placement, variant: Varian
         LoadError: the library is missing, or the file is corrupt or asks for what it can't have, or it can't be loaded
             as this variant.
     """
+    backend = _backend(model_format)
+    many, alone = variant.split()
+    model = _load(backend, path, placement, many)
+    return model if alone is None else ModelForEither(model, _load(backend, path, placement, alone))
+
+
+def _load(backend: Any, path: Path, placement: Placement, variant: Variant) -> Model:
     options = dict(variant.options)
     if threads := options.pop("threads", ""):
         placement = replace(placement, threads=min(placement.threads, int(threads)))
-    model: Model = _backend(model_format).load(path, placement, options)
+    model: Model = backend.load(path, placement, options)
     return model
 
 
