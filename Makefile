@@ -5,10 +5,10 @@ PYTHON ?= $(shell for p in python3 python3.13 python3.12 python3.11; do $$p -c '
 BIN := .venv/bin
 PYTEST := $(BIN)/python -m pytest
 
-.PHONY: help setup run up test test-unit test-e2e bench lint fmt protos check lock clean
+.PHONY: help setup run up test test-unit test-e2e bench bench-peers lint fmt protos check lock clean
 
 help: ## Show this list
-	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## / { printf "  make %-10s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## / { printf "  make %-11s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
 setup: ## Make .venv and install everything; returns at once when nothing changed
 	@test -n "$(PYTHON)" || { echo "Penstock needs Python 3.11 or newer; found none (set PYTHON=...)" >&2; exit 1; }
@@ -31,6 +31,9 @@ test-e2e: setup ## Run the tests that start the whole suite
 
 bench: setup ## Measure requests/s, latency and CPU per request
 	@$(BIN)/python -m benchmarks
+
+bench-peers: setup ## Measure Penstock beside other servers, each installed in an environment of its own
+	@$(BIN)/python -m benchmarks.peers
 
 lint: setup ## Check style, types, layers and generated code
 	@$(BIN)/ruff check .

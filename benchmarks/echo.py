@@ -1,4 +1,4 @@
-"""The yardstick: the least that a Python gRPC server can do with a request, on the loop that Penstock runs on.
+"""The yardstick: the least that a ``grpc.aio`` server can do with a request, on the loop that Penstock runs on.
 
 It parses the ModelInferRequest and answers a ModelInferResponse with the same tensors: no validation, no queue, no
 model. Run as ``python -m benchmarks.echo``; it prints the port that it listens on.
@@ -19,25 +19,12 @@ from tritonclient.grpc.service_pb2_grpc import (
 
 
 class Echo(GRPCInferenceServiceServicer):
-    """Counts what it answers, so that the client's figures can be checked as the gateway's are."""
-
-    def __init__(self) -> None:
-        self._answered = 0
-
     async def ModelInfer(self, request: oip.ModelInferRequest, _: object) -> oip.ModelInferResponse:
-        self._answered += 1
         response = oip.ModelInferResponse(model_name=request.model_name, model_version="1", id=request.id)
         for tensor in request.inputs:
             response.outputs.add(name=tensor.name, datatype=tensor.datatype, shape=tensor.shape)
         response.raw_output_contents.extend(request.raw_input_contents)
         return response
-
-    async def ModelStatistics(self, request: oip.ModelStatisticsRequest, _: object) -> oip.ModelStatisticsResponse:
-        answer = oip.ModelStatisticsResponse()
-        statistics = answer.model_stats.add(name=request.name, version="1")
-        statistics.inference_stats.success.count = self._answered
-        statistics.inference_count = statistics.execution_count = self._answered
-        return answer
 
 
 async def serve() -> None:

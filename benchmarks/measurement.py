@@ -1,19 +1,18 @@
-"""One measurement, and the order in which many are made."""
+"""One measurement: a system under one load, round by round."""
 
 from __future__ import annotations
 
 import statistics
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass
+from typing import Any
 
-import grpc
 import numpy as np
-import tritonclient.grpc as triton
-from tritonclient.grpc import service_pb2 as oip
 
-from benchmarks.load import METHOD, Load, LoadClient, LoadFailedError
-from benchmarks.processes import CpuClock
-from benchmarks.systems import System
+from benchmarks.load import CONNECTIONS, H2load, Load, LoadFailedError
+from benchmarks.processes import CpuClock, resident_mb
+from benchmarks.systems import Counts, System
+from benchmarks.wire import Api
 from benchmarks.workloads import Workload
 
 CHECKED_ROWS = 16
@@ -21,9 +20,8 @@ CHECKED_ROWS = 16
 
 @dataclass(frozen=True, slots=True)
 class Plan:
-    """What is measured for how long. Rounds alternate between the systems, so that all of them see the same machine."""
+    """How long is measured. Rounds alternate between the systems, so that all of them see the same machine."""
 
-    concurrencies: tuple[int, ...] = (1, 16, 64)
     rounds: int = 3
     seconds: float = 3.0
 
@@ -36,8 +34,9 @@ class Plan:
 class Figures:
     """One measurement, or the medians of several.
 
-    ``cpu_us`` is CPU time per request by part of the system. ``strangers_share`` is the share of the machine that other
-    programs took meanwhile: where it isn't near 0, the figures are worse than they need be.
+    ``batch_rows`` is 0 where the server doesn't tell. ``cpu_us`` is CPU time per request by part of the system.
+    ``memory_mb`` is what all its processes hold at the end (PSS). ``strangers_share`` is the share of the machine that
+    other programs took meanwhile: where it isn't near 0, the figures are worse than they need be.
     """
 
     requests: int
@@ -46,11 +45,30 @@ class Figures:
     p99_ms: float
     batch_rows: float
     cpu_us: Mapping[str, float]
+    memory_mb: float
     strangers_share: float
 
     @property
     def server_cpu_us(self) -> float:
         return sum(self.cpu_us.values())
+
+
+def median_of(rounds: Sequence[Figures]) -> Figures:
+    """The median of each figure; requests are added up."""
+
+    def middle(figure: Callable[[Figures], float]) -> float:
+        return statistics.median(map(figure, rounds))
+
+    return Figures(
+        requests=sum(one.requests for one in rounds),
+        rate=middle(lambda one: one.rate),
+        p50_ms=middle(lambda one: one.p50_ms),
+        p99_ms=middle(lambda one: one.p99_ms),
+        batch_rows=middle(lambda one: one.batch_rows),
+        cpu_us={part: middle(lambda one, part=part: one.cpu_us[part]) for part in rounds[0].cpu_us},
+        memory_mb=middle(lambda one: one.memory_mb),
+        strangers_share=middle(lambda one: one.strangers_share),
+    )
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,142 +82,149 @@ class Result:
 
     @property
     def median(self) -> Figures:
-        def middle(figure: Callable[[Figures], float]) -> float:
-            return statistics.median(map(figure, self.rounds))
+        return median_of(self.rounds)
 
-        return Figures(
-            requests=sum(one.requests for one in self.rounds),
-            rate=middle(lambda one: one.rate),
-            p50_ms=middle(lambda one: one.p50_ms),
-            p99_ms=middle(lambda one: one.p99_ms),
-            batch_rows=middle(lambda one: one.batch_rows),
-            cpu_us={part: middle(lambda one, part=part: one.cpu_us[part]) for part in self.rounds[0].cpu_us},
-            strangers_share=middle(lambda one: one.strangers_share),
-        )
-
-    def as_json(self) -> dict[str, object]:
+    def as_json(self) -> dict[str, Any]:
         return {**asdict(self), "median": asdict(self.median)}
+
+
+def strangers_share(results: Sequence[Result]) -> float:
+    """Mean share of the machine that other programs took, 0 to 1."""
+    return statistics.fmean([one.strangers_share for result in results for one in result.rounds] or [0.0])
+
+
+class Trial:
+    """One system under one load. Use: :meth:`warm_up`, then :meth:`run` for each round, then :meth:`result`."""
+
+    def __init__(
+        self,
+        system: System,
+        workload: Workload,
+        concurrency: int,
+        *,
+        client: H2load,
+        connections: int = CONNECTIONS,
+    ) -> None:
+        self.system = system
+        self.workload = workload
+        self.concurrency = concurrency
+        self._api = system.api(workload)
+        self._load = Load(self._api.call(workload.rows(1)), concurrency, connections)
+        self._client = client
+        self._requests = 2 * concurrency
+        self._reply_size = 0
+        self._figures: list[Figures] = []
+
+    def warm_up(self, plan: Plan) -> None:
+        """Check the answers, and find out how many requests fill a round."""
+        self._reply_size = check_answers(self.system.title, self._api, self.workload)
+        for seconds in (plan.warm_up_s / 10, plan.warm_up_s, plan.seconds):
+            rate = self._client.run(self._load, requests=self._requests).rate
+            self._requests = max(2, round(rate * seconds / self._load.concurrency)) * self._load.concurrency
+
+    def run(self) -> Figures:
+        """Measure one round. Every reply counts: by status and size at the client, by outcome at the server.
+
+        Raises:
+            LoadFailedError: a request failed, or an answer was wrong.
+        """
+        parts = self.system.parts(self.workload)
+        counted, clock = self.system.counts(self.workload), CpuClock.read(parts)
+        timing = self._client.run(self._load, requests=self._requests)
+        spent = CpuClock.read(parts) - clock
+        batch_rows = self._batch_rows(counted, self.system.counts(self.workload))
+        self._check_size(timing.reply_bytes / self._requests)
+        figures = Figures(
+            requests=self._requests,
+            rate=timing.rate,
+            p50_ms=timing.percentile_ms(50),
+            p99_ms=timing.percentile_ms(99),
+            batch_rows=batch_rows,
+            cpu_us={part: seconds / self._requests * 1e6 for part, seconds in spent.parts.items()},
+            memory_mb=resident_mb(process for processes in parts.values() for process in processes),
+            strangers_share=spent.strangers_share,
+        )
+        self._figures.append(figures)
+        return figures
+
+    def result(self) -> Result:
+        """All rounds; the answers are checked once more.
+
+        Raises:
+            LoadFailedError: an answer is wrong.
+        """
+        check_answers(self.system.title, self._api, self.workload)
+        return Result(self.workload.title, self._load.concurrency, self.system.title, tuple(self._figures))
+
+    def _batch_rows(self, before: Counts | None, after: Counts | None) -> float:
+        if before is None or after is None:
+            return 0.0
+        counts = after - before
+        if (counts.success, counts.failure) != (self._requests, 0) or not counts.executions:
+            raise LoadFailedError(f"{self.system.title} counts {counts} for {self._requests} requests")
+        return counts.rows / counts.executions
+
+    def _check_size(self, mean: float) -> None:
+        tolerance = 0 if self._api.is_size_fixed else 0.05 * self._reply_size
+        if abs(mean - self._reply_size) > tolerance:
+            raise LoadFailedError(f"{self.system.title}: replies of {mean:.1f} bytes, expected {self._reply_size}")
+
+
+def check_answers(title: str, api: Api, workload: Workload) -> int:
+    """Compare real answers with the model's own; returns the size of the reply to the first row.
+
+    Raises:
+        LoadFailedError: an answer is wrong, or there is none.
+    """
+    rows = workload.rows(CHECKED_ROWS if workload.rows(1).nbytes < 2**20 else 2)
+    expected = workload.expected(rows)
+    sizes = []
+    for row, right in zip(rows, expected, strict=True):
+        reply = api.call(row[np.newaxis]).ask()
+        sizes.append(len(reply))
+        answer = api.read(reply)
+        if answer.shape != right.ravel().shape or not np.allclose(answer, right.ravel(), rtol=1e-3, atol=1e-5):
+            raise LoadFailedError(
+                f"{title} answers {answer.shape}: {answer[:4]} …, expected {right.ravel().shape}: {right.ravel()[:4]} …"
+            )
+    return sizes[0]
+
+
+@dataclass(frozen=True, slots=True)
+class Subject:
+    """A system, asked for a workload."""
+
+    system: System
+    workload: Workload
 
 
 def measure(
     plan: Plan,
-    workloads: Sequence[Workload],
-    systems: Sequence[System],
+    subjects: Sequence[Subject],
     *,
-    client: LoadClient,
-    advance: Callable[[str], None],
+    client: H2load,
+    say: Callable[[str], None],
+    concurrencies: Sequence[int] | None = None,
+    after_round: Callable[[], None] = lambda: None,
 ) -> list[Result]:
-    """Measure every system with every workload at every concurrency. ``advance`` is told before each step what it is.
+    """Measure what runs at the same time in turns, at every concurrency of the first subject's workload.
+
+    ``say`` is told of each step before it; ``after_round`` may measure something else in the same turns.
 
     Raises:
         LoadFailedError: a request failed, or an answer was wrong.
     """
     results = []
-    for workload in workloads:
-        for concurrency in plan.concurrencies:
-            trials = [Trial(system, workload, concurrency, client) for system in systems]
-            for trial in trials:
-                advance(f"{workload.name}, {concurrency} at a time: {trial.system.title} warms up")
-                trial.warm_up(plan)
-            for _ in range(plan.rounds):
-                for trial in trials:
-                    advance(f"{workload.name}, {concurrency} at a time: {trial.system.title}")
-                    trial.run()
-            for trial in trials:
-                trial.check_answers()
-                results.append(Result(workload.title, concurrency, trial.system.title, tuple(trial.figures)))
+    for concurrency in concurrencies or subjects[0].workload.concurrencies:
+        trials = [Trial(one.system, one.workload, concurrency, client=client) for one in subjects]
+        for trial in trials:
+            say(f"{trial.workload.title}, {concurrency} at a time: {trial.system.title} warms up")
+            trial.warm_up(plan)
+        for number in range(plan.rounds):
+            for trial in trials if number % 2 == 0 else reversed(trials):
+                what = f"{trial.system.title}, round {number + 1} of {plan.rounds}"
+                say(f"{trial.workload.title}, {concurrency} at a time: {what}")
+                trial.run()
+            after_round()
+        results += [trial.result() for trial in trials]
     return results
-
-
-def steps_of(plan: Plan, workloads: Sequence[Workload], systems: Sequence[System]) -> int:
-    """How often :func:`measure` advances."""
-    return len(workloads) * len(plan.concurrencies) * len(systems) * (1 + plan.rounds)
-
-
-class Trial:
-    """One system under one load, round by round."""
-
-    def __init__(self, system: System, workload: Workload, concurrency: int, client: LoadClient) -> None:
-        self.system = system
-        self.figures: list[Figures] = []
-        self._workload = workload
-        self._load = Load(system.address, workload.request(), concurrency)
-        self._client = client
-        self._requests = 50 * concurrency
-        self._reply_size = 0
-
-    def warm_up(self, plan: Plan) -> None:
-        """Find out how many requests fill a round."""
-        self.check_answers()
-        rate = self._client.run(self._load, requests=self._requests).rate
-        rate = self._client.run(self._load, requests=self._whole(rate * plan.warm_up_s)).rate
-        self._requests = self._whole(rate * plan.seconds)
-
-    def _whole(self, requests: float) -> int:
-        return max(1, round(requests / self._load.concurrency)) * self._load.concurrency
-
-    def run(self) -> None:
-        """Measure one round. Every reply counts: by status and size at the client, by outcome at the server."""
-        parts = self.system.parts(self._workload)
-        counted, clock = self._counts(), CpuClock.read(parts)
-        timing = self._client.run(self._load, requests=self._requests)
-        spent = CpuClock.read(parts) - clock
-        counts = self._counts() - counted
-        if (counts.success, counts.failure) != (self._requests, 0) or not counts.executions:
-            raise LoadFailedError(f"{self.system.title} counts {counts} for {self._requests} requests")
-        if timing.reply_bytes != self._requests * self._reply_size:
-            raise LoadFailedError(
-                f"{self.system.title} sent {timing.reply_bytes} bytes, expected {self._requests} × {self._reply_size}"
-            )
-        self.figures.append(
-            Figures(
-                requests=self._requests,
-                rate=timing.rate,
-                p50_ms=timing.percentile_ms(50),
-                p99_ms=timing.percentile_ms(99),
-                batch_rows=counts.rows / counts.executions,
-                cpu_us={part: seconds / self._requests * 1e6 for part, seconds in spent.parts.items()},
-                strangers_share=spent.strangers_share,
-            )
-        )
-
-    def _counts(self) -> Counts:
-        with triton.InferenceServerClient(self.system.address) as server:
-            return Counts.of(server.get_inference_statistics(self._workload.name))
-
-    def check_answers(self) -> None:
-        """Compare real answers with what they ought to be, and learn the size of a reply."""
-        rows = self._workload.rows(CHECKED_ROWS)
-        name, expected = self.system.answers(self._workload, rows)
-        with triton.InferenceServerClient(self.system.address) as server:
-            for row, right in zip(rows, expected, strict=True):
-                tensor = triton.InferInput(self._workload.input_name, [1, len(row)], "FP32")
-                tensor.set_data_from_numpy(row[np.newaxis])
-                answer = server.infer(self._workload.name, [tensor]).as_numpy(name)
-                if not np.allclose(answer, right[np.newaxis], rtol=1e-4, atol=1e-6):
-                    raise LoadFailedError(f"{self.system.title} answers {answer}, expected {right}")
-        with grpc.insecure_channel(self.system.address) as channel:
-            self._reply_size = len(channel.unary_unary(METHOD)(self._load.body))
-
-
-@dataclass(frozen=True, slots=True)
-class Counts:
-    """A model's counters, as ModelStatistics tells them."""
-
-    success: int
-    failure: int
-    rows: int
-    executions: int
-
-    @classmethod
-    def of(cls, answer: oip.ModelStatisticsResponse) -> Counts:
-        versions = answer.model_stats
-        return cls(
-            success=sum(one.inference_stats.success.count for one in versions),
-            failure=sum(one.inference_stats.fail.count for one in versions),
-            rows=sum(one.inference_count for one in versions),
-            executions=sum(one.execution_count for one in versions),
-        )
-
-    def __sub__(self, before: Counts) -> Counts:
-        return Counts(*(getattr(self, name) - getattr(before, name) for name in self.__slots__))

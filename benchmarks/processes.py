@@ -1,12 +1,14 @@
-"""CPU time by process, as the kernel accounts it."""
+"""CPU time and memory by process, as the kernel accounts them."""
 
 from __future__ import annotations
 
 import os
 import resource
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
+from pathlib import Path
 
 import psutil
 
@@ -38,7 +40,7 @@ class CpuClock:
         machine = psutil.cpu_times()
         return cls(
             parts={part: sum(map(_seconds, processes)) for part, processes in parts.items()},
-            ours=ended.ru_utime + ended.ru_stime + sum(map(_seconds, _family())),
+            ours=ended.ru_utime + ended.ru_stime + sum(map(_seconds, family_of(os.getpid()))),
             machine=machine.user + machine.nice + machine.system + machine.irq + machine.softirq,
             capacity=time.monotonic() * (os.cpu_count() or 1),
         )
@@ -57,9 +59,20 @@ class CpuClock:
         return max(0.0, self.machine - self.ours) / self.capacity
 
 
-def _family() -> list[psutil.Process]:
-    own = psutil.Process()
-    return [own, *own.children(recursive=True)]
+def family_of(pid: int) -> list[psutil.Process]:
+    """A process and all its descendants."""
+    process = psutil.Process(pid)
+    return [process, *process.children(recursive=True)]
+
+
+def resident_mb(processes: Iterable[psutil.Process]) -> float:
+    """Memory in MB that these processes have to themselves, and their share of what others map too (PSS)."""
+    total = 0
+    for process in processes:
+        with suppress(FileNotFoundError, ProcessLookupError):  # it has ended
+            text = Path(f"/proc/{process.pid}/smaps_rollup").read_text()
+            total += int(text.partition("\nPss:")[2].split()[0])
+    return total * 1024 / 1e6
 
 
 def _seconds(process: psutil.Process) -> float:

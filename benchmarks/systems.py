@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import os
 import signal
 import socket
@@ -10,58 +9,80 @@ import subprocess
 import sys
 import tempfile
 import time
-from contextlib import ExitStack
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from contextlib import ExitStack, suppress
+from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Protocol, Self
 
 import grpc
 import psutil
+from tritonclient.grpc import service_pb2 as oip
 
-from benchmarks.processes import Parts
-from benchmarks.workloads import Rows, Workload
-from penstock.registry.v1.registry_service_pb2 import GetDeploymentRequest
-from penstock.registry.v1.registry_service_pb2_grpc import RegistryServiceStub
+from benchmarks.processes import Parts, family_of
+from benchmarks.wire import Api, GrpcV2, RestV2
+from benchmarks.workloads import Workload
+from penstock.client import Client, Serving
+from penstock.endpoints import PORTS
+from penstock.errors import PenstockError
 
-START_S = 60.0
-PORTS = (
-    "GATEWAY__GRPC_PORT",
-    "GATEWAY__HTTP_PORT",
-    "GATEWAY__METRICS_PORT",
-    "GATEWAY__INTERNAL_PORT",
-    "INFERENCE__PORT",
-    "INFERENCE__METRICS_PORT",
-    "REGISTRY__PORT",
-    "REGISTRY__METRICS_PORT",
-    "MONITOR__OTLP_PORT",
-    "MONITOR__PORT",
-    "MONITOR__METRICS_PORT",
-)
+ROOT = Path(__file__).resolve().parent.parent
+START_S = 120.0
 
 
 class StartError(Exception):
     """A system did not start; the message holds its last words."""
 
 
+@dataclass(frozen=True, slots=True)
+class Counts:
+    """A model's counters, as ModelStatistics tells them."""
+
+    success: int
+    failure: int
+    rows: int
+    executions: int
+
+    @classmethod
+    def ask(cls, address: str, model: str) -> Counts:
+        request = oip.ModelStatisticsRequest(name=model).SerializeToString()
+        with grpc.insecure_channel(address, options=[("grpc.use_local_subchannel_pool", 1)]) as channel:
+            answer = channel.unary_unary("/inference.GRPCInferenceService/ModelStatistics")(request, timeout=10)
+        versions = oip.ModelStatisticsResponse.FromString(answer).model_stats
+        return cls(
+            success=sum(one.inference_stats.success.count for one in versions),
+            failure=sum(one.inference_stats.fail.count for one in versions),
+            rows=sum(one.inference_count for one in versions),
+            executions=sum(one.execution_count for one in versions),
+        )
+
+    def __sub__(self, before: Counts) -> Counts:
+        return Counts(*(getattr(self, name) - getattr(before, name) for name in self.__slots__))
+
+
 class System(Protocol):
-    """A server of the public inference API."""
+    """A server that a client's requests can be sent to."""
 
     title: str
-    address: str
+
+    def api(self, workload: Workload) -> Api:
+        """How it is asked."""
+        ...
 
     def parts(self, workload: Workload) -> Parts:
         """The processes that a request for this workload passes through, and the rest of the system."""
         ...
 
-    def answers(self, workload: Workload, rows: Rows) -> tuple[str, Rows]:
-        """Name and right values of the output for these inputs."""
+    def counts(self, workload: Workload) -> Counts | None:
+        """What it counted so far; None where it doesn't tell."""
         ...
 
 
 class EchoSystem:
     """The bare ``grpc.aio`` server of :mod:`benchmarks.echo`."""
 
-    title = "bare echo"
+    title = "bare grpc.aio echo"
 
     def __enter__(self) -> Self:
         self._server = subprocess.Popen([sys.executable, "-m", "benchmarks.echo"], stdout=subprocess.PIPE, text=True)
@@ -76,119 +97,204 @@ class EchoSystem:
         self._server.terminate()
         self._server.communicate()
 
+    def api(self, workload: Workload) -> Api:
+        return GrpcV2(self.address, workload)
+
     def parts(self, workload: Workload) -> Parts:  # noqa: ARG002 - the same for each
         return {"server": [psutil.Process(self._server.pid)]}
 
-    def answers(self, workload: Workload, rows: Rows) -> tuple[str, Rows]:
-        return workload.input_name, rows
+    def counts(self, workload: Workload) -> Counts | None:  # noqa: ARG002 - it counts nothing
+        return None
 
 
 class PenstockSystem:
-    """``penstock up`` with its defaults; only ports and home are ours, and the gateway's front is asked for."""
+    """``penstock up`` with its defaults; only ports and home are ours, and what ``settings`` changes.
 
-    title = "Penstock"
+    Args:
+        settings: environment variables, most without their prefix ``PENSTOCK_``.
+        home: a folder to use again, with what is deployed in it; a new one if None.
+        serving: models that must take requests before it counts as started.
+    """
 
-    def __init__(self, *, front: str) -> None:
-        ports = dict(zip(PORTS, _free_ports(len(PORTS)), strict=True))
-        self.address = f"127.0.0.1:{ports['GATEWAY__GRPC_PORT']}"
-        self._registry_address = f"127.0.0.1:{ports['REGISTRY__PORT']}"
+    def __init__(
+        self,
+        *,
+        title: str = "Penstock",
+        settings: Mapping[str, str] | None = None,
+        home: Path | None = None,
+        serving: Sequence[str] = (),
+    ) -> None:
+        self.title = title
+        self.startup_s = 0.0
+        self._serving = serving
+        self._home = home
+        numbers = dict(zip([port.variable for port in PORTS], free_ports(len(PORTS)), strict=True))
+        self._address = f"127.0.0.1:{numbers['PENSTOCK_GATEWAY__GRPC_PORT']}"
+        self.rest_address = f"127.0.0.1:{numbers['PENSTOCK_GATEWAY__HTTP_PORT']}"
+        registry = f"127.0.0.1:{numbers['PENSTOCK_REGISTRY__PORT']}"
         self._environ = {name: value for name, value in os.environ.items() if not name.startswith("PENSTOCK_")}
-        self._environ |= {f"PENSTOCK_{name}": str(port) for name, port in ports.items()}
+        self._environ |= {name: str(number) for name, number in numbers.items()}
         self._environ |= {
-            "PENSTOCK_REGISTRY_ADDRESS": self._registry_address,
-            "PENSTOCK_OTLP_ENDPOINT": f"127.0.0.1:{ports['MONITOR__OTLP_PORT']}",
-            "PENSTOCK_GATEWAY__FRONT": front,
+            "PENSTOCK_REGISTRY_ADDRESS": registry,
+            "PENSTOCK_OTLP_ENDPOINT": f"127.0.0.1:{numbers['PENSTOCK_MONITOR__OTLP_PORT']}",
+            **(settings or {}),
         }
+        self._client = Client(registry=registry, gateway=self._address)
         self._open = ExitStack()
 
     def __enter__(self) -> Self:
         with ExitStack() as opening:
-            self._home = Path(opening.enter_context(tempfile.TemporaryDirectory(prefix="penstock-bench-")))
+            new = opening.enter_context(tempfile.TemporaryDirectory(prefix="penstock-bench-"))
+            self._home = self._home or Path(new)
             self._environ["PENSTOCK_HOME"] = str(self._home)
-            log = opening.enter_context((self._home / "up.log").open("wb"))
-            self._launcher = subprocess.Popen(
-                [sys.executable, "-m", "penstock", "up"],
-                env=self._environ,
-                stdin=subprocess.DEVNULL,
-                stdout=log,
-                stderr=log,
+            begin = time.monotonic()
+            self._server = opening.enter_context(
+                ServerProcess(
+                    [sys.executable, "-m", "penstock", "up", "--json"], environ=self._environ, log=self._home / "up.log"
+                )
             )
-            opening.callback(self._stop)
-            self._registry = RegistryServiceStub(opening.enter_context(grpc.insecure_channel(self._registry_address)))
-            self._wait_until_ready()
+            opening.callback(self._client.close)
+            self._server.wait_until(self._is_ready)
+            self.wait_until_serving(self._serving)
+            self.startup_s = time.monotonic() - begin
             self._open = opening.pop_all()
         return self
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, at: TracebackType | None) -> None:
         self._open.close()
 
-    def _wait_until_ready(self) -> None:
-        end = time.monotonic() + START_S
-        while not self._command("status", is_required=False).get("is_ready"):
-            if self._launcher.poll() is not None or time.monotonic() > end:
-                raise StartError(f"`penstock up` is not ready:\n{self._last_words()}")
-            time.sleep(0.2)
+    def _is_ready(self) -> bool:
+        return '"all_ready"' in self._server.last_words()
 
-    def _stop(self) -> None:
-        """Stop it as Ctrl-C does; what is still there after half a minute is killed."""
-        if self._launcher.poll() is not None:
-            return
-        family = [psutil.Process(self._launcher.pid), *psutil.Process(self._launcher.pid).children(recursive=True)]
-        self._launcher.send_signal(signal.SIGINT)
-        try:
-            self._launcher.wait(30)
-        except subprocess.TimeoutExpired:
-            for process in family:
-                if process.is_running():
-                    process.kill()
-            self._launcher.wait()
+    def deploy(
+        self, workload: Workload, *, name: str | None = None, serving: Serving | None = None, wait: bool = True
+    ) -> None:
+        """Deploy a model, and wait until it serves.
 
-    def deploy(self, workload: Workload) -> None:
-        """Deploy a model and wait until it serves."""
-        path = self._home / f"{workload.name}.onnx"
+        Raises:
+            StartError: it doesn't.
+        """
+        assert self._home is not None
+        path = self._home / f"{name or workload.name}{workload.suffix}"
         workload.save(path)
-        self._command("deploy", str(path), "--name", workload.name, "--wait")
+        try:
+            artifact = self._client.upload(path)
+            version = self._client.create_version(name or workload.name, artifact, is_trusted=True)
+            version = self._client.wait_validated(version.name)
+            self._client.deploy(name or workload.name, version.name, serving=serving or Serving(), wait=wait)
+        except PenstockError as error:
+            raise StartError(f"{workload.name} is not deployed: {error}\n{self._server.last_words()}") from None
 
-    def _command(self, *arguments: str, is_required: bool = True) -> dict[str, Any]:
-        done = subprocess.run(
-            [sys.executable, "-m", "penstock", *arguments, "--json"],
-            env=self._environ,
-            check=False,
-            capture_output=True,
-            text=True,
-            timeout=START_S,
-        )
-        if is_required and done.returncode != 0:
-            raise StartError(
-                f"`penstock {' '.join(arguments)}` failed:\n{done.stdout}{done.stderr}{self._last_words()}"
-            )
-        return json.loads(done.stdout) if done.stdout.strip() else {}
+    def scale(self, workload: Workload, replicas: int) -> None:
+        """Give a model so many processes, and wait until they are ready."""
+        version = self._client.deployment(workload.name).versions[-1]
+        self._client.deploy(workload.name, version, serving=Serving(replicas=replicas))
+        self._server.wait_until(lambda: len(self._ready_pids(workload)) == replicas)
 
-    def _last_words(self) -> str:
-        return (self._home / "up.log").read_text(errors="replace")[-4_000:]
+    def wait_until_serving(self, models: Iterable[str]) -> None:
+        """Wait until each of these models takes requests."""
+        for model in models:
+            self._server.wait_until(lambda model=model: self._client.is_ready(model))
 
-    def parts(self, workload: Workload) -> Parts:
-        answer = self._registry.GetDeployment(GetDeploymentRequest(name=f"deployments/{workload.name}"), timeout=5)
-        model_pids = {instance.pid for instance in answer.deployment.instances}
+    def _ready_pids(self, workload: Workload) -> set[int]:
+        instances = self._client.deployment(workload.name).instances
+        return {one.pid for one in instances if one.state == one.STATE_READY}
+
+    def api(self, workload: Workload) -> Api:
+        return GrpcV2(self._address, workload)
+
+    def parts(self, workload: Workload, *, is_deployed: bool = True) -> Parts:
+        model_pids = self._ready_pids(workload) if is_deployed else set()
         parts: dict[str, list[psutil.Process]] = {"gateway": [], "redis": [], "model": [], "monitor": [], "rest": []}
-        launcher = psutil.Process(self._launcher.pid)
-        for process in [launcher, *launcher.children(recursive=True)]:
+        for process in family_of(self._server.pid):
             parts["model" if process.pid in model_pids else _part_of(process)].append(process)
-        if missing := [part for part, found in parts.items() if not found]:
-            raise StartError(f"found no process of {missing}")
         return parts
 
-    def answers(self, workload: Workload, rows: Rows) -> tuple[str, Rows]:
-        return workload.output_name, workload.expected(rows)
+    def processes(self) -> list[psutil.Process]:
+        return family_of(self._server.pid)
+
+    def counts(self, workload: Workload) -> Counts | None:
+        return Counts.ask(self._address, workload.name)
+
+
+class RestSystem:
+    """The same suite, asked by REST."""
+
+    def __init__(self, suite: PenstockSystem, *, is_binary: bool) -> None:
+        self.title = f"{suite.title}, REST {'binary' if is_binary else 'JSON'}"
+        self._suite = suite
+        self._is_binary = is_binary
+
+    def api(self, workload: Workload) -> Api:
+        return RestV2(self._suite.rest_address, workload, is_binary=self._is_binary)
+
+    def parts(self, workload: Workload) -> Parts:
+        return self._suite.parts(workload)
+
+    def counts(self, workload: Workload) -> Counts | None:
+        return self._suite.counts(workload)
+
+
+class ServerProcess:
+    """A server and its children, in a session of their own; output goes to ``log``. All of it ends with the block."""
+
+    def __init__(
+        self, command: Sequence[str], *, environ: Mapping[str, str], log: Path, folder: Path | None = None
+    ) -> None:
+        self._command, self._environ, self._log, self._folder = command, environ, log, folder
+
+    def __enter__(self) -> Self:
+        with self._log.open("wb") as log:
+            self._process = subprocess.Popen(
+                self._command,
+                env=self._environ,
+                cwd=self._folder,
+                stdin=subprocess.DEVNULL,
+                stdout=log,
+                stderr=log,
+                start_new_session=True,
+            )
+        self.pid = self._process.pid
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, at: TracebackType | None) -> None:
+        """Stop it as Ctrl-C does; what is still there after half a minute is killed."""
+        family = family_of(self.pid) if self._process.poll() is None else []
+        if family:
+            self._process.send_signal(signal.SIGINT)
+            with suppress(subprocess.TimeoutExpired):
+                self._process.wait(30)
+        for process in psutil.wait_procs(family, timeout=5)[1]:
+            with suppress(psutil.NoSuchProcess):
+                process.kill()
+        self._process.wait()
+
+    def wait_until(self, is_so: Callable[[], Any], *, within_s: float = START_S) -> None:
+        """Ask again and again.
+
+        Raises:
+            StartError: the server ended, or it didn't become so in time.
+        """
+        end = time.monotonic() + within_s
+        while not is_so():
+            if self._process.poll() is not None or time.monotonic() > end:
+                raise StartError(f"{' '.join(self._command)} is not ready:\n{self.last_words()}")
+            time.sleep(0.05)
+
+    def last_words(self) -> str:
+        return self._log.read_text(errors="replace")[-4_000:]
 
 
 def _part_of(process: psutil.Process) -> str:
-    command = " ".join(process.cmdline())
-    named = {"redis-server": "redis", "services.gateway": "gateway", "services.monitor": "monitor"}
-    return next((part for name, part in named.items() if name in command), "rest")
+    with suppress(psutil.Error):
+        command = " ".join(process.cmdline())
+        named = {"redis-server": "redis", "services.gateway": "gateway", "services.monitor": "monitor"}
+        return next((part for name, part in named.items() if name in command), "rest")
+    return "rest"
 
 
-def _free_ports(count: int) -> list[int]:
+def free_ports(count: int) -> list[int]:
+    """Ports that nobody listens on now, all different."""
     with ExitStack() as held:
         probes = [held.enter_context(socket.socket()) for _ in range(count)]
         for probe in probes:

@@ -1,82 +1,82 @@
-"""The models that are measured, a request for each, and what the right answer is."""
+"""The models that are measured, real inputs for each, and what the right answers are."""
 
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
+from functools import cached_property
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import onnx
 from numpy.typing import NDArray
 from onnx import TensorProto, helper, numpy_helper
-from tritonclient.grpc import service_pb2 as oip
+
+from benchmarks.models import bench_models
 
 Rows = NDArray[np.float32]
 
 
 class Workload(ABC):
-    """A model with one FP32 input ``[-1, width]``, asked for one row at a time."""
+    """A model with one FP32 input input0 and one output output0, asked for one row at a time."""
 
     name: str
     title: str
-    input_name: str
-    output_name: str
-    width: int
+    concurrencies: tuple[int, ...] = (1, 16, 64)
+    suffix = ".onnx"
+    input_name = "input0"
+    output_name = "output0"
+
+    def __init__(self) -> None:
+        self.shape, self.shape_out = bench_models.SHAPES[self.name]
 
     @abstractmethod
     def save(self, path: Path) -> None:
-        """Write the model as ONNX."""
-
-    @abstractmethod
-    def rows(self, count: int) -> Rows:
-        """Real inputs, the same at every call."""
+        """Write the model as a file for Penstock."""
 
     @abstractmethod
     def expected(self, rows: Rows) -> Rows:
-        """The right outputs, computed without Penstock."""
+        """The right outputs, by calling the model directly."""
 
-    def request(self) -> bytes:
-        """A serialised ModelInferRequest of one row, as ``tritonclient`` would send it."""
-        message = oip.ModelInferRequest(model_name=self.name, raw_input_contents=[self.rows(1).tobytes()])
-        message.inputs.add(name=self.input_name, datatype="FP32", shape=[1, self.width])
-        return message.SerializeToString()
+    def rows(self, count: int) -> Rows:
+        """Inputs, the same at every call."""
+        return np.random.default_rng(0).normal(size=(count, *self.shape)).astype(np.float32)
 
 
 class Identity(Workload):
     """Gives back what it gets: whatever a request costs, the suite costs."""
 
-    name, title, input_name, output_name, width = "bench-identity", "identity, FP32 [1, 16]", "INPUT0", "OUTPUT0", 16
+    name, title = "bench-identity", "identity, FP32 [1, 16]"
 
     def save(self, path: Path) -> None:
-        _save(path, [helper.make_node("Identity", [self.input_name], [self.output_name])], self, width_out=16)
-
-    def rows(self, count: int) -> Rows:
-        return np.random.default_rng(0).normal(size=(count, self.width)).astype(np.float32)
+        _save(path, self, [helper.make_node("Identity", [self.input_name], [self.output_name])])
 
     def expected(self, rows: Rows) -> Rows:
         return rows
 
 
+class Mebibyte(Identity):
+    """A MiB each way."""
+
+    name, title, concurrencies = "bench-1mib", "identity, 1 MiB each way, FP32 [1, 262144]", (4,)
+
+
 class Digits(Workload):
     """A multilayer perceptron (64 → 128 → 10) that classifies scikit-learn's digits, trained on the spot."""
 
-    name, title, input_name, output_name, width = (
-        "bench-digits",
-        "digits MLP, FP32 [1, 64]",
-        "image",
-        "probabilities",
-        64,
-    )
+    name, title = "bench-digits", "digits MLP, FP32 [1, 64]"
 
     def __init__(self) -> None:
         from sklearn.datasets import load_digits
         from sklearn.neural_network import MLPClassifier
 
+        super().__init__()
         data = load_digits()
         self._images = (data.data / 16).astype(np.float32)
         fitted = MLPClassifier((128,), random_state=0, tol=1e-3, n_iter_no_change=3).fit(self._images, data.target)
-        self._weights = [weight.astype(np.float32) for weight in fitted.coefs_]
-        self._biases = [bias.astype(np.float32) for bias in fitted.intercepts_]
+        (w0, w1), (b0, b1) = fitted.coefs_, fitted.intercepts_
+        self._weights = {"w0": w0, "b0": b0, "w1": w1, "b1": b1}
+        self._weights = {name: array.astype(np.float32) for name, array in self._weights.items()}
 
     def save(self, path: Path) -> None:
         nodes = [
@@ -85,32 +85,62 @@ class Digits(Workload):
             helper.make_node("Gemm", ["h1", "w1", "b1"], ["h2"]),
             helper.make_node("Softmax", ["h2"], [self.output_name], axis=-1),
         ]
-        parameters = {"w0": self._weights[0], "b0": self._biases[0], "w1": self._weights[1], "b1": self._biases[1]}
-        _save(path, nodes, self, width_out=10, parameters=parameters)
+        _save(path, self, nodes, self._weights)
+
+    def save_weights(self, path: Path) -> None:
+        """Write them for :func:`bench_models.digits`."""
+        np.savez(path, **self._weights)
 
     def rows(self, count: int) -> Rows:
         return self._images[:count]
 
     def expected(self, rows: Rows) -> Rows:
-        hidden = np.maximum(rows @ self._weights[0] + self._biases[0], 0)
-        logits = hidden @ self._weights[1] + self._biases[1]
+        w0, b0, w1, b1 = (self._weights[name] for name in ("w0", "b0", "w1", "b1"))
+        logits = np.maximum(rows @ w0 + b0, 0) @ w1 + b1
         powers = np.exp(logits - logits.max(axis=1, keepdims=True))
         return np.asarray(powers / powers.sum(axis=1, keepdims=True), np.float32)
 
 
+class Cnn(Workload):
+    """A residual network of ResNet-18's shape with random weights, as ``torch.export`` saves it."""
+
+    name, title, suffix = "bench-cnn", "CNN of ResNet-18's shape, FP32 [1, 3, 64, 64]", ".pt2"
+
+    @cached_property
+    def network(self) -> Any:
+        return bench_models.cnn()
+
+    def save(self, path: Path) -> None:
+        import torch
+
+        class Named(torch.nn.Module):
+            def __init__(self, network: Any) -> None:
+                super().__init__()
+                self.network = network
+
+            def forward(self, input0: Any) -> dict[str, Any]:
+                return {"output0": self.network(input0)}
+
+        batch = torch.export.Dim("batch", min=1, max=1_024)
+        example = (torch.zeros(2, *self.shape),)
+        program = torch.export.export(Named(self.network).eval(), example, dynamic_shapes=({0: batch},))
+        torch.export.save(program, path)
+
+    def expected(self, rows: Rows) -> Rows:
+        return bench_models.eager(self.network)(rows)
+
+
+WORKLOADS: dict[str, type[Workload]] = {"identity": Identity, "digits": Digits, "cnn": Cnn, "1mib": Mebibyte}
+
+
 def _save(
-    path: Path,
-    nodes: list[onnx.NodeProto],
-    workload: Workload,
-    *,
-    width_out: int,
-    parameters: dict[str, Rows] | None = None,
+    path: Path, workload: Workload, nodes: list[onnx.NodeProto], parameters: dict[str, Rows] | None = None
 ) -> None:
     graph = helper.make_graph(
         nodes,
         workload.name,
-        [helper.make_tensor_value_info(workload.input_name, TensorProto.FLOAT, ["batch", workload.width])],
-        [helper.make_tensor_value_info(workload.output_name, TensorProto.FLOAT, ["batch", width_out])],
+        [helper.make_tensor_value_info(workload.input_name, TensorProto.FLOAT, ["batch", *workload.shape])],
+        [helper.make_tensor_value_info(workload.output_name, TensorProto.FLOAT, ["batch", *workload.shape_out])],
         [numpy_helper.from_array(value, name) for name, value in (parameters or {}).items()],
     )
     model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 20)], ir_version=10)

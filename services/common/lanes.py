@@ -56,7 +56,7 @@ class LaneKeys:
         return f"penstock:{{{self.model}}}:{self.version}:dead"
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)  # not frozen: that alone takes 1 µs for each entry
 class Entry:
     """A request on its way through a lane.
 
@@ -81,12 +81,13 @@ class MalformedEntryError(ValueError):
 
 
 def encode(entry: Entry) -> dict[str | bytes, bytes | str | int]:
-    """The entry as the fields of XADD."""
+    """The entry as the fields of XADD.
+
+    Few, because each costs time in Redis and at both ends: "head" is the traceparent, when the request was enqueued,
+    its deadline and its attempt, with a space between them.
+    """
     fields: dict[str | bytes, bytes | str | int] = {
-        "traceparent": entry.traceparent,
-        "enq_ns": entry.enqueue_ns,
-        "deadline_ns": entry.deadline_ns,
-        "attempt": entry.attempt,
+        "head": f"{entry.traceparent} {entry.enqueue_ns} {entry.deadline_ns} {entry.attempt}",
         "env": entry.envelope.SerializeToString(),
         "req": entry.request,
     }
@@ -102,14 +103,60 @@ def decode(fields: Mapping[bytes, bytes]) -> Entry:
         MalformedEntryError: a field is missing or can't be read.
     """
     try:
+        traceparent, enqueue_ns, deadline_ns, attempt = fields[b"head"].decode("ascii").rsplit(" ", 3)
         return Entry(
-            envelope=Envelope.FromString(fields[b"env"]),
-            request=fields[b"req"],
-            traceparent=fields[b"traceparent"].decode("ascii"),
-            tracestate=fields.get(b"tracestate", b"").decode("ascii"),
-            enqueue_ns=int(fields[b"enq_ns"]),
-            deadline_ns=int(fields[b"deadline_ns"]),
-            attempt=int(fields[b"attempt"]),
+            Envelope.FromString(fields[b"env"]),
+            fields[b"req"],
+            traceparent,
+            fields[b"tracestate"].decode("ascii") if b"tracestate" in fields else "",
+            int(enqueue_ns),
+            int(deadline_ns),
+            int(attempt),
         )
     except (KeyError, ValueError, DecodeError) as error:
         raise MalformedEntryError(f"malformed lane entry with fields {sorted(fields)}: {error!r}") from error
+
+
+class EntryPacker:
+    """Packs the XADDs of one stream for one gateway: :func:`encode`, with what all entries share made once."""
+
+    def __init__(self, stream: str, *, gateway_id: str, reply_address: str, priority: int) -> None:
+        self._head = b"XADD\r\n$%d\r\n%b\r\n$1\r\n*\r\n$4\r\nhead\r\n$" % (len(stream.encode()), stream.encode())
+        self._envelope = Envelope(gateway_id=gateway_id, reply_address=reply_address, priority=priority)
+
+    def pack(
+        self,
+        request: bytes,
+        *,
+        key: int,
+        request_id: str,
+        rows: int,
+        payload_bytes: int,
+        is_sampled: bool,
+        traceparent: str,
+        tracestate: str,
+        enqueue_ns: int,
+        deadline_ns: int,
+    ) -> bytes:
+        """One command. The arguments are those of :class:`Entry` and ``Envelope``; attempt is 1."""
+        envelope = self._envelope
+        envelope.request_key = key
+        envelope.request_id = request_id
+        envelope.rows = rows
+        envelope.payload_bytes = payload_bytes
+        envelope.is_sampled = is_sampled
+        env = envelope.SerializeToString()
+        head = b"%b %d %d 1" % (traceparent.encode("ascii"), enqueue_ns, deadline_ns)
+        return b"*%d\r\n$4\r\n%b%d\r\n%b\r\n$3\r\nenv\r\n$%d\r\n%b\r\n$3\r\nreq\r\n$%d\r\n%b\r\n%b" % (
+            11 if tracestate else 9,
+            self._head,
+            len(head),
+            head,
+            len(env),
+            env,
+            len(request),
+            request,
+            b"$10\r\ntracestate\r\n$%d\r\n%b\r\n" % (len(tracestate), tracestate.encode("ascii"))
+            if tracestate
+            else b"",
+        )

@@ -7,7 +7,7 @@ from redis.asyncio.retry import Retry
 from redis.backoff import NoBackoff
 
 
-def connect(url: str, *, max_connections: int = 16) -> Redis:
+def connect(url: str, *, max_connections: int = 16, protocol: int | None = None) -> Redis:
     """A client for ``redis://``, ``rediss://`` or ``unix://``; answers are bytes.
 
     Commands are not retried here, and wait for their answers without a limit: whoever sends one knows whether it may be
@@ -22,4 +22,5 @@ def connect(url: str, *, max_connections: int = 16) -> Redis:
         socket_timeout=None,
         retry=Retry(NoBackoff(), 0),
         decode_responses=False,
+        protocol=protocol,
     )

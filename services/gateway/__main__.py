@@ -3,12 +3,10 @@
 from __future__ import annotations
 
 import sys
-from typing import NoReturn
 
 from services.common import logs, serving, settings
-from services.common.settings import SuiteSettings
-from services.gateway.fronts import envoy
-from services.gateway.settings import GatewaySettings, environment_with
+from services.gateway.server import serve
+from services.gateway.settings import GatewaySettings
 
 
 def main() -> None:
@@ -16,25 +14,8 @@ def main() -> None:
         suite, own = settings.load(GatewaySettings)
     except ValueError as error:
         sys.exit(str(error))
-    if own.front == "envoy":
-        _become_envoy(suite, own)
-    from services.gateway.server import serve  # slow, and nothing for a process that becomes another program
-
     logs.configure("penstock-gateway", suite.log_level)
     serving.run(lambda stop: serve(stop, suite, own))
-
-
-def _become_envoy(suite: SuiteSettings, own: GatewaySettings) -> NoReturn:
-    host, (grpc_port, http_port) = envoy.free_address(suite.bind, own.grpc_port, own.http_port)
-    ports = {"PENSTOCK_GATEWAY__GRPC_PORT": str(grpc_port), "PENSTOCK_GATEWAY__HTTP_PORT": str(http_port)}
-    envoy.become_envoy(
-        "services.gateway.hosted:application",
-        environment_with(ports),
-        host=host,
-        grpc_port=grpc_port,
-        http_port=http_port,
-        threads=own.envoy_threads,
-    )
 
 
 if __name__ == "__main__":

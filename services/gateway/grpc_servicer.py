@@ -49,13 +49,7 @@ class InferenceServicer:
 
     async def ModelInfer(self, message: bytes, context: Any) -> bytes:
         arrival = self._arrive(context)
-        try:
-            request = pb.ModelInferRequest.FromString(message)
-        except DecodeError:
-            error = InvalidArgumentError(f"got {len(message)} bytes that are no inference.ModelInferRequest")
-            self._desk.refuse(arrival, error, None)
-            raise error from None
-        ticket = self._desk.admit(message, request, arrival, time_left_s=context.time_remaining())
+        ticket = self._desk.admit(message, _read, arrival, time_left_s=context.time_remaining())
         try:
             return await ticket.future
         except asyncio.CancelledError:
@@ -95,6 +89,13 @@ class InferenceServicer:
 
     async def RepositoryIndex(self, request: Any, _context: Any) -> Any:
         return pb.RepositoryIndexResponse(models=self._models.index(ready=request.ready))
+
+
+def _read(message: bytes) -> Any:
+    try:
+        return pb.ModelInferRequest.FromString(message)
+    except DecodeError:
+        raise InvalidArgumentError(f"got {len(message)} bytes that are no inference.ModelInferRequest") from None
 
 
 def _unsupported(name: str) -> Callable[[InferenceServicer, Any, Any], Coroutine[Any, Any, Any]]:

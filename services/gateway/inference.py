@@ -11,6 +11,7 @@ from typing import Protocol
 from services.common.errors import CancelledByCallerError, PenstockError, UnavailableError
 from services.gateway.domain.lane import Lane
 from services.gateway.domain.options import read_options
+from services.gateway.domain.plans import Plan
 from services.gateway.domain.routing import RoutingTable
 from services.gateway.domain.statistics import Failure
 from services.gateway.domain.tickets import Arrival, Ticket
@@ -60,54 +61,69 @@ class Desk:
         self._keys = itertools.count(1)
         self._timer: asyncio.TimerHandle | None = None
 
-    def admit(self, message: bytes, request: InferRequest, arrival: Arrival, *, time_left_s: float | None) -> Ticket:
+    def admit(
+        self, message: bytes, read: Callable[[bytes], InferRequest], arrival: Arrival, *, time_left_s: float | None
+    ) -> Ticket:
         """Check a request and enqueue it; its ticket's future gets the serialised response or the error.
 
-        ``message`` is the request as bytes, ``time_left_s`` the caller's deadline. Whoever stops waiting for the future
-        must call :meth:`withdraw`.
+        ``message`` is the request as bytes, ``time_left_s`` the caller's deadline. ``read`` parses the message, or
+        raises a PenstockError; it isn't called for one that differs in contents only from one seen before. Whoever
+        stops waiting for the future must call :meth:`withdraw`.
 
         Raises:
             PenstockError: the request is refused; nothing is left of it.
         """
-        lane = None
+        plan = self.routes.forms.recall(message)
+        if plan is None:
+            plan = self._plan(message, read, arrival)
+        lane, now, now_ns = plan.lane, self._loop.time(), self._clock_ns()
+        timeout_s = plan.timeout_s
+        if time_left_s is not None and time_left_s < timeout_s:
+            timeout_s = time_left_s
         try:
-            lane = self.routes.resolve(request.model_name, request.model_version)
-            ticket = self._check(message, request, arrival, lane=lane, time_left_s=time_left_s)
+            lane.check_takes_requests(now=now, grace_s=self._recovery_grace_s)
+            if timeout_s <= 0:
+                raise expired()
         except PenstockError as error:
-            model, version = request.model_name, request.model_version
-            self.refuse(arrival, error, lane, model=model, version=version, request_id=request.id)
+            self.refuse(arrival, error, lane, model=lane.version.model, request_id=plan.request_id)
             raise
+        ticket = Ticket(
+            next(self._keys),
+            lane,
+            arrival,
+            self._loop.create_future(),
+            message,
+            plan.request_id,
+            plan.rows,
+            plan.priority,
+            now + timeout_s,
+            now_ns + int(timeout_s * 1e9),
+            now_ns,
+            arrival.context.child(),
+        )
         if self._pending.open(ticket):
             self._set_timer()
         self._queue.put(ticket)
         return ticket
 
-    def _check(
-        self, message: bytes, request: InferRequest, arrival: Arrival, *, lane: Lane, time_left_s: float | None
-    ) -> Ticket:
-        version, now, now_ns = lane.version, self._loop.time(), self._clock_ns()
-        lane.check_takes_requests(now=now, grace_s=self._recovery_grace_s)
-        rows = check(request, version)
-        options = read_options(request.parameters)
-        timeout_s = min(options.timeout_us or version.default_timeout_us, version.default_timeout_us) * 1e-6
-        if time_left_s is not None:
-            timeout_s = min(timeout_s, time_left_s)
-        if timeout_s <= 0:
-            raise expired()
-        return Ticket(
-            key=next(self._keys),
-            lane=lane,
-            arrival=arrival,
-            future=self._loop.create_future(),
-            message=message,
-            request_id=request.id,
-            rows=rows,
-            priority=version.priority_of(options.priority),
-            deadline=now + timeout_s,
-            deadline_ns=now_ns + int(timeout_s * 1e9),
-            enqueue_ns=now_ns,
-            producer=arrival.context.child(),
-        )
+    def _plan(self, message: bytes, read: Callable[[bytes], InferRequest], arrival: Arrival) -> Plan:
+        """Find out about a request, and refuse it if it fits no version."""
+        lane, model, version, request_id = None, "", "", ""
+        try:
+            request = read(message)
+            model, version, request_id = request.model_name, request.model_version, request.id
+            lane = self.routes.resolve(model, version)
+            served = lane.version
+            rows = check(request, served)
+            options = read_options(request.parameters)
+        except PenstockError as error:
+            self.refuse(arrival, error, lane, model=model, version=version, request_id=request_id)
+            raise
+        timeout_us = min(options.timeout_us or served.default_timeout_us, served.default_timeout_us)
+        plan = Plan(lane, rows, served.priority_of(options.priority), timeout_us * 1e-6, request_id)
+        if not request_id and served.takes_any_contents:
+            self.routes.forms.learn(message, request.raw_input_contents, plan)
+        return plan
 
     def refuse(
         self,

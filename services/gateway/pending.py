@@ -81,17 +81,27 @@ class PendingTable:
         return self.deadlines.add(ticket.key, ticket.deadline)
 
     def settle_batch(self, batch: Batch, lane: Lane | None) -> None:
-        """Settle the requests of a batch that are still pending. ``lane`` counts the execution; None if unknown."""
-        now_ns, answered = self._clock_ns(), 0
+        """Settle the requests of a batch that are still pending, all of one lane; it may be None when that is gone."""
+        now_ns, answered_for, rows = self._clock_ns(), lane, 0
+        request_ns: list[int] = []
+        queue_ns: list[int] = []
         for reply in batch.replies:
             ticket = self._close(reply.request_key)
             if ticket is None:
                 continue
-            if reply.code == 0:
-                answered += 1
-                self._succeed(ticket, reply, now_ns)
-            else:
+            if reply.code:
                 self._fail(ticket, _error_of(reply), "BACKEND", now_ns=now_ns, is_from_batch=bool(batch.span_id))
+                continue
+            answered_for, arrival = ticket.lane, ticket.arrival
+            request_ns.append(now_ns - arrival.start_ns)
+            queue_ns.append(reply.queue_ns)
+            rows += reply.rows
+            if arrival.context.is_sampled:
+                self._spans.finish(ticket, end_ns=now_ns, settled_by="worker")
+            if not ticket.future.done():
+                ticket.future.set_result(reply.response)
+        if answered_for is not None and request_ns:
+            answered_for.statistics.count_successes(request_ns=request_ns, queue_ns=queue_ns, rows=rows)
         if lane is None or not batch.batch_rows:
             return
         times = {
@@ -100,8 +110,8 @@ class PendingTable:
             "infer_ns": batch.compute_infer_ns,
             "output_ns": batch.compute_output_ns,
         }
-        if answered:
-            lane.statistics.count_batch(requests=answered, **times)
+        if request_ns:
+            lane.statistics.count_batch(requests=len(request_ns), **times)
         if batch.is_execution_counted:
             lane.statistics.count_execution(now_ms=now_ns // 1_000_000, **times)
 
@@ -125,15 +135,6 @@ class PendingTable:
             ticket.lane.unsettled -= 1
             self.deadlines.remove(key, ticket.deadline)
         return ticket
-
-    def _succeed(self, ticket: Ticket, reply: Reply, now_ns: int) -> None:
-        ticket.lane.statistics.count_success(
-            request_ns=now_ns - ticket.arrival.start_ns, queue_ns=reply.queue_ns, rows=reply.rows
-        )
-        if ticket.arrival.context.is_sampled:
-            self._spans.finish(ticket, end_ns=now_ns, settled_by="worker")
-        if not ticket.future.done():
-            ticket.future.set_result(reply.response)
 
     def _fail(
         self, ticket: Ticket, error: PenstockError, failure: Failure, *, now_ns: int, is_from_batch: bool

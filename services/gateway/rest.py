@@ -84,7 +84,7 @@ class RestApi:
             tracestate=headers.get("tracestate", ""),
         )
         message, form = await self._read(request, arrival)
-        ticket = self._desk.admit(message.SerializeToString(), message, arrival, time_left_s=None)
+        ticket = self._desk.admit(message.SerializeToString(), lambda _: message, arrival, time_left_s=None)
         # Uvicorn does not cancel a handler whose client left.
         leaving = asyncio.ensure_future(request.receive())
         leaving.add_done_callback(lambda _: self._desk.withdraw(ticket))

@@ -18,6 +18,7 @@ from penstock.registry.v1.registry_service_pb2_grpc import RegistryServiceStub
 from services.common import redis_connection, serving
 from services.common.boundary import translated
 from services.common.errors import UnavailableError
+from services.common.http2 import Limits
 from services.common.settings import SuiteSettings
 from services.common.tracing import SpanExporter
 from services.common.watch import ResourceCache
@@ -25,7 +26,9 @@ from services.gateway.adapters.lane_watch import look
 from services.gateway.adapters.lane_writer import LaneWriter
 from services.gateway.catalog import Catalog
 from services.gateway.fronts import Front
+from services.gateway.fronts.grpc_server import GrpcServer
 from services.gateway.fronts.grpcio import GrpcioFront
+from services.gateway.fronts.native import NativeFront
 from services.gateway.grpc_servicer import SERVICE, InferenceServicer, add_to_server
 from services.gateway.inference import Desk
 from services.gateway.metrics import GatewayCollector
@@ -43,7 +46,7 @@ _WATCH_PERIOD_S = 0.5
 _SPAN_FLUSH_PERIOD_S = 1.0
 _INTERNAL_GRACE_S = 0.5
 # A model process whose host went away must not look connected: the next stream of it may count from 1 again.
-_KEEPALIVE = [("grpc.keepalive_time_ms", 10_000), ("grpc.keepalive_timeout_ms", 5_000)]
+_KEEPALIVE_S, _KEEPALIVE_TIMEOUT_S = 10, 5
 
 
 class Gateway:
@@ -64,7 +67,10 @@ class Gateway:
         self.pending = PendingTable(self.spans)
         self.catalog = Catalog(clock=asyncio.get_running_loop().time)
         self.writer = LaneWriter(
-            self.redis, self.pending, gateway_id=gateway_id, inline_limit_bytes=settings.inline_limit_bytes
+            suite.effective_redis_url,
+            self.pending,
+            gateway_id=gateway_id,
+            inline_limit_bytes=settings.inline_limit_bytes,
         )
         self.replies = ReplyServicer(gateway_id=gateway_id, pending=self.pending, find_lane=self.catalog.find)
         self.payloads = PayloadServicer(gateway_id=gateway_id, pending=self.pending)
@@ -116,12 +122,8 @@ class Gateway:
         self.desk.routes = self.catalog.rebuild(self.resources)
 
 
-async def serve(
-    stop: asyncio.Event, suite: SuiteSettings, settings: GatewaySettings, front: Front | None = None
-) -> None:
+async def serve(stop: asyncio.Event, suite: SuiteSettings, settings: GatewaySettings) -> None:
     """Serve until ``stop`` is set; then refuse new requests, finish those under way, and close.
-
-    ``front`` serves the public APIs; without one, this process does it itself.
 
     Raises:
         SystemExit: a port is taken.
@@ -134,7 +136,7 @@ async def serve(
         await closing.enter_async_context(channel)
         internal = await _internal_server(gateway, suite, settings)
         closing.push_async_callback(_close_internal, gateway, internal)
-        front = front or _own_front(suite, settings)
+        front = _front(suite, settings)
         await _publish(gateway, front, settings)
         stop_metrics = _serve_metrics(gateway, suite, settings)
         closing.push_async_callback(asyncio.to_thread, stop_metrics)
@@ -161,7 +163,7 @@ async def serve(
 
 async def _internal_server(gateway: Gateway, suite: SuiteSettings, settings: GatewaySettings) -> grpc.aio.Server:
     """Start the server that model processes use, and let requests say where it is."""
-    server = grpc.aio.server(options=[*serving.SERVER_OPTIONS, *_KEEPALIVE])
+    server = _server_for_workers(settings)
     add_ReplyServiceServicer_to_server(translated(gateway.replies), server)
     add_PayloadServiceServicer_to_server(translated(gateway.payloads), server)
     health = serving.Health("penstock.gateway.v1.ReplyService", "penstock.gateway.v1.PayloadService")
@@ -178,8 +180,20 @@ async def _close_internal(gateway: Gateway, server: grpc.aio.Server) -> None:
     await server.stop(_INTERNAL_GRACE_S)
 
 
-def _own_front(suite: SuiteSettings, settings: GatewaySettings) -> GrpcioFront:
-    return GrpcioFront(
+def _server_for_workers(settings: GatewaySettings) -> grpc.aio.Server:
+    if settings.front == "native":
+        limits = Limits(keepalive_s=_KEEPALIVE_S, keepalive_timeout_s=_KEEPALIVE_TIMEOUT_S)
+        return GrpcServer(max_request_bytes=serving.INT32_MAX, limits=limits)
+    keepalive = [
+        ("grpc.keepalive_time_ms", _KEEPALIVE_S * 1000),
+        ("grpc.keepalive_timeout_ms", _KEEPALIVE_TIMEOUT_S * 1000),
+    ]
+    return grpc.aio.server(options=[*serving.SERVER_OPTIONS, *keepalive])
+
+
+def _front(suite: SuiteSettings, settings: GatewaySettings) -> Front:
+    kind = NativeFront if settings.front == "native" else GrpcioFront
+    return kind(
         host=suite.bind,
         grpc_port=settings.grpc_port,
         http_port=settings.http_port,

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import os
-from collections.abc import Mapping
 from typing import Literal
 
 from pydantic import Field
@@ -17,10 +15,8 @@ class GatewaySettings(BaseSettings):
         env_prefix="PENSTOCK_GATEWAY__", frozen=True, extra="ignore", use_attribute_docstrings=True
     )
 
-    front: Literal["grpcio", "envoy"] = "grpcio"
-    """What serves the public APIs: `grpcio`, which runs everywhere, or `envoy`, which is faster (extra `envoy`)."""
-    envoy_threads: int = Field(default=1, ge=1)
-    """Threads of Envoy that read and write connections; Python runs in one of its own."""
+    front: Literal["native", "grpcio"] = "grpcio"
+    """What serves gRPC: `native`, an HTTP/2 server on the gateway's own event loop, or `grpcio`, which is slower."""
     http_port: int = Field(default=8000, ge=0, le=65535)
     """Port of the REST API; 0 takes a free one."""
     grpc_port: int = Field(default=8001, ge=0, le=65535)
@@ -41,8 +37,3 @@ class GatewaySettings(BaseSettings):
     """Largest request to take, in bytes, after decompression."""
     max_error_spans_per_second: int = Field(default=200, ge=1)
     """Spans of failed requests to export in a second; those above it are merged into one span for each kind."""
-
-
-def environment_with(changes: Mapping[str, str]) -> dict[str, str]:
-    """This process's environment with changes, for the program that takes its place."""
-    return {**os.environ, **changes}

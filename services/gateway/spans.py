@@ -82,7 +82,7 @@ class RequestSpans:
                 parent=arrival.context,
                 attributes={
                     "messaging.system": "redis",
-                    "messaging.destination.name": ticket.lane.keys.stream(ticket.priority),
+                    "messaging.destination.name": ticket.stream,
                     "messaging.operation.type": "send",
                     "penstock.model.name": version.model,
                     "penstock.model.version": version.version,

@@ -1,11 +1,10 @@
-"""A front with an echo behind: ``python -m tests.support.echo_front grpcio|envoy GRPC_PORT HTTP_PORT``."""
+"""A front with an echo behind: ``python -m tests.support.echo_front native|grpcio GRPC_PORT HTTP_PORT``."""
 
 from __future__ import annotations
 
 import asyncio
-import os
 import sys
-from collections.abc import AsyncIterator, Coroutine
+from collections.abc import AsyncIterator
 from typing import Any
 
 import grpc
@@ -19,9 +18,8 @@ from starlette.routing import Route
 
 from services.common import serving
 from services.gateway.fronts import Front
-from services.gateway.fronts.envoy import EnvoyFront, become_envoy
 from services.gateway.fronts.grpcio import GrpcioFront
-from services.gateway.fronts.hosting import HostedService
+from services.gateway.fronts.native import NativeFront
 
 LIMIT = 32 * 1024 * 1024
 SERVICE = "test.Echo"
@@ -134,33 +132,14 @@ async def serve(stop: asyncio.Event, front: Front) -> None:
         await front.stop(2)
 
 
-def _begin(stop: asyncio.Event) -> tuple[EnvoyFront, Coroutine[Any, Any, None]]:
-    front = EnvoyFront(
-        grpc_port=int(os.environ["ECHO_GRPC"]), http_port=int(os.environ["ECHO_HTTP"]), max_request_bytes=LIMIT
-    )
-    return front, serve(stop, front)
-
-
-application = HostedService(_begin)
-
-
 def main() -> None:
     kind, grpc_port, http_port = sys.argv[1], int(sys.argv[2]), int(sys.argv[3])
-    if kind == "envoy":
-        environ = {**os.environ, "ECHO_GRPC": str(grpc_port), "ECHO_HTTP": str(http_port)}
-        become_envoy(
-            "tests.support.echo_front:application",
-            environ,
-            host="127.0.0.1",
-            grpc_port=grpc_port,
-            http_port=http_port,
-            threads=1,
-        )
 
     async def run(stop: asyncio.Event) -> None:
+        front = NativeFront if kind == "native" else GrpcioFront
         await serve(
             stop,
-            GrpcioFront(
+            front(
                 host="127.0.0.1", grpc_port=grpc_port, http_port=http_port, max_request_bytes=LIMIT, drain_timeout_s=2
             ),
         )

@@ -117,8 +117,7 @@ class Suite:
         wanted = "redis-server" if part == "redis" else f"services.{part}"
         for process in self.processes():
             command = process.cmdline()
-            is_hosted = "--config-yaml" in command and any(f"{wanted}." in word for word in command)  # below Envoy
-            if is_hosted or any(word == wanted or word.split(" ")[0].endswith(wanted) for word in command):
+            if any(word == wanted or word.split(" ")[0].endswith(wanted) for word in command):
                 return process.pid
         raise AssertionError(f"no process of {part} in {[process.cmdline() for process in self.processes()]}")
 

@@ -6,17 +6,15 @@ import asyncio
 import logging
 import time
 from collections.abc import Iterable
-from itertools import chain
-from typing import Protocol
+from functools import partial
+from typing import Any, Protocol
 
 import hiredis
-from redis.asyncio import Redis
-from redis.asyncio.connection import AbstractConnection
-from redis.exceptions import BusyLoadingError, MasterDownError, ReadOnlyError, RedisError, ResponseError
+from redis.exceptions import RedisError
 
-from penstock.queue.v1.envelope_pb2 import Envelope
-from services.common import lanes
 from services.common.errors import PenstockError, UnavailableError
+from services.common.lanes import EntryPacker
+from services.common.resp import RespConnection
 from services.gateway.domain.statistics import Failure
 from services.gateway.domain.tickets import Ticket
 
@@ -24,10 +22,10 @@ _log = logging.getLogger(__name__)
 
 _FIRST_PAUSE_S = 0.05
 _LAST_PAUSE_S = 1.0
-_PIPELINE_TIMEOUT_S = 5.0
+_ANSWER_S = 5.0
 _PIPELINE_BYTES = 8 * 1024 * 1024
-"""A pipeline ends after the entry that passes this size."""
-_TEMPORARY = (BusyLoadingError, MasterDownError, ReadOnlyError)
+"""A pipeline ends after the entry that passes this size, and none begins while this much has no answer."""
+_TEMPORARY = ("LOADING ", "MASTERDOWN ", "READONLY ", "NOAUTH ")
 
 
 class Pending(Protocol):
@@ -41,117 +39,139 @@ class Pending(Protocol):
 
 
 class LaneWriter:
-    """Enqueues tickets on a connection of its own. ``run`` must be running; one pipeline is under way at a time.
+    """Enqueues tickets on a connection of its own, which ``run`` keeps open.
 
-    While it is, the next one gathers. When Redis is away, everything waits; when it answers again as another process
-    (``run_id``), every pending request is enqueued again, else only those whose XADD had no answer. Requests that may
-    not be delivered twice fail instead.
+    When Redis is away, everything waits; when it answers again as another process (``run_id``), every pending request
+    is enqueued again, else only those whose XADD had no answer. Requests that may not be delivered twice fail instead.
     """
 
-    def __init__(self, redis: Redis, pending: Pending, *, gateway_id: str, inline_limit_bytes: int) -> None:
+    def __init__(self, url: str, pending: Pending, *, gateway_id: str, inline_limit_bytes: int) -> None:
         self.reply_address = ""
         """Where model processes send replies; must be set before the first ticket comes."""
         self.reenqueued = 0
         """Requests that were enqueued again."""
-        self._redis = redis
+        self._url = url
         self._pending = pending
         self._gateway_id = gateway_id
         self._inline_limit_bytes = inline_limit_bytes
         self._run_id = ""
+        self._connection: RespConnection | None = None
         self._waiting: dict[int, Ticket] = {}
         self._removals: list[tuple[str, bytes]] = []
-        self._has_work = asyncio.Event()
+        self._unanswered_bytes = 0
+        self._packers: dict[str, EntryPacker] = {}
+        self._loop = asyncio.get_running_loop()
+        self._is_due = False
 
     def put(self, ticket: Ticket) -> None:
         self._waiting[ticket.key] = ticket
-        self._has_work.set()
+        self._write_soon()
 
     def remove(self, ticket: Ticket) -> None:
-        if self._waiting.pop(ticket.key, None) is None and ticket.entry_id:
-            self._removals.append((ticket.lane.keys.stream(ticket.priority), ticket.entry_id))
-            self._has_work.set()
+        if self._waiting.pop(ticket.key, None) is not None:
+            return
+        ticket.is_unwanted = True
+        if ticket.entry_id:
+            self._removals.append((ticket.stream, ticket.entry_id))
+            self._write_soon()
 
     def note_run_id(self, run_id: str) -> None:
         """Hear which process Redis is; enqueue everything again when it is another one than before."""
         if self._run_id and run_id != self._run_id:
-            lost = [ticket for ticket in self._pending.unsettled() if ticket.is_sent]
+            sent = (ticket for ticket in self._pending.unsettled() if ticket.is_sent)
+            lost = [ticket for ticket in sent if ticket.key not in self._waiting]
             _log.warning("Redis was restarted: enqueueing %d requests again", len(lost))
             self._removals.clear()
             self._enqueue_again(lost)
         self._run_id = run_id
 
     async def run(self) -> None:
-        """Write what comes, through losses of the connection. Runs until cancelled."""
+        """Keep the connection. Runs until cancelled."""
         pause_s = _FIRST_PAUSE_S
         while True:
-            connection = self._redis.connection_pool.make_connection()
-            connection.socket_timeout = None  # one timeout for a pipeline instead of one for each answer
             try:
-                await self._greet(connection)
-                pause_s = _FIRST_PAUSE_S
-                while True:
-                    await self._has_work.wait()
-                    await self._write(connection)
+                connection = await RespConnection.open(self._url, within_s=_ANSWER_S)
+                try:
+                    await self._greet(connection)
+                    pause_s = _FIRST_PAUSE_S
+                    await connection.wait_lost()
+                finally:
+                    self._connection = None
+                    await connection.close()
             except (RedisError, OSError, TimeoutError) as error:
                 _log.warning("lost Redis, connecting again in %s s: %s", pause_s, error)
-            finally:
-                await connection.disconnect(nowait=True)
             await asyncio.sleep(pause_s)
             pause_s = min(2 * pause_s, _LAST_PAUSE_S)
 
-    async def _greet(self, connection: AbstractConnection) -> None:
-        async with asyncio.timeout(_PIPELINE_TIMEOUT_S):
-            await connection.connect()
-            await connection.send_command("INFO", "server")
-            self.note_run_id(_run_id_of(await connection.read_response()))
+    async def _greet(self, connection: RespConnection) -> None:
+        (info,) = await connection.execute(("INFO", "server"), within_s=_ANSWER_S)
+        self.note_run_id(run_id_of(info))
+        self._connection = connection
+        self._write_soon()
 
-    async def _write(self, connection: AbstractConnection) -> None:
-        """Send one pipeline and take its answers in; what has no answer waits for the next connection."""
-        tickets, removals = self._take()
-        try:
-            async with asyncio.timeout(_PIPELINE_TIMEOUT_S):
-                await connection.send_packed_command(
-                    [hiredis.pack_command(("XDEL", stream, entry_id)) for stream, entry_id in removals]
-                    + [self._pack(ticket) for ticket in tickets],
-                    check_health=False,
-                )
-                for _ in removals:
-                    await connection.read_response()
-                for ticket in tickets:
-                    await self._take_answer(ticket, connection)
-        except BaseException:
-            self._enqueue_again([ticket for ticket in tickets if not ticket.entry_id and ticket.key in self._pending])
-            raise
+    def _write_soon(self) -> None:
+        if not self._is_due:
+            self._is_due = True
+            self._loop.call_soon(self._write)
 
-    def _take(self) -> tuple[list[Ticket], list[tuple[str, bytes]]]:
-        size, tickets = 0, []
-        for ticket in self._waiting.values():
-            tickets.append(ticket)
-            size += min(len(ticket.message), self._inline_limit_bytes)
-            if size > _PIPELINE_BYTES:
-                break
-        for ticket in tickets:
-            del self._waiting[ticket.key]
-            ticket.is_sent = True
-        removals, self._removals = self._removals, []
-        if not self._waiting:
-            self._has_work.clear()
-        return tickets, removals
-
-    async def _take_answer(self, ticket: Ticket, connection: AbstractConnection) -> None:
-        try:
-            ticket.entry_id = await connection.read_response()
-        except _TEMPORARY:
-            raise
-        except ResponseError as error:
-            _log.error("Redis refused a request for %s: %s", ticket.lane.keys.stream(ticket.priority), error)
-            refusal = UnavailableError("the queue refused the request", reason="QUEUE_REFUSED")
-            self._pending.fail(ticket, refusal, "OTHER")
+    def _write(self) -> None:
+        """Send what waits, unless too much is under way: then its answers lead here again."""
+        self._is_due = False
+        connection = self._connection
+        if connection is None or connection.is_closed or self._unanswered_bytes >= _PIPELINE_BYTES:
             return
-        if not ticket.sent_ns:
-            ticket.sent_ns = time.time_ns()
-        if ticket.key not in self._pending:
-            self.remove(ticket)
+        if self._removals:
+            removals, self._removals = self._removals, []
+            packed = b"".join(hiredis.pack_command(("XDEL", *removal)) for removal in removals)
+            connection.send(packed, len(removals), _ignore, within_s=_ANSWER_S)
+        if self._waiting:
+            tickets, packed = self._take()
+            self._unanswered_bytes += len(packed)
+            take = partial(self._take_answers, connection, tickets, len(packed))
+            connection.send(packed, len(tickets), take, within_s=_ANSWER_S)
+
+    def _take(self) -> tuple[list[Ticket], bytes]:
+        tickets: list[Ticket] = []
+        parts: list[bytes] = []
+        room = _PIPELINE_BYTES
+        for ticket in self._waiting.values():
+            packed = self._pack(ticket)
+            ticket.is_sent = True
+            tickets.append(ticket)
+            parts.append(packed)
+            room -= len(packed)
+            if room <= 0:
+                break
+        if len(tickets) == len(self._waiting):
+            self._waiting.clear()
+        else:
+            for ticket in tickets:
+                del self._waiting[ticket.key]
+        return tickets, b"".join(parts)
+
+    def _take_answers(
+        self, connection: RespConnection, tickets: list[Ticket], size: int, answers: list[Any], error: Exception | None
+    ) -> None:
+        now_ns, again = time.time_ns(), tickets[len(answers) :]
+        for ticket, answer in zip(tickets, answers, strict=error is None):
+            if type(answer) is bytes:
+                ticket.entry_id = answer
+                ticket.sent_ns = ticket.sent_ns or now_ns
+                if ticket.is_unwanted:
+                    self.remove(ticket)
+            elif str(answer).startswith(_TEMPORARY):
+                connection.abort()
+                again.append(ticket)
+            else:
+                self._refuse(ticket, answer)
+        self._unanswered_bytes -= size
+        self._enqueue_again([ticket for ticket in again if ticket.key in self._pending])
+        if self._waiting:
+            self._write_soon()
+
+    def _refuse(self, ticket: Ticket, error: Exception) -> None:
+        _log.error("Redis refused a request for %s: %s", ticket.stream, error)
+        self._pending.fail(ticket, UnavailableError("the queue refused the request", reason="QUEUE_REFUSED"), "OTHER")
 
     def _enqueue_again(self, lost: list[Ticket]) -> None:
         for ticket in lost:
@@ -164,33 +184,37 @@ class LaneWriter:
                 self.put(ticket)
 
     def _pack(self, ticket: Ticket) -> bytes:
-        is_inline = len(ticket.message) <= self._inline_limit_bytes
-        envelope = Envelope(
-            request_key=ticket.key,
-            gateway_id=self._gateway_id,
-            reply_address=self.reply_address,
+        message, stream, producer = ticket.message, ticket.stream, ticket.producer
+        packer = self._packers.get(stream)
+        if packer is None:
+            packer = self._packers[stream] = EntryPacker(
+                stream, gateway_id=self._gateway_id, reply_address=self.reply_address, priority=ticket.priority
+            )
+        is_inline = len(message) <= self._inline_limit_bytes
+        return packer.pack(
+            message if is_inline else b"",
+            key=ticket.key,
             request_id=ticket.request_id,
             rows=ticket.rows,
-            priority=ticket.priority,
-            payload_bytes=0 if is_inline else len(ticket.message),
-            is_sampled=ticket.producer.is_sampled,
+            payload_bytes=0 if is_inline else len(message),
+            is_sampled=producer.is_sampled,
+            traceparent=producer.traceparent,
+            tracestate=ticket.arrival.tracestate,
+            enqueue_ns=ticket.enqueue_ns,
+            deadline_ns=ticket.deadline_ns,
         )
-        fields = lanes.encode(
-            lanes.Entry(
-                envelope=envelope,
-                request=ticket.message if is_inline else b"",
-                traceparent=ticket.producer.traceparent,
-                tracestate=ticket.arrival.tracestate,
-                enqueue_ns=ticket.enqueue_ns,
-                deadline_ns=ticket.deadline_ns,
-            )
-        )
-        stream = ticket.lane.keys.stream(ticket.priority)
-        packed: bytes = hiredis.pack_command(("XADD", stream, "*", *chain.from_iterable(fields.items())))
-        return packed
 
 
-def _run_id_of(info: bytes) -> str:
+def _ignore(_answers: list[Any], _error: Exception | None) -> None:
+    """Removals are a courtesy."""
+
+
+def run_id_of(info: bytes) -> str:
+    """Which process Redis is, from its answer to INFO.
+
+    Raises:
+        RedisError: it doesn't say.
+    """
     for line in info.splitlines():
         if line.startswith(b"run_id:"):
             return line[7:].decode("ascii")

@@ -13,13 +13,13 @@ class DeadlineQueue:
     """
 
     def __init__(self, resolution_s: float = 0.005) -> None:
-        self._resolution_s = resolution_s
+        self._ticks_per_s = 1 / resolution_s
         self._ticks: dict[int, set[int]] = {}
         self._order: list[int] = []
 
     def add(self, key: int, deadline: float) -> bool:
         """Add a key; True when it is the first of the earliest tick, so that a timer must be set for it."""
-        tick = self._tick(deadline)
+        tick = int(deadline * self._ticks_per_s) + 1
         keys = self._ticks.get(tick)
         if keys is None:
             self._ticks[tick] = {key}
@@ -30,7 +30,7 @@ class DeadlineQueue:
 
     def remove(self, key: int, deadline: float) -> None:
         """Remove a key, if it is there, with the deadline that it was added with."""
-        keys = self._ticks.get(self._tick(deadline))
+        keys = self._ticks.get(int(deadline * self._ticks_per_s) + 1)
         if keys is not None:
             keys.discard(key)
 
@@ -38,7 +38,7 @@ class DeadlineQueue:
         """When to call :meth:`take_due` next; None when nothing is left."""
         while self._order and not self._ticks[self._order[0]]:
             del self._ticks[heapq.heappop(self._order)]
-        return self._order[0] * self._resolution_s if self._order else None
+        return self._order[0] / self._ticks_per_s if self._order else None
 
     def take_due(self, now: float) -> list[int]:
         """Remove and return the keys whose deadline has passed, earliest tick first."""
@@ -46,6 +46,3 @@ class DeadlineQueue:
         while (first := self.next_due()) is not None and first <= now:
             due += self._ticks.pop(heapq.heappop(self._order))
         return due
-
-    def _tick(self, deadline: float) -> int:
-        return -int(-deadline // self._resolution_s)

@@ -15,6 +15,8 @@ class Lane:
         """``now`` is when the version was first heard of: from then on a process may be awaited. Monotonic seconds."""
         self.version = version
         self.keys = LaneKeys(version.model, version.version)
+        self.streams = _Streams(self.keys)
+        """The stream of each priority."""
         self.statistics = VersionStatistics()
         self.unsettled = 0
         self.is_deployed = True
@@ -48,3 +50,13 @@ class Lane:
                 f"requests waiting or running, expected less than {version.max_queue_size}",
                 reason="QUEUE_FULL",
             )
+
+
+class _Streams(dict[int, str]):
+    def __init__(self, keys: LaneKeys) -> None:
+        super().__init__()
+        self._keys = keys
+
+    def __missing__(self, priority: int) -> str:
+        made = self[priority] = self._keys.stream(priority)
+        return made

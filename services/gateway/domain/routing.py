@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 
 from services.common.errors import NotFoundError, UnavailableError
 from services.gateway.domain.lane import Lane
+from services.gateway.domain.plans import KnownForms
 
 
 @dataclass(frozen=True, slots=True)
@@ -26,11 +27,15 @@ class ModelRoutes:
 
 
 class RoutingTable:
-    """Resolves model and version; immutable, replaced as a whole when the registry changes."""
+    """Resolves model and version; immutable, replaced as a whole when the registry changes.
+
+    ``forms`` remembers what was found out with it.
+    """
 
     def __init__(self, models: Mapping[str, ModelRoutes], *, is_complete: bool = True) -> None:
         """``is_complete`` is False as long as the registry has not been heard: models may be missing then."""
         self.models = models
+        self.forms = KnownForms()
         self._is_complete = is_complete
         self._lanes: dict[tuple[str, str], Lane] = {}
         for model, routes in models.items():

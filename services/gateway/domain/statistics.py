@@ -7,7 +7,7 @@ batch are 8 successes, 8 inferences, 1 execution; every request of a batch adds 
 from __future__ import annotations
 
 from bisect import bisect_left
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from typing import Literal
 
@@ -44,6 +44,13 @@ class Histogram:
         self.counts[bisect_left(self.bounds, value)] += count
         self.total += value * count
 
+    def observe_all(self, values: Iterable[float]) -> None:
+        counts, bounds, total = self.counts, self.bounds, 0.0
+        for value in values:
+            counts[bisect_left(bounds, value)] += 1
+            total += value
+        self.total += total
+
 
 @dataclass(slots=True)
 class BatchSizeStatistics:
@@ -73,13 +80,15 @@ class VersionStatistics:
         self.compute_seconds = Histogram(SECONDS)
         self.batch_rows = Histogram(ROWS)
 
-    def count_success(self, *, request_ns: int, queue_ns: int, rows: int) -> None:
-        """Count a request that was answered, but for its share of the batch (:meth:`count_batch`)."""
+    def count_successes(self, *, request_ns: Sequence[int], queue_ns: Sequence[int], rows: int) -> None:
+        """Count requests that were answered, of ``rows`` together, but for their shares of a batch."""
         self.inference_count += rows
-        self.success.add(request_ns)
-        self.queue.add(queue_ns)
-        self.request_seconds.observe(request_ns * 1e-9)
-        self.queue_seconds.observe(queue_ns * 1e-9)
+        self.success.count += len(request_ns)
+        self.success.ns += sum(request_ns)
+        self.queue.count += len(queue_ns)
+        self.queue.ns += sum(queue_ns)
+        self.request_seconds.observe_all([ns * 1e-9 for ns in request_ns])
+        self.queue_seconds.observe_all([ns * 1e-9 for ns in queue_ns])
 
     def count_batch(self, *, requests: int, rows: int, input_ns: int, infer_ns: int, output_ns: int) -> None:
         """Count the compute times of ``requests`` answered requests of one batch of ``rows``."""

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import asyncio
 from dataclasses import dataclass
-from typing import Protocol
+from typing import NamedTuple, Protocol
 
 from services.common.errors import PenstockError
-from services.common.tracing import TraceContext
+from services.common.trace_context import TraceContext
 from services.gateway.domain.lane import Lane
 
 
@@ -22,8 +22,7 @@ class Surface(Protocol):
         """The SERVER span's attributes that this API adds."""
 
 
-@dataclass(frozen=True, slots=True)
-class Arrival:
+class Arrival(NamedTuple):
     """When a request came, by which API, and the identity of its SERVER span; ``parent`` is the caller's span."""
 
     surface: Surface
@@ -39,7 +38,7 @@ class Ticket:
 
     ``future`` gets the serialised response or the error. ``deadline`` is seconds of the event loop's clock,
     ``deadline_ns`` the same instant in nanoseconds of Unix time. ``entry_id`` and ``sent_ns`` (Unix time) are set when
-    Redis has the entry. ``producer`` is the PRODUCER span's identity.
+    Redis has the entry. ``producer`` is the PRODUCER span's identity. ``is_unwanted`` asks for the entry's removal.
     """
 
     key: int
@@ -57,3 +56,9 @@ class Ticket:
     entry_id: bytes = b""
     sent_ns: int = 0
     is_sent: bool = False
+    is_unwanted: bool = False
+
+    @property
+    def stream(self) -> str:
+        """The key of the stream that the ticket goes into."""
+        return self.lane.streams[self.priority]

@@ -58,6 +58,11 @@ class ServedVersion:
     def outputs_by_name(self) -> dict[str, TensorSpec]:
         return {spec.name: spec for spec in self.outputs}
 
+    @cached_property
+    def takes_any_contents(self) -> bool:
+        """Whether any bytes of the right number are a tensor; elements of BYTES say their own lengths."""
+        return all(spec.itemsize for spec in self.inputs)
+
     def priority_of(self, requested: int) -> int:
         """The lane's priority for a request; one that names none, or one beyond the last, gets the default."""
         if self.priority_levels == 0:

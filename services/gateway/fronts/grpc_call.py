@@ -1,228 +1,328 @@
-"""One gRPC call that came over ASGI, with the context that a servicer sees."""
+"""One gRPC call on an HTTP/2 stream, with the context that a servicer sees."""
 
 from __future__ import annotations
 
 import asyncio
-import time
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Mapping, MutableMapping
-from typing import Any, NoReturn
+import contextlib
+import logging
+import struct
+from collections import deque
+from collections.abc import AsyncIterator, Callable, Iterable, Mapping
+from typing import TYPE_CHECKING, Any, NoReturn
 
 import grpc
 
+from services.common.http2 import Connection, Headers, Stream, encode
 from services.gateway.fronts import grpc_wire as wire
 
-Scope = MutableMapping[str, Any]
-Receive = Callable[[], Awaitable[MutableMapping[str, Any]]]
-Send = Callable[[MutableMapping[str, Any]], Awaitable[None]]
+if TYPE_CHECKING:
+    from services.gateway.fronts.grpc_server import GrpcServer, Route
 
-_HEADERS: wire.Headers = [
+_log = logging.getLogger(__name__)
+
+_HEAD_FIELDS: wire.Fields = [
+    (b":status", b"200"),
     (b"content-type", b"application/grpc"),
     (b"grpc-accept-encoding", wire.ACCEPTED_ENCODINGS),
 ]
-_START = {"type": "http.response.start", "status": 200, "headers": _HEADERS, "trailers": True}
-_OK = {"type": "http.response.trailers", "headers": [(b"grpc-status", b"0")], "more_trailers": False}
-
-_FIRST_LOOK_S = 0.1
-_LAST_PAUSE_S = 1.0
+_HEAD = encode(_HEAD_FIELDS)
+_OK = encode(wire.status_fields(grpc.StatusCode.OK, ""))
+_prefix = struct.Struct(">BI").pack
 
 
-class Call(grpc.aio.ServicerContext[Any, Any]):
-    """Reads messages, writes messages and ends the call once; belongs to the task that runs it.
+class Call(Stream):
+    """Reads messages, writes messages and ends the call once; the servicer runs in a task of its own.
 
-    The host gives no sign when the caller of a waiting call leaves, but says so when asked: see :meth:`look`.
+    A deadline that passes and a caller that leaves cancel that task at once.
     """
 
-    def __init__(self, scope: Scope, receive: Receive, send: Send, *, limit: int) -> None:
-        """``limit`` is the largest message to take, in bytes.
+    __slots__ = (
+        "_arrived", "_buffer", "_callbacks", "_code", "_deferred", "_details", "_is_read", "_is_started", "_messages",
+        "_parts", "_reading", "_route", "_server", "_size", "_trailing", "deadline", "ended", "is_done", "task",
+    )  # fmt: skip
 
-        Raises:
-            StatusError: later, from :meth:`open`, when a header is not what it must be.
-        """
-        self._scope = scope
-        self._receive = receive
-        self._send = send
-        self._limit = limit
-        task = asyncio.current_task()
-        if task is None:
-            raise RuntimeError("a call belongs to a task")
-        self.task = task
-        self._arrived = time.monotonic()
-        self._pause_s = _FIRST_LOOK_S
-        self._next_look = self._arrived + _FIRST_LOOK_S
-        self._head = wire.Head()
-        self._buffer = bytearray()
-        self._initial: wire.Headers | None = None
-        self._trailing: Iterable[tuple[str, str | bytes]] = ()
+    def __init__(self, server: GrpcServer, connection: Connection, stream_id: int) -> None:
+        super().__init__(connection, stream_id)
+        self._server = server
+        self._route: Route
+        self._parts: list[bytes] | None = None
         self._code: grpc.StatusCode | None = None
         self._details = ""
-        self._callbacks: list[Callable[[Any], None]] = []
-        self._is_read = self._is_started = self._is_done = False
+        self._trailing: Iterable[tuple[str, str | bytes]] = ()
+        self._callbacks: list[Callable[[Any], None]] | None = None
+        self._is_started = self._is_read = self.is_done = False
+        self.task: asyncio.Task[None] | None = None
         self.deadline: float | None = None
-        """When the caller waits no more, by the monotonic clock."""
+        """When the caller waits no more, by the event loop's clock."""
         self.ended: wire.StatusError | None = None
-        """Why the call's task was cancelled from here; None: it wasn't."""
+        """Why the servicer was cancelled from here; None: it wasn't."""
 
-    def open(self) -> None:
-        """Read the headers."""
-        self._head = wire.read_head(self._scope["headers"])
-        if self._head.timeout_s is not None:
-            self.deadline = self._arrived + self._head.timeout_s
+    # What the connection says
 
-    # What the server uses
+    def on_headers(self, headers: Headers, *, is_last: bool) -> None:
+        route: Route = headers.memo or self._server.route(headers)
+        self._route = route
+        if route.http_status:
+            self.send_headers(encode([(b":status", b"%d" % route.http_status)]), is_last=True)
+            return
+        if route.fault is not None:
+            self.fail(route.fault.code, route.fault.details)
+            return
+        if route.timeout_s is not None:
+            self.deadline = self.connection.loop.time() + route.timeout_s
+            self._server.deadlines.add(self, self.deadline)
+        if route.is_request_streaming:
+            self._messages: deque[bytes] = deque()
+            self._buffer = bytearray()
+            self._deferred = 0
+            self._reading: asyncio.Future[None] | None = None
+            self._is_read = is_last
+            self._start(self._serve(self._requests()))
+        elif is_last:
+            self._take_whole(b"")
 
-    async def read_only(self) -> bytes:
-        """The one message of a unary request."""
-        event = await self._receive()
-        body = event.get("body", b"")
-        if event.get("more_body") or event["type"] != "http.request":
-            body = await self._gather(event)
-        self._is_read = True
+    def on_data(self, data: bytes, *, is_last: bool) -> int:
+        if self.is_done or self.ended is not None:
+            return len(data)
+        if self._route.is_request_streaming:
+            return self._take_piece(data, is_last=is_last)
+        if self._parts is None:
+            if is_last:
+                self._take_whole(data)
+                return len(data)
+            self._parts, self._size = [], 0
+        self._gather(self._parts, data, is_last=is_last)
+        return len(data)
+
+    def on_trailers(self, headers: Headers) -> None:  # noqa: ARG002 - gRPC has none from clients
+        self.on_data(b"", is_last=True)
+
+    def on_closed(self, code: int, text: str) -> None:  # noqa: ARG002 - all codes mean the same here
+        self.end(grpc.StatusCode.CANCELLED, text)
+
+    # A unary request
+
+    def _take_whole(self, body: bytes) -> None:
+        length = len(body) - wire.PREFIX_BYTES
+        if length < 0 or body[0] or length > self._server.limit or int.from_bytes(body[1:5], "big") != length:
+            try:
+                message = self._unusual(body)
+            except wire.StatusError as error:
+                self.fail(error.code, error.details)
+                return
+        else:
+            message = body[wire.PREFIX_BYTES :]
+        if self._route.is_response_streaming:
+            self._start(self._serve(message))
+        else:
+            self._start(self._serve_unary(message))
+
+    def _unusual(self, body: bytes) -> bytes:
+        """A message that is compressed, or none."""
         if len(body) < wire.PREFIX_BYTES:
             raise wire.StatusError(grpc.StatusCode.INTERNAL, f"got {len(body)} bytes, expected one message")
-        length = wire.check_length(body, self._limit)
-        if length != len(body) - wire.PREFIX_BYTES:
-            raise wire.StatusError(
-                grpc.StatusCode.INTERNAL,
-                f"got {len(body) - wire.PREFIX_BYTES} bytes, expected one message of {length}",
-            )
+        length, got = wire.check_length(body, self._server.limit), len(body) - wire.PREFIX_BYTES
+        if length != got:
+            raise wire.StatusError(grpc.StatusCode.INTERNAL, f"got {got} bytes, expected one message of {length}")
         return self._unpacked(body[0], body[wire.PREFIX_BYTES :])
 
-    def _unpacked(self, flag: int, payload: bytes) -> bytes:
-        return payload if flag == 0 else wire.unpack(flag, payload, self._head.encoding, self._limit)
-
-    async def _gather(self, event: MutableMapping[str, Any]) -> bytes:
+    def _gather(self, parts: list[bytes], data: bytes, *, is_last: bool) -> None:
         """A body that comes in pieces; what is too large is refused after its first ones."""
-        pieces: list[bytes] = []
-        size, is_checked = 0, False
-        while True:
-            if event["type"] != "http.request":
-                await self._leave()
-            pieces.append(event.get("body", b""))
-            size += len(pieces[-1])
-            if not is_checked and size >= wire.PREFIX_BYTES:
-                wire.check_length(b"".join(pieces)[: wire.PREFIX_BYTES], self._limit)
-                is_checked = True
-            if size > self._limit + wire.PREFIX_BYTES:
-                raise wire.too_large(size - wire.PREFIX_BYTES, self._limit)
-            if not event.get("more_body"):
-                return b"".join(pieces)
-            event = await self._receive()
+        parts.append(data)
+        before, self._size = self._size, self._size + len(data)
+        if before < wire.PREFIX_BYTES <= self._size:
+            length = int.from_bytes(b"".join(parts)[1 : wire.PREFIX_BYTES], "big")
+            if length > self._server.limit:
+                self.fail(*wire.too_large(length, self._server.limit).status)
+                return
+        if self._size > self._server.limit + wire.PREFIX_BYTES:
+            self.fail(*wire.too_large(self._size - wire.PREFIX_BYTES, self._server.limit).status)
+        elif is_last:
+            self._parts = None
+            self._take_whole(b"".join(parts))
 
-    async def messages(self) -> AsyncIterator[bytes]:
-        """The messages of a request stream, as they come."""
-        while (message := await self._next()) is not None:
-            yield message
+    def _unpacked(self, flag: int, payload: bytes) -> bytes:
+        return payload if flag == 0 else wire.unpack(flag, payload, self._route.encoding, self._server.limit)
+
+    # A stream of requests
+
+    def _take_piece(self, data: bytes, *, is_last: bool) -> int:
+        buffer = self._buffer
+        buffer += data
+        try:
+            while len(buffer) >= wire.PREFIX_BYTES:
+                end = wire.PREFIX_BYTES + wire.check_length(buffer, self._server.limit)
+                if len(buffer) < end:
+                    break
+                flag, payload = buffer[0], bytes(memoryview(buffer)[wire.PREFIX_BYTES : end])
+                del buffer[:end]
+                self._messages.append(self._unpacked(flag, payload))
+            if is_last and buffer:
+                raise wire.StatusError(grpc.StatusCode.INTERNAL, f"the stream ends within a message: {len(buffer)}")
+        except wire.StatusError as error:
+            self.end(error.code, error.details)
+            return len(data)
+        self._is_read = is_last
+        if (is_last or self._messages) and self._reading is not None and not self._reading.done():
+            self._reading.set_result(None)
+        if self._messages:
+            self._deferred += len(data)
+            return 0
+        return len(data)
 
     async def _next(self) -> bytes | None:
-        buffer = self._buffer
-        while True:
-            if len(buffer) >= wire.PREFIX_BYTES:
-                end = wire.PREFIX_BYTES + wire.check_length(buffer, self._limit)
-                if len(buffer) >= end:
-                    flag, payload = buffer[0], bytes(memoryview(buffer)[wire.PREFIX_BYTES : end])
-                    del buffer[:end]
-                    return self._unpacked(flag, payload)
+        while not self._messages:
             if self._is_read:
-                if buffer:
-                    raise wire.StatusError(grpc.StatusCode.INTERNAL, f"the stream ends within a message: {len(buffer)}")
                 return None
-            event = await self._receive()
-            if event["type"] != "http.request":
-                await self._leave()
-            buffer += event.get("body", b"")
-            self._is_read = not event.get("more_body")
+            if self._reading is None:
+                self._reading = self.connection.loop.create_future()
+            await asyncio.shield(self._reading)
+            self._reading = None
+        message = self._messages.popleft()
+        if not self._messages and self._deferred:
+            size, self._deferred = self._deferred, 0
+            self.consumed(size)
+        return message
 
-    async def finish(self, message: bytes | None = None) -> None:
-        """End the call with the status that was set, after one more message if there is one."""
-        code = self._code or grpc.StatusCode.OK
-        if message is None and not self._is_started:
-            await self._refuse(code)
-            return
-        if not self._is_started:
-            await self._start()
-        self._end()
-        body = b"" if message is None else wire.frame(message)
-        await self._send({"type": "http.response.body", "body": body, "more_body": False})
-        if code is grpc.StatusCode.OK and not self._trailing:
-            await self._send(_OK)
-            return
-        trailers = wire.status_headers(code, self._details, self._trailing)
-        await self._send({"type": "http.response.trailers", "headers": trailers, "more_trailers": False})
+    async def _requests(self) -> AsyncIterator[Any]:
+        while (message := await self._next()) is not None:
+            yield await self._parsed(message)
 
-    async def _refuse(self, code: grpc.StatusCode) -> None:
-        """A status without any message is the whole response's head."""
-        self._end()
-        headers = [*_HEADERS, *wire.status_headers(code, self._details, self._trailing)]
-        await self._send({"type": "http.response.start", "status": 200, "headers": headers})
-        await self._send({"type": "http.response.body", "body": b"", "more_body": False})
-
-    async def fail(self, code: grpc.StatusCode, details: str) -> None:
-        """End the call with an error."""
-        self._code, self._details = code, details
-        if not self._is_done:
-            await self.finish()
-
-    def _end(self) -> None:
-        self._is_done = True
-        for callback in self._callbacks:
-            callback(self)
-
-    async def _start(self) -> None:
-        self._is_started = True
-        await self._send(_START if not self._initial else {**_START, "headers": [*_HEADERS, *self._initial]})
-
-    # What the server's sweep uses
-
-    def is_late(self, now: float, *, leeway_s: float) -> bool:
-        """Whether the deadline is over and whoever answers the call has not ended it either."""
-        return self.deadline is not None and now > self.deadline + leeway_s
-
-    def is_to_look(self, now: float) -> bool:
-        """Whether to ask for the caller now: less and less often, and never while the request is being read."""
-        if not self._is_read or now < self._next_look:
-            return False
-        self._pause_s = min(2 * self._pause_s, _LAST_PAUSE_S)
-        self._next_look = now + self._pause_s
-        return True
-
-    async def look(self) -> None:
-        """Ask the host whether the caller is still there; end the call if not."""
-        if (await self._receive())["type"] == "http.disconnect":
-            self.end(grpc.StatusCode.CANCELLED, "the caller left")
-
-    def end(self, code: grpc.StatusCode, details: str) -> None:
-        """Cancel the task that runs the call; then it ends with this status, if somebody is there to hear it."""
-        if self.ended is None and not self._is_done:
-            self.ended = wire.StatusError(code, details)
-            self.task.cancel()
-
-    async def break_off(self, code: grpc.StatusCode, details: str) -> NoReturn:
-        """As :meth:`end`, from within the task: a servicer is to see its cancellation, not an error of ours."""
-        self.end(code, details)
-        await asyncio.sleep(0)
+    async def _parsed(self, message: bytes) -> Any:
+        if self._route.deserialize is None:
+            return message
+        try:
+            return self._route.deserialize(message)
+        except Exception as error:  # noqa: BLE001 - whatever a deserialiser raises, the message was bad
+            _log.info("a request could not be read: %s", error)
+        if not self._route.is_request_streaming:
+            raise wire.StatusError(grpc.StatusCode.INTERNAL, "Exception deserializing request!")
+        self.end(grpc.StatusCode.INTERNAL, "Exception deserializing request!")
+        await asyncio.sleep(0)  # a servicer is to see its cancellation, not an error of ours
         raise asyncio.CancelledError
 
-    async def _leave(self) -> NoReturn:
-        await self.break_off(grpc.StatusCode.CANCELLED, "the caller left")
+    # Running the servicer
 
-    # What servicers use
+    def _start(self, serving: Any) -> None:
+        self.task = asyncio.Task(serving, loop=self.connection.loop, name="call")
+
+    async def _serve_unary(self, message: bytes) -> None:
+        route = self._route
+        try:
+            request = message if route.deserialize is None else await self._parsed(message)
+            response = await route.behavior(request, self)
+            body = response if route.serialize is None else route.serialize(response)
+        except BaseException as error:  # noqa: BLE001 - the last boundary: servicers have their own
+            self._fail(error)
+        else:
+            self._answer(body)
+
+    async def _serve(self, request: Any) -> None:
+        """Send what a servicer yields; one that writes to its context is only waited for."""
+        route = self._route
+        try:
+            if not route.is_request_streaming:
+                request = await self._parsed(request)
+            answers = route.behavior(request, self)
+            if not route.is_response_streaming:
+                self._answer(self._serialized(await answers))
+                return
+            if hasattr(answers, "__aiter__"):
+                async with contextlib.aclosing(answers):
+                    async for answer in answers:
+                        await self.write(answer)
+            else:
+                await answers
+        except BaseException as error:  # noqa: BLE001 - the last boundary: servicers have their own
+            self._fail(error)
+        else:
+            self._finish()
+
+    def _serialized(self, message: Any) -> bytes:
+        return message if self._route.serialize is None else self._route.serialize(message)
+
+    def _answer(self, body: bytes) -> None:
+        """End the call with its one response."""
+        if self._code is None and not self._trailing and not self._is_started:
+            self._end()
+            self.respond(_HEAD, _prefix(0, len(body)), body, _OK)
+            return
+        if not self._is_started:
+            self._send_head()
+        self.send_data(_prefix(0, len(body)), body)
+        self._finish()
+
+    def _finish(self) -> None:
+        """End the call with the status that was set."""
+        if self.is_done:
+            return
+        self._end()
+        fields = wire.status_fields(self._code or grpc.StatusCode.OK, self._details, self._trailing)
+        if not self._is_started:  # a status without any message is the whole response's head
+            fields = _HEAD_FIELDS + fields
+        self.send_headers(encode(fields), is_last=True)
+
+    def _fail(self, error: BaseException) -> None:
+        if isinstance(error, asyncio.CancelledError):
+            if self.ended is None:
+                self.fail(grpc.StatusCode.CANCELLED, "the servicer was cancelled")
+                raise error
+            self.fail(self.ended.code, self.ended.details)
+        elif isinstance(error, wire.StatusError):
+            self.fail(error.code, error.details)
+        elif isinstance(error, grpc.aio.AbortError):
+            self._finish()
+        elif isinstance(error, Exception):
+            _log.error("unexpected error in a servicer", exc_info=error)
+            self.fail(grpc.StatusCode.UNKNOWN, f"Unexpected {type(error)}: {error}")
+        else:
+            raise error
+
+    def fail(self, code: grpc.StatusCode, details: str) -> None:
+        """End the call with an error."""
+        self._code, self._details = code, details
+        self._finish()
+
+    def end(self, code: grpc.StatusCode, details: str) -> None:
+        """Cancel the servicer; then the call ends with this status, if somebody is there to hear it."""
+        if self.ended is None and not self.is_done:
+            self.ended = wire.StatusError(code, details)
+            if self.task is None:
+                self.fail(code, details)
+            else:
+                self._server.keep(self.task)
+                self.task.cancel()
+
+    def _end(self) -> None:
+        self.is_done = True
+        if self.deadline is not None:
+            self._server.deadlines.remove(self, self.deadline)
+        if self._callbacks is not None:
+            for callback in self._callbacks:
+                callback(self)
+
+    def _send_head(self, metadata: Iterable[tuple[str, str | bytes]] = ()) -> None:
+        self._is_started = True
+        self.send_headers(encode(_HEAD_FIELDS + wire.metadata_fields(metadata)) if metadata else _HEAD)
+
+    # What servicers use, as grpc.aio.ServicerContext has it
 
     async def read(self) -> Any:
         message = await self._next()
-        return grpc.aio.EOF if message is None else message
+        return grpc.aio.EOF if message is None else await self._parsed(message)
 
     async def write(self, message: Any) -> None:
+        if self.is_done or not self.is_open:
+            raise grpc.aio.UsageError("the call has ended")
         if not self._is_started:
-            await self._start()
-        try:
-            await self._send({"type": "http.response.body", "body": wire.frame(message), "more_body": True})
-        except OSError:  # as ASGI has it
-            await self._leave()
+            self._send_head()
+        body = self._serialized(message)
+        self.send_data(_prefix(0, len(body)), body)
+        if not self.is_drained:
+            await self.drain()
 
     async def send_initial_metadata(self, initial_metadata: Any) -> None:
-        self._initial = wire.headers_of(initial_metadata)
-        await self._start()
-        await self._send({"type": "http.response.body", "body": b"", "more_body": True})
+        self._send_head(initial_metadata)
 
     async def abort(self, code: Any, details: str = "", trailing_metadata: Any = ()) -> NoReturn:
         self._code, self._details = code, details
@@ -239,7 +339,7 @@ class Call(grpc.aio.ServicerContext[Any, Any]):
         return self._trailing
 
     def invocation_metadata(self) -> Any:
-        return self._head.metadata
+        return self._route.metadata
 
     def set_code(self, code: grpc.StatusCode) -> None:
         self._code = code
@@ -260,13 +360,11 @@ class Call(grpc.aio.ServicerContext[Any, Any]):
         """Nothing: responses are never compressed."""
 
     def time_remaining(self) -> Any:
-        return None if self.deadline is None else max(0.0, self.deadline - time.monotonic())
+        return None if self.deadline is None else max(0.0, self.deadline - self.connection.loop.time())
 
     def peer(self) -> str:
-        client = self._scope.get("client")
-        if client is None:
-            return "unknown"
-        return f"ipv6:%5B{client[0]}%5D:{client[1]}" if ":" in client[0] else f"ipv4:{client[0]}:{client[1]}"
+        host, port = (self.connection.extra_info("peername") or ("unknown", 0))[:2]
+        return f"ipv6:%5B{host}%5D:{port}" if ":" in host else f"ipv4:{host}:{port}"
 
     def peer_identities(self) -> None:
         return None
@@ -278,10 +376,13 @@ class Call(grpc.aio.ServicerContext[Any, Any]):
         return {}
 
     def add_done_callback(self, callback: Any) -> None:
-        self._callbacks.append(callback)
+        self._callbacks = [*(self._callbacks or ()), callback]
 
     def cancelled(self) -> bool:
         return self.ended is not None
 
     def done(self) -> bool:
-        return self._is_done
+        return self.is_done
+
+
+grpc.aio.ServicerContext.register(Call)

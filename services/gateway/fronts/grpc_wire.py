@@ -16,15 +16,18 @@ PREFIX_BYTES = 5
 
 ACCEPTED_ENCODINGS = b"identity,deflate,gzip"
 
-Headers = list[tuple[bytes, bytes]]
+Fields = list[tuple[bytes, bytes]]
 Metadata = tuple[tuple[str, str | bytes], ...]
 
 _SECONDS = {"H": 3600.0, "M": 60.0, "S": 1.0, "m": 1e-3, "u": 1e-6, "n": 1e-9}
 _WBITS = {"gzip": 31, "deflate": 15}
 _PRINTABLE = "".join(chr(code) for code in range(0x20, 0x7F) if code != ord("%"))
 _UNHEEDED = frozenset(
-    {b"content-type", b"te", b"content-length", b"host", b"x-forwarded-proto", b"grpc-accept-encoding"}
-)
+    {
+        b":method", b":scheme", b":path", b":authority", b"content-type", b"te", b"content-length", b"host",
+        b"grpc-accept-encoding",
+    }
+)  # fmt: skip
 
 
 class StatusError(Exception):
@@ -34,6 +37,10 @@ class StatusError(Exception):
         super().__init__(details)
         self.code = code
         self.details = details
+
+    @property
+    def status(self) -> tuple[grpc.StatusCode, str]:
+        return self.code, self.details
 
 
 @dataclass(slots=True)
@@ -84,29 +91,25 @@ def _binary(name: bytes, value: bytes) -> bytes:
         raise StatusError(grpc.StatusCode.INTERNAL, f"header {name.decode('latin-1')} is no base64") from None
 
 
-def headers_of(metadata: Iterable[tuple[str, str | bytes]]) -> Headers:
+def metadata_fields(metadata: Iterable[tuple[str, str | bytes]]) -> Fields:
     """Metadata as header fields; binary values (keys end in ``-bin``) in base64."""
-    headers: Headers = []
+    fields: Fields = []
     for key, value in metadata:
         if key.endswith("-bin"):
             raw = value.encode() if isinstance(value, str) else value
-            headers.append((key.encode("ascii"), base64.b64encode(raw).rstrip(b"=")))
+            fields.append((key.encode("ascii"), base64.b64encode(raw).rstrip(b"=")))
         else:
             text = value.decode("ascii") if isinstance(value, bytes) else value
-            headers.append((key.encode("ascii"), text.encode("ascii")))
-    return headers
+            fields.append((key.encode("ascii"), text.encode("ascii")))
+    return fields
 
 
-def status_headers(code: grpc.StatusCode, details: str, metadata: Iterable[tuple[str, str | bytes]] = ()) -> Headers:
+def status_fields(code: grpc.StatusCode, details: str, metadata: Iterable[tuple[str, str | bytes]] = ()) -> Fields:
     """The trailers that end a call."""
-    headers = [(b"grpc-status", b"%d" % code.value[0])]
+    fields = [(b"grpc-status", b"%d" % code.value[0])]
     if details:
-        headers.append((b"grpc-message", quote(details, safe=_PRINTABLE).encode("ascii")))
-    return headers + headers_of(metadata)
-
-
-def frame(message: bytes) -> bytes:
-    return b"\0" + len(message).to_bytes(4, "big") + message
+        fields.append((b"grpc-message", quote(details, safe=_PRINTABLE).encode("ascii")))
+    return fields + metadata_fields(metadata)
 
 
 def check_length(prefix: bytes | bytearray, limit: int) -> int:

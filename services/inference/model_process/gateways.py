@@ -113,8 +113,11 @@ def _parts(group: Sequence[Settled]) -> Iterator[Sequence[Settled]]:
     yield group[begin:]
 
 
-def _batch_reply(group: Sequence[Settled], report: BatchReport | None, *, is_counted: bool) -> pb.BatchReply:
-    message = pb.BatchReply(replies=[_reply(one, report) for one in group])
+def _batch_reply(group: Sequence[Settled], report: BatchReport | None, *, is_counted: bool) -> pb.ConnectRequest:
+    request = pb.ConnectRequest()
+    message = request.batch_reply  # filled in place: a message given to another one's constructor is copied
+    for one in group:
+        _fill(message.replies.add(), one, report)
     if report is not None:
         message.batch_rows = report.rows
         message.is_execution_counted = is_counted
@@ -124,19 +127,16 @@ def _batch_reply(group: Sequence[Settled], report: BatchReport | None, *, is_cou
         message.compute_output_ns = report.execution.output_ns
         message.trace_id = report.span.trace_id
         message.span_id = report.span.span_id
-    return message
+    return request
 
 
-def _reply(one: Settled, report: BatchReport | None) -> pb.Reply:
+def _fill(reply: pb.Reply, one: Settled, report: BatchReport | None) -> None:
     entry, error = one.delivery.entry, one.outcome.error
-    reply = pb.Reply(
-        request_key=entry.envelope.request_key,
-        response=one.outcome.response,
-        rows=one.rows or entry.envelope.rows,
-        attempt=one.delivery.attempt,
-    )
+    reply.request_key = entry.envelope.request_key
+    reply.response = one.outcome.response
+    reply.rows = one.rows or entry.envelope.rows
+    reply.attempt = one.delivery.attempt
     if report is not None:
         reply.queue_ns = max(0, report.start_ns - entry.enqueue_ns)
     if error is not None:
         reply.code, reply.message, reply.reason = int(code_of(error).value[0]), error.message, error.reason
-    return reply

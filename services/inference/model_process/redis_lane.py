@@ -8,6 +8,7 @@ import logging
 import time
 from collections import defaultdict
 from collections.abc import Iterable
+from itertools import chain
 from typing import Any
 
 from redis.exceptions import RedisError, ResponseError
@@ -15,6 +16,7 @@ from redis.exceptions import RedisError, ResponseError
 from services.common import lanes
 from services.common.lanes import GROUP, LEASE_MS, LEASE_RENEWAL_MS, LaneKeys
 from services.common.redis_connection import connect
+from services.common.resp import Command, RespConnection
 from services.inference.model_process import claims
 from services.inference.model_process.lane import Delivery
 
@@ -35,13 +37,15 @@ class RedisLane:
     """
 
     def __init__(self, url: str, keys: LaneKeys, *, consumer: str, priority_levels: int = 1) -> None:
+        self._url = url
         self._keys = keys
         self._streams = keys.streams(priority_levels)
         self._consumer = consumer
         # redis-py annotates the answers of stream commands with the union of all its protocols' forms.
         self._redis: Any = connect(url)
-        self._reader: Any = connect(url, max_connections=1).client()
-        self._reader_id: int | None = None
+        self._reader: RespConnection | None = None
+        self._reader_id = 0
+        self._acknowledger: RespConnection | None = None
         self._is_waiting = False
         self._is_in_doubt = False
         self._unsettled: set[tuple[str, bytes]] = set()
@@ -63,7 +67,7 @@ class RedisLane:
             await asyncio.sleep(_PAUSE_S)
 
     async def take(self, count: int, *, wait_s: float | None) -> list[Delivery]:
-        if self._reader_id is None or self._is_in_doubt:
+        if self._reader is None or self._is_in_doubt:
             if not await self._reopen():
                 await asyncio.sleep(_PAUSE_S)
         elif not self._ready:
@@ -78,27 +82,46 @@ class RedisLane:
         self._is_waiting = block_ms > 0
         try:
             if len(self._streams) > 1:
-                for stream in self._streams:
-                    if len(self._ready) < count:
-                        await self._read_group([stream], count - len(self._ready), 0)
-                if self._ready or not block_ms:
-                    return
-                count = 1
-            await self._read_group(self._streams, count, block_ms)
+                await self._read_each(count)
+                if not self._ready and block_ms:
+                    await self._ask(self._reading(1, *self._streams, block_ms=block_ms), block_ms=block_ms)
+                    await self._read_each(count if self._ready else 0)
+                    self._ready.sort(key=lambda one: (not one.is_suspect, one.entry.envelope.priority))
+            elif not block_ms:
+                await self._ask(self._reading(count, *self._streams))
+            else:
+                # A blocked read is answered with the first entry that comes. The second one, sent along with it, takes
+                # what came with that entry: so a batch costs one round trip.
+                reads = [self._reading(1, *self._streams, block_ms=block_ms)]
+                if count > 1:
+                    reads.append(self._reading(count - 1, *self._streams))
+                await self._ask(*reads, block_ms=block_ms)
         except _LOST as error:
             _log.debug("reading from the lane failed, connecting again: %r", error)
-            self._reader_id = None
+            await self._drop_reader()
         finally:
             self._is_waiting = False
 
-    async def _read_group(self, streams: list[str], count: int, block_ms: int) -> None:
-        async with asyncio.timeout(block_ms / 1000 + _ANSWER_S):
-            answer = await self._reader.xreadgroup(
-                GROUP, self._consumer, dict.fromkeys(streams, ">"), count=count, block=block_ms or None
-            )
-        for stream, entries in answer:
-            for entry_id, fields in entries:
-                self._receive(stream.decode(), entry_id, fields)
+    async def _read_each(self, count: int) -> None:
+        for stream in self._streams:
+            if len(self._ready) < count:
+                await self._ask(self._reading(count - len(self._ready), stream))
+
+    def _reading(self, count: int, *streams: str, block_ms: int = 0) -> Command:
+        """XREADGROUP of up to ``count`` new entries of each stream."""
+        block = ("BLOCK", block_ms) if block_ms else ()
+        news = (">",) * len(streams)
+        return ("XREADGROUP", "GROUP", GROUP, self._consumer, "COUNT", count, *block, "STREAMS", *streams, *news)
+
+    async def _ask(self, *reads: Command, block_ms: int = 0) -> None:
+        if self._reader is None:
+            raise ConnectionError("the lane isn't open")
+        answers = await self._reader.execute(*reads, within_s=block_ms / 1000 + _ANSWER_S)
+        for answer in answers:
+            for stream, entries in answer or ():
+                name = stream.decode()
+                for entry_id, fields in entries:
+                    self._receive(name, entry_id, dict(zip(fields[::2], fields[1::2], strict=True)))
 
     def _receive(
         self, stream: str, entry_id: bytes, fields: dict[bytes, bytes], *, count: int = 1, is_suspect: bool = False
@@ -128,12 +151,20 @@ class RedisLane:
                     with contextlib.suppress(ResponseError):  # BUSYGROUP: it is there
                         await self._redis.xgroup_create(stream, GROUP, id="0", mkstream=True)
                     await self._recover(stream)
-                self._reader_id = await self._reader.client_id()
+                if self._reader is None:
+                    self._reader = await RespConnection.open(self._url, within_s=_ANSWER_S)
+                (self._reader_id,) = await self._reader.execute(("CLIENT", "ID"), within_s=_ANSWER_S)
         except _LOST as error:
             _log.debug("Redis is away: %r", error)
+            await self._drop_reader()
             self._is_in_doubt = True
             return False
         return True
+
+    async def _drop_reader(self) -> None:
+        if self._reader is not None:
+            await self._reader.close()
+            self._reader = None
 
     async def _recover(self, stream: str) -> None:
         pending = await self._redis.xpending_range(stream, GROUP, "-", "+", 10_000, consumername=self._consumer)
@@ -156,7 +187,7 @@ class RedisLane:
                 await self._unblock()
 
     async def _unblock(self) -> None:
-        while self._is_waiting and not await self._redis.client_unblock(self._reader_id or 0):  # noqa: ASYNC110
+        while self._is_waiting and not await self._redis.client_unblock(self._reader_id):  # noqa: ASYNC110
             await asyncio.sleep(0.001)
 
     def settle(self, deliveries: Iterable[Delivery]) -> None:
@@ -186,15 +217,16 @@ class RedisLane:
         dead, self._dead = self._dead, []
         if not acks and not dead:
             return True
-        pipeline = self._redis.pipeline(transaction=False)
-        for fields in dead:
-            pipeline.xadd(self._keys.dead_letters, fields, maxlen=lanes.DEAD_LETTERS_KEPT, approximate=True)
+        commands: list[Command] = [
+            ("XADD", self._keys.dead_letters, "MAXLEN", "~", lanes.DEAD_LETTERS_KEPT, "*", *chain(*fields.items()))
+            for fields in dead
+        ]
         for stream, ids in acks.items():
-            pipeline.xack(stream, GROUP, *ids)
-            pipeline.xdel(stream, *ids)
+            commands += [("XACK", stream, GROUP, *ids), ("XDEL", stream, *ids)]
         try:
-            async with asyncio.timeout(_ANSWER_S):
-                await pipeline.execute()
+            if self._acknowledger is None or self._acknowledger.is_closed:
+                self._acknowledger = await RespConnection.open(self._url, within_s=_ANSWER_S)
+            await self._acknowledger.execute(*commands, within_s=_ANSWER_S)
         except _LOST as error:
             _log.debug("acknowledging failed, trying again: %r", error)
             for stream, ids in acks.items():
@@ -270,6 +302,7 @@ class RedisLane:
                 await self._redis.zrem(self._keys.leases, self._consumer)
                 for stream in self._streams:
                     await claims.forget(self._redis, stream, self._consumer)
-        await self._reader.aclose()
-        await self._reader.connection_pool.disconnect()
+        await self._drop_reader()
+        if self._acknowledger is not None:
+            await self._acknowledger.close()
         await self._redis.aclose()

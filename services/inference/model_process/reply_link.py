@@ -71,14 +71,14 @@ class ReplyLink:
         self.is_drained = asyncio.Event()
         self.is_drained.set()
 
-    def send(self, reply: pb.BatchReply, deliveries: Sequence[Delivery]) -> None:
-        """Send now or as soon as the gateway can be reached. Numbers the reply."""
+    def send(self, message: pb.ConnectRequest, deliveries: Sequence[Delivery]) -> None:
+        """Send a batch reply, now or as soon as the gateway can be reached. Numbers it."""
         if self.is_gone:
             self._on_settled(deliveries)
             return
         self._last_sequence += 1
-        reply.sequence = self._last_sequence
-        self._unacknowledged.append((pb.ConnectRequest(batch_reply=reply), deliveries))
+        message.batch_reply.sequence = self._last_sequence
+        self._unacknowledged.append((message, deliveries))
         self.is_drained.clear()
         self._to_send.set()
 

@@ -8,12 +8,10 @@ from collections.abc import Iterable, Sequence
 from dataclasses import asdict, dataclass
 from itertools import islice
 
-from opentelemetry.util.types import AttributeValue
-
 from services.common.errors import PenstockError
 from services.common.lanes import Entry
 from services.common.status import code_of
-from services.common.tracing import SpanExporter, SpanKind, TraceContext
+from services.common.tracing import AttributeValue, SpanExporter, SpanKind, TraceContext
 from services.inference.model_process.worker import POISON_MESSAGE, BatchReport, Settled
 
 _MOST_LINKS = 128

@@ -12,7 +12,7 @@ from typing import Protocol
 from penstock.queue.v1.envelope_pb2 import Envelope
 from services.common.boundary import internal_message
 from services.common.errors import CancelledByCallerError, InternalError, PenstockError, UnavailableError
-from services.common.tracing import TraceContext
+from services.common.trace_context import TraceContext
 from services.inference.domain.batching import Backlog, BatchPolicy
 from services.inference.model_process.codec import Bucket, Codec, Tensors
 from services.inference.model_process.execution import Execution, Executor, Outcome
@@ -144,17 +144,20 @@ class Worker:
 
     async def _gather(self) -> str:
         """Take requests until a batch is due; returns why it is."""
+        has_taken = has_waited = False
         if not self._backlog and not self._is_stopping:
             await self._take(self._policy.max_rows, wait_s=None)
-        has_waited = False
+            has_taken = True  # all there is: asking again would cost a lone request a round trip
         while self._backlog and not self._is_stopping:
             rows = self._backlog.rows
             if rows >= self._policy.max_rows:
                 return "full"
             age_s = (self._now_ns() - self._backlog.head.delivery.entry.enqueue_ns) / 1e9
             wait_s = self._policy.due_in(rows=rows, oldest_age_s=age_s)
-            if has_waited and not wait_s:
+            if not wait_s and has_waited:
                 return "delay"
+            if not wait_s and has_taken:
+                break
             await self._take(self._policy.max_rows - rows, wait_s=wait_s)
             if not wait_s:
                 break

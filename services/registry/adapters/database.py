@@ -7,16 +7,13 @@ import contextlib
 import logging
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
-from pathlib import Path
 from typing import Any, Concatenate, ParamSpec, TypeVar
 
 import sqlalchemy
-from alembic import command
-from alembic.config import Config
-from alembic.util.exc import CommandError
 from sqlalchemy import Connection, Engine, event, exc
 
 from services.common.errors import PenstockError, ResourceExhaustedError, UnavailableError
+from services.registry.adapters.tables import REVISION
 from services.registry.adapters.threads import run_in
 from services.registry.adapters.transaction import Transaction, read_revision, write_revision
 
@@ -118,16 +115,18 @@ class Database:
         return Transaction(connection, now_ns=self._clock(), revision=revision, changes_kept=self._changes_kept)
 
     def _migrate(self) -> None:
-        config = Config()
-        config.set_main_option("script_location", str(Path(__file__).parent / "migrations").replace("%", "%%"))
         with _translated(), self._begin_write() as connection:
             if connection.dialect.name == "postgresql":
                 connection.exec_driver_sql(f"SELECT pg_advisory_xact_lock({_MIGRATION_LOCK})")
-            config.attributes["connection"] = connection
-            try:
-                command.upgrade(config, "head")
-            except CommandError as error:
-                raise ValueError(f"the registry's database is of another release: {error}") from error
+            if not _is_current(connection):
+                from services.registry.adapters.schema import upgrade  # Alembic: 11 MB that few starts need
+
+                upgrade(connection)
+
+
+def _is_current(connection: Connection) -> bool:
+    has_version = sqlalchemy.inspect(connection).has_table("alembic_version")
+    return has_version and connection.scalar(sqlalchemy.text("SELECT version_num FROM alembic_version")) == REVISION
 
 
 def _engine(url: str) -> Engine:

@@ -19,6 +19,9 @@ from sqlalchemy import (
     Text,
 )
 
+REVISION = "0001"
+"""The last migration's: a database that has it is up to date."""
+
 metadata = MetaData(
     naming_convention={"ix": "ix_%(table_name)s_%(column_0_N_name)s", "fk": "fk_%(table_name)s_%(column_0_N_name)s"}
 )

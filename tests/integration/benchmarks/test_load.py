@@ -1,4 +1,4 @@
-"""The benchmark's clients and checks, on the real bare server: figures that can't be trusted must not come out."""
+"""The benchmark's client and checks, on the real bare server: figures that can't be trusted must not come out."""
 
 from __future__ import annotations
 
@@ -9,13 +9,14 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from benchmarks.load import H2load, Load, LoadClient, LoadFailedError, Timing, _parse
-from benchmarks.measurement import Plan, Trial, measure, steps_of
-from benchmarks.python_client import PythonClient
+from benchmarks.load import Call, H2load, Load, LoadFailedError, Timing, _parse
+from benchmarks.measurement import Plan, Subject, Trial, check_answers, measure
+from benchmarks.models import bench_models
 from benchmarks.systems import EchoSystem
-from benchmarks.workloads import Digits, Identity, Rows, Workload
+from benchmarks.wire import GrpcV2
+from benchmarks.workloads import Digits, Identity, Rows
 
-H2LOAD = shutil.which("h2load")
+needs_h2load = pytest.mark.skipif(shutil.which("h2load") is None, reason="h2load is not installed")
 
 
 @pytest.fixture(scope="module")
@@ -24,72 +25,61 @@ def echo() -> Iterator[EchoSystem]:
         yield system
 
 
-@pytest.fixture(scope="module", params=["h2load", "python"])
-def client(request: pytest.FixtureRequest) -> Iterator[LoadClient]:
-    if request.param == "python":
-        with PythonClient() as python:
-            yield python
-    elif H2LOAD is None:
-        pytest.skip("h2load is not installed")
-    else:
-        yield H2load(H2LOAD)
-
-
+@needs_h2load
 @pytest.mark.parametrize("concurrency", [1, 16])
-def test_exactly_the_requests_asked_for_are_sent_and_timed(
-    concurrency: int, echo: EchoSystem, client: LoadClient
-) -> None:
-    trial = Trial(echo, Identity(), concurrency, client)
-    before = trial._counts()
+def test_exactly_the_requests_asked_for_are_sent_and_timed(concurrency: int, echo: EchoSystem) -> None:
+    call = echo.api(Identity()).call(Identity().rows(1))
 
-    timing = client.run(Load(echo.address, Identity().request(), concurrency), requests=160)
+    timing = H2load().run(Load(call, concurrency), requests=160)
 
-    assert (trial._counts() - before).success == len(timing.latencies_us) == 160
+    assert len(timing.latencies_us) == 160
     assert 0 < timing.percentile_ms(50) <= timing.percentile_ms(99)
     assert timing.rate == pytest.approx(160 / timing.elapsed_s)
-    assert timing.reply_bytes % 160 == 0
+    assert timing.reply_bytes == 160 * len(call.ask())
 
 
-def test_a_load_whose_requests_fail_gives_no_figures(echo: EchoSystem, client: LoadClient) -> None:
-    garbage = b"\xff\xff\xff"  # no ModelInferRequest
-    trial = Trial(echo, Identity(), 4, client)
-    trial.check_answers()
-    trial._load = Load(echo.address, garbage, 4)
+@needs_h2load
+def test_a_load_whose_requests_fail_gives_no_figures(echo: EchoSystem) -> None:
+    trial = Trial(echo, Identity(), 4, client=H2load())
+    trial.warm_up(Plan(rounds=1, seconds=0.05))
+    call = echo.api(Identity()).call(Identity().rows(1))
+    trial._load = Load(Call(call.address, call.path, b"\xff\xff\xff"), 4)  # no ModelInferRequest
 
     with pytest.raises(LoadFailedError):
         trial.run()
 
 
+@needs_h2load
 def test_a_server_that_is_away_gives_no_figures() -> None:
-    if H2LOAD is None:
-        pytest.skip("h2load is not installed")
     with pytest.raises(LoadFailedError):
-        H2load(H2LOAD).run(Load("127.0.0.1:1", b"", 1), requests=1)
+        H2load().run(Load(Call("127.0.0.1:1", "/", b""), 1), requests=1)
 
 
-def test_every_system_is_measured_in_turns(echo: EchoSystem, client: LoadClient) -> None:
-    plan, told = Plan(concurrencies=(1, 4), rounds=3, seconds=0.05), list[str]()
+@needs_h2load
+def test_every_system_is_measured_in_every_round(echo: EchoSystem) -> None:
+    plan, told = Plan(rounds=3, seconds=0.05), list[str]()
 
-    results = measure(plan, [Identity()], [echo], client=client, advance=told.append)
+    results = measure(plan, [Subject(echo, Identity())], client=H2load(), say=told.append, concurrencies=[1, 4])
 
-    assert len(told) == steps_of(plan, [Identity()], [echo])
+    assert len(told) == 2 * (1 + 3)
     assert [(result.concurrency, len(result.rounds)) for result in results] == [(1, 3), (4, 3)]
-    assert all(result.median.rate > 0 and result.median.batch_rows == 1 for result in results)
+    assert all(result.median.rate > 0 and result.median.memory_mb > 1 for result in results)
 
 
-def test_a_wrong_answer_gives_no_figures(echo: EchoSystem, client: LoadClient) -> None:
+def test_a_wrong_answer_gives_no_figures(echo: EchoSystem) -> None:
     class Doubling(Identity):
-        def rows(self, count: int) -> Rows:
-            return np.ones((count, self.width), np.float32)
+        def expected(self, rows: Rows) -> Rows:
+            return rows * 2
 
-    class Demanding(EchoSystem):
-        address = echo.address
+    with pytest.raises(LoadFailedError, match=r"answers \(16,\).* expected"):
+        check_answers("echo", echo.api(Doubling()), Doubling())
 
-        def answers(self, workload: Workload, rows: Rows) -> tuple[str, Rows]:
-            return workload.input_name, rows * 2
 
-    with pytest.raises(LoadFailedError, match=r"answers .* expected"):
-        Trial(Demanding(), Doubling(), 1, client).check_answers()
+def test_an_error_as_answer_gives_no_figures(echo: EchoSystem) -> None:
+    api = GrpcV2(echo.address, Identity())
+
+    with pytest.raises(LoadFailedError, match="UNIMPLEMENTED"):
+        Call(echo.address, "/no.Service/Method", api.call(Identity().rows(1)).body).ask()
 
 
 @pytest.mark.parametrize(
@@ -103,7 +93,7 @@ def test_a_wrong_answer_gives_no_figures(echo: EchoSystem, client: LoadClient) -
 )
 def test_what_h2load_says_of_failures_is_heard(output: str, tmp_path: Path) -> None:
     with pytest.raises(LoadFailedError, match="expected 2 successes"):
-        _parse(output, tmp_path / "log", requests=2)
+        _parse(output, tmp_path / "log", requests=2, framing=5)
 
 
 @pytest.mark.parametrize("log", ["", "1\t200\t5\n", "1\t200\t5\n2\t-1\t7\n"])
@@ -112,7 +102,7 @@ def test_a_log_with_failed_or_missing_requests_is_refused(log: str, tmp_path: Pa
     (tmp_path / "log").write_text(log)
 
     with pytest.raises(LoadFailedError, match="2 times status 200"):
-        _parse(output, tmp_path / "log", requests=2)
+        _parse(output, tmp_path / "log", requests=2, framing=5)
 
 
 def test_percentiles_are_those_of_the_requests() -> None:
@@ -123,13 +113,15 @@ def test_percentiles_are_those_of_the_requests() -> None:
     assert timing.rate == 50
 
 
-def test_the_digits_model_is_what_is_expected_of_it(tmp_path: Path) -> None:
+def test_the_digits_model_is_the_same_as_file_and_as_function(tmp_path: Path) -> None:
     import onnxruntime
 
     digits = Digits()
     digits.save(tmp_path / "digits.onnx")
+    digits.save_weights(tmp_path / "digits.npz")
     rows = digits.rows(100)
 
     (answer,) = onnxruntime.InferenceSession(tmp_path / "digits.onnx").run(None, {digits.input_name: rows})
 
     assert np.allclose(answer, digits.expected(rows), rtol=1e-4, atol=1e-6)
+    assert np.allclose(bench_models.digits(tmp_path / "digits.npz")(rows), answer, rtol=1e-4, atol=1e-6)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import importlib.util
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -18,8 +17,7 @@ from tests.support.gateway_process import GatewayProcess
 from tests.support.redis_server import RedisServer
 from tests.support.scripted_registry import ScriptedRegistry
 
-needs_pyvoy = pytest.mark.skipif(importlib.util.find_spec("pyvoy") is None, reason="the package pyvoy is not installed")
-FRONTS = ["grpcio", pytest.param("envoy", marks=needs_pyvoy)]
+FRONTS = ["native", "grpcio"]
 
 
 @dataclass(frozen=True, slots=True)

@@ -194,14 +194,16 @@ async def test_what_was_read_before_a_read_failed_is_given_out(redis_url: str, m
     redis = connect(redis_url)
     async with running(redis_url, priority_levels=2) as lane:
         await redis.xadd(KEYS.stream(1), lanes.encode(entry(1)))
-        read = lane._reader.xreadgroup
+        assert lane._reader is not None
+        execute = lane._reader.execute
 
-        async def break_at_the_second_lane(group: str, consumer: str, streams: dict[str, str], **rest: Any) -> Any:
-            if KEYS.stream(2) in streams:
-                await redis.client_kill_filter(_id=str(lane._reader_id))
-            return await read(group, consumer, streams, **rest)
+        def break_at_the_second_lane(*commands: Any, **rest: Any) -> Any:
+            answers = execute(*commands, **rest)
+            if KEYS.stream(2) in commands[0]:
+                lane._reader._transport.abort()
+            return answers
 
-        monkeypatch.setattr(lane._reader, "xreadgroup", break_at_the_second_lane)
+        monkeypatch.setattr(lane._reader, "execute", break_at_the_second_lane)
         taken = await asyncio.wait_for(take_some(lane), 5)
         assert len(taken) == 1
         lane.settle(taken)

@@ -55,7 +55,8 @@ async def linked(gateway: FakeGateway, settled: list[Delivery]) -> AsyncIterator
 
 
 def send(link: ReplyLink, number: int) -> None:
-    link.send(pb.BatchReply(replies=[pb.Reply(request_key=number)]), [delivery(number)])
+    message = pb.ConnectRequest(batch_reply=pb.BatchReply(replies=[pb.Reply(request_key=number)]))
+    link.send(message, [delivery(number)])
 
 
 async def until(condition: Callable[[], Any]) -> None:

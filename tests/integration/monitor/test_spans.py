@@ -12,6 +12,7 @@ from typing import Any
 import grpc
 import httpx
 import pytest
+from opentelemetry import trace as trace_api
 from opentelemetry.exporter.otlp.proto.grpc.trace_exporter import OTLPSpanExporter
 from opentelemetry.sdk.resources import Resource
 from opentelemetry.sdk.trace import TracerProvider
@@ -108,7 +109,7 @@ async def test_the_open_telemetry_sdk_is_understood(
     provider.add_span_processor(BatchSpanProcessor(exporter))
     refused = provider.get_tracer("test").start_span(
         "inference.GRPCInferenceService/ModelInfer",
-        kind=SpanKind.SERVER,
+        kind=trace_api.SpanKind.SERVER,
         attributes={
             "penstock.model.name": "digits",
             "penstock.model.version": "1",

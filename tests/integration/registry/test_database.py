@@ -37,6 +37,7 @@ async def test_the_migrations_make_the_tables_that_the_code_reads(database_url: 
     with engine.connect() as connection:
         context = MigrationContext.configure(connection, opts={"compare_type": True})
         assert compare_metadata(context, tables.metadata) == []
+        assert context.get_current_revision() == tables.REVISION
     engine.dispose()
 
 

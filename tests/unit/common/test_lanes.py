@@ -1,13 +1,16 @@
 from __future__ import annotations
 
 import contextlib
+from dataclasses import replace
+from itertools import chain
 
+import hiredis
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from penstock.queue.v1.envelope_pb2 import Envelope
-from services.common.lanes import Entry, LaneKeys, MalformedEntryError, decode, encode
+from services.common.lanes import Entry, EntryPacker, LaneKeys, MalformedEntryError, decode, encode
 
 PLAIN = st.text(st.characters(codec="ascii", exclude_categories=["Cc"]), max_size=60)
 ENVELOPES = st.builds(
@@ -15,6 +18,7 @@ ENVELOPES = st.builds(
     request_key=st.integers(0, 2**64 - 1),
     gateway_id=st.text(max_size=20),
     reply_address=st.text(max_size=20),
+    request_id=st.text(max_size=20),
     rows=st.integers(0, 2**32 - 1),
     priority=st.integers(0, 2**32 - 1),
     payload_bytes=st.integers(0, 2**64 - 1),
@@ -30,7 +34,7 @@ ENTRIES = st.builds(
     deadline_ns=st.integers(0, 2**63 - 1),
     attempt=st.integers(1, 2**31 - 1),
 )
-FIELDS = [b"traceparent", b"enq_ns", b"deadline_ns", b"attempt", b"env", b"req"]
+FIELDS = [b"head", b"env", b"req"]
 
 
 def through_redis(entry: Entry) -> dict[bytes, bytes]:
@@ -62,10 +66,11 @@ def test_an_entry_without_a_field_is_malformed(entry: Entry, name: bytes) -> Non
 @pytest.mark.parametrize(
     ("name", "value"),
     [
-        (b"enq_ns", b"soon"),
-        (b"deadline_ns", b""),
-        (b"attempt", b"1.5"),
-        (b"traceparent", b"\xff"),
+        (b"head", b""),
+        (b"head", b"00-1-2-01 soon 2 1"),
+        (b"head", b"00-1-2-01 1  1"),
+        (b"head", b"00-1-2-01 1 2 1.5"),
+        (b"head", b"\xff 1 2 1"),
         (b"tracestate", b"\xc3\xa4"),
         (b"env", b"\xff\xff\xff"),
     ],
@@ -81,6 +86,32 @@ def test_an_unreadable_field_is_malformed_and_named(name: bytes, value: bytes) -
 def test_whatever_a_lane_holds_is_an_entry_or_malformed(fields: dict[bytes, bytes]) -> None:
     with contextlib.suppress(MalformedEntryError):
         assert isinstance(decode(fields), Entry)
+
+
+@given(ENTRIES)
+def test_a_packed_entry_is_the_encoded_one(entry: Entry) -> None:
+    envelope, stream = entry.envelope, "penstock:{m}:1:lane:0"
+    packer = EntryPacker(
+        stream,
+        gateway_id=envelope.gateway_id,
+        reply_address=envelope.reply_address,
+        priority=envelope.priority,
+    )
+    fields = encode(replace(entry, attempt=1))
+    for _ in range(2):
+        packed = packer.pack(
+            entry.request,
+            key=envelope.request_key,
+            request_id=envelope.request_id,
+            rows=envelope.rows,
+            payload_bytes=envelope.payload_bytes,
+            is_sampled=envelope.is_sampled,
+            traceparent=entry.traceparent,
+            tracestate=entry.tracestate,
+            enqueue_ns=entry.enqueue_ns,
+            deadline_ns=entry.deadline_ns,
+        )
+        assert packed == hiredis.pack_command(("XADD", stream, "*", *chain.from_iterable(fields.items())))
 
 
 def test_an_empty_tracestate_takes_no_field() -> None:

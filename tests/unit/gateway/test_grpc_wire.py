@@ -1,15 +1,19 @@
-"""The gRPC wire format, and the server that speaks it over ASGI, on messages that no good client sends."""
+"""The gRPC wire format, and the server that speaks it, on messages that no good client sends."""
 
 from __future__ import annotations
 
+import functools
 import gzip
 from typing import Any
 
 import grpc
 import pytest
 
+from services.common.http2 import encode, frames
 from services.gateway.fronts import grpc_wire as wire
-from services.gateway.fronts.asgi import AsgiServer
+from services.gateway.fronts.grpc_call import Call
+from services.gateway.fronts.grpc_server import GrpcServer
+from tests.support.http2_peer import Peer
 
 LIMIT = 1_000
 
@@ -71,64 +75,65 @@ def test_a_message_that_cannot_be_unpacked_is_refused(
     assert caught.value.code is code
 
 
+def framed(message: bytes) -> bytes:
+    return b"\0" + len(message).to_bytes(4, "big") + message
+
+
 async def call(
-    *events: dict[str, Any],
+    *parts: bytes,
+    is_ended: bool = True,
     content_type: bytes = b"application/grpc",
-    method: str = "POST",
+    method: bytes = b"POST",
     headers: tuple[tuple[bytes, bytes], ...] = (),
 ) -> tuple[int, dict[bytes, bytes], bytes]:
     """HTTP status, headers and trailers together, and body of a call of an echo."""
-    server, waiting, sent = AsgiServer(max_request_bytes=LIMIT), list(events), []
+    server = GrpcServer(max_request_bytes=LIMIT)
 
     async def echo(request: bytes, _context: Any) -> bytes:
         return request
 
-    async def receive() -> dict[str, Any]:
-        return waiting.pop(0)
-
-    async def send(event: Any) -> None:
-        sent.append(event)
-
     server.add_registered_method_handlers("test.Echo", {"Unary": grpc.unary_unary_rpc_method_handler(echo)})
-    scope = {
-        "method": method,
-        "path": "/test.Echo/Unary",
-        "headers": [(b"content-type", content_type), *headers],
-        "client": None,
-    }
-    await server(scope, receive, send)
-    fields = {key: value for event in sent for key, value in event.get("headers", ())}
-    return sent[0]["status"], fields, b"".join(event.get("body", b"") for event in sent)
-
-
-def part(body: bytes, *, more: bool = False) -> dict[str, Any]:
-    return {"type": "http.request", "body": body, "more_body": more}
+    peer = Peer(functools.partial(Call, server))
+    head = [(b":method", method), (b":scheme", b"http"), (b":path", b"/test.Echo/Unary")]
+    head += [(b"content-type", content_type), *headers]
+    peer.send(frames.headers(1, encode(head), is_last=False, max_frame=2**14))
+    for number, part in enumerate(parts, 1):
+        flags = frames.END_STREAM if is_ended and number == len(parts) else 0
+        peer.send(frames.frame(frames.DATA, flags, 1, part))
+    fields: dict[bytes, bytes] = {}
+    body = b""
+    for answer in await peer.answers():
+        if answer.kind == frames.HEADERS:
+            fields |= peer.fields(answer)
+        elif answer.kind == frames.DATA:
+            body += answer.payload
+    return int(fields[b":status"]), fields, body
 
 
 @pytest.mark.parametrize("cuts", [[], [0], [1], [3, 4], [5], [7]])
 async def test_a_message_may_come_in_any_pieces(cuts: list[int]) -> None:
-    body = wire.frame(b"a message")
+    body = framed(b"a message")
     pieces = [body[a:b] for a, b in zip([0, *cuts], [*cuts, len(body)], strict=True)]
 
-    status, fields, answer = await call(*[part(piece, more=piece is not pieces[-1]) for piece in pieces])
+    status, fields, answer = await call(*pieces)
 
     assert (status, fields[b"grpc-status"], answer) == (200, b"0", body)
 
 
 @pytest.mark.parametrize(
-    ("events", "code"),
+    ("part", "is_ended", "code"),
     [
-        ([part(b"")], grpc.StatusCode.INTERNAL),
-        ([part(b"\0\0")], grpc.StatusCode.INTERNAL),
-        ([part(b"\0\0\0\0\5four")], grpc.StatusCode.INTERNAL),
-        ([part(wire.frame(b"one") * 2)], grpc.StatusCode.INTERNAL),
-        ([part(b"\1\0\0\0\4four")], grpc.StatusCode.INTERNAL),
-        ([part(b"\0\xff\xff\xff\xff", more=True)], grpc.StatusCode.RESOURCE_EXHAUSTED),
-        ([part(b"\0\0\0\0\5" + bytes(LIMIT + 1), more=True)], grpc.StatusCode.RESOURCE_EXHAUSTED),
+        (b"", True, grpc.StatusCode.INTERNAL),
+        (b"\0\0", True, grpc.StatusCode.INTERNAL),
+        (b"\0\0\0\0\5four", True, grpc.StatusCode.INTERNAL),
+        (framed(b"one") * 2, True, grpc.StatusCode.INTERNAL),
+        (b"\1\0\0\0\4four", True, grpc.StatusCode.INTERNAL),
+        (b"\0\xff\xff\xff\xff", False, grpc.StatusCode.RESOURCE_EXHAUSTED),
+        (b"\0\0\0\0\5" + bytes(LIMIT + 1), False, grpc.StatusCode.RESOURCE_EXHAUSTED),
     ],
 )
-async def test_a_body_that_is_not_one_message_is_refused(events: list[Any], code: grpc.StatusCode) -> None:
-    status, fields, answer = await call(*events)
+async def test_a_body_that_is_not_one_message_is_refused(part: bytes, is_ended: bool, code: grpc.StatusCode) -> None:
+    status, fields, answer = await call(part, is_ended=is_ended)
 
     assert (status, int(fields[b"grpc-status"]), answer) == (200, code.value[0], b"")
     assert fields[b"grpc-message"]
@@ -137,21 +142,21 @@ async def test_a_body_that_is_not_one_message_is_refused(events: list[Any], code
 @pytest.mark.parametrize(
     ("content_type", "method", "expected"),
     [
-        (b"application/json", "POST", 415),
-        (b"application/grpc-web", "POST", 415),
-        (b"application/grpcx", "POST", 415),
-        (b"", "GET", 405),
-        (b"application/grpc+proto", "POST", 200),
-        (b"application/grpc;charset=x", "POST", 200),
+        (b"application/json", b"POST", 415),
+        (b"application/grpc-web", b"POST", 415),
+        (b"application/grpcx", b"POST", 415),
+        (b"", b"GET", 405),
+        (b"application/grpc+proto", b"POST", 200),
+        (b"application/grpc;charset=x", b"POST", 200),
     ],
 )
-async def test_only_grpc_is_taken(content_type: bytes, method: str, expected: int) -> None:
-    status, _, _ = await call(part(wire.frame(b"")), content_type=content_type, method=method)
+async def test_only_grpc_is_taken(content_type: bytes, method: bytes, expected: int) -> None:
+    status, _, _ = await call(framed(b""), content_type=content_type, method=method)
 
     assert status == expected
 
 
 async def test_a_bad_header_ends_the_call_only() -> None:
-    _, fields, _ = await call(part(wire.frame(b"")), headers=((b"grpc-timeout", b"soon"),))
+    _, fields, _ = await call(framed(b""), headers=((b"grpc-timeout", b"soon"),))
 
     assert int(fields[b"grpc-status"]) == grpc.StatusCode.INTERNAL.value[0]

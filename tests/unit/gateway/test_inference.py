@@ -25,7 +25,7 @@ from services.gateway.grpc_servicer import GrpcInfer
 from services.gateway.inference import Desk
 from services.gateway.pending import PendingTable
 from services.gateway.spans import RequestSpans
-from tests.unit.gateway.requests import infer_request, served
+from tests.unit.gateway.requests import infer_request, served, spec
 from tests.unit.gateway.virtual_time import run
 
 
@@ -74,7 +74,13 @@ class Scene:
     def admit(self, request: Any = None, *, time_left_s: float | None = None) -> Ticket:
         request = request or infer_request()
         arrival = self.spans.arrive(GrpcInfer())
-        return self.desk.admit(request.SerializeToString(), request, arrival, time_left_s=time_left_s)
+        self.was_read = False
+
+        def read(_message: bytes) -> Any:
+            self.was_read = True
+            return request
+
+        return self.desk.admit(request.SerializeToString(), read, arrival, time_left_s=time_left_s)
 
     def reply(self, *replies: Reply, **batch: Any) -> None:
         batch = {"batch_rows": len(replies), "is_execution_counted": True, "compute_infer_ns": 7, **batch}
@@ -111,6 +117,48 @@ async def test_an_answer_reaches_its_caller_and_is_counted() -> None:
     assert scene.lane.unsettled == 0
     assert len(scene.pending) == 0
     assert scene.pending.deadlines.next_due() is None
+
+
+@in_virtual_time
+async def test_a_request_that_differs_in_contents_only_is_admitted_unread() -> None:
+    scene = Scene(priority_levels=3)
+    request = infer_request(("INPUT0", "FP32", [3, 4], bytes(48)))
+    request.parameters["timeout"].int64_param = 2_000_000
+    request.parameters["priority"].int64_param = 1
+    first = scene.admit(request)
+    assert scene.was_read
+    request.raw_input_contents[0] = b"x" * 48
+    second = scene.admit(request)
+    assert not scene.was_read
+    for ticket in (first, second):
+        assert (ticket.lane, ticket.rows, ticket.priority, ticket.request_id) == (scene.lane, 3, 1, "")
+        assert ticket.deadline == scene.loop.time() + 2
+    assert second.message == request.SerializeToString()
+    assert second.key != first.key
+    scene.admit(request, time_left_s=0.5)
+    await asyncio.sleep(1)
+    assert scene.failures == {"REJECTED": 1}
+
+
+@in_virtual_time
+async def test_what_was_remembered_of_requests_ends_with_their_routes() -> None:
+    scene = Scene()
+    scene.admit()
+    scene.desk.routes = RoutingTable({})
+    with pytest.raises(NotFoundError):
+        scene.admit()
+
+
+@in_virtual_time
+async def test_requests_with_ids_or_strings_are_always_read() -> None:
+    scene = Scene()
+    for _ in range(2):
+        scene.admit(infer_request(id="a"))
+        assert scene.was_read
+    scene.lane.version = served(spec("INPUT0", "BYTES", -1))
+    for _ in range(2):
+        scene.admit(infer_request(("INPUT0", "BYTES", [1], b"\1\0\0\0a")))
+        assert scene.was_read
 
 
 @in_virtual_time

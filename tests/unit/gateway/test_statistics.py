@@ -5,7 +5,7 @@ from services.gateway.domain.statistics import Duration, Histogram, VersionStati
 
 def test_one_request_of_eight_rows() -> None:
     figures = VersionStatistics()
-    figures.count_success(request_ns=100, queue_ns=10, rows=8)
+    figures.count_successes(request_ns=[100], queue_ns=[10], rows=8)
     figures.count_batch(requests=1, rows=8, input_ns=1, infer_ns=2, output_ns=3)
     figures.count_execution(rows=8, input_ns=1, infer_ns=2, output_ns=3, now_ms=5)
     assert (figures.success.count, figures.inference_count, figures.execution_count) == (1, 8, 1)
@@ -15,7 +15,7 @@ def test_one_request_of_eight_rows() -> None:
 def test_eight_requests_of_one_row_in_one_batch() -> None:
     figures = VersionStatistics()
     for _ in range(8):
-        figures.count_success(request_ns=100, queue_ns=10, rows=1)
+        figures.count_successes(request_ns=[100], queue_ns=[10], rows=1)
     figures.count_batch(requests=8, rows=8, input_ns=1, infer_ns=2, output_ns=3)
     figures.count_execution(rows=8, input_ns=1, infer_ns=2, output_ns=3, now_ms=5)
     assert (figures.success.count, figures.inference_count, figures.execution_count) == (8, 8, 1)

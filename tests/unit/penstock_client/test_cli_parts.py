@@ -10,7 +10,7 @@ import pytest
 import typer
 from typer.testing import CliRunner
 
-from penstock.cli import app, infer, options, output
+from penstock.cli import app, arrays, options, output
 from penstock.client import Serving
 from penstock.registry.v1.resources_pb2 import Deployment
 from penstock.tensors import Tensor
@@ -71,9 +71,7 @@ def test_sizes_read_well(count: int, text: str) -> None:
 def test_json_input_has_three_forms(tmp_path: Path, text: str) -> None:
     path = tmp_path / "x.json"
     path.write_text(text)
-    ((spec, array),) = infer._read(path, [IMAGE])
-    assert spec == IMAGE
-    assert array.tolist() == [[1, 2, 3, 4]]
+    assert arrays.read(path, [IMAGE])["image"].tolist() == [[1, 2, 3, 4]]
 
 
 @pytest.mark.parametrize(
@@ -92,14 +90,14 @@ def test_bad_json_input_is_refused(tmp_path: Path, text: str) -> None:
     path = tmp_path / "x.json"
     path.write_text(text)
     with pytest.raises(ValueError, match=r"x\.json"):
-        infer._read(path, [IMAGE])
+        arrays.read(path, [IMAGE])
 
 
 def test_pickled_arrays_are_refused(tmp_path: Path) -> None:
     path = tmp_path / "x.npy"
     np.save(path, np.array([{"code": "run"}], dtype=object), allow_pickle=True)
     with pytest.raises(ValueError, match="pickle"):
-        infer._read(path, [IMAGE])
+        arrays.read(path, [IMAGE])
 
 
 def test_output_that_nobody_reads_ends_the_command_quietly() -> None:

@@ -1,4 +1,4 @@
-"""Run by Alembic, on the connection and inside the transaction of ``Database.migrate``."""
+"""Run by Alembic, on the connection and inside the transaction that ``schema.upgrade`` was given."""
 
 from __future__ import annotations
 
