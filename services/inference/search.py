@@ -28,7 +28,7 @@ from services.inference.domain.variants import ORIGINAL, Level, Measurement, Tri
 from services.inference.model_process.control import take_standard_output
 
 _TURN_S = 0.02
-_MEASURE_S = 0.5
+_MEASURE_S = 0.3
 _FEWEST_TURNS, _MOST_TURNS = 3, 15
 _WARM_UP_RUNS = 3
 _FEW_ROWS = 4

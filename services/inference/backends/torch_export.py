@@ -16,6 +16,7 @@ from services.inference.backends.samples import sample, working_sizes
 from services.inference.backends.torch_runtime import (
     DATATYPES,
     OPTIONS,
+    cause,
     check_options,
     frozen,
     graph_variants,
@@ -31,7 +32,7 @@ from services.inference.domain.variants import Level
 
 __all__ = ["load", "use_threads", "variants"]
 
-_SIZED = frozenset({"view", "reshape", "expand"})
+_SIZED = {"view": "reshape", "reshape": "reshape", "expand": "expand"}
 _UNBOUNDED = 2**31 - 1
 
 
@@ -77,7 +78,9 @@ class TorchExportModel:
     def __init__(self, program: Any, device: str, options: Mapping[str, str]) -> None:
         self.device = device
         self._options = options
-        self._module = with_layout(program.module(), options)
+        self._module = program.module()
+        if options.get("layout"):
+            _allow_any_layout(with_layout(self._module, options))
         self._run: Callable[..., Any] = self._run_module
         self._tree = program.call_spec.in_spec
         arguments = [one.arg for one in program.graph_signature.input_specs if one.kind is InputKind.USER_INPUT]
@@ -113,7 +116,7 @@ class TorchExportModel:
             with torch.inference_mode():
                 outputs = self._run(*tensors)
         except Exception as error:  # whatever the program provokes
-            raise RunError(public_message(error)) from error
+            raise RunError(cause(error)) from error
         return {name: to_array(output) for name, output in zip(self._output_names, outputs, strict=True)}
 
     def _tensors(self, inputs: Arrays) -> list[Any]:
@@ -129,6 +132,14 @@ class TorchExportModel:
         flat = [constant if name is None else next(given) for name, constant in self._arguments]
         args, kwargs = pytree.tree_unflatten(flat, self._tree)
         return tuple(pytree.tree_leaves(self._module(*args, **kwargs)))
+
+
+def _allow_any_layout(module: Any) -> None:
+    """Not every view can be had of a tensor whose layout was changed; reshaping gives the same, with a copy if need be."""
+    for node in module.graph.nodes:
+        if node.target is torch.ops.aten.view.default:
+            node.target = torch.ops.aten.reshape.default
+    module.recompile()
 
 
 class _Traceable(torch.nn.Module):
@@ -147,7 +158,7 @@ class _Traceable(torch.nn.Module):
             if node.target is torch.ops.aten.sym_size.int:
                 node.op, node.target = "call_method", "size"
             elif node.op == "call_function" and name in _SIZED:
-                node.op, node.target = "call_method", name
+                node.op, node.target = "call_method", _SIZED[name]
         module.recompile()
 
     def forward(self, *tensors: Any) -> tuple[Any, ...]:

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 import torch
 
-from services.inference.backends import Array, LoadError, Placement
+from services.inference.backends import Array, LoadError, Placement, public_message
 from services.inference.domain.signature import Signature
 
 DATATYPES: dict[Any, str] = {
@@ -85,6 +85,12 @@ def frozen(script: Any, how: str) -> Any:
     """A TorchScript module with its weights as constants of the graph, where they can be folded into the operators."""
     module = torch.jit.freeze(script.eval())
     return torch.jit.optimize_for_inference(module) if how == OPTIMIZED else module
+
+
+def cause(error: BaseException) -> str:
+    """What went wrong, fit for the caller. TorchScript puts the whole trace before it."""
+    text = str(error)
+    return public_message(RuntimeError(text.rpartition("RuntimeError: ")[2] or text))
 
 
 def to_tensor(array: Array, name: str, device: str) -> Any:

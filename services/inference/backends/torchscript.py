@@ -19,6 +19,7 @@ from services.common.datatypes import datatype
 from services.inference.backends import Array, Arrays, LoadError, Model, Placement, RunError, public_message
 from services.inference.backends.torch_runtime import (
     OPTIONS,
+    cause,
     check_options,
     frozen,
     graph_variants,
@@ -102,7 +103,7 @@ class TorchScriptModel:
             with torch.inference_mode():
                 result = self._module(*(laid_out(tensor, self._options) for tensor in tensors))
         except Exception as error:  # whatever the module provokes
-            raise RunError(public_message(error)) from error
+            raise RunError(cause(error)) from error
         return {name: to_array(tensor) for name, tensor in self._named(result).items()}
 
     def _named(self, result: Any) -> dict[str, Any]:
