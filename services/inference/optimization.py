@@ -31,7 +31,7 @@ from services.inference.supervised_search import (
 _log = logging.getLogger(__name__)
 
 _RETRY_S = 1.0
-_LONGEST_CLAIM_S = 120.0
+_LONGEST_CLAIM_S = 300.0
 """A node that searches, and has not reported for so long, is gone."""
 _BUSY_PAUSE_S = 600.0
 _PREFERRED_ROWS = 16
@@ -106,6 +106,11 @@ class Optimizer:
                 await self._optimize(target)
             except (FailedPreconditionError, InvalidArgumentError, NotFoundError) as error:
                 _log.warning("%s: the registry refuses what was found: %s", name, error.message)
+            except PenstockError:
+                raise
+            except Exception:  # a search must not take along what serves
+                self._not_before[target.key] = float("inf")
+                _log.exception("%s: the search failed", name)
             finally:
                 self.searching = None
 

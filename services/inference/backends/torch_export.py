@@ -135,7 +135,7 @@ class TorchExportModel:
 
 
 def _allow_any_layout(module: Any) -> None:
-    """Not every view can be had of a tensor whose layout was changed; reshaping gives the same, with a copy if need be."""
+    """Not every view can be had of a tensor whose layout was changed; reshaping gives the same, with a copy at need."""
     for node in module.graph.nodes:
         if node.target is torch.ops.aten.view.default:
             node.target = torch.ops.aten.reshape.default

@@ -7,6 +7,7 @@ from pathlib import Path
 import sqlalchemy
 from alembic import command
 from alembic.config import Config
+from google.protobuf.duration_pb2 import Duration
 from grpc import StatusCode
 
 from penstock.registry.v1 import registry_service_pb2 as api
@@ -33,6 +34,7 @@ FOUND = pb.Optimization(
         )
     ],
     trial_count=2,
+    search_duration=Duration(seconds=5),
 )
 
 
