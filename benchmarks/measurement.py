@@ -109,9 +109,9 @@ class Trial:
         self.workload = workload
         self.concurrency = concurrency
         self._api = system.api(workload)
-        self._load = Load(self._api.call(workload.rows(1)), concurrency, connections)
+        self.load = Load(self._api.call(workload.rows(1)), concurrency, connections)
         self._client = client
-        self._requests = 2 * concurrency
+        self.requests = 2 * concurrency
         self._reply_size = 0
         self._figures: list[Figures] = []
 
@@ -119,8 +119,8 @@ class Trial:
         """Check the answers, and find out how many requests fill a round."""
         self._reply_size = check_answers(self.system.title, self._api, self.workload)
         for seconds in (plan.warm_up_s / 10, plan.warm_up_s, plan.seconds):
-            rate = self._client.run(self._load, requests=self._requests).rate
-            self._requests = max(2, round(rate * seconds / self._load.concurrency)) * self._load.concurrency
+            rate = self._client.run(self.load, requests=self.requests).rate
+            self.requests = max(2, round(rate * seconds / self.load.concurrency)) * self.load.concurrency
 
     def run(self) -> Figures:
         """Measure one round. Every reply counts: by status and size at the client, by outcome at the server.
@@ -130,17 +130,17 @@ class Trial:
         """
         parts = self.system.parts(self.workload)
         counted, clock = self.system.counts(self.workload), CpuClock.read(parts)
-        timing = self._client.run(self._load, requests=self._requests)
+        timing = self._client.run(self.load, requests=self.requests)
         spent = CpuClock.read(parts) - clock
         batch_rows = self._batch_rows(counted, self.system.counts(self.workload))
-        self._check_size(timing.reply_bytes / self._requests)
+        self._check_size(timing.reply_bytes / self.requests)
         figures = Figures(
-            requests=self._requests,
+            requests=self.requests,
             rate=timing.rate,
             p50_ms=timing.percentile_ms(50),
             p99_ms=timing.percentile_ms(99),
             batch_rows=batch_rows,
-            cpu_us={part: seconds / self._requests * 1e6 for part, seconds in spent.parts.items()},
+            cpu_us={part: seconds / self.requests * 1e6 for part, seconds in spent.parts.items()},
             memory_mb=resident_mb(process for processes in parts.values() for process in processes),
             strangers_share=spent.strangers_share,
         )
@@ -154,14 +154,14 @@ class Trial:
             LoadFailedError: an answer is wrong.
         """
         check_answers(self.system.title, self._api, self.workload)
-        return Result(self.workload.title, self._load.concurrency, self.system.title, tuple(self._figures))
+        return Result(self.workload.title, self.load.concurrency, self.system.title, tuple(self._figures))
 
     def _batch_rows(self, before: Counts | None, after: Counts | None) -> float:
         if before is None or after is None:
             return 0.0
         counts = after - before
-        if (counts.success, counts.failure) != (self._requests, 0) or not counts.executions:
-            raise LoadFailedError(f"{self.system.title} counts {counts} for {self._requests} requests")
+        if (counts.success, counts.failure) != (self.requests, 0) or not counts.executions:
+            raise LoadFailedError(f"{self.system.title} counts {counts} for {self.requests} requests")
         return counts.rows / counts.executions
 
     def _check_size(self, mean: float) -> None:

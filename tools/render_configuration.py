@@ -7,9 +7,9 @@ import importlib
 import sys
 import types
 import typing
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from pathlib import Path
-from typing import Any, Literal, Union
+from typing import Annotated, Any, Literal, Union
 
 from pydantic import SecretStr
 from pydantic.fields import FieldInfo
@@ -76,19 +76,26 @@ def _section(title: str, settings: type[BaseSettings]) -> str:
 
 
 def _type(field: FieldInfo) -> str:
+    return _bounded(_kind(field.annotation), field.metadata)
+
+
+def _bounded(kind: str, limits: Iterable[Any]) -> str:
     bounds = [
         text.format(getattr(limit, name))
-        for limit in field.metadata
+        for limit in limits
         for name, text in _BOUNDS.items()
         if getattr(limit, name, None) is not None
     ]
-    return ", ".join([_kind(field.annotation), *bounds])
+    return ", ".join([kind, *bounds])
 
 
 def _kind(annotation: Any) -> str:
     origin, arguments = typing.get_origin(annotation), typing.get_args(annotation)
     if origin is Literal:
         return ", ".join(f"`{value}`" for value in arguments)
+    if origin is Annotated:
+        metadata = [limit for one in arguments[1:] for limit in getattr(one, "metadata", [one])]
+        return _bounded(_kind(arguments[0]), metadata)
     if origin in (Union, types.UnionType):
         return " or ".join(_kind(one) for one in arguments if one is not type(None))
     if origin in (list, tuple, frozenset, set):

@@ -16,10 +16,11 @@ from rich.console import Console
 
 from benchmarks import report
 from benchmarks.__main__ import FAILURES, ORDER
+from benchmarks.environments import InstallError
 from benchmarks.load import H2load
 from benchmarks.measurement import Plan, Trial
 from benchmarks.peers import PEERS
-from benchmarks.peers.peer import InstallError, save_weights
+from benchmarks.peers.peer import save_weights
 from benchmarks.peers.report import OURS, Standing, Start, section_of
 from benchmarks.processes import resident_mb
 from benchmarks.systems import PenstockSystem, System

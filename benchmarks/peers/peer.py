@@ -2,12 +2,9 @@
 
 from __future__ import annotations
 
-import hashlib
 import os
 import re
-import subprocess
 import time
-import venv
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Sequence
 from contextlib import ExitStack
@@ -15,6 +12,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import Self
 
+from benchmarks.environments import CACHE, install
 from benchmarks.load import LoadFailedError
 from benchmarks.models import bench_models
 from benchmarks.processes import Parts, family_of
@@ -23,13 +21,8 @@ from benchmarks.wire import Api
 from benchmarks.workloads import Digits, Workload
 
 HERE = Path(__file__).resolve().parent
-CACHE = Path(os.environ.get("XDG_CACHE_HOME") or "~/.cache").expanduser() / "penstock" / "peers"
 MODELS = Path(bench_models.__file__).parent
 MAX_BATCH = bench_models.MAX_BATCH
-
-
-class InstallError(Exception):
-    """A peer can't be installed; the message says why."""
 
 
 class Peer(ABC):
@@ -77,35 +70,9 @@ class Peer(ABC):
         """Make its environment with the pinned packages; returns at once when that was done before.
 
         Raises:
-            InstallError: pip failed, or a program is missing.
+            InstallError: pip failed.
         """
-        pinned = self.requirements.with_name("constraints.txt")
-        content = self.requirements.read_bytes() + pinned.read_bytes()
-        stamp, state = self.environment / "installed", hashlib.sha256(content).hexdigest()
-        if stamp.is_file() and stamp.read_text() == state:
-            return
-        say("making a virtual environment")
-        venv.create(self.environment, clear=True, with_pip=True)
-        command = [self.program("python"), "-m", "pip", "install", "--no-input", "--progress-bar=off"]
-        if index := os.environ.get("PENSTOCK_TORCH_INDEX"):
-            command.append(f"--extra-index-url={index}")
-        begin, collected, last = time.monotonic(), 0, list[str]()
-        with subprocess.Popen(
-            [*command, "--requirement", str(self.requirements), "--constraint", str(pinned)],
-            stdout=subprocess.PIPE,
-            stderr=subprocess.STDOUT,
-            stdin=subprocess.DEVNULL,
-            text=True,
-        ) as pip:
-            assert pip.stdout is not None
-            for line in pip.stdout:
-                last = [*last[-9:], line]
-                collected += line.startswith("Collecting ")
-                doing = "installing" if line.startswith("Installing collected") else f"{collected} packages found"
-                say(f"{doing}, {time.monotonic() - begin:.0f} s")
-        if pip.returncode:
-            raise InstallError(f"pip failed:\n{''.join(last)}")
-        stamp.write_text(state)
+        install(self.environment, self.requirements, say)
 
     def version(self) -> str:
         """The pinned version, for the report."""

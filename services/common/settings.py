@@ -102,9 +102,7 @@ def _read(section: type[Section]) -> Section:
 
 def _explain(prefix: str, error: ErrorDetails) -> str:
     """One line; the value itself may be a secret and stays out."""
-    return (
-        f"{prefix}{'.'.join(str(part) for part in error['loc']).upper()}: {error['msg'].removeprefix('Value error, ')}"
-    )
+    return f"{prefix}{str(error['loc'][0]).upper()}: {error['msg'].removeprefix('Value error, ')}"
 
 
 def names_of(section: type[BaseSettings]) -> Iterable[str]:

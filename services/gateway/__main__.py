@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import sys
 
-from services.common import logs, serving, settings
-from services.gateway.server import serve
+from services.common import logs, settings
 from services.gateway.settings import GatewaySettings
 
 
@@ -15,6 +14,13 @@ def main() -> None:
     except ValueError as error:
         sys.exit(str(error))
     logs.configure("penstock-gateway", suite.log_level)
+    if own.process_count > 1:
+        from services.gateway.processes.server import run
+
+        run(suite, own)
+    from services.common import serving  # slow, and nothing for a process that only keeps others
+    from services.gateway.server import serve
+
     serving.run(lambda stop: serve(stop, suite, own))
 
 

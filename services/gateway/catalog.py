@@ -30,8 +30,9 @@ _PLATFORMS = {
 class Catalog:
     """The lanes of all deployed versions; a lane that is no longer deployed stays until its last request is settled."""
 
-    def __init__(self, *, clock: Callable[[], float]) -> None:
+    def __init__(self, *, clock: Callable[[], float], gateway_processes: int = 1) -> None:
         """``clock`` is monotonic, seconds."""
+        self._gateway_processes = gateway_processes
         self._clock = clock
         self._lanes: dict[tuple[str, str], Lane] = {}
 
@@ -49,7 +50,7 @@ class Catalog:
         for deployment in resources.deployments.values():
             for name in deployment.versions:
                 if (version := resources.versions.get(name)) is not None:
-                    served = served_version(deployment, version)
+                    served = served_version(deployment, version, self._gateway_processes)
                     deployed.setdefault(served.model, {})[served.version] = self._lane(served)
         kept = {id(lane) for lanes in deployed.values() for lane in lanes.values()}
         for lane in self._lanes.values():
@@ -76,7 +77,7 @@ class Catalog:
         return lane
 
 
-def served_version(deployment: Deployment, version: ModelVersion) -> ServedVersion:
+def served_version(deployment: Deployment, version: ModelVersion, gateway_processes: int = 1) -> ServedVersion:
     """One deployed version, with the defaults that the registry's API documents."""
     model, number = names.split(version.name, "models/*/versions/*")
     signature, queue, batching = version.signature, deployment.queue, deployment.batching
@@ -101,6 +102,7 @@ def served_version(deployment: Deployment, version: ModelVersion) -> ServedVersi
         priority_levels=levels,
         default_priority=(queue.default_priority_level or levels) if levels else 0,
         replicas=deployment.replicas or 1,
+        gateway_processes=gateway_processes,
     )
 
 

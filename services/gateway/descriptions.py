@@ -6,7 +6,7 @@ message of the same fields.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
 from penstock.registry.v1.resources_pb2 import Deployment, InstanceStatus
@@ -108,6 +108,41 @@ def _model_statistics(served: ServedVersion, figures: VersionStatistics) -> Desc
             for rows, size in sorted(figures.by_batch_size.items())
         ],
     }
+
+
+def joined(own: Description, others: Iterable[Description]) -> Description:
+    """The statistics of several processes as one; versions that ``own`` doesn't name are left out."""
+    stats = {(one["name"], one["version"]): one for one in own["model_stats"]}
+    for other in others:
+        for one in other["model_stats"]:
+            if (key := (one["name"], one["version"])) in stats:
+                stats[key] = _sum(stats[key], one)
+    return {"model_stats": list(stats.values())}
+
+
+def _sum(one: Description, other: Description) -> Description:
+    return {key: _SUMS.get(key, _sum_values)(value, other[key]) for key, value in one.items()}
+
+
+def _sum_values(one: Any, other: Any) -> Any:
+    if isinstance(one, dict):
+        return _sum(one, other)
+    return one if isinstance(one, str) else one + other
+
+
+def _sum_batches(one: list[Description], other: list[Description]) -> list[Description]:
+    sizes = {batch["batch_size"]: batch for batch in one}
+    for batch in other:
+        size = batch["batch_size"]
+        sizes[size] = _sum(sizes[size], batch) if size in sizes else batch
+    return [batch for _, batch in sorted(sizes.items())]
+
+
+_SUMS: Mapping[str, Callable[[Any, Any], Any]] = {
+    "last_inference": max,
+    "batch_size": max,
+    "batch_stats": _sum_batches,
+}
 
 
 def _duration(duration: Duration) -> Description:

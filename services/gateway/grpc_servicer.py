@@ -4,15 +4,16 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable, Coroutine
-from typing import Any
+from typing import Any, Protocol, runtime_checkable
 
 import grpc
 from google.protobuf.json_format import ParseDict
 from google.protobuf.message import DecodeError
+from grpc_status import rpc_status
 from tritonclient.grpc import service_pb2 as pb
 from tritonclient.grpc import service_pb2_grpc
 
-from services.common.boundary import translated
+from services.common.boundary import status_of, translated
 from services.common.errors import InvalidArgumentError, PenstockError, UnimplementedError
 from services.common.status import code_of
 from services.gateway.domain.tickets import Arrival
@@ -39,6 +40,43 @@ class GrpcInfer:
 _GRPC_INFER = GrpcInfer()
 
 
+class DirectCall(Protocol):
+    """A call that is told its end, by a server that takes such handlers."""
+
+    def invocation_metadata(self) -> Any: ...
+
+    def time_remaining(self) -> float | None: ...
+
+    def add_done_callback(self, callback: Callable[[Any], None], /) -> None: ...
+
+    def done(self) -> bool: ...
+
+    def answer(self, body: bytes, /) -> None: ...
+
+    def refuse(self, status: grpc.Status, /) -> None: ...
+
+
+@runtime_checkable
+class TakesDirectHandlers(Protocol):
+    """A server that may serve a unary method without a task."""
+
+    def add_direct_handler(self, method: str, handle: Callable[[bytes, Any], None]) -> None: ...
+
+
+class _ToCall:
+    """The outcome of a request whose call waits in no task."""
+
+    __slots__ = ("_call", "done", "set_result")
+
+    def __init__(self, call: DirectCall) -> None:
+        self._call = call
+        self.done = call.done
+        self.set_result = call.answer
+
+    def set_exception(self, error: Exception) -> None:
+        self._call.refuse(rpc_status.to_status(status_of(error)))
+
+
 class InferenceServicer:
     """The rpcs. ``ModelInfer`` takes and gives serialised messages, so that a tensor's bytes are never built anew."""
 
@@ -49,12 +87,24 @@ class InferenceServicer:
 
     async def ModelInfer(self, message: bytes, context: Any) -> bytes:
         arrival = self._arrive(context)
-        ticket = self._desk.admit(message, _read, arrival, time_left_s=context.time_remaining())
+        answered: asyncio.Future[bytes] = asyncio.get_running_loop().create_future()
+        ticket = self._desk.admit(message, _read, arrival, time_left_s=context.time_remaining(), outcome=answered)
         try:
-            return await ticket.future
+            return await answered
         except asyncio.CancelledError:
             self._desk.withdraw(ticket)
             raise
+
+    def infer(self, message: bytes, call: DirectCall) -> None:
+        """ModelInfer for a server that needs no coroutine: the request's outcome goes straight to the call."""
+        outcome = _ToCall(call)
+        try:
+            arrival = self._arrive(call)
+            ticket = self._desk.admit(message, _read, arrival, time_left_s=call.time_remaining(), outcome=outcome)
+        except Exception as error:  # noqa: BLE001 - the boundary is where everything ends
+            outcome.set_exception(error)
+        else:
+            call.add_done_callback(lambda _: self._desk.withdraw(ticket))
 
     def _arrive(self, context: Any) -> Arrival:
         traceparent = tracestate = ""
@@ -85,7 +135,7 @@ class InferenceServicer:
         return ParseDict({"config": description}, pb.ModelConfigResponse())
 
     async def ModelStatistics(self, request: Any, _context: Any) -> Any:
-        return ParseDict(self._models.statistics(request.name, request.version), pb.ModelStatisticsResponse())
+        return ParseDict(await self._models.statistics(request.name, request.version), pb.ModelStatisticsResponse())
 
     async def RepositoryIndex(self, request: Any, _context: Any) -> Any:
         return pb.RepositoryIndexResponse(models=self._models.index(ready=request.ready))
@@ -115,3 +165,5 @@ def add_to_server(servicer: InferenceServicer, server: grpc.aio.Server) -> None:
     # Registered last, this handler wins over the generated one: no deserialiser and no serialiser, bytes in, bytes out.
     infer: grpc.RpcMethodHandler[bytes, bytes] = grpc.unary_unary_rpc_method_handler(servicer.ModelInfer)
     server.add_registered_method_handlers(SERVICE, {"ModelInfer": infer})
+    if isinstance(server, TakesDirectHandlers):
+        server.add_direct_handler(f"/{SERVICE}/ModelInfer", servicer.infer)

@@ -14,7 +14,7 @@ from services.gateway.domain.options import read_options
 from services.gateway.domain.plans import Plan
 from services.gateway.domain.routing import RoutingTable
 from services.gateway.domain.statistics import Failure
-from services.gateway.domain.tickets import Arrival, Ticket
+from services.gateway.domain.tickets import Arrival, Outcome, Ticket
 from services.gateway.domain.validation import InferRequest, check
 from services.gateway.pending import PendingTable, expired
 from services.gateway.spans import RequestSpans
@@ -62,13 +62,19 @@ class Desk:
         self._timer: asyncio.TimerHandle | None = None
 
     def admit(
-        self, message: bytes, read: Callable[[bytes], InferRequest], arrival: Arrival, *, time_left_s: float | None
+        self,
+        message: bytes,
+        read: Callable[[bytes], InferRequest],
+        arrival: Arrival,
+        *,
+        time_left_s: float | None,
+        outcome: Outcome,
     ) -> Ticket:
-        """Check a request and enqueue it; its ticket's future gets the serialised response or the error.
+        """Check a request and enqueue it; ``outcome`` gets the serialised response or the error.
 
         ``message`` is the request as bytes, ``time_left_s`` the caller's deadline. ``read`` parses the message, or
         raises a PenstockError; it isn't called for one that differs in contents only from one seen before. Whoever
-        stops waiting for the future must call :meth:`withdraw`.
+        stops waiting must call :meth:`withdraw`.
 
         Raises:
             PenstockError: the request is refused; nothing is left of it.
@@ -91,7 +97,7 @@ class Desk:
             next(self._keys),
             lane,
             arrival,
-            self._loop.create_future(),
+            outcome,
             message,
             plan.request_id,
             plan.rows,
@@ -144,7 +150,9 @@ class Desk:
 
     def withdraw(self, ticket: Ticket) -> None:
         """End a request that nobody waits for any more; nothing happens when it was settled before."""
-        if self._pending.fail(ticket, CancelledByCallerError("the caller left before the answer"), "CANCELED"):
+        if ticket.key in self._pending:
+            error = CancelledByCallerError("the caller left before the answer")
+            self._pending.fail(ticket, error, "CANCELED")
             self._queue.remove(ticket)
             self._cancellations.cancel(ticket)
 

@@ -98,8 +98,8 @@ class PendingTable:
             rows += reply.rows
             if arrival.context.is_sampled:
                 self._spans.finish(ticket, end_ns=now_ns, settled_by="worker")
-            if not ticket.future.done():
-                ticket.future.set_result(reply.response)
+            if not ticket.outcome.done():
+                ticket.outcome.set_result(reply.response)
         if answered_for is not None and request_ns:
             answered_for.statistics.count_successes(request_ns=request_ns, queue_ns=queue_ns, rows=rows)
         if lane is None or not batch.batch_rows:
@@ -141,8 +141,8 @@ class PendingTable:
     ) -> None:
         ticket.lane.statistics.count_failure(failure, now_ns - ticket.arrival.start_ns)
         self._spans.finish(ticket, end_ns=now_ns, error=error, settled_by="worker" if is_from_batch else "gateway")
-        if not ticket.future.done():
-            ticket.future.set_exception(error)
+        if not ticket.outcome.done():
+            ticket.outcome.set_exception(error)
 
 
 def _error_of(reply: Reply) -> PenstockError:

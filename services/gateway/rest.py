@@ -84,12 +84,15 @@ class RestApi:
             tracestate=headers.get("tracestate", ""),
         )
         message, form = await self._read(request, arrival)
-        ticket = self._desk.admit(message.SerializeToString(), lambda _: message, arrival, time_left_s=None)
+        answered: asyncio.Future[bytes] = asyncio.get_running_loop().create_future()
+        ticket = self._desk.admit(
+            message.SerializeToString(), lambda _: message, arrival, time_left_s=None, outcome=answered
+        )
         # Uvicorn does not cancel a handler whose client left.
         leaving = asyncio.ensure_future(request.receive())
         leaving.add_done_callback(lambda _: self._desk.withdraw(ticket))
         try:
-            response = await ticket.future
+            response = await answered
         except asyncio.CancelledError:
             self._desk.withdraw(ticket)
             raise
@@ -141,7 +144,7 @@ class RestApi:
         return _json(self._models.configuration(*_names(request)))
 
     async def statistics(self, request: Request) -> Response:
-        return _json(self._models.statistics(*_names(request)))
+        return _json(await self._models.statistics(*_names(request)))
 
     async def index(self, request: Request) -> Response:
         body = await self._body(request)

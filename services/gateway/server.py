@@ -6,10 +6,9 @@ import asyncio
 import contextlib
 import logging
 import secrets
-from collections.abc import Callable
 
 import grpc
-from prometheus_client import CollectorRegistry
+from prometheus_client import CollectorRegistry, generate_latest
 
 import penstock
 from penstock.gateway.v1.payload_service_pb2_grpc import add_PayloadServiceServicer_to_server
@@ -25,16 +24,19 @@ from services.common.watch import ResourceCache
 from services.gateway.adapters.lane_watch import look
 from services.gateway.adapters.lane_writer import LaneWriter
 from services.gateway.catalog import Catalog
-from services.gateway.fronts import Front
+from services.gateway.descriptions import Description
+from services.gateway.fronts import Front, FrontOptions
 from services.gateway.fronts.grpc_server import GrpcServer
 from services.gateway.fronts.grpcio import GrpcioFront
 from services.gateway.fronts.native import NativeFront
+from services.gateway.fronts.tls import Tls
 from services.gateway.grpc_servicer import SERVICE, InferenceServicer, add_to_server
 from services.gateway.inference import Desk
 from services.gateway.metrics import GatewayCollector
 from services.gateway.models import Models
 from services.gateway.payload_servicer import PayloadServicer
 from services.gateway.pending import PendingTable
+from services.gateway.processes.member import Membership
 from services.gateway.reply_servicer import ReplyServicer
 from services.gateway.rest import RestApi
 from services.gateway.settings import GatewaySettings
@@ -44,6 +46,7 @@ _log = logging.getLogger(__name__)
 
 _WATCH_PERIOD_S = 0.5
 _SPAN_FLUSH_PERIOD_S = 1.0
+_PREPARE_WITHIN_S = 5.0
 _INTERNAL_GRACE_S = 0.5
 # A model process whose host went away must not look connected: the next stream of it may count from 1 again.
 _KEEPALIVE_S, _KEEPALIVE_TIMEOUT_S = 10, 5
@@ -52,7 +55,7 @@ _KEEPALIVE_S, _KEEPALIVE_TIMEOUT_S = 10, 5
 class Gateway:
     """The parts of one gateway process, wired by hand, and what they do in the background."""
 
-    def __init__(self, suite: SuiteSettings, settings: GatewaySettings) -> None:
+    def __init__(self, suite: SuiteSettings, settings: GatewaySettings, membership: Membership | None) -> None:
         version = penstock.__version__
         gateway_id = secrets.token_hex(8)
         self.exporter = SpanExporter(
@@ -65,7 +68,9 @@ class Gateway:
         )
         self.redis = redis_connection.connect(suite.effective_redis_url)
         self.pending = PendingTable(self.spans)
-        self.catalog = Catalog(clock=asyncio.get_running_loop().time)
+        self.catalog = Catalog(
+            clock=asyncio.get_running_loop().time, gateway_processes=settings.process_count if membership else 1
+        )
         self.writer = LaneWriter(
             suite.effective_redis_url,
             self.pending,
@@ -82,7 +87,10 @@ class Gateway:
             recovery_grace_s=settings.recovery_grace_s,
         )
         self.resources = ResourceCache(self._follow_registry)
-        self.models = Models(resources=self.resources, catalog=self.catalog, desk=self.desk, version=version)
+        self.models = Models(
+            resources=self.resources, catalog=self.catalog, desk=self.desk, version=version, siblings=membership
+        )
+        self.prepared = asyncio.Event()
         self.health = serving.Health(SERVICE)
 
     def collector(self) -> GatewayCollector:
@@ -109,8 +117,28 @@ class Gateway:
                             lane, UnavailableError("the model is no longer deployed", reason="UNDEPLOYED")
                         )
                 self.catalog.drop_settled()
+            if self.models.is_prepared:
+                self.prepared.set()
             await self.health.set_serving(is_serving=self.models.is_ready)
             await asyncio.sleep(_WATCH_PERIOD_S)
+
+    async def prepare(self, stop: asyncio.Event) -> None:
+        """Wait until requests can be served, or for a while, or until ``stop``.
+
+        A process that starts again beside others should take no connection earlier: they serve it meanwhile.
+        """
+        waiting = [asyncio.create_task(event.wait()) for event in (self.prepared, stop)]
+        await asyncio.wait(waiting, timeout=_PREPARE_WITHIN_S, return_when=asyncio.FIRST_COMPLETED)
+        for task in waiting:
+            task.cancel()
+
+    async def await_siblings(self, membership: Membership) -> None:
+        """Let health wait until all processes of the gateway are prepared. Runs until cancelled."""
+        await self.prepared.wait()
+        await membership.wait_for_all()
+        self.models.is_awaited = False
+        await self.health.set_serving(is_serving=self.models.is_ready)
+        await asyncio.Event().wait()
 
     async def flush_spans(self) -> None:
         """Export merged error spans every second. Runs until cancelled."""
@@ -122,13 +150,17 @@ class Gateway:
         self.desk.routes = self.catalog.rebuild(self.resources)
 
 
-async def serve(stop: asyncio.Event, suite: SuiteSettings, settings: GatewaySettings) -> None:
+async def serve(
+    stop: asyncio.Event, suite: SuiteSettings, settings: GatewaySettings, membership: Membership | None = None
+) -> None:
     """Serve until ``stop`` is set; then refuse new requests, finish those under way, and close.
+
+    With a ``membership`` this process is one of several on the same ports, and metrics are its parent's to serve.
 
     Raises:
         SystemExit: a port is taken.
     """
-    gateway = Gateway(suite, settings)
+    gateway = Gateway(suite, settings, membership)
     async with contextlib.AsyncExitStack() as closing:  # what comes last is closed first
         closing.push_async_callback(asyncio.to_thread, gateway.exporter.close)
         closing.push_async_callback(gateway.redis.aclose)
@@ -136,19 +168,27 @@ async def serve(stop: asyncio.Event, suite: SuiteSettings, settings: GatewaySett
         await closing.enter_async_context(channel)
         internal = await _internal_server(gateway, suite, settings)
         closing.push_async_callback(_close_internal, gateway, internal)
-        front = _front(suite, settings)
-        await _publish(gateway, front, settings)
-        stop_metrics = _serve_metrics(gateway, suite, settings)
-        closing.push_async_callback(asyncio.to_thread, stop_metrics)
+        front = _front(suite, settings, reuse_port=membership is not None)
+        metrics = CollectorRegistry()
+        metrics.register(gateway.collector())
         background = [
             gateway.resources.follow(RegistryServiceStub(channel)),
             gateway.writer.run(),
             gateway.watch_lanes(),
             gateway.flush_spans(),
         ]
+        if membership is None:
+            await _publish(gateway, front, settings)
+            stop_metrics = serving.serve_metrics(metrics, host=suite.bind, port=settings.metrics_port)
+            closing.push_async_callback(asyncio.to_thread, stop_metrics)
+        else:
+            background += [_answer_parent(gateway, membership, metrics, stop), gateway.await_siblings(membership)]
         async with asyncio.TaskGroup() as group:
             drained = asyncio.Event()
             group.create_task(serving.run_until_stopped(drained, background))
+            if membership is not None:
+                await gateway.prepare(stop)
+                await _publish(gateway, front, settings)
             group.create_task(front.run_until_stopped())
             _log.info(
                 "gateway listens: gRPC %d, REST %d, replies %s",
@@ -191,14 +231,21 @@ def _server_for_workers(settings: GatewaySettings) -> grpc.aio.Server:
     return grpc.aio.server(options=[*serving.SERVER_OPTIONS, *keepalive])
 
 
-def _front(suite: SuiteSettings, settings: GatewaySettings) -> Front:
+def _front(suite: SuiteSettings, settings: GatewaySettings, *, reuse_port: bool) -> Front:
     kind = NativeFront if settings.front == "native" else GrpcioFront
+    tls = None
+    if settings.tls_certificate and settings.tls_key:
+        tls = Tls(certificate=settings.tls_certificate, key=settings.tls_key, client_ca=settings.tls_client_ca)
     return kind(
-        host=suite.bind,
-        grpc_port=settings.grpc_port,
-        http_port=settings.http_port,
-        max_request_bytes=settings.max_request_bytes,
-        drain_timeout_s=settings.drain_timeout_s,
+        FrontOptions(
+            host=suite.bind,
+            grpc_port=settings.grpc_port,
+            http_port=settings.http_port,
+            max_request_bytes=settings.max_request_bytes,
+            drain_timeout_s=settings.drain_timeout_s,
+            tls=tls,
+            reuse_port=reuse_port,
+        )
     )
 
 
@@ -215,10 +262,16 @@ async def _publish(gateway: Gateway, front: Front, settings: GatewaySettings) ->
     front.open(api.application())
 
 
-def _serve_metrics(gateway: Gateway, suite: SuiteSettings, settings: GatewaySettings) -> Callable[[], None]:
-    registry = CollectorRegistry()
-    registry.register(gateway.collector())
-    return serving.serve_metrics(registry, host=suite.bind, port=settings.metrics_port)
+async def _answer_parent(
+    gateway: Gateway, membership: Membership, metrics: CollectorRegistry, stop: asyncio.Event
+) -> None:
+    async def statistics(model: str, version: str) -> Description:
+        return gateway.models.own_statistics(model, version)
+
+    async def page() -> str:
+        return (await asyncio.to_thread(generate_latest, metrics)).decode()
+
+    await membership.follow_parent({"statistics": statistics, "metrics": page}, stop=stop)
 
 
 async def _drain(gateway: Gateway, front: Front, timeout_s: float) -> None:

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
-from typing import Literal
+import os
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Annotated, Literal, Self
 
-from pydantic import Field
+from pydantic import Field, model_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
 
@@ -15,8 +18,16 @@ class GatewaySettings(BaseSettings):
         env_prefix="PENSTOCK_GATEWAY__", frozen=True, extra="ignore", use_attribute_docstrings=True
     )
 
-    front: Literal["native", "grpcio"] = "grpcio"
+    front: Literal["native", "grpcio"] = "native"
     """What serves gRPC: `native`, an HTTP/2 server on the gateway's own event loop, or `grpcio`, which is slower."""
+    processes: Annotated[int, Field(ge=1, le=64)] | Literal["auto"] = 1
+    """Gateway processes that share the public ports (Linux); `auto`: one for every four cores."""
+    tls_certificate: Path | None = None
+    """PEM file with the certificate, and those up to its authority, for REST and gRPC; unset: no TLS."""
+    tls_key: Path | None = None
+    """PEM file with the private key of `tls_certificate`, without a password."""
+    tls_client_ca: Path | None = None
+    """PEM file with authorities; only clients with a certificate of theirs are served. Unset: all are."""
     http_port: int = Field(default=8000, ge=0, le=65535)
     """Port of the REST API; 0 takes a free one."""
     grpc_port: int = Field(default=8001, ge=0, le=65535)
@@ -24,7 +35,7 @@ class GatewaySettings(BaseSettings):
     metrics_port: int = Field(default=8002, ge=0, le=65535)
     """Port of `/metrics`."""
     internal_port: int = Field(default=8003, ge=0, le=65535)
-    """Port that model processes send replies to and fetch large requests from; 0 takes a free one."""
+    """Port that model processes send replies to and fetch large requests from; 0, or several processes: free ones."""
     reply_host: str | None = None
     """Host name under which model processes reach `internal_port`. Unset: the address that servers listen on."""
     recovery_grace_s: float = Field(default=10.0, ge=0)
@@ -37,3 +48,21 @@ class GatewaySettings(BaseSettings):
     """Largest request to take, in bytes, after decompression."""
     max_error_spans_per_second: int = Field(default=200, ge=1)
     """Spans of failed requests to export in a second; those above it are merged into one span for each kind."""
+
+    @model_validator(mode="after")
+    def _check_tls(self) -> Self:
+        if (self.tls_certificate is None) != (self.tls_key is None):
+            raise ValueError("got one of tls_certificate and tls_key, expected both or none")
+        if self.tls_client_ca is not None and self.tls_certificate is None:
+            raise ValueError("got tls_client_ca without tls_certificate and tls_key")
+        return self
+
+    @property
+    def process_count(self) -> int:
+        """How many processes the gateway consists of."""
+        return max(1, (os.cpu_count() or 1) // 4) if self.processes == "auto" else self.processes
+
+
+def environment_with(changes: Mapping[str, str]) -> dict[str, str]:
+    """This process's environment with changes, for those that it starts."""
+    return {**os.environ, **changes}

@@ -1,10 +1,13 @@
-"""A front with an echo behind: ``python -m tests.support.echo_front native|grpcio GRPC_PORT HTTP_PORT``."""
+"""A front with an echo behind.
+
+``python -m tests.support.echo_front native|grpcio GRPC_PORT HTTP_PORT [CERTIFICATE KEY [CLIENT_CA]]``."""
 
 from __future__ import annotations
 
 import asyncio
 import sys
 from collections.abc import AsyncIterator
+from pathlib import Path
 from typing import Any
 
 import grpc
@@ -17,9 +20,10 @@ from starlette.responses import Response
 from starlette.routing import Route
 
 from services.common import serving
-from services.gateway.fronts import Front
+from services.gateway.fronts import Front, FrontOptions
 from services.gateway.fronts.grpcio import GrpcioFront
 from services.gateway.fronts.native import NativeFront
+from services.gateway.fronts.tls import Tls
 
 LIMIT = 32 * 1024 * 1024
 SERVICE = "test.Echo"
@@ -64,6 +68,9 @@ class Echo:
     async def Peer(self, request: bytes, context: Any) -> bytes:
         return context.peer().encode()
 
+    async def Identity(self, request: bytes, context: Any) -> bytes:
+        return b",".join(context.peer_identities() or [b"nobody"])
+
     async def Wait(self, request: bytes, context: Any) -> bytes:
         try:
             return await asyncio.Event().wait() and b""
@@ -97,7 +104,7 @@ class Echo:
             grpc.stream_unary_rpc_method_handler: ("Join",),
             grpc.stream_stream_rpc_method_handler: ("Both",),
             grpc.unary_unary_rpc_method_handler: (
-                "Unary", "Metadata", "Remaining", "Peer", "Wait", "Left", "Abort", "Rich", "Crash",
+                "Unary", "Metadata", "Remaining", "Peer", "Identity", "Wait", "Left", "Abort", "Rich", "Crash",
             ),
         }  # fmt: skip
         handlers = {name: kind(getattr(self, name)) for kind, names in kinds.items() for name in names}
@@ -135,14 +142,11 @@ async def serve(stop: asyncio.Event, front: Front) -> None:
 def main() -> None:
     kind, grpc_port, http_port = sys.argv[1], int(sys.argv[2]), int(sys.argv[3])
 
+    tls = Tls(*[Path(path) for path in sys.argv[4:7]]) if len(sys.argv) > 4 else None
+    options = FrontOptions("127.0.0.1", grpc_port, http_port, max_request_bytes=LIMIT, drain_timeout_s=2, tls=tls)
+
     async def run(stop: asyncio.Event) -> None:
-        front = NativeFront if kind == "native" else GrpcioFront
-        await serve(
-            stop,
-            front(
-                host="127.0.0.1", grpc_port=grpc_port, http_port=http_port, max_request_bytes=LIMIT, drain_timeout_s=2
-            ),
-        )
+        await serve(stop, NativeFront(options) if kind == "native" else GrpcioFront(options))
 
     serving.run(run)
 

@@ -30,7 +30,7 @@ class GatewayProcess:
             "PENSTOCK_REDIS_URL": redis_url,
             "PENSTOCK_REGISTRY_ADDRESS": registry_address,
             "PENSTOCK_OTLP_ENDPOINT": "",
-            "PENSTOCK_GATEWAY__FRONT": os.environ.get("PENSTOCK_TEST_FRONT", "grpcio"),
+            "PENSTOCK_GATEWAY__FRONT": os.environ.get("PENSTOCK_TEST_FRONT", "native"),
             **settings,
         }
         self._errors = tempfile.TemporaryFile()  # noqa: SIM115 - closed at the end
@@ -46,7 +46,7 @@ class GatewayProcess:
             [sys.executable, "-m", "services.gateway"], env=self._environ, stderr=self._errors
         )
 
-    def wait_until_serving(self, *, is_serving: bool = True, timeout_s: float = 15) -> None:
+    def wait_until_serving(self, *, is_serving: bool = True, timeout_s: float = 30) -> None:
         wanted = health_pb2.HealthCheckResponse.SERVING if is_serving else health_pb2.HealthCheckResponse.NOT_SERVING
         deadline = time.monotonic() + timeout_s
         with grpc.insecure_channel(self.grpc) as channel:

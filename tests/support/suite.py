@@ -40,7 +40,7 @@ class Suite:
             "PENSTOCK_GATEWAY__GRPC_PORT": self.grpc_address.split(":")[1],
             "PENSTOCK_GATEWAY__METRICS_PORT": self.metrics_address.split(":")[1],
             "PENSTOCK_GATEWAY__INTERNAL_PORT": str(free_port()),
-            "PENSTOCK_GATEWAY__FRONT": os.environ.get("PENSTOCK_TEST_FRONT", "grpcio"),
+            "PENSTOCK_GATEWAY__FRONT": os.environ.get("PENSTOCK_TEST_FRONT", "native"),
             "PENSTOCK_REGISTRY__PORT": self.registry_address.split(":")[1],
             "PENSTOCK_REGISTRY__METRICS_PORT": str(free_port()),
             "PENSTOCK_INFERENCE__PORT": str(free_port()),

@@ -5,7 +5,8 @@ from __future__ import annotations
 import json
 import shutil
 
-from benchmarks.peers.peer import MAX_BATCH, MODELS, InstallError, Peer
+from benchmarks.environments import InstallError
+from benchmarks.peers.peer import MAX_BATCH, MODELS, Peer
 from benchmarks.wire import Api, TorchServeGrpc
 from benchmarks.workloads import Workload
 

@@ -48,6 +48,9 @@ class Triton(Peer):
     def _site_packages(self) -> Path:
         return self.environment / "lib" / "python{}.{}".format(*sys.version_info) / "site-packages"
 
+    def version(self) -> str:
+        return f"2.51 (nvidia-pytriton {super().version()})"
+
     def environ(self) -> dict[str, str]:
         return {"LD_LIBRARY_PATH": f"{self._site_packages / 'nvidia_pytriton.libs'}:{PYTHON_LIBRARIES}"}
 

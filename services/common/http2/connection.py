@@ -62,7 +62,7 @@ class Limits:
     max_streams: int = 4_096
     """Streams that the peer may have open at once."""
     stream_window: int = 4 * 1024 * 1024
-    """Bytes of a stream that may be under way or held unread."""
+    """Bytes of a stream that may be under way or held unread; 65,535 at least, as peers begin with that."""
     connection_window: int = 16 * 1024 * 1024
     """The same for all streams together; 65,535 at least."""
     max_frame: int = 64 * 1024
@@ -478,6 +478,8 @@ class Connection(asyncio.Protocol):
         if not flags & ACK:
             self._tire()
             self._say(frames.frame(PING, ACK, 0, payload))
+        elif payload == _PING_DATA:
+            self._keep_alive()
 
     def _on_goaway(self, _stream_id: int, _flags: int, payload: bytes) -> None:
         if len(payload) < 8:

@@ -44,10 +44,10 @@ class Lane:
             raise UnavailableError(
                 f"model '{version.model}' version {version.version} has no live process", reason="NO_LIVE_PROCESS"
             )
-        if self.unsettled >= version.max_queue_size:
+        if self.unsettled >= version.queue_places:
             raise UnavailableError(
                 f"Exceeds maximum queue size: model '{version.model}' version {version.version} has {self.unsettled} "
-                f"requests waiting or running, expected less than {version.max_queue_size}",
+                f"requests waiting or running, expected less than {version.queue_places}",
                 reason="QUEUE_FULL",
             )
 

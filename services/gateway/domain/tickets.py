@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 from dataclasses import dataclass
 from typing import NamedTuple, Protocol
 
@@ -22,6 +21,18 @@ class Surface(Protocol):
         """The SERVER span's attributes that this API adds."""
 
 
+class Outcome(Protocol):
+    """Where the end of a request goes; an asyncio.Future is one."""
+
+    def done(self) -> bool:
+        """Whether nobody waits any more."""
+
+    def set_result(self, response: bytes, /) -> None:
+        """Hand over the serialised response."""
+
+    def set_exception(self, error: PenstockError, /) -> None: ...
+
+
 class Arrival(NamedTuple):
     """When a request came, by which API, and the identity of its SERVER span; ``parent`` is the caller's span."""
 
@@ -36,7 +47,7 @@ class Arrival(NamedTuple):
 class Ticket:
     """Everything that is needed to enqueue an admitted request, again if need be, and to settle it once.
 
-    ``future`` gets the serialised response or the error. ``deadline`` is seconds of the event loop's clock,
+    ``outcome`` gets the serialised response or the error. ``deadline`` is seconds of the event loop's clock,
     ``deadline_ns`` the same instant in nanoseconds of Unix time. ``entry_id`` and ``sent_ns`` (Unix time) are set when
     Redis has the entry. ``producer`` is the PRODUCER span's identity. ``is_unwanted`` asks for the entry's removal.
     """
@@ -44,7 +55,7 @@ class Ticket:
     key: int
     lane: Lane
     arrival: Arrival
-    future: asyncio.Future[bytes]
+    outcome: Outcome
     message: bytes
     request_id: str
     rows: int

@@ -32,7 +32,7 @@ class ServedVersion:
     """What the registry says of one deployed version, defaults filled in.
 
     ``max_batch_size`` is 0 for a version without a batch dimension, as in Triton. ``priority_levels`` is 0 where all
-    requests are equal.
+    requests are equal. ``gateway_processes`` share the queue's places.
     """
 
     model: str
@@ -49,6 +49,12 @@ class ServedVersion:
     priority_levels: int = 0
     default_priority: int = 0
     replicas: int = 1
+    gateway_processes: int = 1
+
+    @cached_property
+    def queue_places(self) -> int:
+        """How many unsettled requests this process may have."""
+        return -(-self.max_queue_size // self.gateway_processes)
 
     @cached_property
     def inputs_by_name(self) -> dict[str, TensorSpec]:

@@ -2,10 +2,27 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from typing import Protocol
 
 import grpc
 from starlette.types import ASGIApp
+
+from services.gateway.fronts.tls import Tls
+
+
+@dataclass(frozen=True, slots=True)
+class FrontOptions:
+    """Where and how a front serves."""
+
+    host: str
+    grpc_port: int
+    http_port: int
+    max_request_bytes: int
+    drain_timeout_s: float
+    tls: Tls | None = None
+    reuse_port: bool = False
+    """Whether other processes listen on the same ports."""
 
 
 class Front(Protocol):
@@ -22,7 +39,7 @@ class Front(Protocol):
         """Take the ports, so that a taken one is found before anything runs.
 
         Raises:
-            SystemExit: a port is taken.
+            SystemExit: a port is taken, or a file of the TLS settings is not what it must be.
         """
 
     async def run_until_stopped(self) -> None:

@@ -27,6 +27,7 @@ _HEAD_FIELDS: wire.Fields = [
 ]
 _HEAD = encode(_HEAD_FIELDS)
 _OK = encode(wire.status_fields(grpc.StatusCode.OK, ""))
+_COMMON_NAME, _ALTERNATIVE_NAME = "x509_common_name", "x509_subject_alternative_name"
 _prefix = struct.Struct(">BI").pack
 
 
@@ -112,7 +113,12 @@ class Call(Stream):
                 return
         else:
             message = body[wire.PREFIX_BYTES :]
-        if self._route.is_response_streaming:
+        if self._route.direct is not None:
+            try:
+                self._route.direct(message, self)
+            except Exception as error:  # noqa: BLE001 - a bug ends the call, not the connection
+                self._fail(error)
+        elif self._route.is_response_streaming:
             self._start(self._serve(message))
         else:
             self._start(self._serve_unary(message))
@@ -215,7 +221,7 @@ class Call(Stream):
         except BaseException as error:  # noqa: BLE001 - the last boundary: servicers have their own
             self._fail(error)
         else:
-            self._answer(body)
+            self.answer(body)
 
     async def _serve(self, request: Any) -> None:
         """Send what a servicer yields; one that writes to its context is only waited for."""
@@ -225,7 +231,7 @@ class Call(Stream):
                 request = await self._parsed(request)
             answers = route.behavior(request, self)
             if not route.is_response_streaming:
-                self._answer(self._serialized(await answers))
+                self.answer(self._serialized(await answers))
                 return
             if hasattr(answers, "__aiter__"):
                 async with contextlib.aclosing(answers):
@@ -241,7 +247,7 @@ class Call(Stream):
     def _serialized(self, message: Any) -> bytes:
         return message if self._route.serialize is None else self._route.serialize(message)
 
-    def _answer(self, body: bytes) -> None:
+    def answer(self, body: bytes) -> None:
         """End the call with its one response."""
         if self._code is None and not self._trailing and not self._is_started:
             self._end()
@@ -277,6 +283,11 @@ class Call(Stream):
             self.fail(grpc.StatusCode.UNKNOWN, f"Unexpected {type(error)}: {error}")
         else:
             raise error
+
+    def refuse(self, status: grpc.Status) -> None:
+        """End the call with a rich status."""
+        self._trailing = status.trailing_metadata
+        self.fail(status.code, status.details)
 
     def fail(self, code: grpc.StatusCode, details: str) -> None:
         """End the call with an error."""
@@ -366,14 +377,24 @@ class Call(Stream):
         host, port = (self.connection.extra_info("peername") or ("unknown", 0))[:2]
         return f"ipv6:%5B{host}%5D:{port}" if ":" in host else f"ipv4:{host}:{port}"
 
-    def peer_identities(self) -> None:
-        return None
+    def peer_identities(self) -> Iterable[bytes] | None:
+        return self.auth_context().get(self.peer_identity_key() or "")
 
-    def peer_identity_key(self) -> None:
-        return None
+    def peer_identity_key(self) -> str | None:
+        known = self.auth_context()
+        return next((key for key in (_ALTERNATIVE_NAME, _COMMON_NAME) if key in known), None)
 
     def auth_context(self) -> Mapping[str, Iterable[bytes]]:
-        return {}
+        if self.connection.extra_info("ssl_object") is None:
+            return {}
+        known: dict[str, list[bytes]] = {"transport_security_type": [b"ssl"]}
+        shown = self.connection.extra_info("ssl_object").getpeercert() or {}
+        fields = dict(field for part in shown.get("subject", ()) for field in part)
+        if "commonName" in fields:
+            known[_COMMON_NAME] = [fields["commonName"].encode()]
+        if "subjectAltName" in shown:
+            known[_ALTERNATIVE_NAME] = [value.encode() for _, value in shown["subjectAltName"]]
+        return known
 
     def add_done_callback(self, callback: Any) -> None:
         self._callbacks = [*(self._callbacks or ()), callback]

@@ -18,11 +18,13 @@ import grpc
 from services.common.http2 import Connection, Headers, Limits
 from services.gateway.fronts import grpc_wire as wire
 from services.gateway.fronts.grpc_call import Call
+from services.gateway.fronts.http import listen
 
 _log = logging.getLogger(__name__)
 
 _LAST_WORD_S = 1.0
 _BACKLOG = 4_096
+DirectHandler = Callable[[bytes, Call], None]
 _CONTENT_TYPES = {b"application/grpc", b"application/grpc+", b"application/grpc;"}
 
 
@@ -46,6 +48,7 @@ class Route:
     is_request_streaming: bool = False
     is_response_streaming: bool = False
     behavior: Any = None
+    direct: DirectHandler | None = None
     deserialize: Callable[[bytes], Any] | None = None
     serialize: Callable[[Any], bytes] | None = None
 
@@ -102,6 +105,7 @@ class GrpcServer(grpc.aio.Server):
         self._limits = limits or Limits()
         self._reuse_port = reuse_port
         self._methods: dict[str, grpc.RpcMethodHandler[Any, Any]] = {}
+        self._direct: dict[str, DirectHandler] = {}
         self._generic: list[grpc.GenericRpcHandler] = []
         self._sockets: list[tuple[socket.socket, ssl.SSLContext | None]] = []
         self._servers: list[asyncio.Server] = []
@@ -117,30 +121,28 @@ class GrpcServer(grpc.aio.Server):
     def add_generic_rpc_handlers(self, generic_rpc_handlers: Iterable[grpc.GenericRpcHandler]) -> None:
         self._generic.extend(generic_rpc_handlers)
 
+    def add_direct_handler(self, method: str, handle: DirectHandler) -> None:
+        """Serve a unary method, which has an ordinary handler too, without a task.
+
+        ``handle`` gets each request as bytes, and lets :meth:`Call.answer` or :meth:`Call.refuse` be
+        called, at once or later. The call's done callbacks say when nobody waits any more.
+        """
+        self._direct[method] = handle
+
     def add_insecure_port(self, address: str) -> int:
-        """Bind ``host:port``. Raises RuntimeError: it is taken."""
-        return self.add_port(address, None)
+        host, _, port = address.rpartition(":")
+        return self.add_port(host, int(port), None)
 
     def add_secure_port(self, address: str, server_credentials: grpc.ServerCredentials) -> int:
-        raise NotImplementedError(f"credentials are opaque, use add_port with an SSLContext: {address}")
+        raise NotImplementedError(f"credentials can't be looked into, use add_port: {address}, {server_credentials}")
 
-    def add_port(self, address: str, tls: ssl.SSLContext | None) -> int:
-        """Bind ``host:port``, for TLS if there is a context.
+    def add_port(self, host: str, port: int, tls: ssl.SSLContext | None) -> int:
+        """Bind an address, for TLS if there is a context; return the port.
 
         Raises:
-            RuntimeError: it is taken.
+            SystemExit: it is taken.
         """
-        host, _, port = address.rpartition(":")
-        host = host.strip("[]")
-        listener = socket.socket(socket.AF_INET6 if ":" in host else socket.AF_INET)
-        listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        if self._reuse_port:
-            listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)
-        try:
-            listener.bind((host, int(port)))
-        except OSError as error:
-            listener.close()
-            raise RuntimeError(f"can't listen on {address}: {error.strerror}") from None
+        listener = listen(host, port, reuse_port=self._reuse_port)
         self._sockets.append((listener, tls))
         return int(listener.getsockname()[1])
 
@@ -203,7 +205,8 @@ class GrpcServer(grpc.aio.Server):
             head = wire.read_head(headers.fields)
         except wire.StatusError as error:
             return Route(fault=error)
-        handler: Any = self._handler((headers.get(b":path") or b"").decode("latin-1"), head.metadata)
+        path = (headers.get(b":path") or b"").decode("latin-1")
+        handler: Any = self._handler(path, head.metadata)
         if handler is None:
             return Route(fault=wire.StatusError(grpc.StatusCode.UNIMPLEMENTED, "Method not found!"))
         return Route(
@@ -213,6 +216,7 @@ class GrpcServer(grpc.aio.Server):
             is_request_streaming=handler.request_streaming,
             is_response_streaming=handler.response_streaming,
             behavior=_behavior(handler),
+            direct=self._direct.get(path),
             deserialize=handler.request_deserializer,
             serialize=handler.response_serializer,
         )

@@ -1,13 +1,15 @@
-"""The portable front: grpc.aio for gRPC, uvicorn for REST."""
+"""The front that needs nothing of ours: grpc.aio for gRPC, uvicorn for REST."""
 
 from __future__ import annotations
 
 import logging
+import sys
 
 import grpc
 from starlette.types import ASGIApp
 
 from services.common import serving
+from services.gateway.fronts import FrontOptions
 from services.gateway.fronts.http import HttpFront
 
 
@@ -19,20 +21,27 @@ def _is_worth_a_line(record: logging.LogRecord) -> bool:
 class GrpcioFront:
     """Two servers on the event loop that the rest of the gateway runs on."""
 
-    def __init__(
-        self, *, host: str, grpc_port: int, http_port: int, max_request_bytes: int, drain_timeout_s: float
-    ) -> None:
-        options = dict(serving.SERVER_OPTIONS) | {"grpc.max_receive_message_length": max_request_bytes}
+    def __init__(self, options: FrontOptions) -> None:
+        wanted = dict(serving.SERVER_OPTIONS) | {
+            "grpc.max_receive_message_length": options.max_request_bytes,
+            "grpc.so_reuseport": int(options.reuse_port),
+        }
         logging.getLogger("grpc._cython.cygrpc").addFilter(_is_worth_a_line)
-        self.server = grpc.aio.server(options=list(options.items()))
-        self.grpc_port = grpc_port
-        self.http_port = http_port
-        self._host = host
-        self._drain_timeout_s = drain_timeout_s
+        self.server = grpc.aio.server(options=list(wanted.items()))
+        self.grpc_port = options.grpc_port
+        self.http_port = options.http_port
+        self._options = options
 
     def open(self, rest: ASGIApp) -> None:
-        self.grpc_port = serving.bind(self.server, f"{self._host}:{self.grpc_port}")
-        self._http = HttpFront(rest, host=self._host, port=self.http_port, drain_timeout_s=self._drain_timeout_s)
+        address = f"{self._options.host}:{self.grpc_port}"
+        if self._options.tls is None:
+            self.grpc_port = serving.bind(self.server, address)
+        else:
+            try:
+                self.grpc_port = self.server.add_secure_port(address, self._options.tls.credentials())
+            except RuntimeError:
+                sys.exit(f"can't listen on {address}: another program does, or the address isn't this machine's")
+        self._http = HttpFront(rest, self._options)
         self.http_port = self._http.port
 
     async def run_until_stopped(self) -> None:

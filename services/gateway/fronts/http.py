@@ -11,17 +11,19 @@ from contextlib import contextmanager
 import uvicorn
 from starlette.types import ASGIApp
 
+from services.gateway.fronts import FrontOptions
+
 
 class HttpFront(uvicorn.Server):
     """A uvicorn server that leaves signals to the process it is in."""
 
-    def __init__(self, application: ASGIApp, *, host: str, port: int, drain_timeout_s: float) -> None:
+    def __init__(self, application: ASGIApp, options: FrontOptions) -> None:
         """Listen at once, so that a taken address is found before anything runs.
 
         Raises:
             SystemExit: the address is taken.
         """
-        self._socket = listen(host, port)
+        self._socket = listen(options.host, options.http_port, reuse_port=options.reuse_port)
         config = uvicorn.Config(
             application,
             loop="none",
@@ -32,8 +34,10 @@ class HttpFront(uvicorn.Server):
             log_level="warning",
             access_log=False,
             server_header=False,
-            timeout_graceful_shutdown=max(1, round(drain_timeout_s)),
+            timeout_graceful_shutdown=max(1, round(options.drain_timeout_s)),
         )
+        config.load()
+        config.ssl = options.tls.context("http/1.1") if options.tls else None
         super().__init__(config)
         self.stopped = asyncio.Event()
         """Set when everything under way is finished."""
@@ -57,15 +61,17 @@ class HttpFront(uvicorn.Server):
         self.should_exit = True
 
 
-def listen(host: str, port: int) -> socket.socket:
-    """A socket bound to an address.
+def listen(host: str, port: int, *, reuse_port: bool = False) -> socket.socket:
+    """A socket bound to an address, which other processes may share with ``reuse_port``.
 
     Raises:
         SystemExit: the address is taken.
     """
-    family = socket.AF_INET6 if ":" in host else socket.AF_INET
-    listener = socket.socket(family)
+    host = host.strip("[]")
+    listener = socket.socket(socket.AF_INET6 if ":" in host else socket.AF_INET)
     listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+    if reuse_port:
+        listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)
     try:
         listener.bind((host, port))
     except OSError as error:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from starlette.types import ASGIApp
 
-from services.common import serving
+from services.gateway.fronts import FrontOptions
 from services.gateway.fronts.grpc_server import GrpcServer
 from services.gateway.fronts.http import HttpFront
 
@@ -12,18 +12,17 @@ from services.gateway.fronts.http import HttpFront
 class NativeFront:
     """Two servers on the event loop that the rest of the gateway runs on."""
 
-    def __init__(
-        self, *, host: str, grpc_port: int, http_port: int, max_request_bytes: int, drain_timeout_s: float
-    ) -> None:
-        self.server = GrpcServer(max_request_bytes=max_request_bytes)
-        self.grpc_port = grpc_port
-        self.http_port = http_port
-        self._host = host
-        self._drain_timeout_s = drain_timeout_s
+    def __init__(self, options: FrontOptions) -> None:
+        self.server = GrpcServer(max_request_bytes=options.max_request_bytes, reuse_port=options.reuse_port)
+        self.grpc_port = options.grpc_port
+        self.http_port = options.http_port
+        self._options = options
 
     def open(self, rest: ASGIApp) -> None:
-        self.grpc_port = serving.bind(self.server, f"{self._host}:{self.grpc_port}")
-        self._http = HttpFront(rest, host=self._host, port=self.http_port, drain_timeout_s=self._drain_timeout_s)
+        options = self._options
+        tls = options.tls.context("h2") if options.tls else None
+        self.grpc_port = self.server.add_port(options.host, options.grpc_port, tls)
+        self._http = HttpFront(rest, options)
         self.http_port = self._http.port
 
     async def run_until_stopped(self) -> None:

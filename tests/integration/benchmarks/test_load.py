@@ -43,7 +43,7 @@ def test_a_load_whose_requests_fail_gives_no_figures(echo: EchoSystem) -> None:
     trial = Trial(echo, Identity(), 4, client=H2load())
     trial.warm_up(Plan(rounds=1, seconds=0.05))
     call = echo.api(Identity()).call(Identity().rows(1))
-    trial._load = Load(Call(call.address, call.path, b"\xff\xff\xff"), 4)  # no ModelInferRequest
+    trial.load = Load(Call(call.address, call.path, b"\xff\xff\xff"), 4)  # no ModelInferRequest
 
     with pytest.raises(LoadFailedError):
         trial.run()

@@ -33,6 +33,8 @@ from tests.support.scripted_registry import ScriptedRegistry
 
 PENDING = 'nv_inference_pending_request_count{model="identity",version="1"}'
 
+TWO_PROCESSES = {"PENSTOCK_GATEWAY__PROCESSES": "2"}
+
 
 def failure(reason: str) -> str:
     return f'nv_inference_request_failure{{model="identity",reason="{reason}",version="1"}}'
@@ -385,6 +387,11 @@ def test_sigterm_does_not_wait_for_ever() -> None:
         ({"PENSTOCK_GATEWAY__HTTP_PORT": "{taken}"}, "can't listen on 127.0.0.1:{taken}"),
         ({"PENSTOCK_GATEWAY__METRICS_PORT": "{taken}"}, "can't listen on 127.0.0.1:{taken}"),
         ({"PENSTOCK_GATEWAY__INTERNAL_PORT": "{taken}"}, "can't listen on 127.0.0.1:{taken}"),
+        ({"PENSTOCK_GATEWAY__PROCESSES": "0"}, "PENSTOCK_GATEWAY__PROCESSES"),
+        ({**TWO_PROCESSES, "PENSTOCK_GATEWAY__GRPC_PORT": "{taken}"}, "can't listen on 127.0.0.1:{taken}"),
+        ({**TWO_PROCESSES, "PENSTOCK_GATEWAY__HTTP_PORT": "{taken}"}, "can't listen on 127.0.0.1:{taken}"),
+        ({**TWO_PROCESSES, "PENSTOCK_GATEWAY__METRICS_PORT": "{taken}"}, "can't listen on 127.0.0.1:{taken}"),
+        ({**TWO_PROCESSES, "PENSTOCK_REDIS_URL": "nonsense://x"}, "did not start (exit status 1)"),
     ],
 )
 def test_a_bad_start_says_why_and_ends(environ: dict[str, str], message: str) -> None:

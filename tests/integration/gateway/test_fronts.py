@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import contextlib
 import http.client
 import itertools
 import signal
 import socket
+import ssl
 import subprocess
 import sys
 import tempfile
@@ -13,6 +15,7 @@ import threading
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import grpc
@@ -26,6 +29,11 @@ from services.common.serving import CHANNEL_OPTIONS
 from tests.integration.gateway.conftest import FRONTS, eventually
 from tests.support.echo_front import LIMIT, SERVICE
 from tests.support.ports import free_port
+
+CERTIFICATES = Path(__file__).parents[2] / "support" / "certificates"
+AUTHORITY = CERTIFICATES / "authority.pem"
+SERVER = (CERTIFICATES / "server.pem", CERTIFICATES / "server.key")
+CLIENT = (CERTIFICATES / "client.pem", CERTIFICATES / "client.key")
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,13 +56,17 @@ class Echo:
         return http.client.HTTPConnection("127.0.0.1", self.http_port, timeout=10)
 
 
-def _started(kind: str) -> Echo:
+def _started(kind: str, *tls: Path, credentials: grpc.ChannelCredentials | None = None) -> Echo:
     grpc_port, http_port = free_port(), free_port()
     stderr = tempfile.TemporaryFile()  # noqa: SIM115 - closed with the rest
-    process = subprocess.Popen(
-        [sys.executable, "-m", "tests.support.echo_front", kind, str(grpc_port), str(http_port)], stderr=stderr
+    command = [sys.executable, "-m", "tests.support.echo_front", kind, str(grpc_port), str(http_port)]
+    process = subprocess.Popen([*command, *map(str, tls)], stderr=stderr)
+    address = f"127.0.0.1:{grpc_port}"
+    channel = (
+        grpc.secure_channel(address, credentials, CHANNEL_OPTIONS)
+        if credentials
+        else grpc.insecure_channel(address, CHANNEL_OPTIONS)
     )
-    channel = grpc.insecure_channel(f"127.0.0.1:{grpc_port}", options=CHANNEL_OPTIONS)
     echo = Echo(channel, process, grpc_port, http_port, stderr)
     grpc.channel_ready_future(channel).result(20)
     return echo
@@ -340,3 +352,76 @@ def test_garbage_harms_nobody(echo: Echo) -> None:
             raw.sendall(garbage)
 
     assert echo.unary("Unary")(b"still there") == b"still there"
+
+
+@pytest.fixture(scope="module")
+def guarded(kind: str) -> Iterator[Echo]:
+    """A front with TLS that serves only clients with a certificate."""
+    (certificate, key), ca = CLIENT, AUTHORITY.read_bytes()
+    credentials = grpc.ssl_channel_credentials(ca, key.read_bytes(), certificate.read_bytes())
+    echo = _started(kind, *SERVER, AUTHORITY, credentials=credentials)
+    yield echo
+    _ended(echo)
+
+
+def _https(echo: Echo, *certificate: Path) -> http.client.HTTPSConnection:
+    context = ssl.create_default_context(cafile=AUTHORITY)
+    if certificate:
+        context.load_cert_chain(*certificate)
+    return http.client.HTTPSConnection("127.0.0.1", echo.http_port, timeout=10, context=context)
+
+
+def test_tls_guards_both_apis(kind: str) -> None:
+    echo = _started(kind, *SERVER, credentials=grpc.ssl_channel_credentials(AUTHORITY.read_bytes()))
+    try:
+        message = bytes(range(256)) * 20_000
+        assert echo.unary("Unary")(message, timeout=10) == message
+        assert list(echo.channel.unary_stream(f"/{SERVICE}/Split")(b"abc")) == [b"a", b"b", b"c"]
+        assert echo.unary("Identity")(b"") == b"nobody"
+        with contextlib.closing(_https(echo)) as connection:
+            connection.request("POST", "/echo", message)
+            assert connection.getresponse().read() == message
+    finally:
+        status, said = _ended(echo)
+    assert (status, said) == (0, "")
+
+
+def test_a_client_shows_its_certificate_where_it_must(guarded: Echo) -> None:
+    assert guarded.unary("Identity")(b"", timeout=10) == b"client.test"
+    with contextlib.closing(_https(guarded, *CLIENT)) as connection:
+        connection.request("POST", "/echo", b"hello")
+        assert connection.getresponse().read() == b"hello"
+
+
+def test_a_client_without_a_certificate_is_refused(guarded: Echo) -> None:
+    anonymous = grpc.ssl_channel_credentials(AUTHORITY.read_bytes())
+    with (
+        grpc.secure_channel(f"127.0.0.1:{guarded.grpc_port}", anonymous) as channel,
+        pytest.raises(grpc.RpcError) as caught,
+    ):
+        channel.unary_unary(f"/{SERVICE}/Unary")(b"", timeout=10)
+    assert caught.value.code() is grpc.StatusCode.UNAVAILABLE
+    with contextlib.closing(_https(guarded)) as connection, pytest.raises(OSError):  # noqa: PT011, PT012 - as TLS has it
+        connection.request("POST", "/echo", b"hello")
+        connection.getresponse()
+    assert guarded.unary("Unary")(b"still there", timeout=10) == b"still there"
+
+
+def test_a_client_without_tls_is_refused(guarded: Echo) -> None:
+    with (
+        grpc.insecure_channel(f"127.0.0.1:{guarded.grpc_port}") as channel,
+        pytest.raises(grpc.RpcError) as caught,
+    ):
+        channel.unary_unary(f"/{SERVICE}/Unary")(b"", timeout=10)
+
+    assert caught.value.code() is grpc.StatusCode.UNAVAILABLE
+    assert guarded.unary("Unary")(b"still there", timeout=10) == b"still there"
+
+
+def test_a_client_s_keepalive_is_answered(echo: Echo) -> None:
+    options = [("grpc.keepalive_time_ms", 100), ("grpc.keepalive_timeout_ms", 5_000)]
+    with grpc.insecure_channel(f"127.0.0.1:{echo.grpc_port}", options) as channel:
+        call = channel.unary_unary(f"/{SERVICE}/Wait").future(b"")
+        with pytest.raises(grpc.FutureTimeoutError):
+            call.result(1)
+        call.cancel()

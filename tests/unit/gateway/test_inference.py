@@ -80,7 +80,9 @@ class Scene:
             self.was_read = True
             return request
 
-        return self.desk.admit(request.SerializeToString(), read, arrival, time_left_s=time_left_s)
+        return self.desk.admit(
+            request.SerializeToString(), read, arrival, time_left_s=time_left_s, outcome=self.loop.create_future()
+        )
 
     def reply(self, *replies: Reply, **batch: Any) -> None:
         batch = {"batch_rows": len(replies), "is_execution_counted": True, "compute_infer_ns": 7, **batch}
@@ -110,7 +112,7 @@ async def test_an_answer_reaches_its_caller_and_is_counted() -> None:
     assert scene.lane.unsettled == 1
     await asyncio.sleep(2)
     scene.reply(Reply(request_key=ticket.key, response=b"answer", queue_ns=5, rows=1))
-    assert await ticket.future == b"answer"
+    assert await ticket.outcome == b"answer"
     figures = scene.lane.statistics
     assert (figures.success.count, figures.success.ns) == (1, 2_000_000_000)
     assert (figures.queue.ns, figures.compute_infer.ns, figures.execution_count) == (5, 7, 1)
@@ -167,7 +169,7 @@ async def test_a_second_reply_is_ignored() -> None:
     ticket = scene.admit()
     scene.reply(Reply(request_key=ticket.key, response=b"first", rows=1))
     scene.reply(Reply(request_key=ticket.key, response=b"second", rows=1), is_execution_counted=False)
-    assert await ticket.future == b"first"
+    assert await ticket.outcome == b"first"
     assert scene.lane.statistics.inference_count == 1
     assert scene.lane.unsettled == 0
 
@@ -181,9 +183,9 @@ async def test_a_reply_with_an_error_fails_its_request_and_no_other() -> None:
         Reply(request_key=good.key, response=b"ok", rows=1),
     )
     with pytest.raises(InternalError, match="the model failed") as caught:
-        await bad.future
+        await bad.outcome
     assert caught.value.reason == "MODEL_FAILED"
-    assert await good.future == b"ok"
+    assert await good.outcome == b"ok"
     assert scene.failures == {"BACKEND": 1}
 
 
@@ -196,7 +198,7 @@ async def test_a_request_expires_on_time() -> None:
     start = scene.loop.time()
     for ticket, seconds in ((tickets[1], 0.5), (tickets[2], 2.0), (tickets[0], 60.0)):
         with pytest.raises(UnavailableError, match="Request timeout expired"):
-            await ticket.future
+            await ticket.outcome
         assert seconds <= scene.loop.time() - start <= seconds + 0.011
     assert scene.queue.taken_out == [tickets[1].key, tickets[2].key, tickets[0].key]
     assert scene.failures == {"REJECTED": 3}
@@ -208,7 +210,7 @@ async def test_a_worker_that_finds_a_request_expired_says_the_same_as_the_gatewa
     ticket = scene.admit()
     scene.reply(Reply(request_key=ticket.key, code=4, message="late"), batch_rows=0)
     with pytest.raises(UnavailableError, match="Request timeout expired"):
-        await ticket.future
+        await ticket.outcome
     assert scene.lane.statistics.execution_count == 0
 
 
@@ -239,7 +241,7 @@ async def test_a_caller_that_leaves_takes_its_request_along() -> None:
     assert scene.queue.taken_out == scene.queue.cancelled == [ticket.key]
     assert scene.failures == {"CANCELED": 1}
     with pytest.raises(CancelledByCallerError):
-        await ticket.future
+        await ticket.outcome
 
 
 @in_virtual_time
@@ -256,7 +258,7 @@ async def test_a_caller_that_leaves_after_its_answer_changes_nothing() -> None:
 async def test_an_answer_for_a_future_that_was_cancelled_is_no_error() -> None:
     scene = Scene()
     ticket = scene.admit()
-    ticket.future.cancel()
+    ticket.outcome.cancel()
     scene.reply(Reply(request_key=ticket.key, response=b"x", rows=1))
     assert scene.lane.statistics.success.count == 1
 
@@ -294,7 +296,7 @@ async def test_abandoning_a_lane_fails_its_requests() -> None:
     scene.desk.abandon(scene.lane, UnavailableError("gone"))
     for ticket in tickets:
         with pytest.raises(UnavailableError, match="gone"):
-            await ticket.future
+            await ticket.outcome
     assert scene.failures == {"OTHER": 2}
 
 

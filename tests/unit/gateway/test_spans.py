@@ -38,7 +38,7 @@ def ticket_of(arrival: Arrival) -> Ticket:
         key=1,
         lane=Lane(served(), now=0.0),
         arrival=arrival,
-        future=None,  # type: ignore[arg-type]
+        outcome=None,  # type: ignore[arg-type]
         message=b"",
         request_id="abc",
         rows=1,
