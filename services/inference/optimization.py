@@ -108,7 +108,7 @@ class Optimizer:
                 _log.warning("%s: the registry refuses what was found: %s", name, error.message)
             except PenstockError:
                 raise
-            except Exception:  # a search must not take along what serves
+            except Exception:  # noqa: BLE001 - a search must not take along what serves
                 self._not_before[target.key] = float("inf")
                 _log.exception("%s: the search failed", name)
             finally:

@@ -23,13 +23,11 @@ GPU = Hardware("some GPU", is_gpu=True, threads=1)
 SIGNATURE = Signature((TensorSpec("x", "FP32", (-1, 4)),), (TensorSpec("y", "FP32", (-1,)),), is_batchable=True)
 
 
-class StartedError(UnavailableError):
-    """A search would begin: the file is fetched for it."""
-
-
 class Artifacts:
+    """Asked for a file when a search begins."""
+
     async def fetch(self, _sha256: str, _on_progress: Any) -> Path:
-        raise StartedError("fetching")
+        raise UnavailableError("a search would begin")
 
 
 class Registry:
@@ -115,5 +113,5 @@ async def test_no_search(case: dict[str, Any]) -> None:
     ],
 )
 async def test_a_search(case: dict[str, Any]) -> None:
-    with pytest.raises(StartedError):
+    with pytest.raises(UnavailableError, match="a search would begin"):
         await optimizer(**case).optimize_pending()
