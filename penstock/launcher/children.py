@@ -30,6 +30,12 @@ class Child:
         if not self.exited.done():
             os.kill(self.pid, number)
 
+    def count_processes(self) -> int:
+        """How many processes work below it; 1, itself, where there are none."""
+        with contextlib.suppress(psutil.NoSuchProcess):
+            return max(1, len(psutil.Process(self.pid).children()))
+        return 0
+
     def kill_group(self) -> None:
         with contextlib.suppress(ProcessLookupError):
             os.killpg(self.pid, signal.SIGKILL)

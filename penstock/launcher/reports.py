@@ -74,12 +74,13 @@ class TerminalReporter:
             made.add_row(done, part.name, "starting" if after is None else f"ready in {after:.1f} s")
         return made
 
-    def ready(self, part: Part, *, after_s: float, is_restart: bool) -> None:
+    def ready(self, part: Part, *, after_s: float, is_restart: bool, processes: int) -> None:
+        more = f", with {processes} processes" if processes > 1 else ""
         if is_restart:
-            self._line(f"[green]✓[/] {part.name} is ready again, after {after_s:.1f} s")
+            self._line(f"[green]✓[/] {part.name} is ready again, after {after_s:.1f} s{more}")
         else:
             self._parts[part.name] = (part, after_s)
-            self._line(f"[green]✓[/] {part.name:<10} ready in {after_s:.1f} s")
+            self._line(f"[green]✓[/] {part.name:<10} ready in {after_s:.1f} s{more}")
 
     def died(self, part: Part, *, how: str, said: str, restart_in_s: float) -> None:
         when = "now" if restart_in_s == 0 else f"in {restart_in_s:.1f} s"
@@ -144,8 +145,15 @@ class JsonReporter:
     def starting(self, part: Part) -> None:
         self._event("starting", part=part.name)
 
-    def ready(self, part: Part, *, after_s: float, is_restart: bool) -> None:
-        self._event("ready", part=part.name, address=part.address, after_s=after_s, is_restart=is_restart)
+    def ready(self, part: Part, *, after_s: float, is_restart: bool, processes: int) -> None:
+        self._event(
+            "ready",
+            part=part.name,
+            address=part.address,
+            after_s=after_s,
+            is_restart=is_restart,
+            processes=processes,
+        )
 
     def died(self, part: Part, *, how: str, said: str, restart_in_s: float) -> None:
         self._event("died", part=part.name, how=how, said=said, restart_in_s=restart_in_s)

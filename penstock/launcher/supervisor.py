@@ -23,7 +23,7 @@ class Reporter(Protocol):
     """Tells people, or programs, what happens."""
 
     def starting(self, part: Part) -> None: ...
-    def ready(self, part: Part, *, after_s: float, is_restart: bool) -> None: ...
+    def ready(self, part: Part, *, after_s: float, is_restart: bool, processes: int) -> None: ...
     def died(self, part: Part, *, how: str, said: str, restart_in_s: float) -> None: ...
     def warned(self, line: LogLine) -> None: ...
     def all_ready(self, plan: Plan, *, after_s: float) -> None: ...
@@ -100,7 +100,7 @@ class Supervisor:
         while True:
             start = time.monotonic()
             child = await self._start(part)
-            watch = asyncio.create_task(self._watch_readiness(part, start))
+            watch = asyncio.create_task(self._watch_readiness(part, child, start))
             try:
                 status = await asyncio.shield(child.exited)
             finally:
@@ -125,11 +125,12 @@ class Supervisor:
         self._reporter.starting(part)
         return child
 
-    async def _watch_readiness(self, part: Part, start: float) -> None:
+    async def _watch_readiness(self, part: Part, child: Child, start: float) -> None:
         while not await part.is_ready():  # noqa: ASYNC110 - asks another process
             await asyncio.sleep(0.1)
         event = self._ready[part.name]
-        self._reporter.ready(part, after_s=time.monotonic() - start, is_restart=event.is_set())
+        after_s, processes = time.monotonic() - start, child.count_processes()
+        self._reporter.ready(part, after_s=after_s, is_restart=event.is_set(), processes=processes)
         event.set()
 
     def _failure(self, part: Part, status: int) -> str:

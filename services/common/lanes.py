@@ -51,6 +51,11 @@ class LaneKeys:
         return f"penstock:{{{self.model}}}:{self.version}:leases"
 
     @property
+    def idle(self) -> str:
+        """Sorted set of consumers that wait for a request; the score is until when, milliseconds of Unix time."""
+        return f"penstock:{{{self.model}}}:{self.version}:idle"
+
+    @property
     def dead_letters(self) -> str:
         """Stream of poison messages: the entry's fields, and ``reason``."""
         return f"penstock:{{{self.model}}}:{self.version}:dead"

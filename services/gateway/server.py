@@ -91,6 +91,7 @@ class Gateway:
             resources=self.resources, catalog=self.catalog, desk=self.desk, version=version, siblings=membership
         )
         self.prepared = asyncio.Event()
+        self._news = asyncio.Event()
         self.health = serving.Health(SERVICE)
 
     def collector(self) -> GatewayCollector:
@@ -102,7 +103,7 @@ class Gateway:
         )
 
     async def watch_lanes(self) -> None:
-        """Follow leases and Redis itself, and let health follow them. Runs until cancelled."""
+        """Follow leases and Redis itself, and let health follow them and the registry. Runs until cancelled."""
         clock = asyncio.get_running_loop().time
         while True:
             lanes = self.catalog.lanes
@@ -120,7 +121,10 @@ class Gateway:
             if self.models.is_prepared:
                 self.prepared.set()
             await self.health.set_serving(is_serving=self.models.is_ready)
-            await asyncio.sleep(_WATCH_PERIOD_S)
+            with contextlib.suppress(TimeoutError):
+                async with asyncio.timeout(_WATCH_PERIOD_S):
+                    await self._news.wait()
+            self._news.clear()
 
     async def prepare(self, stop: asyncio.Event) -> None:
         """Wait until requests can be served, or for a while, or until ``stop``.
@@ -148,6 +152,7 @@ class Gateway:
 
     def _follow_registry(self) -> None:
         self.desk.routes = self.catalog.rebuild(self.resources)
+        self._news.set()
 
 
 async def serve(

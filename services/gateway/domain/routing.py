@@ -6,8 +6,9 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 from services.common.errors import NotFoundError, UnavailableError
+from services.common.forms import KnownForms
 from services.gateway.domain.lane import Lane
-from services.gateway.domain.plans import KnownForms
+from services.gateway.domain.plans import Plan
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,7 +36,7 @@ class RoutingTable:
     def __init__(self, models: Mapping[str, ModelRoutes], *, is_complete: bool = True) -> None:
         """``is_complete`` is False as long as the registry has not been heard: models may be missing then."""
         self.models = models
-        self.forms = KnownForms()
+        self.forms: KnownForms[Plan] = KnownForms()
         self._is_complete = is_complete
         self._lanes: dict[tuple[str, str], Lane] = {}
         for model, routes in models.items():

@@ -65,7 +65,7 @@ class Parent:
         await asyncio.wait(keeping, timeout=self._kill_after_s)
         for member in self._members.values():
             _signal(member, signal.SIGKILL)
-        return not any(await asyncio.gather(*keeping))
+        return {0, -signal.SIGTERM}.issuperset(await asyncio.gather(*keeping))  # -SIGTERM: it had hardly begun
 
     async def metrics(self) -> str:
         """All processes' metrics as one page; one that doesn't answer is missing."""
@@ -91,7 +91,8 @@ class Parent:
             pause = 0.0 if clock() - start > _STEADY_AFTER_S else pause
             _log.error("gateway process %d died (%s); starting it again in %.1f s", index, how, pause)
             with contextlib.suppress(TimeoutError):
-                await asyncio.wait_for(self._stop.wait(), pause)
+                async with asyncio.timeout(pause):
+                    await self._stop.wait()
                 return 0
             pause = min(max(pause * 2, _FIRST_PAUSE_S), _LONGEST_PAUSE_S)
 

@@ -46,6 +46,9 @@ class Backlog(Generic[Q]):
     def __init__(self, max_rows: int) -> None:
         self._max_rows = max_rows
         self._waiting: list[Q] = []
+        self._rows = 0
+        self._is_uniform = True
+        """Whether all could share a batch, were there room."""
 
     def __len__(self) -> int:
         return len(self._waiting)
@@ -55,11 +58,21 @@ class Backlog(Generic[Q]):
         return self._waiting[0]
 
     def add(self, request: Q) -> None:
-        insort(self._waiting, request, key=lambda one: one.urgency)
+        waiting = self._waiting
+        self._is_uniform = request.bucket is not None and (
+            not waiting or (self._is_uniform and request.bucket == waiting[0].bucket)
+        )
+        self._rows += request.rows
+        if not waiting or waiting[-1].urgency <= request.urgency:
+            waiting.append(request)
+        else:
+            insort(waiting, request, key=lambda one: one.urgency)
 
     @property
     def rows(self) -> int:
         """Rows that the next batch would have, at least the limit when it would be cut short by the limit."""
+        if self._is_uniform:
+            return self._rows
         rows = 0
         for request in self._waiting:
             if request is self._waiting[0] or self._joins(request):
@@ -75,6 +88,16 @@ class Backlog(Generic[Q]):
         """Take the next batch out. A request with more rows than the limit goes alone."""
         if not self._waiting:
             return []
+        if self._is_uniform and self._rows <= self._max_rows:
+            batch, self._waiting, self._rows = self._waiting, [], 0
+            return batch
+        batch, rest = self._divided()
+        self._waiting, self._rows = [], 0
+        for request in rest:
+            self.add(request)
+        return batch
+
+    def _divided(self) -> tuple[list[Q], list[Q]]:
         batch, rest, rows = [self._waiting[0]], [], self._waiting[0].rows
         is_open = True
         for request in self._waiting[1:]:
@@ -86,5 +109,4 @@ class Backlog(Generic[Q]):
                     rows += request.rows
                     continue
             rest.append(request)
-        self._waiting = rest
-        return batch
+        return batch, rest

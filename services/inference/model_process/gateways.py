@@ -116,8 +116,18 @@ def _parts(group: Sequence[Settled]) -> Iterator[Sequence[Settled]]:
 def _batch_reply(group: Sequence[Settled], report: BatchReport | None, *, is_counted: bool) -> pb.ConnectRequest:
     request = pb.ConnectRequest()
     message = request.batch_reply  # filled in place: a message given to another one's constructor is copied
+    start_ns, add = 0 if report is None else report.start_ns, message.replies.add
     for one in group:
-        _fill(message.replies.add(), one, report)
+        entry, error = one.delivery.entry, one.outcome.error
+        reply = add(
+            request_key=entry.envelope.request_key,
+            response=one.outcome.response,
+            rows=one.rows or entry.envelope.rows,
+            attempt=one.delivery.attempt,
+            queue_ns=max(0, start_ns - entry.enqueue_ns),
+        )
+        if error is not None:
+            reply.code, reply.message, reply.reason = int(code_of(error).value[0]), error.message, error.reason
     if report is not None:
         message.batch_rows = report.rows
         message.is_execution_counted = is_counted
@@ -128,15 +138,3 @@ def _batch_reply(group: Sequence[Settled], report: BatchReport | None, *, is_cou
         message.trace_id = report.span.trace_id
         message.span_id = report.span.span_id
     return request
-
-
-def _fill(reply: pb.Reply, one: Settled, report: BatchReport | None) -> None:
-    entry, error = one.delivery.entry, one.outcome.error
-    reply.request_key = entry.envelope.request_key
-    reply.response = one.outcome.response
-    reply.rows = one.rows or entry.envelope.rows
-    reply.attempt = one.delivery.attempt
-    if report is not None:
-        reply.queue_ns = max(0, report.start_ns - entry.enqueue_ns)
-    if error is not None:
-        reply.code, reply.message, reply.reason = int(code_of(error).value[0]), error.message, error.reason

@@ -9,7 +9,7 @@ from typing import Protocol
 from services.common.lanes import Entry
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class Delivery:
     """An entry that a lane gave to this process, to be settled exactly once.
 

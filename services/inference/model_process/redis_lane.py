@@ -11,6 +11,7 @@ from collections.abc import Iterable
 from itertools import chain
 from typing import Any
 
+from redis import Redis
 from redis.exceptions import RedisError, ResponseError
 
 from services.common import lanes
@@ -25,6 +26,19 @@ _log = logging.getLogger(__name__)
 _BLOCK_MS = 5_000
 _ANSWER_S = 5.0
 _PAUSE_S = 0.1
+# An equal share of what waits, between this consumer and those that wait for something to do. What is in a stream and
+# not pending waits: entries are deleted when they are acknowledged.
+_READ_SHARE = """
+local stream, idle, group, me, count = KEYS[1], KEYS[2], ARGV[1], ARGV[2], tonumber(ARGV[3])
+redis.call('ZREM', idle, me)
+local waiting = redis.call('XLEN', stream) - redis.call('XPENDING', stream, group)[1]
+local others = math.min(redis.call('ZCOUNT', idle, redis.call('TIME')[1] * 1000, '+inf'), ARGV[4] - 1)
+local share = math.min(count, math.ceil(waiting / (others + 1)))
+if share < 1 then
+  return false
+end
+return redis.call('XREADGROUP', 'GROUP', group, me, 'COUNT', share, 'STREAMS', stream, '>')
+"""
 _LOST = (RedisError, OSError, TimeoutError)
 
 
@@ -81,21 +95,10 @@ class RedisLane:
     async def _read(self, count: int, block_ms: int) -> None:
         self._is_waiting = block_ms > 0
         try:
-            if len(self._streams) > 1:
+            if len(self._streams) > 1 or not block_ms:
                 await self._read_each(count)
-                if not self._ready and block_ms:
-                    await self._ask(self._reading(1, *self._streams, block_ms=block_ms), block_ms=block_ms)
-                    await self._read_each(count if self._ready else 0)
-                    self._ready.sort(key=lambda one: (not one.is_suspect, one.entry.envelope.priority))
-            elif not block_ms:
-                await self._ask(self._reading(count, *self._streams))
-            else:
-                # A blocked read is answered with the first entry that comes. The second one, sent along with it, takes
-                # what came with that entry: so a batch costs one round trip.
-                reads = [self._reading(1, *self._streams, block_ms=block_ms)]
-                if count > 1:
-                    reads.append(self._reading(count - 1, *self._streams))
-                await self._ask(*reads, block_ms=block_ms)
+            if block_ms and not self._ready:
+                await self._await_first(count, block_ms)
         except _LOST as error:
             _log.debug("reading from the lane failed, connecting again: %r", error)
             await self._drop_reader()
@@ -105,20 +108,48 @@ class RedisLane:
     async def _read_each(self, count: int) -> None:
         for stream in self._streams:
             if len(self._ready) < count:
-                await self._ask(self._reading(count - len(self._ready), stream))
+                await self._ask(self._sharing(count - len(self._ready), stream))
 
-    def _reading(self, count: int, *streams: str, block_ms: int = 0) -> Command:
-        """XREADGROUP of up to ``count`` new entries of each stream."""
-        block = ("BLOCK", block_ms) if block_ms else ()
-        news = (">",) * len(streams)
-        return ("XREADGROUP", "GROUP", GROUP, self._consumer, "COUNT", count, *block, "STREAMS", *streams, *news)
+    async def _await_first(self, count: int, block_ms: int) -> None:
+        """A blocked read is answered with the first entry that comes. The next one, sent along with it, takes what came
+        with that entry: so a batch costs one round trip.
+        """
+        reads = [self._blocking(block_ms)]
+        if self._is_one_of_several:
+            reads.insert(0, ("ZADD", self._keys.idle, time.time_ns() // 1_000_000 + block_ms, self._consumer))
+        if count > 1 and len(self._streams) == 1:
+            reads.append(self._sharing(count - 1, self._streams[0]))
+        await self._ask(*reads, block_ms=block_ms)
+        if self._ready and len(self._streams) > 1:
+            await self._read_each(count)
+            self._ready.sort(key=lambda one: (not one.is_suspect, one.entry.envelope.priority))
+
+    @property
+    def _is_one_of_several(self) -> bool:
+        return len(self.live_consumers) > 1
+
+    def _blocking(self, block_ms: int) -> Command:
+        """XREADGROUP of the first new entry that comes."""
+        streams, news = self._streams, [">"] * len(self._streams)
+        return ("XREADGROUP", "GROUP", GROUP, self._consumer, "COUNT", 1, "BLOCK", block_ms, "STREAMS", *streams, *news)
+
+    def _reading(self, count: int, stream: str) -> Command:
+        """XREADGROUP of up to ``count`` new entries."""
+        return ("XREADGROUP", "GROUP", GROUP, self._consumer, "COUNT", count, "STREAMS", stream, ">")
+
+    def _sharing(self, count: int, stream: str) -> Command:
+        """The same, but no more than a fair share where others have nothing to do."""
+        if not self._is_one_of_several:
+            return self._reading(count, stream)
+        keys = (stream, self._keys.idle)
+        return ("EVAL", _READ_SHARE, len(keys), *keys, GROUP, self._consumer, count, len(self.live_consumers))
 
     async def _ask(self, *reads: Command, block_ms: int = 0) -> None:
         if self._reader is None:
             raise ConnectionError("the lane isn't open")
         answers = await self._reader.execute(*reads, within_s=block_ms / 1000 + _ANSWER_S)
         for answer in answers:
-            for stream, entries in answer or ():
+            for stream, entries in answer if isinstance(answer, list) else ():
                 name = stream.decode()
                 for entry_id, fields in entries:
                     self._receive(name, entry_id, dict(zip(fields[::2], fields[1::2], strict=True)))
@@ -274,6 +305,14 @@ class RedisLane:
             stream: one for stream, one in zip(self._streams, consumers, strict=True) if not isinstance(one, Exception)
         }
 
+    def renew_lease_meanwhile(self) -> None:
+        """Renew the lease from another thread, while the event loop's is held up."""
+        try:
+            with Redis.from_url(self._url, socket_timeout=LEASE_MS / 1000) as redis:
+                redis.zadd(self._keys.leases, {self._consumer: time.time_ns() // 1_000_000 + LEASE_MS})
+        except _LOST as error:
+            _log.debug("renewing the lease failed: %r", error)
+
     async def _take_over(self, consumers: dict[str, list[dict[str, Any]]]) -> None:
         """Claim one entry at most, and no other before that one is acknowledged."""
         if self._suspect is None:
@@ -300,6 +339,7 @@ class RedisLane:
             async with asyncio.timeout(_ANSWER_S):
                 await self._flush()
                 await self._redis.zrem(self._keys.leases, self._consumer)
+                await self._redis.zrem(self._keys.idle, self._consumer)
                 for stream in self._streams:
                     await claims.forget(self._redis, stream, self._consumer)
         await self._drop_reader()

@@ -6,16 +6,15 @@ import asyncio
 import logging
 from collections import deque
 from collections.abc import Callable, Sequence
-from typing import Any
+from dataclasses import dataclass
 
-import grpc
+from google.protobuf.message import DecodeError
 
 from penstock.gateway.v1 import payload_service_pb2 as payload_pb
 from penstock.gateway.v1 import reply_service_pb2 as pb
-from penstock.gateway.v1.payload_service_pb2_grpc import PayloadServiceStub
-from penstock.gateway.v1.reply_service_pb2_grpc import ReplyServiceStub
 from services.common.errors import DataLossError, UnavailableError
-from services.common.serving import CHANNEL_OPTIONS
+from services.common.http2 import Connection, Limits, connect
+from services.inference.model_process.grpc_stream import NOT_FOUND, OK, CallEndedError, GrpcStream
 from services.inference.model_process.lane import Delivery
 
 _log = logging.getLogger(__name__)
@@ -26,16 +25,18 @@ FORGOTTEN_AFTER_S = 90.0
 _FIRST_PAUSE_S, _LONGEST_PAUSE_S = 0.05, 1.0
 _WELCOME_S = 5.0
 _FETCH_S = 30.0
-_OPTIONS = [
-    *CHANNEL_OPTIONS,
-    ("grpc.keepalive_time_ms", 10_000),
-    ("grpc.keepalive_timeout_ms", 5_000),
-    ("grpc.keepalive_permit_without_calls", 1),
-    # Each link has a connection of its own: one that is broken must not slow another's coming back.
-    ("grpc.use_local_subchannel_pool", 1),
-]
+_LIMITS = Limits(keepalive_s=10.0, keepalive_timeout_s=5.0)
+_CONNECT = "/penstock.gateway.v1.ReplyService/Connect"
+_FETCH = "/penstock.gateway.v1.PayloadService/Fetch"
 
-Message = tuple[pb.ConnectRequest, Sequence[Delivery]]
+
+@dataclass(slots=True)
+class Message:
+    """A batch reply that has no receipt yet, as it goes over the wire."""
+
+    sequence: int
+    content: bytes
+    deliveries: Sequence[Delivery]
 
 
 class ReplyLink:
@@ -57,13 +58,14 @@ class ReplyLink:
     ) -> None:
         self._address = address
         self._gateway_id = gateway_id
-        self._hello = pb.ConnectRequest(hello=hello)
+        self._hello = pb.ConnectRequest(hello=hello).SerializeToString()
         self._on_settled = on_settled
         self._on_cancelled = on_cancelled
-        self._channel = grpc.aio.insecure_channel(address, options=_OPTIONS)
+        self._stream: GrpcStream | None = None
+        """Where replies go; None while nobody can take them."""
+        self._connection: Connection | None = None
+        self._is_connected = asyncio.Event()
         self._unacknowledged: deque[Message] = deque()
-        self._sent_count = 0
-        self._to_send = asyncio.Event()
         self.is_replaced = False
         self._last_contact = asyncio.get_running_loop().time()
         self._last_sequence = 0
@@ -71,94 +73,84 @@ class ReplyLink:
         self.is_drained = asyncio.Event()
         self.is_drained.set()
 
-    def send(self, message: pb.ConnectRequest, deliveries: Sequence[Delivery]) -> None:
+    def send(self, request: pb.ConnectRequest, deliveries: Sequence[Delivery]) -> None:
         """Send a batch reply, now or as soon as the gateway can be reached. Numbers it."""
+        reply = request.batch_reply
         if self.is_gone:
             self._on_settled(deliveries)
             return
         self._last_sequence += 1
-        message.batch_reply.sequence = self._last_sequence
-        self._unacknowledged.append((message, deliveries))
+        reply.sequence = self._last_sequence
+        message = Message(reply.sequence, request.SerializeToString(), deliveries)
+        self._unacknowledged.append(message)
         self.is_drained.clear()
-        self._to_send.set()
+        if self._stream is not None:
+            self._stream.send(message.content)
 
     async def run(self) -> None:
-        """Keep the stream up until the gateway is gone for good; then returns. Closes the channel."""
+        """Keep the stream up until the gateway is gone for good; then returns."""
         loop, pause_s = asyncio.get_running_loop(), _FIRST_PAUSE_S
-        try:
-            while not self.is_replaced and loop.time() - self._last_contact < FORGOTTEN_AFTER_S:
-                before = self._last_contact
-                try:
-                    await self._converse()
-                except (grpc.aio.AioRpcError, asyncio.InvalidStateError, TimeoutError) as error:
-                    _log.debug("reply stream to %s broke: %r", self._address, error)
-                except asyncio.CancelledError:
-                    # Reading raises this too when the call was cancelled: writing failed.
-                    if (me := asyncio.current_task()) is None or me.cancelling():
-                        raise
-                if loop.time() - self._last_contact > GONE_AFTER_S or self.is_replaced:
-                    self._give_up()
-                pause_s = _FIRST_PAUSE_S if self._last_contact > before else min(2 * pause_s, _LONGEST_PAUSE_S)
-                if not self.is_replaced:
-                    await asyncio.sleep(pause_s)
-        finally:
-            await self._channel.close()
+        while not self.is_replaced and loop.time() - self._last_contact < FORGOTTEN_AFTER_S:
+            before = self._last_contact
+            try:
+                await self._converse()
+            except (OSError, TimeoutError, CallEndedError, DecodeError) as error:
+                _log.debug("reply stream to %s broke: %r", self._address, error)
+            if loop.time() - self._last_contact > GONE_AFTER_S or self.is_replaced:
+                self._give_up()
+            pause_s = _FIRST_PAUSE_S if self._last_contact > before else min(2 * pause_s, _LONGEST_PAUSE_S)
+            if not self.is_replaced:
+                await asyncio.sleep(pause_s)
 
     async def _converse(self) -> None:
         """One stream: from Hello until it breaks."""
-        call = ReplyServiceStub(self._channel).Connect()
-        try:
-            async with asyncio.timeout(_WELCOME_S):
-                await call.write(self._hello)
-                first = await call.read()
-            if first is grpc.aio.EOF:
-                return
-            self._welcomed(first.welcome)
-            if self.is_replaced:
-                return
-            writer = asyncio.create_task(self._write(call), name=f"replies to {self._address}")
-            writer.add_done_callback(lambda _: call.cancel())  # half a stream is of no use
-            try:
-                await self._read(call)
-            finally:
-                self._last_contact = asyncio.get_running_loop().time()  # one may be silent for long before it breaks
-                writer.cancel()
-                (outcome,) = await asyncio.gather(writer, return_exceptions=True)
-                if not isinstance(outcome, (asyncio.CancelledError, grpc.aio.AioRpcError, asyncio.InvalidStateError)):
-                    _log.error("a reply to %s can't be written, trying again: %r", self._address, outcome)
-        finally:
-            call.cancel()
+        loop = asyncio.get_running_loop()
+        connection: Connection | None = None
+        welcome: asyncio.Future[pb.Welcome] = loop.create_future()
 
-    def _welcomed(self, welcome: pb.Welcome) -> None:
-        self.is_replaced = welcome.gateway_id != self._gateway_id
-        self.is_gone = self.is_replaced
-        self._last_contact = asyncio.get_running_loop().time()
-        self._sent_count = 0
-        self._to_send.set()
-
-    async def _write(self, call: Any) -> None:
-        while True:
-            await self._to_send.wait()
-            self._to_send.clear()
-            while self._sent_count < len(self._unacknowledged):
-                message, _ = self._unacknowledged[self._sent_count]
-                self._sent_count += 1
-                await call.write(message)
-
-    async def _read(self, call: Any) -> None:
-        while (message := await call.read()) is not grpc.aio.EOF:
+        def hear(content: bytes) -> None:
+            message = pb.ConnectResponse.FromString(content)
             if message.HasField("receipt"):
                 self._received(message.receipt.sequence)
             elif message.HasField("cancellation"):
                 self._on_cancelled(message.cancellation.request_keys)
+            elif not welcome.done():
+                welcome.set_result(message.welcome)
+
+        try:
+            async with asyncio.timeout(_WELCOME_S):
+                host, _, port = self._address.rpartition(":")
+                connection = await connect(host.strip("[]"), int(port), limits=_LIMITS)
+                stream = GrpcStream(connection, _CONNECT, authority=self._address, on_message=hear)
+                stream.send(self._hello)
+                await asyncio.wait((welcome, stream.ended), return_when=asyncio.FIRST_COMPLETED)
+            if welcome.done():
+                self._welcomed(welcome.result(), connection, stream)
+            raise await stream.ended
+        finally:
+            if self._stream is not None:
+                self._stream, self._connection = None, None
+                self._is_connected.clear()
+                self._last_contact = loop.time()  # one may be silent for long before it breaks
+            if connection is not None:
+                connection.abort()
+
+    def _welcomed(self, welcome: pb.Welcome, connection: Connection, stream: GrpcStream) -> None:
+        self.is_replaced = self.is_gone = welcome.gateway_id != self._gateway_id
+        self._last_contact = asyncio.get_running_loop().time()
+        if self.is_replaced:
+            raise CallEndedError(OK, "another gateway answers")
+        self._stream, self._connection = stream, connection
+        self._is_connected.set()
+        for message in self._unacknowledged:
+            stream.send(message.content)
 
     def _received(self, sequence: int) -> None:
         """Settle what the gateway has, up to this number; a receipt for what was not sent yet is not believed."""
-        while self._sent_count and self._unacknowledged[0][0].batch_reply.sequence <= sequence:
-            _, deliveries = self._unacknowledged.popleft()
-            self._sent_count -= 1
-            self._on_settled(deliveries)
-        if not self._unacknowledged:
+        waiting = self._unacknowledged
+        while self._stream is not None and waiting and waiting[0].sequence <= sequence:
+            self._on_settled(waiting.popleft().deliveries)
+        if not waiting:
             self.is_drained.set()
 
     def _give_up(self) -> None:
@@ -167,8 +159,7 @@ class ReplyLink:
             _log.info("the gateway at %s is gone, with %d replies unsent", self._address, len(self._unacknowledged))
         self.is_gone = True
         while self._unacknowledged:
-            self._on_settled(self._unacknowledged.popleft()[1])
-        self._sent_count = 0
+            self._on_settled(self._unacknowledged.popleft().deliveries)
         self.is_drained.set()
 
     async def fetch(self, request_key: int, size: int) -> bytes | None:
@@ -178,15 +169,37 @@ class ReplyLink:
             UnavailableError: the gateway can't be reached.
             DataLossError: it sent another number of bytes.
         """
-        request = payload_pb.FetchRequest(gateway_id=self._gateway_id, request_key=request_key)
-        chunks = bytearray()
+        request = payload_pb.FetchRequest(gateway_id=self._gateway_id, request_key=request_key).SerializeToString()
+        chunks: list[bytes] = []
+        stream: GrpcStream | None = None
         try:
-            async for response in PayloadServiceStub(self._channel).Fetch(request, timeout=_FETCH_S):
-                chunks += response.chunk
-        except grpc.aio.AioRpcError as error:
-            if error.code() is grpc.StatusCode.NOT_FOUND:
-                return None
-            raise UnavailableError(f"the request's {size} bytes can't be fetched from its gateway") from error
-        if len(chunks) != size:
-            raise DataLossError(f"got {len(chunks)} bytes of a request from its gateway, expected {size}")
-        return bytes(chunks)
+            async with asyncio.timeout(_FETCH_S):
+                connection = await self._reachable()
+                stream = GrpcStream(
+                    connection,
+                    _FETCH,
+                    authority=self._address,
+                    on_message=lambda content: chunks.append(payload_pb.FetchResponse.FromString(content).chunk),
+                )
+                stream.send(request, is_last=True)
+                ended = await asyncio.shield(stream.ended)
+        except (OSError, TimeoutError) as error:
+            ended = error
+        finally:
+            if stream is not None:
+                stream.reset()
+        if isinstance(ended, CallEndedError) and ended.code == NOT_FOUND:
+            return None
+        if not isinstance(ended, CallEndedError) or ended.code != OK:
+            raise UnavailableError(f"the request's {size} bytes can't be fetched from its gateway") from ended
+        content = b"".join(chunks)
+        if len(content) != size:
+            raise DataLossError(f"got {len(content)} bytes of a request from its gateway, expected {size}")
+        return content
+
+    async def _reachable(self) -> Connection:
+        """The connection, once there is one."""
+        async with asyncio.timeout(_WELCOME_S):
+            while self._connection is None:
+                await self._is_connected.wait()
+        return self._connection

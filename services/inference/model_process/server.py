@@ -17,7 +17,7 @@ from services.inference.backends import LoadError, Model, Placement
 from services.inference.domain.batching import BatchPolicy
 from services.inference.model_process.codec import Codec
 from services.inference.model_process.control import AgentPipe
-from services.inference.model_process.execution import ThreadExecutor
+from services.inference.model_process.execution import ModelExecutor
 from services.inference.model_process.gateways import ReplyStreams
 from services.inference.model_process.redis_lane import RedisLane
 from services.inference.model_process.spec import ProcessSpec, incarnation_of
@@ -80,7 +80,9 @@ class ModelProcess:
         self._gateways = ReplyStreams(
             Hello(consumer=spec.consumer, model=spec.model, version=spec.version), on_settled=self._lane.settle
         )
-        self._executor = ThreadExecutor(model, codec, is_batchable=spec.signature.is_batchable)
+        self._executor = ModelExecutor(
+            model, codec, is_batchable=spec.signature.is_batchable, on_stall=self._lane.renew_lease_meanwhile
+        )
         self._worker = Worker(
             self._lane,
             self._gateways,

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import re
 import sys
 from array import array
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from itertools import islice
 
@@ -17,6 +18,8 @@ from services.inference.model_process.worker import POISON_MESSAGE, BatchReport,
 _MOST_LINKS = 128
 _U32_MAX = 2**32 - 1
 _NO_TRACE = bytes(16)
+# What gateways write; any other form is for TraceContext to read.
+_TRACEPARENT = re.compile(r"00-[0-9a-f]{32}-[0-9a-f]{16}-0[01]").fullmatch
 _ABANDONED = 1
 """CANCELLED, which no model process answers: the gateway's span speaks for the request."""
 
@@ -66,12 +69,13 @@ class Telemetry:
             self.figures.dead_letters += one.outcome.error is not None and one.outcome.error.reason == POISON_MESSAGE
 
     def _export(self, report: BatchReport, failed: int) -> None:
-        parents = [TraceContext.parse(one.delivery.entry.traceparent) for one in report.settled]
-        sampled = (
-            parent
-            for one, parent in zip(report.settled, parents, strict=True)
-            if parent is not None and one.delivery.entry.envelope.is_sampled
-        )
+        parents = {
+            number: parent
+            for number, one in enumerate(report.settled)
+            if (one.outcome.error is not None or one.delivery.entry.envelope.is_sampled)
+            and (parent := TraceContext.parse(one.delivery.entry.traceparent)) is not None
+        }
+        sampled = (parents[number] for number in parents if report.settled[number].delivery.entry.envelope.is_sampled)
         error = next((one.outcome.error for one in report.settled if one.outcome.error is not None), None)
         is_failed = failed == len(report.settled)
         self._exporter.export(
@@ -82,14 +86,13 @@ class Telemetry:
             end_ns=report.end_ns,
             attributes=self._common
             | self._batch_attributes(report)
-            | packed(report, parents)
+            | packed(report)
             | ({"error.type": error.reason} if is_failed and error else {}),
             links=list(islice(sampled, _MOST_LINKS)),
             error=error.message if is_failed and error else None,
         )
-        for one, parent in zip(report.settled, parents, strict=True):
-            if parent is not None and (one.delivery.entry.envelope.is_sampled or one.outcome.error is not None):
-                self._export_request(one, parent, report)
+        for number, parent in parents.items():
+            self._export_request(report.settled[number], parent, report)
 
     def _batch_attributes(self, report: BatchReport) -> dict[str, AttributeValue]:
         return {
@@ -123,29 +126,42 @@ class Telemetry:
         )
 
 
-def packed(report: BatchReport, parents: Sequence[TraceContext | None]) -> dict[str, AttributeValue]:
+def packed(report: BatchReport) -> dict[str, AttributeValue]:
     """The per-request figures of a batch as little-endian arrays, in the order of its requests."""
     entries: list[Entry] = [one.delivery.entry for one in report.settled]
     outcomes = [one.outcome for one in report.settled]
-    status = (_ABANDONED if one.is_abandoned else _status_of(one.outcome.error) for one in report.settled)
+    start_ns, end_ns = report.start_ns, report.end_ns
     columns: dict[str, AttributeValue] = {
-        "penstock.requests.trace_id": b"".join(_NO_TRACE if one is None else one.trace_id for one in parents),
-        "penstock.requests.wait_us": _u32((report.start_ns - one.enqueue_ns) // 1000 for one in entries),
-        "penstock.requests.total_us": _u32((report.end_ns - one.enqueue_ns) // 1000 for one in entries),
-        "penstock.requests.status": bytes(status),
+        "penstock.requests.trace_id": _trace_ids([one.traceparent for one in entries]),
+        "penstock.requests.wait_us": _u32([(start_ns - one.enqueue_ns) // 1000 for one in entries]),
+        "penstock.requests.total_us": _u32([(end_ns - one.enqueue_ns) // 1000 for one in entries]),
+        "penstock.requests.status": bytes(
+            [_ABANDONED if one.is_abandoned else _status_of(one.outcome.error) for one in report.settled]
+        ),
     }
     if any(one.top_class >= 0 for one in outcomes):
-        columns["penstock.requests.confidence"] = _little_endian(array("f", (one.confidence for one in outcomes)))
-        columns["penstock.requests.class"] = _little_endian(array("i", (one.top_class for one in outcomes)))
+        columns["penstock.requests.confidence"] = _little_endian(array("f", [one.confidence for one in outcomes]))
+        columns["penstock.requests.class"] = _little_endian(array("i", [one.top_class for one in outcomes]))
     return columns
+
+
+def _trace_ids(traceparents: Sequence[str]) -> bytes:
+    """The trace ids, one after the other; zeros for one that can't be read."""
+    if all(map(_TRACEPARENT, traceparents)):
+        return bytes.fromhex("".join([one[3:35] for one in traceparents]))
+    parents = map(TraceContext.parse, traceparents)
+    return b"".join([_NO_TRACE if one is None else one.trace_id for one in parents])
 
 
 def _status_of(error: PenstockError | None) -> int:
     return 0 if error is None else int(code_of(error).value[0])
 
 
-def _u32(values: Iterable[int]) -> bytes:
-    return _little_endian(array("I", (min(max(value, 0), _U32_MAX) for value in values)))
+def _u32(values: Sequence[int]) -> bytes:
+    try:
+        return _little_endian(array("I", values))
+    except OverflowError:  # clocks differ
+        return _little_endian(array("I", [min(max(value, 0), _U32_MAX) for value in values]))
 
 
 def _little_endian(values: array[float] | array[int]) -> bytes:

@@ -23,29 +23,25 @@ _log = logging.getLogger(__name__)
 POISON_MESSAGE = "POISON_MESSAGE"
 DEADLINE_EXCEEDED = "DEADLINE_EXCEEDED"
 
+_FRESH_NS = 1_000_000
+"""Requests that were looked at so recently are run without a second look."""
 
-@dataclass(frozen=True, slots=True)
+
 class Request:
     """A delivery whose content was read. A suspect shares its batch with nobody and goes first."""
 
-    delivery: Delivery
-    tensors: Tensors
+    __slots__ = ("bucket", "delivery", "rows", "tensors", "urgency")
 
-    @property
-    def rows(self) -> int:
-        return self.tensors.rows
-
-    @property
-    def bucket(self) -> Bucket | None:
-        return None if self.delivery.is_suspect else self.tensors.bucket
-
-    @property
-    def urgency(self) -> tuple[int, int]:
-        entry = self.delivery.entry
-        return (-1 if self.delivery.is_suspect else entry.envelope.priority), entry.enqueue_ns
+    def __init__(self, delivery: Delivery, tensors: Tensors) -> None:
+        entry = delivery.entry
+        self.delivery = delivery
+        self.tensors = tensors
+        self.rows = tensors.form.rows
+        self.bucket: Bucket | None = None if delivery.is_suspect else tensors.form.bucket
+        self.urgency = (-1 if delivery.is_suspect else entry.envelope.priority), entry.enqueue_ns
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class Settled:
     """A delivery and how it ended. ``is_abandoned`` when nobody waited for the outcome any more."""
 
@@ -55,20 +51,17 @@ class Settled:
     is_abandoned: bool = False
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class BatchReport:
     """An executed batch. Instants are nanoseconds of Unix time; ``close_reason`` is "full", "drained" or "delay"."""
 
     settled: Sequence[Settled]
     execution: Execution
+    rows: int
     start_ns: int
     end_ns: int
     close_reason: str
     span: TraceContext
-
-    @property
-    def rows(self) -> int:
-        return sum(one.rows for one in self.settled)
 
 
 class Gateways(Protocol):
@@ -127,13 +120,17 @@ class Worker:
         self._observer = observer
         self._now_ns = now_ns
         self._backlog: Backlog[Request] = Backlog(policy.max_rows)
+        self._screened_ns = 0
+        """When the request in hand was looked at that is longest here."""
         self._is_stopping = False
 
     async def serve(self) -> None:
         """Serve until :meth:`stop`, then finish what is in hand."""
         while not self._is_stopping or self._backlog:
             close_reason = await self._gather()
-            batch = self._screen(self._backlog.cut())
+            batch = self._backlog.cut()
+            if self._now_ns() - self._screened_ns > _FRESH_NS:
+                batch = self._screen(batch)
             if batch:
                 await self._run(batch, close_reason)
 
@@ -199,6 +196,8 @@ class Worker:
 
     def _screen_deliveries(self, deliveries: Sequence[Delivery]) -> list[Delivery]:
         now_ns, alive = self._now_ns(), []
+        if not self._backlog:
+            self._screened_ns = now_ns
         for delivery in deliveries:
             envelope = delivery.entry.envelope
             if self._gateways.is_gone(envelope):
@@ -233,6 +232,7 @@ class Worker:
                 for request, outcome in zip(batch, execution.outcomes, strict=True)
             ],
             execution,
+            sum([request.rows for request in batch]),
             start_ns,
             end_ns,
             close_reason,

@@ -271,6 +271,56 @@ async def test_what_is_settled_is_not_given_out_again_while_redis_has_not_heard_
     await redis.aclose()
 
 
+@asynccontextmanager
+async def several(url: str, count: int) -> AsyncIterator[list[RedisLane]]:
+    """Lanes that know of each other; no leases run, since these could end on a busy machine."""
+    names = [f"lane-{number}" for number in range(count)]
+    found = [RedisLane(url, KEYS, consumer=name) for name in names]
+    for lane in found:
+        await lane.join(asyncio.Event())
+        lane.live_consumers = frozenset(names)
+    yield found
+    for lane in found:
+        await lane.close()
+
+
+async def put_at_once(redis: Any, count: int) -> None:
+    pipeline = redis.pipeline(transaction=True)
+    for _ in range(count):
+        pipeline.xadd(KEYS.stream(0), lanes.encode(entry()))
+    await pipeline.execute()
+
+
+@pytest.mark.parametrize("burst", [64, 12, 4])
+async def test_idle_instances_share_a_burst(redis_url: str, burst: int) -> None:
+    redis = connect(redis_url)
+    async with several(redis_url, 4) as instances:
+        taking = [asyncio.create_task(lane.take(64, wait_s=None)) for lane in instances]
+        while (await redis.info("clients"))["blocked_clients"] < 4:  # noqa: ASYNC110 - no event tells
+            await asyncio.sleep(0.01)
+        await put_at_once(redis, burst)
+        async with asyncio.timeout(10):
+            taken = await asyncio.gather(*taking)
+        assert [len(one) for one in taken] == [burst // 4] * 4
+        for lane, deliveries in zip(instances, taken, strict=True):
+            lane.settle(deliveries)
+    await redis.aclose()
+
+
+async def test_an_instance_takes_whole_batches_while_the_others_are_busy(redis_url: str) -> None:
+    redis = connect(redis_url)
+    async with several(redis_url, 4) as instances:
+        await put_at_once(redis, 200)
+        for lane in instances[:3]:
+            taken = await lane.take(64, wait_s=None)
+            assert len(taken) == 64
+            lane.settle(taken)
+        last = await instances[3].take(64, wait_s=None)
+        assert len(last) == 200 - 3 * 64
+        instances[3].settle(last)
+    await redis.aclose()
+
+
 async def test_a_cancelled_command_ends_its_task(redis_url: str) -> None:
     redis = connect(redis_url)
     await redis.ping()

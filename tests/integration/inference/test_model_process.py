@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from redis.asyncio import Redis
 from tritonclient.grpc import service_pb2
 
-from services.common.lanes import GROUP, LaneKeys
+from services.common.lanes import GROUP, LEASE_MS, LaneKeys
 from services.common.redis_connection import connect
 from services.inference.domain.fleet import Batching
 from tests.support.fake_gateway import FakeGateway, infer_request, output_of, until
@@ -256,6 +256,21 @@ async def test_more_urgent_requests_go_first(gateway: FakeGateway, tmp_path: Pat
         for key in keys:
             await gateway.reply_to(key)
     assert [keys[key] for key in gateway.replies if key in keys] == [1, 1, 2, 3, 3]
+
+
+async def test_a_model_that_was_quick_and_hangs_keeps_its_lease(
+    gateway: FakeGateway, tmp_path: Path, redis_url: str, redis: Redis
+) -> None:
+    async with ModelProcess(as_long_as_told_onnx(tmp_path / "m.onnx"), redis_url) as process:
+        for _ in range(100):
+            await gateway.ask(rows(1, 0))
+        slow = await gateway.send(infer_request(rows(1, 5_000_000)))
+        ends: list[float] = []
+        while slow not in gateway.replies:
+            ends.append(await redis.zscore(KEYS.leases, process.spec.consumer) or 0.0)
+            await asyncio.sleep(0.1)
+        assert ends[-1] - ends[0] > LEASE_MS, "it was renewed, again and again"
+        output_of(gateway.replies[slow][0])
 
 
 async def test_draining_finishes_what_was_taken(

@@ -121,23 +121,6 @@ async def test_replies_that_are_too_large_for_one_message_go_in_several(monkeypa
         await streams.close()
 
 
-async def test_a_stream_that_nothing_can_be_written_to_is_opened_again(monkeypatch: pytest.MonkeyPatch) -> None:
-    serialised = iter([MemoryError("too large")])
-
-    async def write(call: Any, message: pb.ConnectRequest) -> None:
-        if message.HasField("batch_reply") and (error := next(serialised, None)):
-            raise error
-        await original(call, message)
-
-    original = grpc.aio._call.StreamStreamCall.write
-    monkeypatch.setattr(grpc.aio._call.StreamStreamCall, "write", write)
-    settled: list[Delivery] = []
-    async with gateway() as one, linked(one, settled) as link:
-        send(link, 1)
-        await until(lambda: settled)
-        assert len(one.hellos) == 2
-
-
 async def test_a_stream_that_its_gateway_cancels_is_opened_again() -> None:
     settled: list[Delivery] = []
     async with gateway(Impatient) as one, linked(one, settled) as link:

@@ -68,6 +68,19 @@ def test_killed_part_is_started_again(environ: dict[str, str], part: str, word: 
         assert launcher.wait() == 0
 
 
+def test_gateway_of_two_processes_starts_again_and_leaves_nothing(environ: dict[str, str]) -> None:
+    with Launcher({**environ, "PENSTOCK_GATEWAY__PROCESSES": "2"}) as launcher:
+        assert launcher.event("ready", part="gateway")["processes"] == 2
+        os.kill(launcher.pid_of("services.gateway"), signal.SIGKILL)
+        again = launcher.event("ready", part="gateway")
+        assert (again["is_restart"], again["processes"]) == (True, 2)
+        processes = launcher.descendants()
+        launcher.signal(signal.SIGINT)
+        assert not launcher.event("stopped", part="gateway")["was_killed"]
+        assert launcher.wait() == 0
+    assert _all_gone(processes)
+
+
 def test_killed_launcher_takes_everything_with_it(environ: dict[str, str]) -> None:
     with Launcher(environ) as launcher:
         launcher.event("all_ready")

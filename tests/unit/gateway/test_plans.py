@@ -10,8 +10,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 from tritonclient.grpc import service_pb2 as pb
 
+from services.common.forms import KnownForms
 from services.gateway.domain.lane import Lane
-from services.gateway.domain.plans import KnownForms, Plan
+from services.gateway.domain.plans import Plan
 from tests.unit.gateway.requests import infer_request, served
 
 PLAN = Plan(Lane(served(), now=0.0), rows=1, priority=0, timeout_s=1.0, request_id="")
@@ -45,7 +46,7 @@ def read(message: bytes) -> Any:
 
 @given(requests(), st.randoms(use_true_random=False))
 def test_a_request_with_other_contents_has_the_same_form(request: Any, random: Any) -> None:
-    forms = KnownForms()
+    forms: KnownForms[Plan] = KnownForms()
     message = request.SerializeToString()
     forms.learn(message, request.raw_input_contents, PLAN)
     request.raw_input_contents[:] = [random.randbytes(len(raw)) for raw in request.raw_input_contents]
@@ -54,7 +55,7 @@ def test_a_request_with_other_contents_has_the_same_form(request: Any, random: A
 
 @given(requests(), st.data())
 def test_whatever_has_a_known_form_says_the_same(request: Any, data: st.DataObject) -> None:
-    forms = KnownForms()
+    forms: KnownForms[Plan] = KnownForms()
     message = request.SerializeToString()
     forms.learn(message, request.raw_input_contents, PLAN)
     other = bytearray(message)
@@ -66,7 +67,7 @@ def test_whatever_has_a_known_form_says_the_same(request: Any, data: st.DataObje
 
 @given(st.lists(st.integers(0, 1), max_size=6), requests(), requests())
 def test_forms_are_not_mixed_up(order: list[int], one: Any, other: Any) -> None:
-    forms = KnownForms()
+    forms: KnownForms[Plan] = KnownForms()
     plans = [PLAN, PLAN._replace(rows=2)]
     for at in order:
         request = (one, other)[at]
@@ -83,7 +84,7 @@ def test_fields_in_another_order_have_no_form() -> None:
     head.CopyFrom(request)
     head.ClearField("raw_input_contents")
     raw = pb.ModelInferRequest(raw_input_contents=request.raw_input_contents)
-    forms = KnownForms()
+    forms: KnownForms[Plan] = KnownForms()
     message = raw.SerializeToString() + head.SerializeToString()
     assert pb.ModelInferRequest.FromString(message) == request
     forms.learn(message, request.raw_input_contents, PLAN)
@@ -95,13 +96,13 @@ def test_fields_that_the_protocol_does_not_know_have_no_form(unknown: bytes) -> 
     request = infer_request()
     message = unknown + request.SerializeToString()
     assert read(message) is not None
-    forms = KnownForms()
+    forms: KnownForms[Plan] = KnownForms()
     forms.learn(message, request.raw_input_contents, PLAN)
     assert forms.recall(message) is None
 
 
 def test_a_flood_of_forms_leaves_no_more_than_fits() -> None:
-    forms = KnownForms()
+    forms: KnownForms[Plan] = KnownForms()
     for number in range(5_000):
         request = infer_request(model=str(number) * (number % 7))
         forms.learn(request.SerializeToString(), request.raw_input_contents, PLAN)

@@ -15,7 +15,7 @@ from services.common.datatypes import DATATYPES, join_bytes
 from services.common.errors import InternalError, InvalidArgumentError
 from services.inference.backends import Arrays
 from services.inference.domain.signature import Signature, TensorSpec
-from services.inference.model_process.codec import Codec
+from services.inference.model_process.codec import Codec, join
 from services.inference.model_process.execution import execute
 
 WIDTH = 3
@@ -87,6 +87,71 @@ def test_typed_contents_are_read_like_raw_ones(datatype: str, seed: int) -> None
     assert decoded.rows == 2
 
 
+@given(
+    st.lists(st.sampled_from(list(DATATYPES)), min_size=1, max_size=3),
+    st.lists(st.tuples(st.integers(1, 3), st.text(max_size=200), st.booleans()), min_size=1, max_size=4),
+    st.integers(0, 99),
+)
+def test_responses_are_what_protobuf_would_write(
+    datatypes: list[str], requests: list[tuple[int, str, bool]], seed: int
+) -> None:
+    names = [f"Y{n}" for n in range(len(datatypes))]
+    outs = tuple(TensorSpec(name, kind, (-1, WIDTH)) for name, kind in zip(names, datatypes, strict=True))
+    codec = Codec(
+        model="m", version="7", signature=Signature((TensorSpec("X", "INT8", (-1, WIDTH)),), outs, is_batchable=True)
+    )
+    total = sum(rows for rows, _, _ in requests)
+    arrays = {name: array_of(kind, total, seed) for name, kind in zip(names, datatypes, strict=True)}
+    outputs = codec.prepare(arrays)
+    first = 0
+    for rows, request_id, is_last_only in requests:
+        request = request_of(np.zeros((rows, WIDTH), np.int8), "INT8", request_id)
+        wanted = names[-1:] if is_last_only else names
+        if is_last_only:
+            request.outputs.add(name=names[-1])
+        response = pb.ModelInferResponse.FromString(
+            codec.encode(codec.decode(request.SerializeToString()), outputs, first)
+        )
+        expected = pb.ModelInferResponse(model_name="m", model_version="7", id=request_id)
+        for name in wanted:
+            array = arrays[name][first : first + rows]
+            expected.outputs.add(name=name, datatype=datatypes[names.index(name)], shape=array.shape)
+            expected.raw_output_contents.append(raw_of(array))
+        assert response == expected
+        first += rows
+
+
+@given(st.lists(st.tuples(st.integers(1, 3), st.booleans()), min_size=2, max_size=4), st.integers(0, 99))
+def test_inputs_in_any_order_and_form_are_joined_in_the_order_of_requests(
+    requests: list[tuple[int, bool]], seed: int
+) -> None:
+    specs = (TensorSpec("a", "FP32", (-1, WIDTH)), TensorSpec("b", "INT8", (-1, WIDTH)))
+    codec = Codec(model="m", version="1", signature=Signature(specs, (), is_batchable=True))
+    decoded, expected = [], []
+    for number, (rows, is_swapped) in enumerate(requests):
+        arrays = {spec.name: array_of(spec.datatype, rows, seed + number) for spec in specs}
+        request = pb.ModelInferRequest()
+        for spec in reversed(specs) if is_swapped else specs:
+            request.inputs.add(name=spec.name, datatype=spec.datatype, shape=(rows, WIDTH))
+            request.raw_input_contents.append(arrays[spec.name].tobytes())
+        codec.decode(request.SerializeToString())  # what is known of the form must say the same
+        decoded.append(codec.decode(request.SerializeToString()))
+        expected.append(arrays)
+    joined = join(decoded)
+    for name in ("a", "b"):
+        assert joined[name].tobytes() == b"".join(arrays[name].tobytes() for arrays in expected)
+        assert joined[name].shape == (sum(rows for rows, _ in requests), WIDTH)
+
+
+def test_raw_and_typed_requests_share_a_batch() -> None:
+    codec, array = codec_for("FP32"), np.arange(WIDTH, dtype=np.float32).reshape(1, WIDTH)
+    typed = pb.ModelInferRequest()
+    typed.inputs.add(name="X", datatype="FP32", shape=(1, WIDTH)).contents.fp32_contents.extend(array.ravel().tolist())
+    batch = [codec.decode(one.SerializeToString()) for one in (request_of(array, "FP32"), typed)]
+    assert batch[0].bucket == batch[1].bucket
+    np.testing.assert_array_equal(join(batch)["X"], np.concatenate([array, array]))
+
+
 def test_only_the_outputs_asked_for_are_sent_in_their_order() -> None:
     specs = tuple(TensorSpec(name, "FP32", (-1,)) for name in ("a", "b", "c"))
     codec = Codec(model="m", version="1", signature=Signature((specs[0],), specs, is_batchable=True))
@@ -98,7 +163,7 @@ def test_only_the_outputs_asked_for_are_sent_in_their_order() -> None:
     tensors = codec.decode(request.SerializeToString())
     outputs = {name: np.full(1, n, np.float32) for n, name in enumerate("abc")}
 
-    response = pb.ModelInferResponse.FromString(codec.encode(tensors, outputs))
+    response = pb.ModelInferResponse.FromString(codec.encode(tensors, codec.prepare(outputs), 0))
 
     assert [one.name for one in response.outputs] == ["c", "a"]
     assert [np.frombuffer(raw, "<f4")[0] for raw in response.raw_output_contents] == [2.0, 0.0]
@@ -182,7 +247,7 @@ def test_outputs_that_break_the_signature_are_our_error(outputs: Arrays) -> None
     codec = codec_for("FP32")
     tensors = codec.decode(request_of(np.zeros((1, WIDTH), np.float32), "FP32").SerializeToString())
     with pytest.raises(InternalError, match="for output 'Y', expected FP32"):
-        codec.encode(tensors, outputs)
+        codec.encode(tensors, codec.prepare(outputs), 0)
 
 
 def test_a_model_that_is_not_batchable_takes_a_request_as_it_is() -> None:

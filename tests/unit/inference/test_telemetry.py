@@ -38,7 +38,15 @@ def settled(outcome: Outcome, *, is_sampled: bool = False, traceparent: str = TR
 
 def report(*members: Settled) -> BatchReport:
     execution = Execution([one.outcome for one in members], 1, 2, 3)
-    return BatchReport(members, execution, 5_000_000, 9_000_000, "full", TraceContext.new_root(is_sampled=True))
+    return BatchReport(
+        members,
+        execution,
+        sum(one.rows for one in members),
+        5_000_000,
+        9_000_000,
+        "full",
+        TraceContext.new_root(is_sampled=True),
+    )
 
 
 def spans_of(batch: BatchReport) -> list[tuple[str, TraceContext, dict[str, Any]]]:

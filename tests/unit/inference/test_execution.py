@@ -1,0 +1,121 @@
+"""Where batches run: in a thread, or in the event loop's own when they are short."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+import pytest
+
+from services.inference.backends import Arrays
+from services.inference.domain.signature import Signature, TensorSpec
+from services.inference.model_process import execution
+from services.inference.model_process.codec import Codec, Tensors
+from services.inference.model_process.execution import ModelExecutor, StallWatch, classify
+from tests.support.fake_gateway import infer_request
+
+SIGNATURE = Signature(
+    (TensorSpec("INPUT0", "FP32", (-1, 1)),), (TensorSpec("OUTPUT0", "FP32", (-1, 1)),), is_batchable=True
+)
+
+
+@dataclass
+class Model:
+    """Runs on a clock that advances by what the input says, in nanoseconds."""
+
+    now_ns: int = 0
+    threads: list[threading.Thread] = field(default_factory=list)
+    signature: Any = SIGNATURE
+    device: str = "cpu"
+
+    def run(self, inputs: Arrays) -> dict[str, np.ndarray]:
+        self.threads.append(threading.current_thread())
+        self.now_ns += int(inputs["INPUT0"][0, 0])
+        return {"OUTPUT0": inputs["INPUT0"]}
+
+
+@contextmanager
+def executing(model: Model, monkeypatch: pytest.MonkeyPatch) -> Iterator[ModelExecutor]:
+    monkeypatch.setattr(execution, "time", type("Clock", (), {"perf_counter_ns": lambda: model.now_ns}))
+    codec = Codec(model="m", version="1", signature=SIGNATURE)
+    executor = ModelExecutor(model, codec, is_batchable=True, on_stall=lambda: None)
+    try:
+        yield executor
+    finally:
+        executor.close()
+
+
+def batch(takes_ns: float) -> list[Tensors]:
+    codec = Codec(model="m", version="1", signature=SIGNATURE)
+    return [codec.decode(infer_request(np.array([[takes_ns]], np.float32)))]
+
+
+@pytest.mark.parametrize("slow_ns", [[20_000_000], [5_000_000, 5_000_000]])
+async def test_short_batches_come_to_run_in_the_loops_thread_and_slow_ones_send_them_back(
+    slow_ns: list[int], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    model, here = Model(), threading.current_thread()
+    with executing(model, monkeypatch) as executor:
+        for _ in range(60):
+            await executor.run(batch(10_000))
+        assert model.threads[0] is not here
+        assert model.threads[-1] is here
+        for takes_ns in (*slow_ns, 10_000):
+            await executor.run(batch(takes_ns))
+        assert model.threads[-2] is here
+        assert model.threads[-1] is not here
+
+
+async def test_a_batch_that_waited_for_the_processor_changes_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
+    model, here = Model(), threading.current_thread()
+    with executing(model, monkeypatch) as executor:
+        for _ in range(60):
+            await executor.run(batch(10_000))
+        await executor.run(batch(4_000_000))
+        await executor.run(batch(10_000))
+        assert model.threads[-1] is here
+
+
+async def test_slow_batches_stay_in_their_thread(monkeypatch: pytest.MonkeyPatch) -> None:
+    model = Model()
+    with executing(model, monkeypatch) as executor:
+        for _ in range(100):
+            await executor.run(batch(400_000))
+    assert threading.current_thread() not in model.threads
+
+
+def test_a_batch_that_holds_the_loop_up_is_noticed(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(execution, "STALL_S", 0.01)
+    calls, noticed = [], threading.Event()
+
+    def note() -> None:
+        calls.append(1)
+        noticed.set()
+
+    watch = StallWatch(note)
+    watch.begin()
+    assert noticed.wait(10)
+    watch.end()
+    watch.close()
+
+
+@pytest.mark.parametrize(
+    ("scores", "first_rows", "classes"),
+    [
+        ([[0.1, 0.9], [0.8, 0.2]], [0, 1], [1, 0]),
+        ([[0.1, 0.9], [0.8, 0.2], [0.3, 0.7]], [0, 2], [1, 1]),
+        ([[0.1, 0.9], [0.8, 0.9]], [0, 1], []),
+        ([[2.0, -1.0]], [0], []),
+        ([[np.inf, -np.inf]], [0], []),
+        ([[1.0]], [0], []),
+        ([[0.5, 0.5]], [], []),
+    ],
+)
+def test_a_classifier_is_known_by_rows_that_sum_to_one(
+    scores: list[list[float]], first_rows: list[int], classes: list[int]
+) -> None:
+    assert classify({"Y": np.array(scores, np.float32)}, first_rows)[1] == classes
