@@ -201,6 +201,7 @@ async def serve(
                 front.http_port,
                 gateway.writer.reply_address,
             )
+            serving.favour_latency()
             await stop.wait()
             await _drain(gateway, front, settings.drain_timeout_s)
             drained.set()
