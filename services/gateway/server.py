@@ -16,7 +16,7 @@ from penstock.endpoints import local_host
 from penstock.gateway.v1.payload_service_pb2_grpc import add_PayloadServiceServicer_to_server
 from penstock.gateway.v1.reply_service_pb2_grpc import add_ReplyServiceServicer_to_server
 from penstock.registry.v1.registry_service_pb2_grpc import RegistryServiceStub
-from services.common import redis_connection, serving
+from services.common import serving
 from services.common.boundary import translated
 from services.common.errors import UnavailableError
 from services.common.http2 import Limits
@@ -24,7 +24,7 @@ from services.common.memory import keep_freed_memory
 from services.common.settings import SuiteSettings
 from services.common.tracing import SpanExporter
 from services.common.watch import ResourceCache
-from services.gateway.adapters.lane_watch import look
+from services.gateway.adapters.lane_watch import LaneWatch
 from services.gateway.adapters.lane_writer import LaneWriter
 from services.gateway.catalog import Catalog
 from services.gateway.descriptions import Description
@@ -70,7 +70,7 @@ class Gateway:
             sample_ratio=suite.trace_sample_ratio,
             max_errors_per_second=settings.max_error_spans_per_second,
         )
-        self.redis = redis_connection.connect(suite.effective_redis_url)
+        self.lane_watch = LaneWatch(suite.effective_redis_url)
         self.pending = PendingTable(self.spans)
         self.catalog = Catalog(
             clock=asyncio.get_running_loop().time, gateway_processes=settings.process_count if membership else 1
@@ -111,7 +111,7 @@ class Gateway:
         clock = asyncio.get_running_loop().time
         while True:
             lanes = self.catalog.lanes
-            sighting = await look(self.redis, [lane.keys for lane in lanes])
+            sighting = await self.lane_watch.look([lane.keys for lane in lanes])
             self.models.is_redis_up = sighting is not None
             if sighting is not None:
                 self.writer.note_run_id(sighting.run_id)
@@ -173,7 +173,7 @@ async def serve(
     gateway = Gateway(suite, settings, membership)
     async with contextlib.AsyncExitStack() as closing:  # what comes last is closed first
         closing.push_async_callback(asyncio.to_thread, gateway.exporter.close)
-        closing.push_async_callback(gateway.redis.aclose)
+        closing.push_async_callback(gateway.lane_watch.close)
         channel = grpc.aio.insecure_channel(suite.registry_address, options=serving.CHANNEL_OPTIONS)
         await closing.enter_async_context(channel)
         internal = await _internal_server(gateway, suite, settings)

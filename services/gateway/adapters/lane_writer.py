@@ -14,7 +14,7 @@ from redis.exceptions import RedisError
 
 from services.common.errors import PenstockError, UnavailableError
 from services.common.lanes import EntryPacker
-from services.common.resp import RespConnection
+from services.common.resp import RespConnection, run_id_of
 from services.gateway.domain.statistics import Failure
 from services.gateway.domain.tickets import Ticket
 
@@ -207,15 +207,3 @@ class LaneWriter:
 
 def _ignore(_answers: list[Any], _error: Exception | None) -> None:
     """Removals are a courtesy."""
-
-
-def run_id_of(info: bytes) -> str:
-    """Which process Redis is, from its answer to INFO.
-
-    Raises:
-        RedisError: it doesn't say.
-    """
-    for line in info.splitlines():
-        if line.startswith(b"run_id:"):
-            return line[7:].decode("ascii")
-    raise RedisError("Redis's answer to INFO has no run_id")
