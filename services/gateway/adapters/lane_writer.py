@@ -165,7 +165,8 @@ class LaneWriter:
             else:
                 self._refuse(ticket, answer)
         self._unanswered_bytes -= size
-        self._enqueue_again([ticket for ticket in again if ticket.key in self._pending])
+        lost = (ticket for ticket in again if ticket.key in self._pending)
+        self._enqueue_again([ticket for ticket in lost if ticket.key not in self._waiting])
         if self._waiting:
             self._write_soon()
 
