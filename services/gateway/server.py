@@ -16,7 +16,7 @@ from penstock.endpoints import local_host
 from penstock.gateway.v1.payload_service_pb2_grpc import add_PayloadServiceServicer_to_server
 from penstock.gateway.v1.reply_service_pb2_grpc import add_ReplyServiceServicer_to_server
 from penstock.registry.v1.registry_service_pb2_grpc import RegistryServiceStub
-from services.common import serving
+from services.common import redis_connection, serving
 from services.common.boundary import translated
 from services.common.errors import UnavailableError
 from services.common.http2 import Limits
@@ -70,13 +70,14 @@ class Gateway:
             sample_ratio=suite.trace_sample_ratio,
             max_errors_per_second=settings.max_error_spans_per_second,
         )
-        self.lane_watch = LaneWatch(suite.effective_redis_url)
+        redis_url = redis_connection.checked(suite.effective_redis_url)
+        self.lane_watch = LaneWatch(redis_url)
         self.pending = PendingTable(self.spans)
         self.catalog = Catalog(
             clock=asyncio.get_running_loop().time, gateway_processes=settings.process_count if membership else 1
         )
         self.writer = LaneWriter(
-            suite.effective_redis_url,
+            redis_url,
             self.pending,
             gateway_id=gateway_id,
             inline_limit_bytes=settings.inline_limit_bytes,
