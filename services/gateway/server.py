@@ -143,7 +143,8 @@ class Gateway:
     async def await_siblings(self, membership: Membership) -> None:
         """Let health wait until all processes of the gateway are prepared. Runs until cancelled."""
         await self.prepared.wait()
-        await membership.wait_for_all()
+        with contextlib.suppress(ConnectionError):  # the parent left, and so shall we
+            await membership.wait_for_all()
         self.models.is_awaited = False
         await self.health.set_serving(is_serving=self.models.is_ready)
         await asyncio.Event().wait()
@@ -205,16 +206,17 @@ async def serve(
             if membership is not None:
                 await gateway.prepare(stop)
                 await _publish(gateway, front, web, settings)
-            group.create_task(front.run_until_stopped())
-            _log.info(
-                "gateway listens: gRPC %d, REST %d, replies %s",
-                front.grpc_port,
-                front.http_port,
-                gateway.writer.reply_address,
-            )
-            serving.favour_latency()
-            await stop.wait()
-            await _drain(gateway, front, settings.drain_timeout_s)
+            if not stop.is_set():
+                group.create_task(front.run_until_stopped())
+                _log.info(
+                    "gateway listens: gRPC %d, REST %d, replies %s",
+                    front.grpc_port,
+                    front.http_port,
+                    gateway.writer.reply_address,
+                )
+                serving.favour_latency()
+                await stop.wait()
+                await _drain(gateway, front, settings.drain_timeout_s)
             drained.set()
 
 
