@@ -12,7 +12,6 @@ from grpc_health.v1 import health
 from prometheus_client import CollectorRegistry, generate_latest
 
 import penstock
-from penstock.endpoints import local_host
 from penstock.gateway.v1.payload_service_pb2_grpc import add_PayloadServiceServicer_to_server
 from penstock.gateway.v1.reply_service_pb2_grpc import add_ReplyServiceServicer_to_server
 from penstock.registry.v1.registry_service_pb2_grpc import RegistryServiceStub
@@ -182,7 +181,7 @@ async def serve(
         front = _front(suite, settings, reuse_port=membership is not None)
         web = GrpcWeb(
             (SERVICE, health.SERVICE_NAME),
-            address=lambda: f"{local_host(suite.bind)}:{front.grpc_port}",
+            address=lambda: front.own_address,
             max_request_bytes=settings.max_request_bytes,
         )
         closing.push_async_callback(web.close)
