@@ -35,6 +35,7 @@ class Catalog:
         self._gateway_processes = gateway_processes
         self._clock = clock
         self._lanes: dict[tuple[str, str], Lane] = {}
+        self._served: dict[tuple[int, int], tuple[Deployment, ModelVersion, ServedVersion]] = {}
 
     @property
     def lanes(self) -> list[Lane]:
@@ -47,10 +48,15 @@ class Catalog:
     def rebuild(self, resources: ResourceCache) -> RoutingTable:
         """Take over what the registry says; lanes that stay keep their statistics and requests."""
         deployed: dict[str, dict[str, Lane]] = {}
+        before, self._served = self._served, {}
         for deployment in resources.deployments.values():
             for name in deployment.versions:
                 if (version := resources.versions.get(name)) is not None:
-                    served = served_version(deployment, version, self._gateway_processes)
+                    # A change replaces the resource: what is still the same object needs no reading again.
+                    key = id(deployment), id(version)
+                    known = before.get(key)
+                    served = known[2] if known else served_version(deployment, version, self._gateway_processes)
+                    self._served[key] = deployment, version, served
                     deployed.setdefault(served.model, {})[served.version] = self._lane(served)
         kept = {id(lane) for lanes in deployed.values() for lane in lanes.values()}
         for lane in self._lanes.values():

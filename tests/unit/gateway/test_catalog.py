@@ -149,3 +149,15 @@ def test_the_index_tells_what_serves_and_why_not() -> None:
     routes.resolve("m", "1").observe_consumers(1, now=0.0)
     ready = [{"name": "m", "version": "1", "state": "READY", "reason": ""}]
     assert descriptions.index(scene.resources, routes, ready=True) == ready
+
+
+def test_a_change_of_one_model_leaves_what_was_read_of_others() -> None:
+    scene = Scene()
+    lane = scene.deploy(1).resolve("m", "1")
+    before = lane.version
+    scene.put(model_version=version_of("models/other/versions/1"))
+    scene.put(deployment=Deployment(name="deployments/other", versions=["models/other/versions/1"]))
+    scene.catalog.rebuild(scene.resources)
+    assert lane.version is before
+    scene.deploy(1, queue=QueueConfig(max_queue_size=5))
+    assert lane.version.max_queue_size == 5
