@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from contextlib import ExitStack
+from enum import StrEnum
 from pathlib import Path
 from types import TracebackType
 from typing import Annotated, Any, Self
@@ -15,6 +16,14 @@ from penstock.cli.models import signature
 from penstock.cli.output import Json, duration, print_json, reporting, screen, stderr
 from penstock.client import Client, Serving
 from penstock.registry.v1.resources_pb2 import Deployment, InstanceStatus, ModelVersion
+
+
+class Optimize(StrEnum):
+    """How far to look for a faster way to run a version."""
+
+    OFF = "off"
+    FAST = "fast"
+    FULL = "full"
 
 
 def register(app: typer.Typer) -> None:
@@ -39,6 +48,10 @@ def deploy(
         int | None,
         typer.Option(min=0, metavar="N", help="Longest that a request may be held back for a fuller batch, µs."),
     ] = None,
+    optimize: Annotated[
+        Optimize | None,
+        typer.Option(help="How far to look for a faster way to run it, beside serving: half a minute, or minutes."),
+    ] = None,
     alias: Annotated[
         list[str] | None, typer.Option(metavar="NAME", help="Point this alias at the new version. Repeatable.")
     ] = None,
@@ -61,7 +74,12 @@ def deploy(
     """
     labels = options.pairs(label or [], option="--label", read=str)
     metrics = options.pairs(metric or [], option="--metric", read=float)
-    serving = Serving(replicas=replicas, max_batch_size=max_batch_size, max_queue_delay_microseconds=max_queue_delay_us)
+    serving = Serving(
+        replicas=replicas,
+        max_batch_size=max_batch_size,
+        max_queue_delay_microseconds=max_queue_delay_us,
+        optimize=optimize,
+    )
     with ExitStack() as stack:
         client = stack.enter_context(Client(registry=registry, gateway=gateway))
         steps = stack.enter_context(_Steps(is_quiet=json))

@@ -9,7 +9,7 @@ import typer
 from penstock.cli import options
 from penstock.cli.output import Json, print_json, reporting, screen, size, state, table
 from penstock.client import Client
-from penstock.registry.v1.resources_pb2 import ModelFormat, ModelVersion, Signature, TensorSpec
+from penstock.registry.v1.resources_pb2 import ModelFormat, ModelVersion, Optimization, Signature, TensorSpec
 
 
 def register(app: typer.Typer) -> None:
@@ -41,6 +41,7 @@ def models(
         _, model, _, version = one.name.split("/")
         notes = [*(["serves"] if one.name in served else []), *(f"alias {alias}" for alias in named.get(one.name, []))]
         notes += [f"{key} {value:.4g}" for key, value in one.metrics.items()]
+        notes += filter(None, map(optimization_note, one.optimizations))
         rows.add_row(
             model,
             version,
@@ -51,6 +52,13 @@ def models(
             ", ".join(notes),
         )
     screen.print(rows)
+
+
+def optimization_note(found: Optimization) -> str:
+    """What a search found, or where it stands, in two words; nothing where there is nothing to tell."""
+    if found.state == Optimization.STATE_SEARCHING:
+        return f"optimising {len(found.trials)}/{found.trial_count or '?'}"
+    return f"{found.speedup:.2f} times as fast" if found.variant else ""
 
 
 def _format(number: ModelFormat) -> str:

@@ -7,6 +7,7 @@ builds it at the end with :class:`SpanExporter`; ids are known beforehand, so a 
 from __future__ import annotations
 
 import enum
+import functools
 import logging
 import threading
 from collections import deque
@@ -152,7 +153,16 @@ def _span(noted: _Finished) -> Span:
 
 
 def _attributes(attributes: Mapping[str, AttributeValue]) -> list[KeyValue]:
-    return [KeyValue(key=key, value=_value(value)) for key, value in attributes.items()]
+    return [
+        _text(key, value) if type(value) is str else KeyValue(key=key, value=_value(value))
+        for key, value in attributes.items()
+    ]
+
+
+@functools.lru_cache(maxsize=4_096)
+def _text(key: str, value: str) -> KeyValue:
+    """An attribute; most texts are the same in span after span."""
+    return KeyValue(key=key, value=AnyValue(string_value=value))
 
 
 def _value(value: AttributeValue) -> AnyValue:

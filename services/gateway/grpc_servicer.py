@@ -3,20 +3,20 @@
 from __future__ import annotations
 
 import asyncio
+import functools
 from collections.abc import Callable, Coroutine
 from typing import Any, Protocol, runtime_checkable
 
 import grpc
 from google.protobuf.json_format import ParseDict
 from google.protobuf.message import DecodeError
-from grpc_status import rpc_status
 from tritonclient.grpc import service_pb2 as pb
 from tritonclient.grpc import service_pb2_grpc
 
-from services.common.boundary import status_of, translated
+from services.common.boundary import translated
 from services.common.errors import InvalidArgumentError, PenstockError, UnimplementedError
 from services.common.status import code_of
-from services.gateway.domain.tickets import Arrival
+from services.gateway.domain.tickets import Arrival, Outcome
 from services.gateway.inference import Desk
 from services.gateway.models import Models
 from services.gateway.spans import RequestSpans
@@ -40,41 +40,19 @@ class GrpcInfer:
 _GRPC_INFER = GrpcInfer()
 
 
-class DirectCall(Protocol):
-    """A call that is told its end, by a server that takes such handlers."""
+class DirectCall(Outcome, Protocol):
+    """A call that is told its outcome, by a server that needs no coroutine to wait for it."""
 
     def invocation_metadata(self) -> Any: ...
 
     def time_remaining(self) -> float | None: ...
 
-    def add_done_callback(self, callback: Callable[[Any], None], /) -> None: ...
-
-    def done(self) -> bool: ...
-
-    def answer(self, body: bytes, /) -> None: ...
-
-    def refuse(self, status: grpc.Status, /) -> None: ...
-
 
 @runtime_checkable
 class TakesDirectHandlers(Protocol):
-    """A server that may serve a unary method without a task."""
+    """A server that can serve a unary method without a task; ``handle`` returns what to call if the caller leaves."""
 
-    def add_direct_handler(self, method: str, handle: Callable[[bytes, Any], None]) -> None: ...
-
-
-class _ToCall:
-    """The outcome of a request whose call waits in no task."""
-
-    __slots__ = ("_call", "done", "set_result")
-
-    def __init__(self, call: DirectCall) -> None:
-        self._call = call
-        self.done = call.done
-        self.set_result = call.answer
-
-    def set_exception(self, error: Exception) -> None:
-        self._call.refuse(rpc_status.to_status(status_of(error)))
+    def add_direct_handler(self, method: str, handle: Callable[[bytes, Any], Callable[[], None] | None]) -> None: ...
 
 
 class InferenceServicer:
@@ -95,16 +73,16 @@ class InferenceServicer:
             self._desk.withdraw(ticket)
             raise
 
-    def infer(self, message: bytes, call: DirectCall) -> None:
-        """ModelInfer for a server that needs no coroutine: the request's outcome goes straight to the call."""
-        outcome = _ToCall(call)
+    def infer(self, message: bytes, call: DirectCall) -> Callable[[], None] | None:
+        """ModelInfer for :class:`TakesDirectHandlers`; returns what is to be called if the caller leaves."""
         try:
-            arrival = self._arrive(call)
-            ticket = self._desk.admit(message, _read, arrival, time_left_s=call.time_remaining(), outcome=outcome)
+            ticket = self._desk.admit(
+                message, _read, self._arrive(call), time_left_s=call.time_remaining(), outcome=call
+            )
         except Exception as error:  # noqa: BLE001 - the boundary is where everything ends
-            outcome.set_exception(error)
-        else:
-            call.add_done_callback(lambda _: self._desk.withdraw(ticket))
+            call.set_exception(error)
+            return None
+        return functools.partial(self._desk.withdraw, ticket)
 
     def _arrive(self, context: Any) -> Arrival:
         traceparent = tracestate = ""

@@ -1,4 +1,7 @@
-"""Request spans and access log lines, made after the fact: for sampled requests, and for every failed one."""
+"""Request spans and access log lines, made after the fact: for sampled requests, and for every failed one.
+
+The line of a request that was answered is at level DEBUG.
+"""
 
 from __future__ import annotations
 
@@ -154,7 +157,11 @@ def _attributes(model: str, version: str, request_id: str, settled_by: SettledBy
 
 def _write_line(span: _ServerSpan) -> None:
     arrival, error = span.arrival, span.error
-    _log.info(
+    level = logging.DEBUG if error is None else logging.INFO  # a line takes as long as half of the request
+    if not _log.isEnabledFor(level):
+        return
+    _log.log(
+        level,
         "%s %s",
         arrival.surface.operation,
         "OK" if error is None else f"{code_of(error).name}: {error.message}",

@@ -7,6 +7,7 @@ import contextlib
 import logging
 from collections.abc import Awaitable, Callable, Iterator, Mapping
 
+from services.common import names
 from services.common.errors import PenstockError
 from services.inference.domain.fleet import Assignment, Slot, plan
 from services.inference.instance import Instance, State, Surroundings
@@ -91,6 +92,14 @@ class Agent:
                 yield newest
             else:
                 yield next((one for one in instances if one.is_ready), newest)
+
+    def is_serving(self, version: str) -> bool:
+        """Whether a process of this version, given by its resource name, takes requests."""
+        return any(
+            instance.is_ready and names.version_name(slot.model, slot.version) == version
+            for slot, instances in self._slots.items()
+            for instance in instances
+        )
 
     async def close(self) -> None:
         """Drain every process. Cancelled: end them at once."""

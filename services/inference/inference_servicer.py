@@ -70,6 +70,7 @@ def status_message(instance: Instance, node: str) -> InstanceStatus:
         pid=instance.pid,
         restarts=instance.restarts,
         update_time=entered,
+        variant=dict(instance.variant.options),
     )
 
 

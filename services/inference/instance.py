@@ -17,6 +17,7 @@ from services.common.lanes import LaneKeys
 from services.inference.adapters.child import Child, Event
 from services.inference.domain.fleet import Assignment, Slot
 from services.inference.domain.restarts import CrashHistory
+from services.inference.domain.variants import ORIGINAL
 from services.inference.model_process.spec import ProcessSpec, consumer_name
 
 _log = logging.getLogger(__name__)
@@ -91,8 +92,11 @@ class Instance:
         self._reason = ""
         self._history = CrashHistory()
         self._ready_since: float | None = None
+        self._was_ready = False
         self._child: Child | None = None
         self._stopping = asyncio.Event()
+        self.variant = assignment.variant
+        """How its process is loaded: as assigned, until that turns out not to work."""
         self.streams = frozenset(LaneKeys(slot.model, slot.version).streams(assignment.batching.priority_levels))
         self.is_retiring = False
         self.progress = 0.0
@@ -178,6 +182,7 @@ class Instance:
     async def _live(self, path: Path) -> None:
         """One process from start to end."""
         self._enter(State.LOADING)
+        self._was_ready = False
         consumer = consumer_name(self.name, self._around.incarnation)
         self._child = child = await Child.start(_MODULE, self._spec(consumer, path).to_json(), self._heard)
         ending, stopping = asyncio.create_task(child.wait()), asyncio.create_task(self._stopping.wait())
@@ -213,6 +218,7 @@ class Instance:
             device=around.device,
             threads=around.threads,
             drain_timeout_s=around.drain_timeout_s,
+            variant=self.variant,
         )
 
     def _heard(self, event: Event) -> None:
@@ -220,13 +226,16 @@ class Instance:
         if "figures" in event:
             self.totals.present = event["figures"]
         if event.get("state") == "ready" and not self.is_retiring:
-            self.device, self._ready_since = event["device"], time.monotonic()
+            self.device, self._ready_since, self._was_ready = event["device"], time.monotonic(), True
             self._enter(State.READY)
 
     async def _after_crash(self, uptime_s: float) -> None:
         self._history = self._history.crashed(time.monotonic(), uptime_s=uptime_s)
         self.restarts += 1
         self._enter(State.LOADING)
+        if self.variant != ORIGINAL and (not self._was_ready or len(self._history.crashes) > 1):
+            _log.warning("%s: it serves as it is from now on, not as %s", self.name, self.variant)
+            self.variant = ORIGINAL
         _log.warning("%s: %s; starting it again in %.1f s", self.name, self._reason, self._history.pause_s)
         with contextlib.suppress(TimeoutError):
             await asyncio.wait_for(self._stopping.wait(), self._history.pause_s)

@@ -7,10 +7,12 @@ from collections.abc import Iterator
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metric
 from prometheus_client.registry import Collector
 
+from services.common import names
 from services.inference.adapters.artifacts import ArtifactCache
 from services.inference.agent import Agent
 from services.inference.inference_servicer import resident_bytes
 from services.inference.instance import Instance
+from services.inference.optimization import Optimizer
 
 _LABELS = ("model", "version", "instance")
 _COUNTERS = {
@@ -25,9 +27,10 @@ _COUNTERS = {
 class InstanceCollector(Collector):
     """Reads the agent's instances; called by the thread that serves ``/metrics``."""
 
-    def __init__(self, agent: Agent, cache: ArtifactCache) -> None:
+    def __init__(self, agent: Agent, cache: ArtifactCache, optimizer: Optimizer) -> None:
         self._agent = agent
         self._cache = cache
+        self._optimizer = optimizer
 
     def collect(self) -> Iterator[Metric]:
         instances = list(self._agent.instances())
@@ -44,6 +47,15 @@ class InstanceCollector(Collector):
             ready.add_metric(_labels(one), one.is_ready)
             memory.add_metric(_labels(one), resident_bytes(one.pid))
         yield from (restarts, ready, memory)
+        progress = GaugeMetricFamily(
+            "penstock_optimization_progress", "Share of the present search that is done.", labels=_LABELS[:2]
+        )
+        if (searching := self._optimizer.searching) is not None:
+            progress.add_metric(names.split(searching[0], "models/*/versions/*"), searching[1])
+        searches = CounterMetricFamily("penstock_optimization_searches", "Searches ended.", labels=("outcome",))
+        for outcome, count in self._optimizer.outcomes.items():
+            searches.add_metric((outcome,), count)
+        yield from (progress, searches)
         yield GaugeMetricFamily("penstock_cache_bytes", "Artifacts on this node.", value=self._cache.size_bytes)
 
 

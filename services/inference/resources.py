@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Iterator
+from dataclasses import asdict
 
 from penstock.registry.v1 import resources_pb2 as pb
 from services.common import names
 from services.common.errors import PenstockError
 from services.common.watch import ResourceCache
+from services.inference.adapters.devices import Hardware
 from services.inference.domain.fleet import (
     DEFAULT_MAX_ATTEMPTS,
     Assignment,
@@ -17,6 +19,7 @@ from services.inference.domain.fleet import (
     effective_batch_size,
 )
 from services.inference.domain.signature import Format, Signature, TensorSpec
+from services.inference.domain.variants import ORIGINAL, Level, Trial, Variant
 
 _log = logging.getLogger(__name__)
 
@@ -51,12 +54,54 @@ def signature_message(signature: Signature) -> pb.Signature:
     )
 
 
-def desired(resources: ResourceCache) -> dict[Slot, Assignment]:
-    """The processes that the deployments ask for. Versions that have not arrived yet, or can't serve, are left out."""
-    return {slot: assignment for one in resources.deployments.values() for slot, assignment in _of(one, resources)}
+def level_of(deployment: pb.Deployment) -> Level:
+    """How far to search for a faster way to run its versions. One that isn't known counts as the default."""
+    try:
+        return Level(deployment.optimization)
+    except ValueError:
+        return Level.FAST
 
 
-def _of(deployment: pb.Deployment, resources: ResourceCache) -> Iterator[tuple[Slot, Assignment]]:
+def optimization_of(version: pb.ModelVersion, hardware: Hardware) -> pb.Optimization | None:
+    """What is recorded for a version on this hardware."""
+    model_format = format_of(version)
+    key = hardware.key(model_format) if model_format else ""
+    return next((one for one in version.optimizations if one.hardware == key), None)
+
+
+def trial_message(trial: Trial) -> pb.VariantTrial:
+    return pb.VariantTrial(
+        variant=dict(trial.variant.options),
+        refusal=trial.refusal,
+        measurements=[pb.VariantMeasurement(**asdict(one)) for one in trial.measurements],
+        speedup=trial.speedup,
+        relative_error=trial.relative_error,
+        top_agreement=trial.top_agreement,
+    )
+
+
+def desired(resources: ResourceCache, hardware: Hardware, *, limit: Level) -> dict[Slot, Assignment]:
+    """The processes that the deployments ask for. Versions that have not arrived yet, or can't serve, are left out.
+
+    ``limit`` is the most that this node does to run them faster: with OFF what was found is not used either.
+    """
+    return {
+        slot: assignment
+        for deployment in resources.deployments.values()
+        for slot, assignment in _of(deployment, resources, hardware, limit=limit)
+    }
+
+
+def _variant(deployment: pb.Deployment, version: pb.ModelVersion, hardware: Hardware, *, limit: Level) -> Variant:
+    found = optimization_of(version, hardware)
+    if found is None or min(level_of(deployment), limit) is Level.OFF:
+        return ORIGINAL
+    return Variant.of(found.variant)
+
+
+def _of(
+    deployment: pb.Deployment, resources: ResourceCache, hardware: Hardware, *, limit: Level
+) -> Iterator[tuple[Slot, Assignment]]:
     for name in deployment.versions:
         version = resources.versions.get(name)
         model_format = None if version is None else format_of(version)
@@ -75,6 +120,7 @@ def _of(deployment: pb.Deployment, resources: ResourceCache) -> Iterator[tuple[S
             version.trusted,
             signature,
             _batching(deployment, signature),
+            _variant(deployment, version, hardware, limit=limit),
         )
         for replica in range(deployment.replicas or 1):
             yield Slot(model, number, replica), assignment

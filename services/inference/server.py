@@ -22,13 +22,15 @@ from services.common.settings import SuiteSettings
 from services.common.watch import ResourceCache
 from services.inference import backends
 from services.inference.adapters.artifacts import ArtifactCache
-from services.inference.adapters.devices import devices
+from services.inference.adapters.devices import Hardware, devices
 from services.inference.adapters.lane_keeping import end_lease, until_empty
 from services.inference.adapters.registry import RegistryClient, open_channel
 from services.inference.agent import Agent, repeat
+from services.inference.domain.variants import Level
 from services.inference.inference_servicer import InferenceServicer, status_message
 from services.inference.instance import Surroundings
 from services.inference.metrics import InstanceCollector
+from services.inference.optimization import Bounds, Optimizer
 from services.inference.resources import FORMATS, desired
 from services.inference.settings import InferenceSettings
 from services.inference.validation import Validator
@@ -37,6 +39,7 @@ _log = logging.getLogger(__name__)
 
 _REPORT_EVERY_S = 5.0
 _CLAIM_EVERY_S = 10.0
+_OPTIMIZE_EVERY_S = 10.0
 _VERSION_STATE = resources_pb2.ModelVersion.State
 
 
@@ -53,6 +56,9 @@ class InferenceServer:
         self._cache = ArtifactCache(suite.home / "cache", self._stub)
         self._redis = connect(suite.effective_redis_url)
         self._news, self._to_validate, self._has_resources = asyncio.Event(), asyncio.Event(), asyncio.Event()
+        self._to_optimize = asyncio.Event()
+        self._level = Level[settings.optimization.upper()]
+        self._hardware = Hardware.of(settings.device, threads=settings.effective_threads)
         self._resources = ResourceCache(self._resources_changed)
         self._agent = Agent(
             Surroundings(
@@ -68,7 +74,7 @@ class InferenceServer:
                 threads=settings.effective_threads,
                 drain_timeout_s=settings.drain_timeout_s,
             ),
-            on_change=self._news.set,
+            on_change=self._instances_changed,
         )
         self._validator = Validator(
             self._registry,
@@ -77,6 +83,16 @@ class InferenceServer:
             threads=settings.effective_threads,
             timeout_s=settings.validation_timeout_s,
             memory_bytes=int(psutil.virtual_memory().total * settings.validation_memory_share),
+        )
+        self._optimizer = Optimizer(
+            self._registry,
+            self._cache,
+            self._resources,
+            node=f"nodes/{node}",
+            device=settings.device,
+            hardware=self._hardware,
+            bounds=Bounds(self._level, settings.optimization_niceness, settings.optimization_memory_share),
+            is_serving=self._agent.is_serving,
         )
         self._node = Node(
             name=f"nodes/{node}",
@@ -94,7 +110,7 @@ class InferenceServer:
         await self._health.attach(server)
         serving.bind(server, f"{self._suite.bind}:{self._settings.port}")
         metrics = CollectorRegistry()
-        metrics.register(InstanceCollector(self._agent, self._cache))
+        metrics.register(InstanceCollector(self._agent, self._cache, self._optimizer))
         stop_metrics = serving.serve_metrics(metrics, host=self._suite.bind, port=self._settings.metrics_port)
         await server.start()
         try:
@@ -104,6 +120,7 @@ class InferenceServer:
                     self._resources.follow(self._stub),
                     repeat(self._report, wake=self._news, every_s=_REPORT_EVERY_S),
                     repeat(self._validate, wake=self._to_validate, every_s=_CLAIM_EVERY_S),
+                    repeat(self._optimizer.optimize_pending, wake=self._to_optimize, every_s=_OPTIMIZE_EVERY_S),
                     self._become_ready(),
                 ],
             )
@@ -125,9 +142,17 @@ class InferenceServer:
         if not self._resources.is_complete:
             return
         self._has_resources.set()
-        self._agent.reconcile(desired(self._resources))
+        self._reconcile()
+        self._to_optimize.set()
         if self._has_pending():
             self._to_validate.set()
+
+    def _instances_changed(self) -> None:
+        self._news.set()
+        self._to_optimize.set()
+
+    def _reconcile(self) -> None:
+        self._agent.reconcile(desired(self._resources, self._hardware, limit=self._level))
 
     def _has_pending(self) -> bool:
         unfinished = (_VERSION_STATE.STATE_PENDING, _VERSION_STATE.STATE_VALIDATING)
@@ -135,7 +160,7 @@ class InferenceServer:
 
     async def _report(self) -> None:
         if self._resources.is_complete:
-            self._agent.reconcile(desired(self._resources))
+            self._reconcile()
             self._cache.keep_only({version.artifact.sha256 for version in self._resources.versions.values()})
         await self._registry.report_node([status_message(one, self._node.name) for one in self._agent.instances()])
 

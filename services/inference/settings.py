@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from typing import Literal
 
 from pydantic import Field
 from pydantic_settings import BaseSettings, SettingsConfigDict
@@ -31,6 +32,13 @@ class InferenceSettings(BaseSettings):
     """Longest that loading and trying a new version may take, in seconds."""
     validation_memory_share: float = Field(default=0.8, gt=0, le=1)
     """Share of the machine's memory that loading and trying a new version may take."""
+
+    optimization: Literal["off", "fast", "full"] = "full"
+    """Most that this node does to run versions faster, whatever deployments ask for; `off`: they run as they are."""
+    optimization_niceness: int = Field(default=19, ge=0, le=19)
+    """How far a search for a faster way steps back behind everything else on this node; 19 takes idle time only."""
+    optimization_memory_share: float = Field(default=0.5, gt=0, le=1)
+    """Share of the memory that is free when a search begins that it may take."""
 
     @property
     def effective_threads(self) -> int:

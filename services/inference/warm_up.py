@@ -6,11 +6,9 @@ import time
 
 import numpy as np
 
-from services.inference.backends import Array, Arrays, LoadError, Model, RunError, sample
+from services.inference.backends import Array, LoadError, Model, RunError
+from services.inference.backends.samples import sample, working_sizes
 from services.inference.domain.signature import Signature
-
-_FREE_SIZES = (1, 8, 32, 224)
-"""Sizes tried for free dimensions other than the batch: a file doesn't say which ones make sense."""
 
 
 def warm_up(model: Model, signature: Signature, *, rows: int) -> float:
@@ -19,7 +17,7 @@ def warm_up(model: Model, signature: Signature, *, rows: int) -> float:
     Raises:
         LoadError: the model fails whatever the size of its free dimensions.
     """
-    free_size = _working_size(model, signature)
+    (free_size,) = working_sizes(model, signature)
     start = time.perf_counter()
     model.run(sample(signature, rows=1, free_size=free_size))
     elapsed = time.perf_counter() - start
@@ -33,7 +31,7 @@ def warm_up(model: Model, signature: Signature, *, rows: int) -> float:
 
 def rows_are_independent(model: Model) -> bool:
     """True when two rows give together what they give alone: only then may requests of strangers share a batch."""
-    free_size = _working_size(model, model.signature)
+    (free_size,) = working_sizes(model, model.signature)
     first, second = (sample(model.signature, rows=1, free_size=free_size, seed=seed) for seed in (1, 2))
     joined = {name: np.concatenate([first[name], second[name]]) for name in first}
     try:
@@ -52,17 +50,3 @@ def _agree(got: Array, expected: Array) -> bool:
     if got.shape != expected.shape or got.dtype.kind != "f":
         return got.shape == expected.shape and bool((got == expected).all())
     return np.allclose(got, expected, rtol=0.02, atol=0.02, equal_nan=True)
-
-
-def _working_size(model: Model, signature: Signature) -> int:
-    sizes = _FREE_SIZES if any(-1 in spec.shape[int(signature.is_batchable) :] for spec in signature.inputs) else (1,)
-    failures: list[str] = []
-    for size in sizes:
-        inputs: Arrays = sample(signature, rows=1, free_size=size)
-        try:
-            model.run(inputs)
-        except RunError as error:
-            failures.append(str(error))
-        else:
-            return size
-    raise LoadError(f"the model fails on a first inference: {failures[0]}")

@@ -130,6 +130,13 @@ class RegistryServicer(RegistryServiceServicer):
         version = await self._database.write(versions.report_validation, request.name, verdict)
         return api.ReportValidationResponse(model_version=codec.version_to_pb(version))
 
+    async def ReportOptimization(
+        self, request: api.ReportOptimizationRequest, _context: Any
+    ) -> api.ReportOptimizationResponse:
+        found = codec.optimization_from_pb(request.optimization, node=request.node)
+        version = await self._database.write(versions.report_optimization, request.name, found)
+        return api.ReportOptimizationResponse(model_version=codec.version_to_pb(version))
+
     async def SetAlias(self, request: api.SetAliasRequest, _context: Any) -> api.SetAliasResponse:
         wanted = request.alias
         alias = await self._database.write(aliases.set_alias, wanted.name, wanted.version, etag=wanted.etag)

@@ -9,7 +9,7 @@ from services.common.errors import FailedPreconditionError
 from services.registry.adapters import artifact_rows, claim_rows
 from services.registry.adapters.artifact_store import ArtifactStore
 from services.registry.adapters.transaction import Transaction
-from services.registry.domain import etags, ids, lifecycle, limits
+from services.registry.domain import etags, ids, lifecycle, limits, optimizations
 from services.registry.domain.resources import (
     Alias,
     Artifact,
@@ -17,6 +17,7 @@ from services.registry.domain.resources import (
     Model,
     ModelFormat,
     ModelVersion,
+    Optimization,
     VersionState,
 )
 from services.registry.replays import create_once
@@ -80,3 +81,11 @@ def report_validation(tx: Transaction, name: str, verdict: lifecycle.Verdict) ->
     if lifecycle.is_repeated(version, verdict):
         return version
     return tx.put(lifecycle.conclude(version, verdict, now_ns=tx.now_ns))
+
+
+def report_optimization(tx: Transaction, name: str, found: Optimization) -> ModelVersion:
+    """Record what an agent's search found so far. The etag stays: nobody else's update is to fail for that."""
+    version = optimizations.record(get_version(tx, name), found, now_ns=tx.now_ns)
+    tx.store(version)
+    tx.announce(version)
+    return version

@@ -39,6 +39,7 @@ class InferenceNode:
             "PENSTOCK_REGISTRY__METRICS_PORT": str(self.ports["registry_metrics"]),
             "PENSTOCK_INFERENCE__PORT": str(self.ports["inference"]),
             "PENSTOCK_INFERENCE__METRICS_PORT": str(self.ports["inference_metrics"]),
+            "PENSTOCK_INFERENCE__OPTIMIZATION": "off",
             **settings,
         }
         self.processes: dict[str, subprocess.Popen[bytes]] = {}
@@ -100,6 +101,16 @@ class InferenceNode:
             lambda version: version.state in (pb.ModelVersion.STATE_READY, pb.ModelVersion.STATE_REJECTED),
         )
 
+    async def optimized(self, name: str) -> pb.Optimization:
+        """Wait for the end of the search that was made for a version."""
+        found: pb.Optimization = await self._eventually(
+            lambda: self.registry.GetModelVersion(api.GetModelVersionRequest(name=name), wait_for_ready=True),
+            lambda answer: next(iter(answer.model_version.optimizations), pb.Optimization()),
+            lambda found: found.state == pb.Optimization.STATE_COMPLETE,
+            within_s=120,
+        )
+        return found
+
     async def deploy(self, model: str, *versions: str, **fields: Any) -> None:
         deployment = pb.Deployment(versions=versions, **fields)
         await self.registry.CreateDeployment(api.CreateDeploymentRequest(deployment_id=model, deployment=deployment))
@@ -117,11 +128,16 @@ class InferenceNode:
         )
 
     async def _eventually(
-        self, ask: Callable[[], Any], pick: Callable[[Any], Any], is_as_wanted: Callable[[Any], bool]
+        self,
+        ask: Callable[[], Any],
+        pick: Callable[[Any], Any],
+        is_as_wanted: Callable[[Any], bool],
+        *,
+        within_s: float = 30,
     ) -> Any:
         last = None
         try:
-            async with asyncio.timeout(30):
+            async with asyncio.timeout(within_s):
                 while True:
                     last = pick(await ask())
                     if is_as_wanted(last):

@@ -222,6 +222,22 @@ class ReportValidationResponse(_message.Message):
     model_version: _resources_pb2.ModelVersion
     def __init__(self, model_version: _Optional[_Union[_resources_pb2.ModelVersion, _Mapping]] = ...) -> None: ...
 
+class ReportOptimizationRequest(_message.Message):
+    __slots__ = ("name", "node", "optimization")
+    NAME_FIELD_NUMBER: _ClassVar[int]
+    NODE_FIELD_NUMBER: _ClassVar[int]
+    OPTIMIZATION_FIELD_NUMBER: _ClassVar[int]
+    name: str
+    node: str
+    optimization: _resources_pb2.Optimization
+    def __init__(self, name: _Optional[str] = ..., node: _Optional[str] = ..., optimization: _Optional[_Union[_resources_pb2.Optimization, _Mapping]] = ...) -> None: ...
+
+class ReportOptimizationResponse(_message.Message):
+    __slots__ = ("model_version",)
+    MODEL_VERSION_FIELD_NUMBER: _ClassVar[int]
+    model_version: _resources_pb2.ModelVersion
+    def __init__(self, model_version: _Optional[_Union[_resources_pb2.ModelVersion, _Mapping]] = ...) -> None: ...
+
 class SetAliasRequest(_message.Message):
     __slots__ = ("alias",)
     ALIAS_FIELD_NUMBER: _ClassVar[int]

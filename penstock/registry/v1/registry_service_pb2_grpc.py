@@ -105,6 +105,11 @@ class RegistryServiceStub:
                 request_serializer=penstock_dot_registry_dot_v1_dot_registry__service__pb2.ReportValidationRequest.SerializeToString,
                 response_deserializer=penstock_dot_registry_dot_v1_dot_registry__service__pb2.ReportValidationResponse.FromString,
                 _registered_method=True)
+        self.ReportOptimization = channel.unary_unary(
+                '/penstock.registry.v1.RegistryService/ReportOptimization',
+                request_serializer=penstock_dot_registry_dot_v1_dot_registry__service__pb2.ReportOptimizationRequest.SerializeToString,
+                response_deserializer=penstock_dot_registry_dot_v1_dot_registry__service__pb2.ReportOptimizationResponse.FromString,
+                _registered_method=True)
         self.SetAlias = channel.unary_unary(
                 '/penstock.registry.v1.RegistryService/SetAlias',
                 request_serializer=penstock_dot_registry_dot_v1_dot_registry__service__pb2.SetAliasRequest.SerializeToString,
@@ -261,6 +266,14 @@ class RegistryServiceServicer:
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
+    def ReportOptimization(self, request, context):
+        """Records how far a search for a faster way to run a version is, or what it found, in place of what was recorded for
+        the same hardware. FAILED_PRECONDITION when the version is not READY.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
     def SetAlias(self, request, context):
         """Creates or moves an alias. ABORTED when an etag was sent and doesn't match.
         """
@@ -405,6 +418,11 @@ def add_RegistryServiceServicer_to_server(servicer, server):
                     servicer.ReportValidation,
                     request_deserializer=penstock_dot_registry_dot_v1_dot_registry__service__pb2.ReportValidationRequest.FromString,
                     response_serializer=penstock_dot_registry_dot_v1_dot_registry__service__pb2.ReportValidationResponse.SerializeToString,
+            ),
+            'ReportOptimization': grpc.unary_unary_rpc_method_handler(
+                    servicer.ReportOptimization,
+                    request_deserializer=penstock_dot_registry_dot_v1_dot_registry__service__pb2.ReportOptimizationRequest.FromString,
+                    response_serializer=penstock_dot_registry_dot_v1_dot_registry__service__pb2.ReportOptimizationResponse.SerializeToString,
             ),
             'SetAlias': grpc.unary_unary_rpc_method_handler(
                     servicer.SetAlias,
@@ -836,6 +854,33 @@ class RegistryService:
             '/penstock.registry.v1.RegistryService/ReportValidation',
             penstock_dot_registry_dot_v1_dot_registry__service__pb2.ReportValidationRequest.SerializeToString,
             penstock_dot_registry_dot_v1_dot_registry__service__pb2.ReportValidationResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def ReportOptimization(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/penstock.registry.v1.RegistryService/ReportOptimization',
+            penstock_dot_registry_dot_v1_dot_registry__service__pb2.ReportOptimizationRequest.SerializeToString,
+            penstock_dot_registry_dot_v1_dot_registry__service__pb2.ReportOptimizationResponse.FromString,
             options,
             channel_credentials,
             insecure,

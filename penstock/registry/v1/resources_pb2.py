@@ -28,7 +28,7 @@ from google.protobuf import duration_pb2 as google_dot_protobuf_dot_duration__pb
 from google.protobuf import timestamp_pb2 as google_dot_protobuf_dot_timestamp__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n$penstock/registry/v1/resources.proto\x12\x14penstock.registry.v1\x1a\x1fgoogle/api/field_behavior.proto\x1a\x19google/api/resource.proto\x1a\x1egoogle/protobuf/duration.proto\x1a\x1fgoogle/protobuf/timestamp.proto\"\xcc\x02\n\x05Model\x12\x12\n\x04name\x18\x01 \x01(\tB\x04\xe2\x41\x01\x08\x12\x13\n\x0b\x64\x65scription\x18\x02 \x01(\t\x12\x37\n\x06labels\x18\x03 \x03(\x0b\x32\'.penstock.registry.v1.Model.LabelsEntry\x12\x35\n\x0b\x63reate_time\x18\x04 \x01(\x0b\x32\x1a.google.protobuf.TimestampB\x04\xe2\x41\x01\x03\x12\x35\n\x0bupdate_time\x18\x05 \x01(\x0b\x32\x1a.google.protobuf.TimestampB\x04\xe2\x41\x01\x03\x12\x0c\n\x04\x65tag\x18\x06 \x01(\t\x1a-\n\x0bLabelsEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\r\n\x05value\x18\x02 \x01(\t:\x02\x38\x01:6\xea\x41\x33\n\x12penstock.dev/Model\x12\x0emodels/{model}*\x06models2\x05model\"\xbc\x07\n\x0cModelVersion\x12\x12\n\x04name\x18\x01 \x01(\tB\x04\xe2\x41\x01\x08\x12\x36\n\x08\x61rtifact\x18\x02 \x01(\x0b\x32\x1e.penstock.registry.v1.ArtifactB\x04\xe2\x41\x01\x02\x12\x31\n\x06\x66ormat\x18\x03 \x01(\x0e\x32!.penstock.registry.v1.ModelFormat\x12\x0f\n\x07trusted\x18\x04 \x01(\x08\x12\x38\n\tsignature\x18\x05 \x01(\x0b\x32\x1f.penstock.registry.v1.SignatureB\x04\xe2\x41\x01\x03\x12=\n\x05state\x18\x06 \x01(\x0e\x32(.penstock.registry.v1.ModelVersion.StateB\x04\xe2\x41\x01\x03\x12\x1a\n\x0cstate_reason\x18\x07 \x01(\tB\x04\xe2\x41\x01\x03\x12G\n\x11validation_report\x18\x08 \x01(\x0b\x32&.penstock.registry.v1.ValidationReportB\x04\xe2\x41\x01\x03\x12@\n\x07metrics\x18\t \x03(\x0b\x32/.penstock.registry.v1.ModelVersion.MetricsEntry\x12>\n\x06labels\x18\n \x03(\x0b\x32..penstock.registry.v1.ModelVersion.LabelsEntry\x12\x35\n\x0b\x63reate_time\x18\x0b \x01(\x0b\x32\x1a.google.protobuf.TimestampB\x04\xe2\x41\x01\x03\x12\x35\n\x0bupdate_time\x18\x0c \x01(\x0b\x32\x1a.google.protobuf.TimestampB\x04\xe2\x41\x01\x03\x12\x0c\n\x04\x65tag\x18\r \x01(\t\x1a.\n\x0cMetricsEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\r\n\x05value\x18\x02 \x01(\x01:\x02\x38\x01\x1a-\n\x0bLabelsEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\r\n\x05value\x18\x02 \x01(\t:\x02\x38\x01\"\x80\x01\n\x05State\x12\x15\n\x11STATE_UNSPECIFIED\x10\x00\x12\x11\n\rSTATE_PENDING\x10\x01\x12\x14\n\x10STATE_VALIDATING\x10\x02\x12\x0f\n\x0bSTATE_READY\x10\x03\x12\x12\n\x0eSTATE_REJECTED\x10\x04\x12\x12\n\x0eSTATE_ARCHIVED\x10\x05:^\xea\x41[\n\x19penstock.dev/ModelVersion\x12!models/{model}/versions/{version}*\rmodelVersions2\x0cmodelVersion\"L\n\x08\x41rtifact\x12\x14\n\x06sha256\x18\x01 \x01(\tB\x04\xe2\x41\x01\x02\x12\x18\n\nsize_bytes\x18\x02 \x01(\x03\x42\x04\xe2\x41\x01\x03\x12\x10\n\x08\x66ilename\x18\x03 \x01(\t\"\x9b\x01\n\tSignature\x12\x30\n\x06inputs\x18\x01 \x03(\x0b\x32 .penstock.registry.v1.TensorSpec\x12\x31\n\x07outputs\x18\x02 \x03(\x0b\x32 .penstock.registry.v1.TensorSpec\x12\x11\n\tbatchable\x18\x03 \x01(\x08\x12\x16\n\x0emax_batch_size\x18\x04 \x01(\x05\";\n\nTensorSpec\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\x10\n\x08\x64\x61tatype\x18\x02 \x01(\t\x12\r\n\x05shape\x18\x03 \x03(\x03\"\xd9\x01\n\x10ValidationReport\x12\x0c\n\x04node\x18\x01 \x01(\t\x12\x0f\n\x07\x62\x61\x63kend\x18\x02 \x01(\t\x12\x0e\n\x06\x64\x65vice\x18\x03 \x01(\t\x12\x30\n\rload_duration\x18\x04 \x01(\x0b\x32\x19.google.protobuf.Duration\x12\x31\n\x0einfer_duration\x18\x05 \x01(\x0b\x32\x19.google.protobuf.Duration\x12\x31\n\rcomplete_time\x18\x06 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\"\xc0\x01\n\x05\x41lias\x12\x12\n\x04name\x18\x01 \x01(\tB\x04\xe2\x41\x01\x08\x12\x15\n\x07version\x18\x02 \x01(\tB\x04\xe2\x41\x01\x02\x12\x35\n\x0bupdate_time\x18\x03 \x01(\x0b\x32\x1a.google.protobuf.TimestampB\x04\xe2\x41\x01\x03\x12\x0c\n\x04\x65tag\x18\x04 \x01(\t:G\xea\x41\x44\n\x12penstock.dev/Alias\x12\x1emodels/{model}/aliases/{alias}*\x07\x61liases2\x05\x61lias\"\xc0\x03\n\nDeployment\x12\x12\n\x04name\x18\x01 \x01(\tB\x04\xe2\x41\x01\x08\x12\x16\n\x08versions\x18\x02 \x03(\tB\x04\xe2\x41\x01\x02\x12\x10\n\x08replicas\x18\x03 \x01(\x05\x12\x36\n\x08\x62\x61tching\x18\x04 \x01(\x0b\x32$.penstock.registry.v1.BatchingConfig\x12\x30\n\x05queue\x18\x05 \x01(\x0b\x32!.penstock.registry.v1.QueueConfig\x12=\n\tinstances\x18\x06 \x03(\x0b\x32$.penstock.registry.v1.InstanceStatusB\x04\xe2\x41\x01\x03\x12\x35\n\x0b\x63reate_time\x18\x07 \x01(\x0b\x32\x1a.google.protobuf.TimestampB\x04\xe2\x41\x01\x03\x12\x35\n\x0bupdate_time\x18\x08 \x01(\x0b\x32\x1a.google.protobuf.TimestampB\x04\xe2\x41\x01\x03\x12\x0c\n\x04\x65tag\x18\t \x01(\t:O\xea\x41L\n\x17penstock.dev/Deployment\x12\x18\x64\x65ployments/{deployment}*\x0b\x64\x65ployments2\ndeployment\"N\n\x0e\x42\x61tchingConfig\x12\x16\n\x0emax_batch_size\x18\x01 \x01(\x05\x12$\n\x1cmax_queue_delay_microseconds\x18\x02 \x01(\x03\"\x9a\x01\n\x0bQueueConfig\x12\x16\n\x0emax_queue_size\x18\x01 \x01(\x05\x12$\n\x1c\x64\x65\x66\x61ult_timeout_microseconds\x18\x02 \x01(\x03\x12\x14\n\x0cmax_attempts\x18\x03 \x01(\x05\x12\x17\n\x0fpriority_levels\x18\x04 \x01(\x05\x12\x1e\n\x16\x64\x65\x66\x61ult_priority_level\x18\x05 \x01(\x05\"\x82\x03\n\x0eInstanceStatus\x12\x10\n\x08instance\x18\x01 \x01(\t\x12\x0f\n\x07version\x18\x02 \x01(\t\x12\x0c\n\x04node\x18\x03 \x01(\t\x12\x39\n\x05state\x18\x04 \x01(\x0e\x32*.penstock.registry.v1.InstanceStatus.State\x12\x0e\n\x06reason\x18\x05 \x01(\t\x12\x10\n\x08progress\x18\x06 \x01(\x01\x12\x0e\n\x06\x64\x65vice\x18\x07 \x01(\t\x12\x0b\n\x03pid\x18\x08 \x01(\x05\x12\x10\n\x08restarts\x18\t \x01(\x05\x12/\n\x0bupdate_time\x18\n \x01(\x0b\x32\x1a.google.protobuf.Timestamp\"\x81\x01\n\x05State\x12\x15\n\x11STATE_UNSPECIFIED\x10\x00\x12\x12\n\x0eSTATE_FETCHING\x10\x01\x12\x11\n\rSTATE_LOADING\x10\x02\x12\x0f\n\x0bSTATE_READY\x10\x03\x12\x12\n\x0eSTATE_DRAINING\x10\x04\x12\x15\n\x11STATE_UNAVAILABLE\x10\x05*\x7f\n\x0bModelFormat\x12\x1c\n\x18MODEL_FORMAT_UNSPECIFIED\x10\x00\x12\x15\n\x11MODEL_FORMAT_ONNX\x10\x01\x12\x1d\n\x19MODEL_FORMAT_TORCH_EXPORT\x10\x02\x12\x1c\n\x18MODEL_FORMAT_TORCHSCRIPT\x10\x03\x62\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n$penstock/registry/v1/resources.proto\x12\x14penstock.registry.v1\x1a\x1fgoogle/api/field_behavior.proto\x1a\x19google/api/resource.proto\x1a\x1egoogle/protobuf/duration.proto\x1a\x1fgoogle/protobuf/timestamp.proto\"\xcc\x02\n\x05Model\x12\x12\n\x04name\x18\x01 \x01(\tB\x04\xe2\x41\x01\x08\x12\x13\n\x0b\x64\x65scription\x18\x02 \x01(\t\x12\x37\n\x06labels\x18\x03 \x03(\x0b\x32\'.penstock.registry.v1.Model.LabelsEntry\x12\x35\n\x0b\x63reate_time\x18\x04 \x01(\x0b\x32\x1a.google.protobuf.TimestampB\x04\xe2\x41\x01\x03\x12\x35\n\x0bupdate_time\x18\x05 \x01(\x0b\x32\x1a.google.protobuf.TimestampB\x04\xe2\x41\x01\x03\x12\x0c\n\x04\x65tag\x18\x06 \x01(\t\x1a-\n\x0bLabelsEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\r\n\x05value\x18\x02 \x01(\t:\x02\x38\x01:6\xea\x41\x33\n\x12penstock.dev/Model\x12\x0emodels/{model}*\x06models2\x05model\"\xfd\x07\n\x0cModelVersion\x12\x12\n\x04name\x18\x01 \x01(\tB\x04\xe2\x41\x01\x08\x12\x36\n\x08\x61rtifact\x18\x02 \x01(\x0b\x32\x1e.penstock.registry.v1.ArtifactB\x04\xe2\x41\x01\x02\x12\x31\n\x06\x66ormat\x18\x03 \x01(\x0e\x32!.penstock.registry.v1.ModelFormat\x12\x0f\n\x07trusted\x18\x04 \x01(\x08\x12\x38\n\tsignature\x18\x05 \x01(\x0b\x32\x1f.penstock.registry.v1.SignatureB\x04\xe2\x41\x01\x03\x12=\n\x05state\x18\x06 \x01(\x0e\x32(.penstock.registry.v1.ModelVersion.StateB\x04\xe2\x41\x01\x03\x12\x1a\n\x0cstate_reason\x18\x07 \x01(\tB\x04\xe2\x41\x01\x03\x12G\n\x11validation_report\x18\x08 \x01(\x0b\x32&.penstock.registry.v1.ValidationReportB\x04\xe2\x41\x01\x03\x12@\n\x07metrics\x18\t \x03(\x0b\x32/.penstock.registry.v1.ModelVersion.MetricsEntry\x12>\n\x06labels\x18\n \x03(\x0b\x32..penstock.registry.v1.ModelVersion.LabelsEntry\x12\x35\n\x0b\x63reate_time\x18\x0b \x01(\x0b\x32\x1a.google.protobuf.TimestampB\x04\xe2\x41\x01\x03\x12\x35\n\x0bupdate_time\x18\x0c \x01(\x0b\x32\x1a.google.protobuf.TimestampB\x04\xe2\x41\x01\x03\x12\x0c\n\x04\x65tag\x18\r \x01(\t\x12?\n\roptimizations\x18\x0e \x03(\x0b\x32\".penstock.registry.v1.OptimizationB\x04\xe2\x41\x01\x03\x1a.\n\x0cMetricsEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\r\n\x05value\x18\x02 \x01(\x01:\x02\x38\x01\x1a-\n\x0bLabelsEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\r\n\x05value\x18\x02 \x01(\t:\x02\x38\x01\"\x80\x01\n\x05State\x12\x15\n\x11STATE_UNSPECIFIED\x10\x00\x12\x11\n\rSTATE_PENDING\x10\x01\x12\x14\n\x10STATE_VALIDATING\x10\x02\x12\x0f\n\x0bSTATE_READY\x10\x03\x12\x12\n\x0eSTATE_REJECTED\x10\x04\x12\x12\n\x0eSTATE_ARCHIVED\x10\x05:^\xea\x41[\n\x19penstock.dev/ModelVersion\x12!models/{model}/versions/{version}*\rmodelVersions2\x0cmodelVersion\"\xc7\x04\n\x0cOptimization\x12\x16\n\x08hardware\x18\x01 \x01(\tB\x04\xe2\x41\x01\x02\x12\x36\n\x05level\x18\x02 \x01(\x0e\x32\'.penstock.registry.v1.OptimizationLevel\x12\x37\n\x05state\x18\x03 \x01(\x0e\x32(.penstock.registry.v1.Optimization.State\x12\x14\n\x0cstate_reason\x18\x04 \x01(\t\x12@\n\x07variant\x18\x05 \x03(\x0b\x32/.penstock.registry.v1.Optimization.VariantEntry\x12\x0f\n\x07speedup\x18\x06 \x01(\x01\x12\x32\n\x06trials\x18\x07 \x03(\x0b\x32\".penstock.registry.v1.VariantTrial\x12\x13\n\x0btrial_count\x18\x08 \x01(\x05\x12\x0c\n\x04node\x18\t \x01(\t\x12\x32\n\x0fsearch_duration\x18\n \x01(\x0b\x32\x19.google.protobuf.Duration\x12/\n\x0bupdate_time\x18\x0b \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x1a.\n\x0cVariantEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\r\n\x05value\x18\x02 \x01(\t:\x02\x38\x01\"Y\n\x05State\x12\x15\n\x11STATE_UNSPECIFIED\x10\x00\x12\x13\n\x0fSTATE_SEARCHING\x10\x01\x12\x12\n\x0eSTATE_COMPLETE\x10\x02\x12\x10\n\x0cSTATE_FAILED\x10\x03\"\x91\x02\n\x0cVariantTrial\x12@\n\x07variant\x18\x01 \x03(\x0b\x32/.penstock.registry.v1.VariantTrial.VariantEntry\x12\x0f\n\x07refusal\x18\x02 \x01(\t\x12>\n\x0cmeasurements\x18\x03 \x03(\x0b\x32(.penstock.registry.v1.VariantMeasurement\x12\x0f\n\x07speedup\x18\x04 \x01(\x01\x12\x16\n\x0erelative_error\x18\x05 \x01(\x01\x12\x15\n\rtop_agreement\x18\x06 \x01(\x01\x1a.\n\x0cVariantEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\r\n\x05value\x18\x02 \x01(\t:\x02\x38\x01\"t\n\x12VariantMeasurement\x12\x12\n\nbatch_rows\x18\x01 \x01(\x05\x12\x17\n\x0frows_per_second\x18\x02 \x01(\x01\x12 \n\x18original_rows_per_second\x18\x03 \x01(\x01\x12\x0f\n\x07speedup\x18\x04 \x01(\x01\"L\n\x08\x41rtifact\x12\x14\n\x06sha256\x18\x01 \x01(\tB\x04\xe2\x41\x01\x02\x12\x18\n\nsize_bytes\x18\x02 \x01(\x03\x42\x04\xe2\x41\x01\x03\x12\x10\n\x08\x66ilename\x18\x03 \x01(\t\"\x9b\x01\n\tSignature\x12\x30\n\x06inputs\x18\x01 \x03(\x0b\x32 .penstock.registry.v1.TensorSpec\x12\x31\n\x07outputs\x18\x02 \x03(\x0b\x32 .penstock.registry.v1.TensorSpec\x12\x11\n\tbatchable\x18\x03 \x01(\x08\x12\x16\n\x0emax_batch_size\x18\x04 \x01(\x05\";\n\nTensorSpec\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\x10\n\x08\x64\x61tatype\x18\x02 \x01(\t\x12\r\n\x05shape\x18\x03 \x03(\x03\"\xd9\x01\n\x10ValidationReport\x12\x0c\n\x04node\x18\x01 \x01(\t\x12\x0f\n\x07\x62\x61\x63kend\x18\x02 \x01(\t\x12\x0e\n\x06\x64\x65vice\x18\x03 \x01(\t\x12\x30\n\rload_duration\x18\x04 \x01(\x0b\x32\x19.google.protobuf.Duration\x12\x31\n\x0einfer_duration\x18\x05 \x01(\x0b\x32\x19.google.protobuf.Duration\x12\x31\n\rcomplete_time\x18\x06 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\"\xc0\x01\n\x05\x41lias\x12\x12\n\x04name\x18\x01 \x01(\tB\x04\xe2\x41\x01\x08\x12\x15\n\x07version\x18\x02 \x01(\tB\x04\xe2\x41\x01\x02\x12\x35\n\x0bupdate_time\x18\x03 \x01(\x0b\x32\x1a.google.protobuf.TimestampB\x04\xe2\x41\x01\x03\x12\x0c\n\x04\x65tag\x18\x04 \x01(\t:G\xea\x41\x44\n\x12penstock.dev/Alias\x12\x1emodels/{model}/aliases/{alias}*\x07\x61liases2\x05\x61lias\"\xff\x03\n\nDeployment\x12\x12\n\x04name\x18\x01 \x01(\tB\x04\xe2\x41\x01\x08\x12\x16\n\x08versions\x18\x02 \x03(\tB\x04\xe2\x41\x01\x02\x12\x10\n\x08replicas\x18\x03 \x01(\x05\x12\x36\n\x08\x62\x61tching\x18\x04 \x01(\x0b\x32$.penstock.registry.v1.BatchingConfig\x12\x30\n\x05queue\x18\x05 \x01(\x0b\x32!.penstock.registry.v1.QueueConfig\x12=\n\tinstances\x18\x06 \x03(\x0b\x32$.penstock.registry.v1.InstanceStatusB\x04\xe2\x41\x01\x03\x12\x35\n\x0b\x63reate_time\x18\x07 \x01(\x0b\x32\x1a.google.protobuf.TimestampB\x04\xe2\x41\x01\x03\x12\x35\n\x0bupdate_time\x18\x08 \x01(\x0b\x32\x1a.google.protobuf.TimestampB\x04\xe2\x41\x01\x03\x12\x0c\n\x04\x65tag\x18\t \x01(\t\x12=\n\x0coptimization\x18\n \x01(\x0e\x32\'.penstock.registry.v1.OptimizationLevel:O\xea\x41L\n\x17penstock.dev/Deployment\x12\x18\x64\x65ployments/{deployment}*\x0b\x64\x65ployments2\ndeployment\"N\n\x0e\x42\x61tchingConfig\x12\x16\n\x0emax_batch_size\x18\x01 \x01(\x05\x12$\n\x1cmax_queue_delay_microseconds\x18\x02 \x01(\x03\"\x9a\x01\n\x0bQueueConfig\x12\x16\n\x0emax_queue_size\x18\x01 \x01(\x05\x12$\n\x1c\x64\x65\x66\x61ult_timeout_microseconds\x18\x02 \x01(\x03\x12\x14\n\x0cmax_attempts\x18\x03 \x01(\x05\x12\x17\n\x0fpriority_levels\x18\x04 \x01(\x05\x12\x1e\n\x16\x64\x65\x66\x61ult_priority_level\x18\x05 \x01(\x05\"\xf6\x03\n\x0eInstanceStatus\x12\x10\n\x08instance\x18\x01 \x01(\t\x12\x0f\n\x07version\x18\x02 \x01(\t\x12\x0c\n\x04node\x18\x03 \x01(\t\x12\x39\n\x05state\x18\x04 \x01(\x0e\x32*.penstock.registry.v1.InstanceStatus.State\x12\x0e\n\x06reason\x18\x05 \x01(\t\x12\x10\n\x08progress\x18\x06 \x01(\x01\x12\x0e\n\x06\x64\x65vice\x18\x07 \x01(\t\x12\x0b\n\x03pid\x18\x08 \x01(\x05\x12\x10\n\x08restarts\x18\t \x01(\x05\x12/\n\x0bupdate_time\x18\n \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x42\n\x07variant\x18\x0b \x03(\x0b\x32\x31.penstock.registry.v1.InstanceStatus.VariantEntry\x1a.\n\x0cVariantEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\r\n\x05value\x18\x02 \x01(\t:\x02\x38\x01\"\x81\x01\n\x05State\x12\x15\n\x11STATE_UNSPECIFIED\x10\x00\x12\x12\n\x0eSTATE_FETCHING\x10\x01\x12\x11\n\rSTATE_LOADING\x10\x02\x12\x0f\n\x0bSTATE_READY\x10\x03\x12\x12\n\x0eSTATE_DRAINING\x10\x04\x12\x15\n\x11STATE_UNAVAILABLE\x10\x05*\x8d\x01\n\x11OptimizationLevel\x12\"\n\x1eOPTIMIZATION_LEVEL_UNSPECIFIED\x10\x00\x12\x1a\n\x16OPTIMIZATION_LEVEL_OFF\x10\x01\x12\x1b\n\x17OPTIMIZATION_LEVEL_FAST\x10\x02\x12\x1b\n\x17OPTIMIZATION_LEVEL_FULL\x10\x03*\x7f\n\x0bModelFormat\x12\x1c\n\x18MODEL_FORMAT_UNSPECIFIED\x10\x00\x12\x15\n\x11MODEL_FORMAT_ONNX\x10\x01\x12\x1d\n\x19MODEL_FORMAT_TORCH_EXPORT\x10\x02\x12\x1c\n\x18MODEL_FORMAT_TORCHSCRIPT\x10\x03\x62\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -65,8 +65,16 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_MODELVERSION'].fields_by_name['create_time']._serialized_options = b'\342A\001\003'
   _globals['_MODELVERSION'].fields_by_name['update_time']._loaded_options = None
   _globals['_MODELVERSION'].fields_by_name['update_time']._serialized_options = b'\342A\001\003'
+  _globals['_MODELVERSION'].fields_by_name['optimizations']._loaded_options = None
+  _globals['_MODELVERSION'].fields_by_name['optimizations']._serialized_options = b'\342A\001\003'
   _globals['_MODELVERSION']._loaded_options = None
   _globals['_MODELVERSION']._serialized_options = b'\352A[\n\031penstock.dev/ModelVersion\022!models/{model}/versions/{version}*\rmodelVersions2\014modelVersion'
+  _globals['_OPTIMIZATION_VARIANTENTRY']._loaded_options = None
+  _globals['_OPTIMIZATION_VARIANTENTRY']._serialized_options = b'8\001'
+  _globals['_OPTIMIZATION'].fields_by_name['hardware']._loaded_options = None
+  _globals['_OPTIMIZATION'].fields_by_name['hardware']._serialized_options = b'\342A\001\002'
+  _globals['_VARIANTTRIAL_VARIANTENTRY']._loaded_options = None
+  _globals['_VARIANTTRIAL_VARIANTENTRY']._serialized_options = b'8\001'
   _globals['_ARTIFACT'].fields_by_name['sha256']._loaded_options = None
   _globals['_ARTIFACT'].fields_by_name['sha256']._serialized_options = b'\342A\001\002'
   _globals['_ARTIFACT'].fields_by_name['size_bytes']._loaded_options = None
@@ -91,38 +99,56 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_DEPLOYMENT'].fields_by_name['update_time']._serialized_options = b'\342A\001\003'
   _globals['_DEPLOYMENT']._loaded_options = None
   _globals['_DEPLOYMENT']._serialized_options = b'\352AL\n\027penstock.dev/Deployment\022\030deployments/{deployment}*\013deployments2\ndeployment'
-  _globals['_MODELFORMAT']._serialized_start=3270
-  _globals['_MODELFORMAT']._serialized_end=3397
+  _globals['_INSTANCESTATUS_VARIANTENTRY']._loaded_options = None
+  _globals['_INSTANCESTATUS_VARIANTENTRY']._serialized_options = b'8\001'
+  _globals['_OPTIMIZATIONLEVEL']._serialized_start=4495
+  _globals['_OPTIMIZATIONLEVEL']._serialized_end=4636
+  _globals['_MODELFORMAT']._serialized_start=4638
+  _globals['_MODELFORMAT']._serialized_end=4765
   _globals['_MODEL']._serialized_start=188
   _globals['_MODEL']._serialized_end=520
   _globals['_MODEL_LABELSENTRY']._serialized_start=419
   _globals['_MODEL_LABELSENTRY']._serialized_end=464
   _globals['_MODELVERSION']._serialized_start=523
-  _globals['_MODELVERSION']._serialized_end=1479
-  _globals['_MODELVERSION_METRICSENTRY']._serialized_start=1159
-  _globals['_MODELVERSION_METRICSENTRY']._serialized_end=1205
+  _globals['_MODELVERSION']._serialized_end=1544
+  _globals['_MODELVERSION_METRICSENTRY']._serialized_start=1224
+  _globals['_MODELVERSION_METRICSENTRY']._serialized_end=1270
   _globals['_MODELVERSION_LABELSENTRY']._serialized_start=419
   _globals['_MODELVERSION_LABELSENTRY']._serialized_end=464
-  _globals['_MODELVERSION_STATE']._serialized_start=1255
-  _globals['_MODELVERSION_STATE']._serialized_end=1383
-  _globals['_ARTIFACT']._serialized_start=1481
-  _globals['_ARTIFACT']._serialized_end=1557
-  _globals['_SIGNATURE']._serialized_start=1560
-  _globals['_SIGNATURE']._serialized_end=1715
-  _globals['_TENSORSPEC']._serialized_start=1717
-  _globals['_TENSORSPEC']._serialized_end=1776
-  _globals['_VALIDATIONREPORT']._serialized_start=1779
-  _globals['_VALIDATIONREPORT']._serialized_end=1996
-  _globals['_ALIAS']._serialized_start=1999
-  _globals['_ALIAS']._serialized_end=2191
-  _globals['_DEPLOYMENT']._serialized_start=2194
-  _globals['_DEPLOYMENT']._serialized_end=2642
-  _globals['_BATCHINGCONFIG']._serialized_start=2644
-  _globals['_BATCHINGCONFIG']._serialized_end=2722
-  _globals['_QUEUECONFIG']._serialized_start=2725
-  _globals['_QUEUECONFIG']._serialized_end=2879
-  _globals['_INSTANCESTATUS']._serialized_start=2882
-  _globals['_INSTANCESTATUS']._serialized_end=3268
-  _globals['_INSTANCESTATUS_STATE']._serialized_start=3139
-  _globals['_INSTANCESTATUS_STATE']._serialized_end=3268
+  _globals['_MODELVERSION_STATE']._serialized_start=1320
+  _globals['_MODELVERSION_STATE']._serialized_end=1448
+  _globals['_OPTIMIZATION']._serialized_start=1547
+  _globals['_OPTIMIZATION']._serialized_end=2130
+  _globals['_OPTIMIZATION_VARIANTENTRY']._serialized_start=1993
+  _globals['_OPTIMIZATION_VARIANTENTRY']._serialized_end=2039
+  _globals['_OPTIMIZATION_STATE']._serialized_start=2041
+  _globals['_OPTIMIZATION_STATE']._serialized_end=2130
+  _globals['_VARIANTTRIAL']._serialized_start=2133
+  _globals['_VARIANTTRIAL']._serialized_end=2406
+  _globals['_VARIANTTRIAL_VARIANTENTRY']._serialized_start=1993
+  _globals['_VARIANTTRIAL_VARIANTENTRY']._serialized_end=2039
+  _globals['_VARIANTMEASUREMENT']._serialized_start=2408
+  _globals['_VARIANTMEASUREMENT']._serialized_end=2524
+  _globals['_ARTIFACT']._serialized_start=2526
+  _globals['_ARTIFACT']._serialized_end=2602
+  _globals['_SIGNATURE']._serialized_start=2605
+  _globals['_SIGNATURE']._serialized_end=2760
+  _globals['_TENSORSPEC']._serialized_start=2762
+  _globals['_TENSORSPEC']._serialized_end=2821
+  _globals['_VALIDATIONREPORT']._serialized_start=2824
+  _globals['_VALIDATIONREPORT']._serialized_end=3041
+  _globals['_ALIAS']._serialized_start=3044
+  _globals['_ALIAS']._serialized_end=3236
+  _globals['_DEPLOYMENT']._serialized_start=3239
+  _globals['_DEPLOYMENT']._serialized_end=3750
+  _globals['_BATCHINGCONFIG']._serialized_start=3752
+  _globals['_BATCHINGCONFIG']._serialized_end=3830
+  _globals['_QUEUECONFIG']._serialized_start=3833
+  _globals['_QUEUECONFIG']._serialized_end=3987
+  _globals['_INSTANCESTATUS']._serialized_start=3990
+  _globals['_INSTANCESTATUS']._serialized_end=4492
+  _globals['_INSTANCESTATUS_VARIANTENTRY']._serialized_start=1993
+  _globals['_INSTANCESTATUS_VARIANTENTRY']._serialized_end=2039
+  _globals['_INSTANCESTATUS_STATE']._serialized_start=4363
+  _globals['_INSTANCESTATUS_STATE']._serialized_end=4492
 # @@protoc_insertion_point(module_scope)

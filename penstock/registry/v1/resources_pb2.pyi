@@ -13,12 +13,23 @@ from typing import ClassVar as _ClassVar, Optional as _Optional, Union as _Union
 
 DESCRIPTOR: _descriptor.FileDescriptor
 
+class OptimizationLevel(int, metaclass=_enum_type_wrapper.EnumTypeWrapper):
+    __slots__ = ()
+    OPTIMIZATION_LEVEL_UNSPECIFIED: _ClassVar[OptimizationLevel]
+    OPTIMIZATION_LEVEL_OFF: _ClassVar[OptimizationLevel]
+    OPTIMIZATION_LEVEL_FAST: _ClassVar[OptimizationLevel]
+    OPTIMIZATION_LEVEL_FULL: _ClassVar[OptimizationLevel]
+
 class ModelFormat(int, metaclass=_enum_type_wrapper.EnumTypeWrapper):
     __slots__ = ()
     MODEL_FORMAT_UNSPECIFIED: _ClassVar[ModelFormat]
     MODEL_FORMAT_ONNX: _ClassVar[ModelFormat]
     MODEL_FORMAT_TORCH_EXPORT: _ClassVar[ModelFormat]
     MODEL_FORMAT_TORCHSCRIPT: _ClassVar[ModelFormat]
+OPTIMIZATION_LEVEL_UNSPECIFIED: OptimizationLevel
+OPTIMIZATION_LEVEL_OFF: OptimizationLevel
+OPTIMIZATION_LEVEL_FAST: OptimizationLevel
+OPTIMIZATION_LEVEL_FULL: OptimizationLevel
 MODEL_FORMAT_UNSPECIFIED: ModelFormat
 MODEL_FORMAT_ONNX: ModelFormat
 MODEL_FORMAT_TORCH_EXPORT: ModelFormat
@@ -48,7 +59,7 @@ class Model(_message.Message):
     def __init__(self, name: _Optional[str] = ..., description: _Optional[str] = ..., labels: _Optional[_Mapping[str, str]] = ..., create_time: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., update_time: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., etag: _Optional[str] = ...) -> None: ...
 
 class ModelVersion(_message.Message):
-    __slots__ = ("name", "artifact", "format", "trusted", "signature", "state", "state_reason", "validation_report", "metrics", "labels", "create_time", "update_time", "etag")
+    __slots__ = ("name", "artifact", "format", "trusted", "signature", "state", "state_reason", "validation_report", "metrics", "labels", "create_time", "update_time", "etag", "optimizations")
     class State(int, metaclass=_enum_type_wrapper.EnumTypeWrapper):
         __slots__ = ()
         STATE_UNSPECIFIED: _ClassVar[ModelVersion.State]
@@ -90,6 +101,7 @@ class ModelVersion(_message.Message):
     CREATE_TIME_FIELD_NUMBER: _ClassVar[int]
     UPDATE_TIME_FIELD_NUMBER: _ClassVar[int]
     ETAG_FIELD_NUMBER: _ClassVar[int]
+    OPTIMIZATIONS_FIELD_NUMBER: _ClassVar[int]
     name: str
     artifact: Artifact
     format: ModelFormat
@@ -103,7 +115,86 @@ class ModelVersion(_message.Message):
     create_time: _timestamp_pb2.Timestamp
     update_time: _timestamp_pb2.Timestamp
     etag: str
-    def __init__(self, name: _Optional[str] = ..., artifact: _Optional[_Union[Artifact, _Mapping]] = ..., format: _Optional[_Union[ModelFormat, str]] = ..., trusted: _Optional[bool] = ..., signature: _Optional[_Union[Signature, _Mapping]] = ..., state: _Optional[_Union[ModelVersion.State, str]] = ..., state_reason: _Optional[str] = ..., validation_report: _Optional[_Union[ValidationReport, _Mapping]] = ..., metrics: _Optional[_Mapping[str, float]] = ..., labels: _Optional[_Mapping[str, str]] = ..., create_time: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., update_time: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., etag: _Optional[str] = ...) -> None: ...
+    optimizations: _containers.RepeatedCompositeFieldContainer[Optimization]
+    def __init__(self, name: _Optional[str] = ..., artifact: _Optional[_Union[Artifact, _Mapping]] = ..., format: _Optional[_Union[ModelFormat, str]] = ..., trusted: _Optional[bool] = ..., signature: _Optional[_Union[Signature, _Mapping]] = ..., state: _Optional[_Union[ModelVersion.State, str]] = ..., state_reason: _Optional[str] = ..., validation_report: _Optional[_Union[ValidationReport, _Mapping]] = ..., metrics: _Optional[_Mapping[str, float]] = ..., labels: _Optional[_Mapping[str, str]] = ..., create_time: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., update_time: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., etag: _Optional[str] = ..., optimizations: _Optional[_Iterable[_Union[Optimization, _Mapping]]] = ...) -> None: ...
+
+class Optimization(_message.Message):
+    __slots__ = ("hardware", "level", "state", "state_reason", "variant", "speedup", "trials", "trial_count", "node", "search_duration", "update_time")
+    class State(int, metaclass=_enum_type_wrapper.EnumTypeWrapper):
+        __slots__ = ()
+        STATE_UNSPECIFIED: _ClassVar[Optimization.State]
+        STATE_SEARCHING: _ClassVar[Optimization.State]
+        STATE_COMPLETE: _ClassVar[Optimization.State]
+        STATE_FAILED: _ClassVar[Optimization.State]
+    STATE_UNSPECIFIED: Optimization.State
+    STATE_SEARCHING: Optimization.State
+    STATE_COMPLETE: Optimization.State
+    STATE_FAILED: Optimization.State
+    class VariantEntry(_message.Message):
+        __slots__ = ("key", "value")
+        KEY_FIELD_NUMBER: _ClassVar[int]
+        VALUE_FIELD_NUMBER: _ClassVar[int]
+        key: str
+        value: str
+        def __init__(self, key: _Optional[str] = ..., value: _Optional[str] = ...) -> None: ...
+    HARDWARE_FIELD_NUMBER: _ClassVar[int]
+    LEVEL_FIELD_NUMBER: _ClassVar[int]
+    STATE_FIELD_NUMBER: _ClassVar[int]
+    STATE_REASON_FIELD_NUMBER: _ClassVar[int]
+    VARIANT_FIELD_NUMBER: _ClassVar[int]
+    SPEEDUP_FIELD_NUMBER: _ClassVar[int]
+    TRIALS_FIELD_NUMBER: _ClassVar[int]
+    TRIAL_COUNT_FIELD_NUMBER: _ClassVar[int]
+    NODE_FIELD_NUMBER: _ClassVar[int]
+    SEARCH_DURATION_FIELD_NUMBER: _ClassVar[int]
+    UPDATE_TIME_FIELD_NUMBER: _ClassVar[int]
+    hardware: str
+    level: OptimizationLevel
+    state: Optimization.State
+    state_reason: str
+    variant: _containers.ScalarMap[str, str]
+    speedup: float
+    trials: _containers.RepeatedCompositeFieldContainer[VariantTrial]
+    trial_count: int
+    node: str
+    search_duration: _duration_pb2.Duration
+    update_time: _timestamp_pb2.Timestamp
+    def __init__(self, hardware: _Optional[str] = ..., level: _Optional[_Union[OptimizationLevel, str]] = ..., state: _Optional[_Union[Optimization.State, str]] = ..., state_reason: _Optional[str] = ..., variant: _Optional[_Mapping[str, str]] = ..., speedup: _Optional[float] = ..., trials: _Optional[_Iterable[_Union[VariantTrial, _Mapping]]] = ..., trial_count: _Optional[int] = ..., node: _Optional[str] = ..., search_duration: _Optional[_Union[datetime.timedelta, _duration_pb2.Duration, _Mapping]] = ..., update_time: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ...) -> None: ...
+
+class VariantTrial(_message.Message):
+    __slots__ = ("variant", "refusal", "measurements", "speedup", "relative_error", "top_agreement")
+    class VariantEntry(_message.Message):
+        __slots__ = ("key", "value")
+        KEY_FIELD_NUMBER: _ClassVar[int]
+        VALUE_FIELD_NUMBER: _ClassVar[int]
+        key: str
+        value: str
+        def __init__(self, key: _Optional[str] = ..., value: _Optional[str] = ...) -> None: ...
+    VARIANT_FIELD_NUMBER: _ClassVar[int]
+    REFUSAL_FIELD_NUMBER: _ClassVar[int]
+    MEASUREMENTS_FIELD_NUMBER: _ClassVar[int]
+    SPEEDUP_FIELD_NUMBER: _ClassVar[int]
+    RELATIVE_ERROR_FIELD_NUMBER: _ClassVar[int]
+    TOP_AGREEMENT_FIELD_NUMBER: _ClassVar[int]
+    variant: _containers.ScalarMap[str, str]
+    refusal: str
+    measurements: _containers.RepeatedCompositeFieldContainer[VariantMeasurement]
+    speedup: float
+    relative_error: float
+    top_agreement: float
+    def __init__(self, variant: _Optional[_Mapping[str, str]] = ..., refusal: _Optional[str] = ..., measurements: _Optional[_Iterable[_Union[VariantMeasurement, _Mapping]]] = ..., speedup: _Optional[float] = ..., relative_error: _Optional[float] = ..., top_agreement: _Optional[float] = ...) -> None: ...
+
+class VariantMeasurement(_message.Message):
+    __slots__ = ("batch_rows", "rows_per_second", "original_rows_per_second", "speedup")
+    BATCH_ROWS_FIELD_NUMBER: _ClassVar[int]
+    ROWS_PER_SECOND_FIELD_NUMBER: _ClassVar[int]
+    ORIGINAL_ROWS_PER_SECOND_FIELD_NUMBER: _ClassVar[int]
+    SPEEDUP_FIELD_NUMBER: _ClassVar[int]
+    batch_rows: int
+    rows_per_second: float
+    original_rows_per_second: float
+    speedup: float
+    def __init__(self, batch_rows: _Optional[int] = ..., rows_per_second: _Optional[float] = ..., original_rows_per_second: _Optional[float] = ..., speedup: _Optional[float] = ...) -> None: ...
 
 class Artifact(_message.Message):
     __slots__ = ("sha256", "size_bytes", "filename")
@@ -166,7 +257,7 @@ class Alias(_message.Message):
     def __init__(self, name: _Optional[str] = ..., version: _Optional[str] = ..., update_time: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., etag: _Optional[str] = ...) -> None: ...
 
 class Deployment(_message.Message):
-    __slots__ = ("name", "versions", "replicas", "batching", "queue", "instances", "create_time", "update_time", "etag")
+    __slots__ = ("name", "versions", "replicas", "batching", "queue", "instances", "create_time", "update_time", "etag", "optimization")
     NAME_FIELD_NUMBER: _ClassVar[int]
     VERSIONS_FIELD_NUMBER: _ClassVar[int]
     REPLICAS_FIELD_NUMBER: _ClassVar[int]
@@ -176,6 +267,7 @@ class Deployment(_message.Message):
     CREATE_TIME_FIELD_NUMBER: _ClassVar[int]
     UPDATE_TIME_FIELD_NUMBER: _ClassVar[int]
     ETAG_FIELD_NUMBER: _ClassVar[int]
+    OPTIMIZATION_FIELD_NUMBER: _ClassVar[int]
     name: str
     versions: _containers.RepeatedScalarFieldContainer[str]
     replicas: int
@@ -185,7 +277,8 @@ class Deployment(_message.Message):
     create_time: _timestamp_pb2.Timestamp
     update_time: _timestamp_pb2.Timestamp
     etag: str
-    def __init__(self, name: _Optional[str] = ..., versions: _Optional[_Iterable[str]] = ..., replicas: _Optional[int] = ..., batching: _Optional[_Union[BatchingConfig, _Mapping]] = ..., queue: _Optional[_Union[QueueConfig, _Mapping]] = ..., instances: _Optional[_Iterable[_Union[InstanceStatus, _Mapping]]] = ..., create_time: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., update_time: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., etag: _Optional[str] = ...) -> None: ...
+    optimization: OptimizationLevel
+    def __init__(self, name: _Optional[str] = ..., versions: _Optional[_Iterable[str]] = ..., replicas: _Optional[int] = ..., batching: _Optional[_Union[BatchingConfig, _Mapping]] = ..., queue: _Optional[_Union[QueueConfig, _Mapping]] = ..., instances: _Optional[_Iterable[_Union[InstanceStatus, _Mapping]]] = ..., create_time: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., update_time: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., etag: _Optional[str] = ..., optimization: _Optional[_Union[OptimizationLevel, str]] = ...) -> None: ...
 
 class BatchingConfig(_message.Message):
     __slots__ = ("max_batch_size", "max_queue_delay_microseconds")
@@ -210,7 +303,7 @@ class QueueConfig(_message.Message):
     def __init__(self, max_queue_size: _Optional[int] = ..., default_timeout_microseconds: _Optional[int] = ..., max_attempts: _Optional[int] = ..., priority_levels: _Optional[int] = ..., default_priority_level: _Optional[int] = ...) -> None: ...
 
 class InstanceStatus(_message.Message):
-    __slots__ = ("instance", "version", "node", "state", "reason", "progress", "device", "pid", "restarts", "update_time")
+    __slots__ = ("instance", "version", "node", "state", "reason", "progress", "device", "pid", "restarts", "update_time", "variant")
     class State(int, metaclass=_enum_type_wrapper.EnumTypeWrapper):
         __slots__ = ()
         STATE_UNSPECIFIED: _ClassVar[InstanceStatus.State]
@@ -225,6 +318,13 @@ class InstanceStatus(_message.Message):
     STATE_READY: InstanceStatus.State
     STATE_DRAINING: InstanceStatus.State
     STATE_UNAVAILABLE: InstanceStatus.State
+    class VariantEntry(_message.Message):
+        __slots__ = ("key", "value")
+        KEY_FIELD_NUMBER: _ClassVar[int]
+        VALUE_FIELD_NUMBER: _ClassVar[int]
+        key: str
+        value: str
+        def __init__(self, key: _Optional[str] = ..., value: _Optional[str] = ...) -> None: ...
     INSTANCE_FIELD_NUMBER: _ClassVar[int]
     VERSION_FIELD_NUMBER: _ClassVar[int]
     NODE_FIELD_NUMBER: _ClassVar[int]
@@ -235,6 +335,7 @@ class InstanceStatus(_message.Message):
     PID_FIELD_NUMBER: _ClassVar[int]
     RESTARTS_FIELD_NUMBER: _ClassVar[int]
     UPDATE_TIME_FIELD_NUMBER: _ClassVar[int]
+    VARIANT_FIELD_NUMBER: _ClassVar[int]
     instance: str
     version: str
     node: str
@@ -245,4 +346,5 @@ class InstanceStatus(_message.Message):
     pid: int
     restarts: int
     update_time: _timestamp_pb2.Timestamp
-    def __init__(self, instance: _Optional[str] = ..., version: _Optional[str] = ..., node: _Optional[str] = ..., state: _Optional[_Union[InstanceStatus.State, str]] = ..., reason: _Optional[str] = ..., progress: _Optional[float] = ..., device: _Optional[str] = ..., pid: _Optional[int] = ..., restarts: _Optional[int] = ..., update_time: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ...) -> None: ...
+    variant: _containers.ScalarMap[str, str]
+    def __init__(self, instance: _Optional[str] = ..., version: _Optional[str] = ..., node: _Optional[str] = ..., state: _Optional[_Union[InstanceStatus.State, str]] = ..., reason: _Optional[str] = ..., progress: _Optional[float] = ..., device: _Optional[str] = ..., pid: _Optional[int] = ..., restarts: _Optional[int] = ..., update_time: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., variant: _Optional[_Mapping[str, str]] = ...) -> None: ...

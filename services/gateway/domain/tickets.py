@@ -30,7 +30,7 @@ class Outcome(Protocol):
     def set_result(self, response: bytes, /) -> None:
         """Hand over the serialised response."""
 
-    def set_exception(self, error: PenstockError, /) -> None: ...
+    def set_exception(self, error: Exception, /) -> None: ...
 
 
 class Arrival(NamedTuple):

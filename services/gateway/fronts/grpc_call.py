@@ -11,7 +11,9 @@ from collections.abc import AsyncIterator, Callable, Iterable, Mapping
 from typing import TYPE_CHECKING, Any, NoReturn
 
 import grpc
+from grpc_status import rpc_status
 
+from services.common.boundary import status_of
 from services.common.http2 import Connection, Headers, Stream, encode
 from services.gateway.fronts import grpc_wire as wire
 
@@ -38,8 +40,9 @@ class Call(Stream):
     """
 
     __slots__ = (
-        "_arrived", "_buffer", "_callbacks", "_code", "_deferred", "_details", "_is_read", "_is_started", "_messages",
-        "_parts", "_reading", "_route", "_server", "_size", "_trailing", "deadline", "ended", "is_done", "task",
+        "_arrived", "_buffer", "_callbacks", "_code", "_deferred", "_details", "_is_read", "_is_started", "_leave",
+        "_listener", "_messages", "_parts", "_reading", "_route", "_server", "_size", "_trailing", "deadline",
+        "ended", "is_done", "task",
     )  # fmt: skip
 
     def __init__(self, server: GrpcServer, connection: Connection, stream_id: int) -> None:
@@ -51,6 +54,7 @@ class Call(Stream):
         self._details = ""
         self._trailing: Iterable[tuple[str, str | bytes]] = ()
         self._callbacks: list[Callable[[Any], None]] | None = None
+        self._leave: Callable[[], None] | None = None
         self._is_started = self._is_read = self.is_done = False
         self.task: asyncio.Task[None] | None = None
         self.deadline: float | None = None
@@ -77,6 +81,7 @@ class Call(Stream):
             self._buffer = bytearray()
             self._deferred = 0
             self._reading: asyncio.Future[None] | None = None
+            self._listener: Callable[[Any], None] | None = None
             self._is_read = is_last
             self._start(self._serve(self._requests()))
         elif is_last:
@@ -115,7 +120,7 @@ class Call(Stream):
             message = body[wire.PREFIX_BYTES :]
         if self._route.direct is not None:
             try:
-                self._route.direct(message, self)
+                self._leave = self._route.direct(message, self)
             except Exception as error:  # noqa: BLE001 - a bug ends the call, not the connection
                 self._fail(error)
         elif self._route.is_response_streaming:
@@ -162,7 +167,11 @@ class Call(Stream):
                     break
                 flag, payload = buffer[0], bytes(memoryview(buffer)[wire.PREFIX_BYTES : end])
                 del buffer[:end]
-                self._messages.append(self._unpacked(flag, payload))
+                message = self._unpacked(flag, payload)
+                if self._listener is None:
+                    self._messages.append(message)
+                else:
+                    self._tell(self._listener, message)
             if is_last and buffer:
                 raise wire.StatusError(grpc.StatusCode.INTERNAL, f"the stream ends within a message: {len(buffer)}")
         except wire.StatusError as error:
@@ -175,6 +184,26 @@ class Call(Stream):
             self._deferred += len(data)
             return 0
         return len(data)
+
+    def _tell(self, listener: Callable[[Any], None], message: bytes) -> None:
+        try:
+            listener(message if self._route.deserialize is None else self._route.deserialize(message))
+        except Exception as error:  # noqa: BLE001 - it is raised in the servicer
+            self._listener = None
+            if self._reading is not None and not self._reading.done():
+                self._reading.set_exception(error)
+
+    async def listen(self, take: Callable[[Any], None]) -> None:
+        """Call ``take`` with every message as it comes off the socket; returns when the caller has sent the last one.
+
+        What ``take`` raises is raised here, and so is what a message raises that can't be read.
+        """
+        while self._messages:
+            take(await self.read())
+        self._listener = take
+        if not self._is_read:
+            self._reading = self.connection.loop.create_future()
+            await self._reading
 
     async def _next(self) -> bytes | None:
         while not self._messages:
@@ -221,7 +250,7 @@ class Call(Stream):
         except BaseException as error:  # noqa: BLE001 - the last boundary: servicers have their own
             self._fail(error)
         else:
-            self.answer(body)
+            self.set_result(body)
 
     async def _serve(self, request: Any) -> None:
         """Send what a servicer yields; one that writes to its context is only waited for."""
@@ -231,7 +260,7 @@ class Call(Stream):
                 request = await self._parsed(request)
             answers = route.behavior(request, self)
             if not route.is_response_streaming:
-                self.answer(self._serialized(await answers))
+                self.set_result(self._serialized(await answers))
                 return
             if hasattr(answers, "__aiter__"):
                 async with contextlib.aclosing(answers):
@@ -247,7 +276,7 @@ class Call(Stream):
     def _serialized(self, message: Any) -> bytes:
         return message if self._route.serialize is None else self._route.serialize(message)
 
-    def answer(self, body: bytes) -> None:
+    def set_result(self, body: bytes) -> None:
         """End the call with its one response."""
         if self._code is None and not self._trailing and not self._is_started:
             self._end()
@@ -284,8 +313,9 @@ class Call(Stream):
         else:
             raise error
 
-    def refuse(self, status: grpc.Status) -> None:
-        """End the call with a rich status."""
+    def set_exception(self, error: Exception) -> None:
+        """End the call with the rich status of an error."""
+        status: Any = rpc_status.to_status(status_of(error))
         self._trailing = status.trailing_metadata
         self.fail(status.code, status.details)
 
@@ -300,6 +330,8 @@ class Call(Stream):
             self.ended = wire.StatusError(code, details)
             if self.task is None:
                 self.fail(code, details)
+                if self._leave is not None:
+                    self._leave()
             else:
                 self._server.keep(self.task)
                 self.task.cancel()

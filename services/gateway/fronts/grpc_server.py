@@ -24,7 +24,7 @@ _log = logging.getLogger(__name__)
 
 _LAST_WORD_S = 1.0
 _BACKLOG = 4_096
-DirectHandler = Callable[[bytes, Call], None]
+DirectHandler = Callable[[bytes, Call], Callable[[], None] | None]
 _CONTENT_TYPES = {b"application/grpc", b"application/grpc+", b"application/grpc;"}
 
 
@@ -124,8 +124,9 @@ class GrpcServer(grpc.aio.Server):
     def add_direct_handler(self, method: str, handle: DirectHandler) -> None:
         """Serve a unary method, which has an ordinary handler too, without a task.
 
-        ``handle`` gets each request as bytes, and lets :meth:`Call.answer` or :meth:`Call.refuse` be
-        called, at once or later. The call's done callbacks say when nobody waits any more.
+        ``handle`` gets each request as bytes, and sees to it that :meth:`Call.set_result` or
+        :meth:`Call.set_exception` is called, at once or later. What it returns is called if nobody waits any more: the
+        caller left, or the deadline has passed.
         """
         self._direct[method] = handle
 

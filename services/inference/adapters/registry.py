@@ -9,7 +9,7 @@ import grpc
 
 from penstock.registry.v1 import registry_service_pb2 as pb
 from penstock.registry.v1.registry_service_pb2_grpc import RegistryServiceStub
-from penstock.registry.v1.resources_pb2 import InstanceStatus, ModelFormat, ModelVersion
+from penstock.registry.v1.resources_pb2 import InstanceStatus, ModelFormat, ModelVersion, Optimization
 from services.common import serving
 from services.common.errors import PenstockError
 from services.common.status import error_from_code
@@ -38,6 +38,10 @@ class RegistryClient:
     async def report_validation(self, request: pb.ReportValidationRequest) -> None:
         request.node = request.validation_report.node = self._node
         await self._call(self._stub.ReportValidation, request)
+
+    async def report_optimization(self, version: str, found: Optimization) -> None:
+        request = pb.ReportOptimizationRequest(name=version, node=self._node, optimization=found)
+        await self._call(self._stub.ReportOptimization, request)
 
     async def report_node(self, instances: Sequence[InstanceStatus]) -> None:
         await self._call(self._stub.ReportNode, pb.ReportNodeRequest(node=self._node, instances=instances))

@@ -6,14 +6,14 @@ import importlib
 import importlib.util
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Protocol
 
-import numpy as np
 from numpy.typing import NDArray
 
 from services.inference.domain.signature import Format, Signature
+from services.inference.domain.variants import ORIGINAL, Level, Variant
 
 Array = NDArray[Any]
 Arrays = Mapping[str, Array]
@@ -54,6 +54,20 @@ class Model(Protocol):
         """
 
 
+class ModelForEither:
+    """A model loaded in two ways: one runs batches, the other single rows."""
+
+    def __init__(self, many: Model, alone: Model) -> None:
+        self.signature = many.signature
+        self.device = many.device
+        self._many = many
+        self._alone = alone
+
+    def run(self, inputs: Arrays) -> dict[str, Array]:
+        is_alone = all(array.shape[:1] == (1,) for array in inputs.values())
+        return (self._alone if is_alone else self._many).run(inputs)
+
+
 _MODULES = {
     Format.ONNX: ("services.inference.backends.onnx", "onnxruntime"),
     Format.TORCH_EXPORT: ("services.inference.backends.torch_export", "torch"),
@@ -71,17 +85,43 @@ def installed_formats() -> list[Format]:
     return [one for one in Format if importlib.util.find_spec(library_of(one)) is not None]
 
 
-def load(path: Path, model_format: Format, placement: Placement) -> Model:
+def load(path: Path, model_format: Format, placement: Placement, variant: Variant = ORIGINAL) -> Model:
     """Load a model file with its format's backend. The caller has checked that the file may run code, if it can.
 
     Raises:
-        LoadError: the library is missing, or the file is corrupt or asks for what it can't have.
+        LoadError: the library is missing, or the file is corrupt or asks for what it can't have, or it can't be loaded
+            as this variant.
     """
+    backend = _backend(model_format)
+    many, alone = variant.split()
+    model = _load(backend, path, placement, many)
+    return model if alone is None else ModelForEither(model, _load(backend, path, placement, alone))
+
+
+def _load(backend: Any, path: Path, placement: Placement, variant: Variant) -> Model:
+    options = dict(variant.options)
+    if threads := options.pop("threads", ""):
+        placement = replace(placement, threads=min(placement.threads, int(threads)))
+    model: Model = backend.load(path, placement, options)
+    return model
+
+
+def variants(path: Path, model_format: Format, model: Model, *, level: Level) -> list[Variant]:
+    """The variants of a loaded model that are worth a try, the simplest first; not the original."""
+    given = _backend(model_format).variants(path, model, level)
+    return [Variant.of(options) for options in given]
+
+
+def use_threads(model_format: Format, threads: int) -> None:
+    """Let models of a format run with so many threads from now on, where the library has one number for all."""
+    _backend(model_format).use_threads(threads)
+
+
+def _backend(model_format: Format) -> Any:
     module, library = _MODULES[model_format]
     if importlib.util.find_spec(library) is None:
         raise LoadError(f"format {model_format} needs {library}, which is not installed on this node")
-    model: Model = importlib.import_module(module).load(path, placement)
-    return model
+    return importlib.import_module(module)
 
 
 _PATH = re.compile(r"(?<![\w.])(?:/[\w.+\-]+){2,}/?")
@@ -91,22 +131,3 @@ def public_message(error: BaseException, *, limit: int = 500) -> str:
     """The text of a library's error without paths of this machine, on one line."""
     text = " ".join(_PATH.sub("…", str(error)).split()) or type(error).__name__
     return text if len(text) <= limit else text[: limit - 1] + "…"
-
-
-def sample(signature: Signature, *, rows: int, free_size: int, seed: int = 0) -> dict[str, Array]:
-    """Inputs that fit a signature, for warm-up: small random numbers, zeros for integers; free dimensions as given."""
-    from services.common.datatypes import datatype
-
-    random, arrays = np.random.default_rng(seed), {}
-    for spec in signature.inputs:
-        shape = [free_size if size == -1 else size for size in spec.shape]
-        if signature.is_batchable:
-            shape[0] = rows
-        kind = datatype(spec.datatype)
-        if kind.name == "BYTES":
-            arrays[spec.name] = np.full(shape, b"", dtype=object)
-        elif kind.dtype.kind == "f":
-            arrays[spec.name] = random.standard_normal(shape).astype(kind.dtype)
-        else:
-            arrays[spec.name] = np.zeros(shape, kind.dtype)
-    return arrays

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import warnings
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -10,19 +11,43 @@ import torch
 from torch.export.graph_signature import ConstantArgument, InputKind, TensorArgument
 from torch.utils import _pytree as pytree
 
-from services.inference.backends import Array, Arrays, LoadError, Placement, RunError, public_message
-from services.inference.backends.torch_runtime import DATATYPES, prepare, to_array, to_tensor
+from services.inference.backends import Array, Arrays, LoadError, Model, Placement, RunError, public_message
+from services.inference.backends.samples import sample, working_sizes
+from services.inference.backends.torch_runtime import (
+    DATATYPES,
+    OPTIONS,
+    cause,
+    check_options,
+    frozen,
+    graph_variants,
+    laid_out,
+    prepare,
+    to_array,
+    to_tensor,
+    use_threads,
+    with_layout,
+)
 from services.inference.domain.signature import Signature, TensorSpec
+from services.inference.domain.variants import Level
 
+__all__ = ["load", "use_threads", "variants"]
+
+_SIZED = {"view": "reshape", "reshape": "reshape", "expand": "expand"}
 _UNBOUNDED = 2**31 - 1
 
 
-def load(path: Path, placement: Placement) -> TorchExportModel:
+def variants(_path: Path, model: Model, _level: Level) -> list[dict[str, str]]:
+    """See ``backends.variants``."""
+    return graph_variants(model.signature)
+
+
+def load(path: Path, placement: Placement, options: Mapping[str, str]) -> TorchExportModel:
     """Load a torch.export archive.
 
     Raises:
         LoadError: see ``backends.load``.
     """
+    check_options(options, OPTIONS)
     device = prepare(placement)
     try:
         with warnings.catch_warnings():
@@ -33,7 +58,10 @@ def load(path: Path, placement: Placement) -> TorchExportModel:
                 from torch.export.passes import move_to_device_pass
 
                 program = move_to_device_pass(program, device)
-            return TorchExportModel(program, device)
+            model = TorchExportModel(program, device, options)
+            if how := options.get("graph"):
+                model.freeze(how)
+            return model
     except LoadError:
         raise
     except Exception as error:  # whatever a foreign archive provokes
@@ -47,9 +75,13 @@ class TorchExportModel:
     a dict, else "output_0", "output_1", …
     """
 
-    def __init__(self, program: Any, device: str) -> None:
+    def __init__(self, program: Any, device: str, options: Mapping[str, str]) -> None:
         self.device = device
-        self._run = program.module()
+        self._options = options
+        self._module = program.module()
+        if options.get("layout"):
+            _allow_any_layout(with_layout(self._module, options))
+        self._run: Callable[..., Any] = self._run_module
         self._tree = program.call_spec.in_spec
         arguments = [one.arg for one in program.graph_signature.input_specs if one.kind is InputKind.USER_INPUT]
         values = {node.name: node.meta.get("val") for node in program.graph.nodes}
@@ -69,18 +101,69 @@ class TorchExportModel:
         )
         self._kinds = {spec.name: spec.datatype for spec in inputs}
 
+    def freeze(self, how: str) -> None:
+        """Run a TorchScript graph of the program from now on, traced with made-up inputs, its weights constants."""
+        (free_size,) = working_sizes(self, self.signature)
+        example = self._tensors(sample(self.signature, rows=2, free_size=free_size))
+        with torch.no_grad():
+            traced = torch.jit.trace(_Traceable(self._module, self._run), tuple(example), check_trace=False)
+            self._run = frozen(traced, how)
+        del self._module
+
     def run(self, inputs: Arrays) -> dict[str, Array]:
-        flat = [
-            constant if name is None else to_tensor(inputs[name], self._kinds[name], self.device)
-            for name, constant in self._arguments
-        ]
-        args, kwargs = pytree.tree_unflatten(flat, self._tree)
+        tensors = self._tensors(inputs)
         try:
             with torch.inference_mode():
-                outputs = pytree.tree_leaves(self._run(*args, **kwargs))
+                outputs = self._run(*tensors)
         except Exception as error:  # whatever the program provokes
-            raise RunError(public_message(error)) from error
+            raise RunError(cause(error)) from error
         return {name: to_array(output) for name, output in zip(self._output_names, outputs, strict=True)}
+
+    def _tensors(self, inputs: Arrays) -> list[Any]:
+        """The tensor inputs, in the program's order."""
+        return [
+            laid_out(to_tensor(inputs[name], self._kinds[name], self.device), self._options)
+            for name, _ in self._arguments
+            if name is not None
+        ]
+
+    def _run_module(self, *tensors: Any) -> tuple[Any, ...]:
+        given = iter(tensors)
+        flat = [constant if name is None else next(given) for name, constant in self._arguments]
+        args, kwargs = pytree.tree_unflatten(flat, self._tree)
+        return tuple(pytree.tree_leaves(self._module(*args, **kwargs)))
+
+
+def _allow_any_layout(module: Any) -> None:
+    """Not every view can be had of a tensor whose layout was changed; reshaping gives the same, with a copy at need."""
+    for node in module.graph.nodes:
+        if node.target is torch.ops.aten.view.default:
+            node.target = torch.ops.aten.reshape.default
+    module.recompile()
+
+
+class _Traceable(torch.nn.Module):
+    """A program that takes and gives nothing but tensors.
+
+    The tracer would take sizes for constants where they go through ``torch.ops``: methods of tensors do the same, and
+    it sees them. What it misses all the same fails on another batch size, and the variant with it.
+    """
+
+    def __init__(self, module: Any, run: Callable[..., Any]) -> None:
+        super().__init__()
+        self.module = module
+        self._run = run
+        for node in module.graph.nodes:
+            name = getattr(getattr(node.target, "overloadpacket", None), "__name__", "")
+            if node.target is torch.ops.aten.sym_size.int:
+                node.op, node.target = "call_method", "size"
+            elif node.op == "call_function" and name in _SIZED:
+                node.op, node.target = "call_method", _SIZED[name]
+        module.recompile()
+
+    def forward(self, *tensors: Any) -> tuple[Any, ...]:
+        outputs: tuple[Any, ...] = self._run(*tensors)
+        return outputs
 
 
 def _argument(argument: Any) -> tuple[str | None, Any]:

@@ -9,15 +9,31 @@ from __future__ import annotations
 
 import json
 import warnings
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 import torch
 
 from services.common.datatypes import datatype
-from services.inference.backends import Array, Arrays, LoadError, Placement, RunError, public_message
-from services.inference.backends.torch_runtime import prepare, to_array, to_tensor
+from services.inference.backends import Array, Arrays, LoadError, Model, Placement, RunError, public_message
+from services.inference.backends.torch_runtime import (
+    OPTIONS,
+    cause,
+    check_options,
+    frozen,
+    graph_variants,
+    laid_out,
+    prepare,
+    to_array,
+    to_tensor,
+    use_threads,
+    with_layout,
+)
 from services.inference.domain.signature import Signature, has_free_first_dimension
+from services.inference.domain.variants import Level
+
+__all__ = ["load", "use_threads", "variants"]
 
 _HOW = (
     "save it with torch.jit.save(module, path, _extra_files={'signature.json': ...}) that holds "
@@ -25,21 +41,30 @@ _HOW = (
 )
 
 
-def load(path: Path, placement: Placement) -> TorchScriptModel:
+def variants(_path: Path, model: Model, _level: Level) -> list[dict[str, str]]:
+    """See ``backends.variants``."""
+    return graph_variants(model.signature)
+
+
+def load(path: Path, placement: Placement, options: Mapping[str, str]) -> TorchScriptModel:
     """Load a TorchScript archive.
 
     Raises:
         LoadError: see ``backends.load``.
     """
+    check_options(options, OPTIONS)
     device = prepare(placement)
     extra = {"signature.json": ""}
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
             module = torch.jit.load(str(path), map_location=device, _extra_files=extra).eval()
+            module = with_layout(module, options)
+            if how := options.get("graph"):
+                module = frozen(module, how)
     except Exception as error:  # whatever a foreign archive provokes
         raise LoadError(f"torch can't load the archive: {public_message(error)}") from error
-    return TorchScriptModel(module, _signature(extra["signature.json"], module), device)
+    return TorchScriptModel(module, _signature(extra["signature.json"], module), device, options)
 
 
 def _signature(text: str | bytes, module: Any) -> Signature:
@@ -66,8 +91,9 @@ def _signature(text: str | bytes, module: Any) -> Signature:
 class TorchScriptModel:
     """A scripted or traced module; it gives one tensor, a tuple or list, or a dict by the output names."""
 
-    def __init__(self, module: Any, signature: Signature, device: str) -> None:
+    def __init__(self, module: Any, signature: Signature, device: str, options: Mapping[str, str]) -> None:
         self._module = module
+        self._options = options
         self.signature = signature
         self.device = device
 
@@ -75,9 +101,9 @@ class TorchScriptModel:
         tensors = [to_tensor(inputs[spec.name], spec.datatype, self.device) for spec in self.signature.inputs]
         try:
             with torch.inference_mode():
-                result = self._module(*tensors)
+                result = self._module(*(laid_out(tensor, self._options) for tensor in tensors))
         except Exception as error:  # whatever the module provokes
-            raise RunError(public_message(error)) from error
+            raise RunError(cause(error)) from error
         return {name: to_array(tensor) for name, tensor in self._named(result).items()}
 
     def _named(self, result: Any) -> dict[str, Any]:

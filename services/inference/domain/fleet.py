@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 from services.inference.domain.signature import Format, Signature
+from services.inference.domain.variants import ORIGINAL, Variant
 
 DEFAULT_MAX_BATCH_SIZE = 64
 DEFAULT_MAX_ATTEMPTS = 3
@@ -40,6 +41,7 @@ class Assignment:
     is_trusted: bool
     signature: Signature
     batching: Batching
+    variant: Variant = ORIGINAL
 
 
 @dataclass(frozen=True, slots=True)

@@ -54,7 +54,7 @@ async def serve(stop: asyncio.Event, events: BinaryIO) -> None:
 
 
 def _load(spec: ProcessSpec) -> Model:
-    model = backends.load(Path(spec.path), spec.format, Placement(spec.device, spec.threads))
+    model = backends.load(Path(spec.path), spec.format, Placement(spec.device, spec.threads), spec.variant)
     if (model.signature.inputs, model.signature.outputs) != (spec.signature.inputs, spec.signature.outputs):
         raise LoadError(f"the file's signature is {model.signature}, expected {spec.signature}")
     warm_up(model, spec.signature, rows=spec.batching.max_batch_size)

@@ -10,6 +10,7 @@ from typing import Any
 
 from services.inference.domain.fleet import Batching
 from services.inference.domain.signature import Format, Signature
+from services.inference.domain.variants import ORIGINAL, Variant
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,9 +30,10 @@ class ProcessSpec:
     device: str = "auto"
     threads: int = 1
     drain_timeout_s: float = 10.0
+    variant: Variant = ORIGINAL
 
     def to_json(self) -> str:
-        return json.dumps(dataclasses.asdict(self))
+        return json.dumps({**dataclasses.asdict(self), "variant": dict(self.variant.options)})
 
     @classmethod
     def from_json(cls, text: str | bytes) -> ProcessSpec:
@@ -42,6 +44,7 @@ class ProcessSpec:
                 "format": Format(fields["format"]),
                 "signature": Signature.from_json(fields["signature"]),
                 "batching": Batching(**fields["batching"]),
+                "variant": Variant.of(fields.get("variant", {})),
             }
         )
 

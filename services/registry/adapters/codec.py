@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from dataclasses import replace
+from collections.abc import Callable, Mapping
+from dataclasses import asdict, replace
 from typing import Any, TypeVar, cast
 
 from google.protobuf.duration_pb2 import Duration
@@ -26,11 +26,17 @@ from services.registry.domain.resources import (
     Model,
     ModelFormat,
     ModelVersion,
+    Optimization,
+    OptimizationLevel,
+    OptimizationState,
     QueueConfig,
     Resource,
     Signature,
     TensorSpec,
     ValidationReport,
+    Variant,
+    VariantMeasurement,
+    VariantTrial,
 )
 
 R = TypeVar("R", Model, ModelVersion, Deployment)
@@ -67,6 +73,7 @@ def version_to_pb(version: ModelVersion) -> pb.ModelVersion:
         create_time=_timestamp(version.create_time_ns),
         update_time=_timestamp(version.update_time_ns),
         etag=version.etag,
+        optimizations=map(_optimization_to_pb, version.optimizations),
     )
 
 
@@ -148,6 +155,79 @@ def verdict_from_pb(request: api.ReportValidationRequest) -> Verdict:
     )
 
 
+def _optimization_to_pb(found: Optimization) -> pb.Optimization:
+    return pb.Optimization(
+        hardware=found.hardware,
+        level=int(found.level),  # type: ignore[arg-type]
+        state=int(found.state),  # type: ignore[arg-type]
+        state_reason=found.state_reason,
+        variant=dict(found.variant),
+        speedup=found.speedup,
+        trials=map(_trial_to_pb, found.trials),
+        trial_count=found.trial_count,
+        node=found.node,
+        search_duration=_duration(found.search_duration_ns),
+        update_time=_timestamp(found.update_time_ns),
+    )
+
+
+def _trial_to_pb(trial: VariantTrial) -> pb.VariantTrial:
+    return pb.VariantTrial(
+        variant=dict(trial.variant),
+        refusal=trial.refusal,
+        measurements=[pb.VariantMeasurement(**asdict(one)) for one in trial.measurements],
+        speedup=trial.speedup,
+        relative_error=trial.relative_error,
+        top_agreement=trial.top_agreement,
+    )
+
+
+def optimization_from_pb(message: pb.Optimization, *, node: str) -> Optimization:
+    """Raises: InvalidArgumentError: the state or the level is none that a search can have."""
+    if message.state not in OptimizationState._value2member_map_:
+        expected = ", ".join(OptimizationState.__members__)
+        raise InvalidArgumentError(f"got state {message.state} of an optimization, expected one of {expected}")
+    return Optimization(
+        hardware=message.hardware,
+        level=level_from_pb(message.level),
+        state=OptimizationState(message.state),
+        state_reason=message.state_reason,
+        variant=_variant_from_pb(message.variant),
+        speedup=message.speedup,
+        trials=tuple(map(_trial_from_pb, message.trials)),
+        trial_count=message.trial_count,
+        node=ids.check_node(node),
+        search_duration_ns=_nanoseconds(message.search_duration),
+    )
+
+
+def _trial_from_pb(message: pb.VariantTrial) -> VariantTrial:
+    return VariantTrial(
+        variant=_variant_from_pb(message.variant),
+        refusal=message.refusal,
+        measurements=tuple(
+            VariantMeasurement(one.batch_rows, one.rows_per_second, one.original_rows_per_second, one.speedup)
+            for one in message.measurements
+        ),
+        speedup=message.speedup,
+        relative_error=message.relative_error,
+        top_agreement=message.top_agreement,
+    )
+
+
+def _variant_from_pb(options: Mapping[str, str]) -> Variant:
+    return tuple(sorted(options.items()))
+
+
+def level_from_pb(number: int) -> OptimizationLevel:
+    """Raises: InvalidArgumentError: a newer client's level, or nonsense."""
+    try:
+        return OptimizationLevel(number)
+    except ValueError:
+        expected = ", ".join(OptimizationLevel.__members__)
+        raise InvalidArgumentError(f"got optimization level {number}, expected one of {expected}") from None
+
+
 def alias_to_pb(alias: Alias) -> pb.Alias:
     return pb.Alias(
         name=alias.name,
@@ -177,6 +257,7 @@ def deployment_to_pb(deployment: Deployment) -> pb.Deployment:
         create_time=_timestamp(deployment.create_time_ns),
         update_time=_timestamp(deployment.update_time_ns),
         etag=deployment.etag,
+        optimization=int(deployment.optimization),  # type: ignore[arg-type]
     )
 
 
@@ -196,6 +277,7 @@ def deployment_from_pb(message: pb.Deployment, *, model: str) -> Deployment:
             queue.default_priority_level,
         ),
         etag=message.etag,
+        optimization=level_from_pb(message.optimization),
     )
 
 
@@ -211,6 +293,7 @@ def _instance_to_pb(status: InstanceStatus) -> pb.InstanceStatus:
         pid=status.pid,
         restarts=status.restarts,
         update_time=_timestamp(status.update_time_ns),
+        variant=dict(status.variant),
     )
 
 
@@ -232,6 +315,7 @@ def instance_from_pb(message: pb.InstanceStatus) -> InstanceStatus:
         pid=message.pid,
         restarts=message.restarts,
         update_time_ns=_nanoseconds(message.update_time),
+        variant=_variant_from_pb(message.variant),
     )
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any, Generic, TypeVar
 
@@ -21,11 +21,17 @@ from services.registry.domain.resources import (
     Model,
     ModelFormat,
     ModelVersion,
+    Optimization,
+    OptimizationLevel,
+    OptimizationState,
     QueueConfig,
     Resource,
     Signature,
     TensorSpec,
     ValidationReport,
+    Variant,
+    VariantMeasurement,
+    VariantTrial,
     VersionState,
 )
 
@@ -108,6 +114,7 @@ def _version_row(version: ModelVersion) -> dict[str, Any]:
         "etag": version.etag,
         "claim_node": version.claim_node,
         "claim_end_ns": version.claim_end_ns,
+        "optimizations": [asdict(one) for one in version.optimizations],
     }
 
 
@@ -129,7 +136,29 @@ def _version(row: Row[Any]) -> ModelVersion:
         etag=row.etag,
         claim_node=row.claim_node,
         claim_end_ns=row.claim_end_ns,
+        optimizations=tuple(map(_optimization, row.optimizations)),
     )
+
+
+def _optimization(json: Mapping[str, Any]) -> Optimization:
+    return Optimization(
+        **{
+            **json,
+            "level": OptimizationLevel(json["level"]),
+            "state": OptimizationState(json["state"]),
+            "variant": _variant(json["variant"]),
+            "trials": tuple(map(_trial, json["trials"])),
+        }
+    )
+
+
+def _trial(json: Mapping[str, Any]) -> VariantTrial:
+    measurements = tuple(VariantMeasurement(**one) for one in json["measurements"])
+    return VariantTrial(**{**json, "variant": _variant(json["variant"]), "measurements": measurements})
+
+
+def _variant(json: Sequence[Sequence[str]]) -> Variant:
+    return tuple((name, value) for name, value in json)
 
 
 def _signature(json: Mapping[str, Any]) -> Signature:
@@ -151,7 +180,7 @@ def _alias(row: Row[Any]) -> Alias:
 def _deployment_row(deployment: Deployment) -> dict[str, Any]:
     row = asdict(deployment)
     del row["instances"]
-    return row
+    return {**row, "optimization": int(deployment.optimization)}
 
 
 def _deployment(row: Row[Any]) -> Deployment:
@@ -161,6 +190,7 @@ def _deployment(row: Row[Any]) -> Deployment:
         replicas=row.replicas,
         batching=BatchingConfig(**row.batching),
         queue=QueueConfig(**row.queue),
+        optimization=OptimizationLevel(row.optimization),
         create_time_ns=row.create_time_ns,
         update_time_ns=row.update_time_ns,
         etag=row.etag,
@@ -174,7 +204,7 @@ def instance_row(status: InstanceStatus, *, model: str) -> dict[str, Any]:
 def instance(row: Row[Any]) -> InstanceStatus:
     columns = dict(row._mapping)  # noqa: SLF001 - SQLAlchemy's public name for a row's columns
     del columns["model"]
-    return InstanceStatus(**{**columns, "state": InstanceState(row.state)})
+    return InstanceStatus(**{**columns, "state": InstanceState(row.state), "variant": _variant(row.variant)})
 
 
 KINDS: dict[type[Resource], Kind[Any]] = {

@@ -19,7 +19,7 @@ from sqlalchemy import (
     Text,
 )
 
-REVISION = "0001"
+REVISION = "0002"
 """The last migration's: a database that has it is up to date."""
 
 metadata = MetaData(
@@ -72,6 +72,7 @@ versions = Table(
     Column("etag", String(32), nullable=False),
     Column("claim_node", String(80), nullable=False),
     Column("claim_end_ns", BigInteger, nullable=False),
+    Column("optimizations", _Json, nullable=False),
     Index(None, "sha256"),
     Index(None, "state"),
 )
@@ -95,6 +96,7 @@ deployments = Table(
     Column("replicas", Integer, nullable=False),
     Column("batching", _Json, nullable=False),
     Column("queue", _Json, nullable=False),
+    Column("optimization", Integer, nullable=False),
     Column("create_time_ns", BigInteger, nullable=False),
     Column("update_time_ns", BigInteger, nullable=False),
     Column("etag", String(32), nullable=False),
@@ -123,6 +125,7 @@ instances = Table(
     Column("device", Text, nullable=False),
     Column("pid", Integer, nullable=False),
     Column("restarts", Integer, nullable=False),
+    Column("variant", _Json, nullable=False),
     Column("update_time_ns", BigInteger, nullable=False),
     Index(None, "model"),
 )

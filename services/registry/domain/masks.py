@@ -10,7 +10,7 @@ from services.common.errors import InvalidArgumentError
 from services.registry.domain.resources import Deployment, Model
 
 MODEL_FIELDS = ("description", "labels")
-DEPLOYMENT_FIELDS = ("versions", "replicas", "batching", "queue")
+DEPLOYMENT_FIELDS = ("versions", "replicas", "batching", "queue", "optimization")
 
 Masked = TypeVar("Masked", Model, Deployment)
 

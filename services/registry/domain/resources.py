@@ -41,6 +41,27 @@ class InstanceState(IntEnum):
     UNAVAILABLE = 5
 
 
+class OptimizationLevel(IntEnum):
+    """How far agents look for a faster way to run a version."""
+
+    UNSPECIFIED = 0
+    OFF = 1
+    FAST = 2
+    FULL = 3
+
+
+class OptimizationState(IntEnum):
+    """Where a search for a faster way stands."""
+
+    SEARCHING = 1
+    COMPLETE = 2
+    FAILED = 3
+
+
+Variant = tuple[tuple[str, str], ...]
+"""The options that a version is loaded with, sorted by name; the original has none."""
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Model:
     """A named family of versions. ``last_version`` is the highest number ever given, so that none is given twice."""
@@ -98,6 +119,45 @@ class ValidationReport:
     complete_time_ns: int = 0
 
 
+@dataclass(frozen=True, slots=True)
+class VariantMeasurement:
+    """The speed of a variant at one batch size."""
+
+    batch_rows: int
+    rows_per_second: float
+    original_rows_per_second: float
+    speedup: float
+
+
+@dataclass(frozen=True, slots=True)
+class VariantTrial:
+    """One variant that was tried. An empty ``refusal`` means that it may be chosen."""
+
+    variant: Variant
+    refusal: str
+    measurements: tuple[VariantMeasurement, ...]
+    speedup: float
+    relative_error: float
+    top_agreement: float
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Optimization:
+    """What a search for the fastest way to run a version found on one kind of hardware."""
+
+    hardware: str
+    level: OptimizationLevel
+    state: OptimizationState
+    state_reason: str = ""
+    variant: Variant = ()
+    speedup: float = 0.0
+    trials: tuple[VariantTrial, ...] = ()
+    trial_count: int = 0
+    node: str = ""
+    search_duration_ns: int = 0
+    update_time_ns: int = 0
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ModelVersion:
     """One immutable version of a model.
@@ -121,6 +181,7 @@ class ModelVersion:
     etag: str = ""
     claim_node: str = ""
     claim_end_ns: int = 0
+    optimizations: tuple[Optimization, ...] = ()
 
     @property
     def name(self) -> str:
@@ -175,6 +236,7 @@ class InstanceStatus:
     pid: int = 0
     restarts: int = 0
     update_time_ns: int = 0
+    variant: Variant = ()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -190,6 +252,7 @@ class Deployment:
     create_time_ns: int = 0
     update_time_ns: int = 0
     etag: str = ""
+    optimization: OptimizationLevel = OptimizationLevel.UNSPECIFIED
 
     @property
     def name(self) -> str:

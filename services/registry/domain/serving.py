@@ -8,6 +8,7 @@ from dataclasses import fields, replace
 from services.common.errors import InvalidArgumentError
 from services.registry.domain import ids
 from services.registry.domain.limits import shorten
+from services.registry.domain.optimizations import check_variant
 from services.registry.domain.resources import BatchingConfig, Deployment, InstanceStatus, QueueConfig
 
 MAX_REPLICAS = 64
@@ -80,6 +81,7 @@ def check_report(node: str, instances: Sequence[InstanceStatus]) -> tuple[Instan
             raise InvalidArgumentError(f"got {one.instance} of {one.node!r}, expected an instance of {node}")
         if not 0 <= one.progress <= 1:
             raise InvalidArgumentError(f"got progress {one.progress} of {one.instance}, expected 0 to 1")
+        check_variant(one.variant)
     return tuple(
         replace(one, node=node, reason=shorten(one.reason)) for one in sorted(instances, key=lambda one: one.instance)
     )

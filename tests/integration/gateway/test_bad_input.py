@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import threading
 from collections.abc import Callable, Iterator
 from typing import Any
 
@@ -14,12 +15,16 @@ from google.rpc import error_details_pb2
 from grpc_status import rpc_status
 from tritonclient.grpc import service_pb2 as pb
 
+from penstock.gateway.v1.reply_service_pb2 import BatchReply, ConnectRequest, Hello
+from penstock.gateway.v1.reply_service_pb2_grpc import ReplyServiceStub
 from tests.integration.gateway.conftest import Stage, tensor
 
 INVALID, NOT_FOUND = grpc.StatusCode.INVALID_ARGUMENT, grpc.StatusCode.NOT_FOUND
 UNAVAILABLE, UNIMPLEMENTED = grpc.StatusCode.UNAVAILABLE, grpc.StatusCode.UNIMPLEMENTED
 HEADER = "Inference-Header-Content-Length"
 ROW = np.ones(16, "<f4").tobytes()
+HELLO = ConnectRequest(hello=Hello(consumer="confused", model="identity", version="1"))
+REPLY = ConnectRequest(batch_reply=BatchReply(sequence=1))
 
 
 @pytest.fixture(autouse=True)
@@ -205,3 +210,30 @@ def test_unknown_models_in_questions(shared: Stage) -> None:
     ):
         with pytest.raises(Exception, match="Request for unknown model: 'nobody' is not found"):
             ask("nobody")
+
+
+@pytest.mark.parametrize(
+    ("said", "text"),
+    [
+        ([ConnectRequest()], "the first message must be a hello"),
+        ([HELLO, HELLO], "expected a batch_reply with a sequence from 1 after the hello"),
+        ([HELLO, REPLY, HELLO], "expected a batch_reply with a sequence from 1 after the hello"),
+        ([HELLO, REPLY, REPLY, ConnectRequest(batch_reply=BatchReply())], "expected a batch_reply with a sequence"),
+    ],
+)
+def test_a_model_process_that_says_what_makes_no_sense_hears_why(
+    shared: Stage, said: list[ConnectRequest], text: str
+) -> None:
+    done = threading.Event()
+
+    def say() -> Iterator[ConnectRequest]:
+        yield from said
+        done.wait(30)  # the gateway ends the stream, not the end of what is said
+
+    with grpc.insecure_channel(shared.gateway.internal) as channel:
+        call = ReplyServiceStub(channel).Connect(say())
+        with pytest.raises(grpc.RpcError) as caught:
+            list(call)
+        done.set()
+    assert caught.value.code() is INVALID
+    assert text in caught.value.details()

@@ -57,7 +57,7 @@ def check_answers(calls: list[tuple[Any, Future[Any]]]) -> None:
 
 
 def test_without_a_live_process_requests_wait_for_the_grace_and_are_then_refused() -> None:
-    with open_stage(PENSTOCK_GATEWAY__RECOVERY_GRACE_S="1") as stage:
+    with open_stage(PENSTOCK_GATEWAY__RECOVERY_GRACE_S="4") as stage:
         stage.registry.deploy("identity")
         eventually(lambda: stage.client.get_model_repository_index().models)
         assert not stage.client.is_model_ready("identity")
@@ -67,7 +67,7 @@ def test_without_a_live_process_requests_wait_for_the_grace_and_are_then_refused
                 check_answers(calls)
                 eventually(lambda: stage.client.is_model_ready("identity"))
         eventually(lambda: not stage.client.is_model_ready("identity"))
-        time.sleep(1.1)
+        time.sleep(4.1)
         with pytest.raises(InferenceServerException, match="model 'identity' version 1 has no live process") as caught:
             stage.client.infer("identity", [tensor()])
         assert caught.value.status() == "StatusCode.UNAVAILABLE"

@@ -10,15 +10,18 @@ from hypothesis import strategies as st
 
 from penstock.registry.v1 import resources_pb2 as pb
 from services.common.watch import ResourceCache
+from services.inference.adapters.devices import Hardware
 from services.inference.domain.fleet import Assignment, Batching, Slot, effective_batch_size, plan
 from services.inference.domain.restarts import CrashHistory
 from services.inference.domain.signature import Format, Signature, TensorSpec
+from services.inference.domain.variants import ORIGINAL, Level, Variant
 from services.inference.model_process.spec import ProcessSpec, consumer_name, incarnation_of
 from services.inference.resources import desired, signature_from, signature_message
 
 SIGNATURE = Signature(
     (TensorSpec("x", "FP32", (-1, 4)),), (TensorSpec("y", "FP32", (-1, 2)),), is_batchable=True, max_batch_size=32
 )
+HARDWARE = Hardware("some processor", is_gpu=False, threads=1)
 FIRST = Assignment("a" * 64, 1, Format.ONNX, is_trusted=False, signature=SIGNATURE, batching=Batching(8))
 SECOND = dataclasses.replace(FIRST, batching=Batching(16))
 
@@ -56,7 +59,7 @@ def resources(**deployment: object) -> ResourceCache:
 
 
 def test_a_deployment_gets_its_replicas_with_defaults_filled_in_and_what_is_unknown_is_left_out() -> None:
-    wanted = desired(resources(replicas=2))
+    wanted = desired(resources(replicas=2), HARDWARE, limit=Level.FULL)
     assert list(wanted) == [slot(0), slot(1)]
     assert wanted[slot(0)].batching == Batching(max_batch_size=32, max_attempts=3, priority_levels=1)
 
@@ -66,9 +69,31 @@ def test_a_deployments_own_settings_are_taken_over() -> None:
         resources(
             batching=pb.BatchingConfig(max_batch_size=4, max_queue_delay_microseconds=700),
             queue=pb.QueueConfig(max_attempts=1, priority_levels=3),
-        )
+        ),
+        HARDWARE,
+        limit=Level.FULL,
     )
     assert wanted[slot(0)].batching == Batching(4, 700, 1, 3)
+
+
+@pytest.mark.parametrize(
+    ("hardware", "asked", "limit", "expected"),
+    [
+        (HARDWARE, pb.OPTIMIZATION_LEVEL_UNSPECIFIED, Level.FULL, Variant.of({"graph": "extended"})),
+        (HARDWARE, pb.OPTIMIZATION_LEVEL_FAST, Level.FAST, Variant.of({"graph": "extended"})),
+        (HARDWARE, pb.OPTIMIZATION_LEVEL_OFF, Level.FULL, ORIGINAL),
+        (HARDWARE, pb.OPTIMIZATION_LEVEL_FULL, Level.OFF, ORIGINAL),
+        (dataclasses.replace(HARDWARE, name="another"), pb.OPTIMIZATION_LEVEL_FAST, Level.FULL, ORIGINAL),
+    ],
+)
+def test_what_was_found_on_the_same_hardware_is_used_unless_it_is_switched_off(
+    hardware: Hardware, asked: pb.OptimizationLevel, limit: Level, expected: Variant
+) -> None:
+    cache = resources(optimization=asked)
+    cache.versions["models/m/versions/1"].optimizations.add(
+        hardware=HARDWARE.key(Format.ONNX), variant={"graph": "extended"}
+    )
+    assert desired(cache, hardware, limit=limit)[slot(0)].variant == expected
 
 
 @pytest.mark.parametrize(
@@ -85,6 +110,7 @@ def test_the_batch_size_is_what_was_asked_within_what_the_file_allows(
 def test_signature_and_specification_survive_the_way_to_another_process() -> None:
     assert signature_from(signature_message(SIGNATURE)) == SIGNATURE
     spec = ProcessSpec("c", "m", "1", "/p", Format.TORCH_EXPORT, SIGNATURE, Batching(3, 4, 5, 6), "unix:///r")
+    spec = dataclasses.replace(spec, variant=Variant.of({"graph": "frozen"}))
     assert ProcessSpec.from_json(spec.to_json()) == spec
 
 
