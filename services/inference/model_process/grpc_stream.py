@@ -36,7 +36,7 @@ class GrpcStream(Stream):
         self, connection: Connection, path: str, *, authority: str, on_message: Callable[[bytes], None]
     ) -> None:
         super().__init__(connection, connection.next_id())
-        self._pieces: list[bytes] = []
+        self._pieces: list[bytes | memoryview] = []
         self._missing = _PREFIX_BYTES
         """How many bytes the next message, or its prefix, lacks."""
         self._on_message = on_message
@@ -59,7 +59,7 @@ class GrpcStream(Stream):
         if is_last or headers.get(b":status") != b"200":
             self._end_with(headers)
 
-    def on_data(self, data: bytes, *, is_last: bool) -> int:
+    def on_data(self, data: bytes | memoryview, *, is_last: bool) -> int:
         self._pieces.append(data)
         self._missing -= len(data)
         if self._missing <= 0:
@@ -73,7 +73,7 @@ class GrpcStream(Stream):
             self._end(CallEndedError(UNKNOWN, "the server ended the call without a status"))
         return len(data)
 
-    def _hear(self, content: bytes) -> None:
+    def _hear(self, content: bytes | memoryview) -> None:
         """Take all whole messages, keep the rest until it is one."""
         at, size = 0, len(content)
         while size - at >= _PREFIX_BYTES:
@@ -83,7 +83,7 @@ class GrpcStream(Stream):
                 break
             if content[at]:
                 raise CallEndedError(UNIMPLEMENTED, "the server compressed a message, which nobody asked for")
-            self._on_message(content[begin:end])
+            self._on_message(bytes(content[begin:end]))
             at = end
         rest = size - at
         self._pieces = [content[at:]] if rest else []
