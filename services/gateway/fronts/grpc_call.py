@@ -349,7 +349,13 @@ class Call(Stream):
                     self._leave()
             else:
                 self._server.keep(self.task)
+                self.task.add_done_callback(self._conclude)
                 self.task.cancel()
+
+    def _conclude(self, _task: asyncio.Task[None]) -> None:
+        """A task that was cancelled before its first step has answered nobody."""
+        if self.ended is not None:
+            self.fail(self.ended.code, self.ended.details)
 
     def _end(self) -> None:
         self.is_done = True
