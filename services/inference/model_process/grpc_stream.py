@@ -30,13 +30,15 @@ class GrpcStream(Stream):
     ``ended`` gets the end of the call as its result, whoever ends it; what ``on_message`` raises is an end too.
     """
 
-    __slots__ = ("_buffer", "_on_message", "ended")
+    __slots__ = ("_missing", "_on_message", "_pieces", "ended")
 
     def __init__(
         self, connection: Connection, path: str, *, authority: str, on_message: Callable[[bytes], None]
     ) -> None:
         super().__init__(connection, connection.next_id())
-        self._buffer = bytearray()
+        self._pieces: list[bytes | memoryview] = []
+        self._missing = _PREFIX_BYTES
+        """How many bytes the next message, or its prefix, lacks."""
         self._on_message = on_message
         self.ended: asyncio.Future[Exception] = connection.loop.create_future()
         fields = {
@@ -58,29 +60,35 @@ class GrpcStream(Stream):
             self._end_with(headers)
 
     def on_data(self, data: bytes | memoryview, *, is_last: bool) -> int:
-        buffer = self._buffer
-        buffer += data
-        at = 0
-        while len(buffer) - at >= _PREFIX_BYTES:
-            begin = at + _PREFIX_BYTES
-            end = begin + int.from_bytes(buffer[at + 1 : begin], "big")
-            if len(buffer) < end:
-                break
+        self._pieces.append(data)
+        self._missing -= len(data)
+        if self._missing <= 0:
             try:
-                if buffer[at]:
-                    raise CallEndedError(UNIMPLEMENTED, "the server compressed a message, which nobody asked for")
-                with memoryview(buffer) as view:
-                    message = bytes(view[begin:end])
-                self._on_message(message)
+                self._hear(data if len(self._pieces) == 1 else b"".join(self._pieces))
             except Exception as error:  # noqa: BLE001 - whoever waits for the end of the call gets it
                 self._end(error)
                 self.reset()
                 return len(data)
-            at = end
-        del buffer[:at]
         if is_last:
             self._end(CallEndedError(UNKNOWN, "the server ended the call without a status"))
         return len(data)
+
+    def _hear(self, content: bytes | memoryview) -> None:
+        """Take all whole messages, keep the rest until it is one."""
+        at, size = 0, len(content)
+        while size - at >= _PREFIX_BYTES:
+            begin = at + _PREFIX_BYTES
+            end = begin + int.from_bytes(content[at + 1 : begin], "big")
+            if size < end:
+                break
+            if content[at]:
+                raise CallEndedError(UNIMPLEMENTED, "the server compressed a message, which nobody asked for")
+            self._on_message(bytes(content[begin:end]))
+            at = end
+        rest = size - at
+        self._pieces = [content[at:]] if rest else []
+        wanted = int.from_bytes(content[at + 1 : at + _PREFIX_BYTES], "big") if rest >= _PREFIX_BYTES else 0
+        self._missing = _PREFIX_BYTES + wanted - rest
 
     def on_trailers(self, headers: Headers) -> None:
         self._end_with(headers)

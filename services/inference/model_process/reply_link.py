@@ -8,8 +8,6 @@ from collections import deque
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
-from google.protobuf.message import DecodeError
-
 from penstock.gateway.v1 import payload_service_pb2 as payload_pb
 from penstock.gateway.v1 import reply_service_pb2 as pb
 from services.common.errors import DataLossError, UnavailableError
@@ -94,8 +92,10 @@ class ReplyLink:
             before = self._last_contact
             try:
                 await self._converse()
-            except (OSError, TimeoutError, CallEndedError, DecodeError) as error:
+            except (OSError, TimeoutError, CallEndedError) as error:
                 _log.debug("reply stream to %s broke: %r", self._address, error)
+            except Exception:  # noqa: BLE001 - whatever it was, the next stream may do better
+                _log.exception("reply stream to %s failed, trying again", self._address)
             if loop.time() - self._last_contact > GONE_AFTER_S or self.is_replaced:
                 self._give_up()
             pause_s = _FIRST_PAUSE_S if self._last_contact > before else min(2 * pause_s, _LONGEST_PAUSE_S)

@@ -11,6 +11,7 @@ from typing import BinaryIO
 from penstock import __version__
 from penstock.gateway.v1.reply_service_pb2 import Hello
 from services.common.lanes import LaneKeys
+from services.common.memory import keep_freed_memory
 from services.common.tracing import SpanExporter
 from services.inference import backends
 from services.inference.backends import LoadError, Model, Placement
@@ -47,6 +48,7 @@ async def serve(stop: asyncio.Event, events: BinaryIO) -> None:
     except LoadError as error:
         pipe.tell(failure=str(error))
         raise
+    keep_freed_memory()
     process = ModelProcess(spec, model, pipe)
     await process.run(stop)
 

@@ -127,3 +127,18 @@ async def test_a_stream_that_its_gateway_cancels_is_opened_again() -> None:
         send(link, 1)
         await until(lambda: settled)
         assert len(one.hellos) == 2
+
+
+@pytest.mark.parametrize("address", ["nowhere", "127.0.0.1:x", "127.0.0.1:1"])
+async def test_nobody_waits_for_the_replies_of_a_gateway_that_cannot_be_reached(
+    address: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(reply_link, "GONE_AFTER_S", 0.2)
+    settled: list[Delivery] = []
+    link = ReplyLink(address, "g", hello=HELLO, on_settled=settled.extend, on_cancelled=lambda _: None)
+    running = asyncio.create_task(link.run())
+    send(link, 1)
+    await until(lambda: settled)
+    assert link.is_gone
+    running.cancel()
+    await asyncio.gather(running, return_exceptions=True)
