@@ -146,7 +146,8 @@ def costs_table(results: Sequence[Result], loops: dict[int, float]) -> Table:
             loop = ratio(figures.rate, loops[16]) if loops and title != BARE else ""
             rows.append([str(concurrency), title, *_cells(figures), echo, loop])
     rows += [["", f"{LOOP}, batches of {batch}", number(rate), *[""] * 12] for batch, rate in loops.items()]
-    return Table(headings, rows)
+    used = [index for index in range(len(headings)) if any(row[index] for row in rows)]
+    return Table([headings[index] for index in used], [[row[index] for index in used] for row in rows])
 
 
 def _cells(figures: Figures) -> list[str]:

@@ -9,6 +9,7 @@ from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from statistics import fmean
 from typing import Annotated
 
 import psutil
@@ -20,7 +21,7 @@ from benchmarks.environments import CACHE, InstallError, install
 from benchmarks.load import H2load, Load
 from benchmarks.measurement import Plan, Trial
 from benchmarks.processes import Parts
-from benchmarks.profiling.spans import Collector, Walls, walls_of
+from benchmarks.profiling.spans import Collector, Walls, middle, walls_of
 from benchmarks.profiling.stages import STAGES, read
 from benchmarks.report import RAW, Table, number
 from benchmarks.systems import PenstockSystem
@@ -36,7 +37,7 @@ _SPANS_S = 2.5
 
 @dataclass(frozen=True, slots=True)
 class Profile:
-    """One load, looked into. ``cpu_us`` is CPU per request by part and stage; ``latency_us`` is the client's mean."""
+    """One load, looked into. ``cpu_us`` is CPU per request by part and stage; ``latency_us`` is the client's."""
 
     concurrency: int
     rate: float
@@ -104,7 +105,7 @@ def _profile(
     cpu = {part: _shared_out(parts[part], threads, stages) for part in SAMPLED}
     cpu |= {part: {"": seconds_ * 1e6} for part, seconds_ in spent.items() if part not in SAMPLED}
     per_request = {part: {key: us / requests for key, us in one.items()} for part, one in cpu.items()}
-    return Profile(concurrency, timing.rate, float(timing.latencies_us.mean()), walls, per_request)
+    return Profile(concurrency, timing.rate, fmean(middle(sorted(timing.latencies_us))), walls, per_request)
 
 
 def _seconds(processes: Sequence[psutil.Process]) -> float:
@@ -175,7 +176,8 @@ def _show(workload: Workload, profile: Profile) -> None:
     console = Console(width=150)
     console.print(
         f"\n[bold]{workload.title}, {profile.concurrency} at a time[/]: {number(profile.rate)} req/s, {batch:.1f} "
-        f"requests a batch; means of {walls.requests:,} sampled requests. CPU µs per request elsewhere: {rest}.",
+        f"requests a batch; wall times of {walls.requests:,} sampled requests (means of the "
+        f"middle 80 %). CPU µs per request elsewhere: {rest}.",
         highlight=False,
     )
     console.print(Table(headings, rows).rich())

@@ -53,19 +53,19 @@ _MODEL_PROCESS = (
     ("services/inference/domain/batching.py", "", "queue"),
     ("services/inference/", "", "other"),
 )
-_REDIS = "redis"
-"""Talk with Redis: "enqueue" in the gateway, "queue" in a model process."""
 _SHARED = (
     ("services/common/tracing.py", "", "telemetry"),
-    ("services/common/http2/", "", "front"),
+    ("services/common/http2/", "", "front|reply"),
     ("services/common/boundary.py", "", "front"),
-    ("services/common/resp.py", "", _REDIS),
+    ("services/common/resp.py", "", "enqueue|queue"),
     ("services/common/lanes.py", r"encode", "enqueue"),
     ("services/common/lanes.py", r"decode", "queue"),
     ("logging/__init__.py", "", "telemetry"),
 )
 RULES = (*_GATEWAY, *_MODEL_PROCESS, *_SHARED)
-"""Part of a file's path, a pattern of the function's name, the stage. The innermost frame that has a rule decides."""
+"""Part of a file's path, a pattern of the function's name, the stage. The innermost frame that has a rule decides.
+
+Where two stages are named, the first is the gateway's, the second a model process'."""
 
 _ROOTS = ("services/common/serving.py", "__main__.py")
 """Where every stack begins: they tell nothing."""
@@ -113,12 +113,11 @@ def stage_of(frames: list[str]) -> str:
     is_ours = False
     for frame in reversed(frames):
         found = _FRAME.match(frame)
-        if found is None:
+        if found is None or found["path"].endswith(_ROOTS):
             continue
         for part, pattern, stage in RULES:
             if part in found["path"] and (not pattern or re.search(pattern, found["function"])):
-                if stage == _REDIS:
-                    return "queue" if any("services/inference/" in one for one in frames) else "enqueue"
-                return stage
-        is_ours = is_ours or ("/services/" in found["path"] and not found["path"].endswith(_ROOTS))
+                in_gateway, _, in_model = stage.partition("|")
+                return in_model if in_model and any("services/inference/" in one for one in frames) else in_gateway
+        is_ours = is_ours or "/services/" in found["path"]
     return "other" if is_ours else "event loop"
