@@ -12,6 +12,7 @@ import json
 import os
 import statistics
 import sys
+import tempfile
 import threading
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -38,7 +39,10 @@ _LOWEST = 19
 
 @dataclass(frozen=True, slots=True)
 class SearchSpec:
-    """What to search, and what is known already. ``rows`` is the batch size that matters besides 1."""
+    """What to search, and what is known already.
+
+    ``rows`` is the batch size that matters besides 1; ``scratch`` a folder for what compilers leave behind.
+    """
 
     path: str
     format: Format
@@ -48,6 +52,7 @@ class SearchSpec:
     level: Level
     rows: int
     niceness: int = _LOWEST
+    scratch: str = ""
     trials: tuple[Trial, ...] = ()
 
     def to_json(self) -> str:
@@ -256,6 +261,7 @@ def main() -> None:
     events = take_standard_output()
     spec = SearchSpec.from_json(sys.stdin.readline())
     step_back(spec.niceness)
+    tempfile.tempdir = spec.scratch or None
     threading.Thread(target=_end_with_agent, daemon=True).start()
 
     def tell(event: Mapping[str, Any]) -> None:

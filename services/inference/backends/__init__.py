@@ -19,6 +19,10 @@ Array = NDArray[Any]
 Arrays = Mapping[str, Array]
 
 
+PRODUCT = "~"
+"""Stands between a model file's name and what else is kept beside it, such as native code made of it."""
+
+
 class LoadError(Exception):
     """A file can't be served; the message says why, for the file's author."""
 
