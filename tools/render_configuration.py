@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import importlib
+import json
 import sys
 import types
 import typing
@@ -113,6 +114,8 @@ def _default(field: FieldInfo) -> str:
         value = Path("~", value.relative_to(Path.home()))
     if isinstance(value, bool):
         value = str(value).lower()
+    if isinstance(value, tuple):
+        value = json.dumps(value)
     return f"`{value}`" if str(value) else "empty"
 
 

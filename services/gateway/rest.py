@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import asyncio
 import zlib
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Sequence
 from typing import Any
 
 import orjson
 from starlette.applications import Starlette
 from starlette.exceptions import HTTPException
+from starlette.middleware import Middleware
+from starlette.middleware.cors import CORSMiddleware
 from starlette.requests import ClientDisconnect, Request
 from starlette.responses import Response
 from starlette.routing import Route
@@ -54,9 +56,19 @@ class RestApi:
         self._spans = spans
         self._max_request_bytes = max_request_bytes
 
-    def application(self) -> Starlette:
+    def application(self, *, more: Sequence[Route] = (), cors_origins: Sequence[str] = ()) -> Starlette:
+        """The API and ``more``; pages of ``cors_origins`` ("*": all) may call it from browsers."""
+        allow_pages = Middleware(
+            CORSMiddleware,
+            allow_origins=cors_origins,
+            allow_methods=["GET", "POST"],
+            allow_headers=["*"],
+            expose_headers=[HEADER_LENGTH],
+        )
         return Starlette(
+            middleware=[allow_pages] if cors_origins else [],
             routes=[
+                *more,
                 *self._model_routes("POST", "/infer", self.infer),
                 Route("/v2", self.describe_server),
                 Route("/v2/health/live", self.live),

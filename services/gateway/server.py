@@ -8,9 +8,11 @@ import logging
 import secrets
 
 import grpc
+from grpc_health.v1 import health
 from prometheus_client import CollectorRegistry, generate_latest
 
 import penstock
+from penstock.endpoints import local_host
 from penstock.gateway.v1.payload_service_pb2_grpc import add_PayloadServiceServicer_to_server
 from penstock.gateway.v1.reply_service_pb2_grpc import add_ReplyServiceServicer_to_server
 from penstock.registry.v1.registry_service_pb2_grpc import RegistryServiceStub
@@ -18,6 +20,7 @@ from services.common import redis_connection, serving
 from services.common.boundary import translated
 from services.common.errors import UnavailableError
 from services.common.http2 import Limits
+from services.common.memory import keep_freed_memory
 from services.common.settings import SuiteSettings
 from services.common.tracing import SpanExporter
 from services.common.watch import ResourceCache
@@ -27,6 +30,7 @@ from services.gateway.catalog import Catalog
 from services.gateway.descriptions import Description
 from services.gateway.fronts import Front, FrontOptions
 from services.gateway.fronts.grpc_server import GrpcServer
+from services.gateway.fronts.grpc_web import GrpcWeb
 from services.gateway.fronts.grpcio import GrpcioFront
 from services.gateway.fronts.native import NativeFront
 from services.gateway.fronts.tls import Tls
@@ -165,6 +169,7 @@ async def serve(
     Raises:
         SystemExit: a port is taken.
     """
+    keep_freed_memory()
     gateway = Gateway(suite, settings, membership)
     async with contextlib.AsyncExitStack() as closing:  # what comes last is closed first
         closing.push_async_callback(asyncio.to_thread, gateway.exporter.close)
@@ -174,6 +179,12 @@ async def serve(
         internal = await _internal_server(gateway, suite, settings)
         closing.push_async_callback(_close_internal, gateway, internal)
         front = _front(suite, settings, reuse_port=membership is not None)
+        web = GrpcWeb(
+            (SERVICE, health.SERVICE_NAME),
+            address=lambda: f"{local_host(suite.bind)}:{front.grpc_port}",
+            max_request_bytes=settings.max_request_bytes,
+        )
+        closing.push_async_callback(web.close)
         metrics = CollectorRegistry()
         metrics.register(gateway.collector())
         background = [
@@ -183,7 +194,7 @@ async def serve(
             gateway.flush_spans(),
         ]
         if membership is None:
-            await _publish(gateway, front, settings)
+            await _publish(gateway, front, web, settings)
             stop_metrics = serving.serve_metrics(metrics, host=suite.bind, port=settings.metrics_port)
             closing.push_async_callback(asyncio.to_thread, stop_metrics)
         else:
@@ -193,7 +204,7 @@ async def serve(
             group.create_task(serving.run_until_stopped(drained, background))
             if membership is not None:
                 await gateway.prepare(stop)
-                await _publish(gateway, front, settings)
+                await _publish(gateway, front, web, settings)
             group.create_task(front.run_until_stopped())
             _log.info(
                 "gateway listens: gRPC %d, REST %d, replies %s",
@@ -254,7 +265,7 @@ def _front(suite: SuiteSettings, settings: GatewaySettings, *, reuse_port: bool)
     )
 
 
-async def _publish(gateway: Gateway, front: Front, settings: GatewaySettings) -> None:
+async def _publish(gateway: Gateway, front: Front, web: GrpcWeb, settings: GatewaySettings) -> None:
     """Give the public APIs to what serves them."""
     add_to_server(InferenceServicer(desk=gateway.desk, models=gateway.models, spans=gateway.spans), front.server)
     await gateway.health.attach(front.server)
@@ -264,7 +275,7 @@ async def _publish(gateway: Gateway, front: Front, settings: GatewaySettings) ->
         spans=gateway.spans,
         max_request_bytes=settings.max_request_bytes,
     )
-    front.open(api.application())
+    front.open(api.application(more=web.routes, cors_origins=settings.cors_origins))
 
 
 async def _answer_parent(

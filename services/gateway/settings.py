@@ -38,6 +38,8 @@ class GatewaySettings(BaseSettings):
     """Port that model processes send replies to and fetch large requests from; 0, or several processes: free ones."""
     reply_host: str | None = None
     """Host name under which model processes reach `internal_port`. Unset: the address that servers listen on."""
+    cors_origins: tuple[str, ...] = ()
+    """Origins of web pages that may call REST and gRPC-Web, for example `["https://example.org"]`; `["*"]`: all."""
     recovery_grace_s: float = Field(default=10.0, ge=0)
     """How long, in seconds, requests are still taken for a model version that has no live process."""
     drain_timeout_s: float = Field(default=10.0, ge=0)

@@ -15,7 +15,7 @@ ROOT = Path(__file__).resolve().parents[2]
 
 DOMAIN = re.compile(r"services\.\w+\.domain(\.|$)")
 DOMAIN_MAY_IMPORT = re.compile(
-    r"(numpy|services\.common\.(datatypes|errors|names))(\.|$)"
+    r"(numpy|services\.common\.(datatypes|errors|forms|names))(\.|$)"
     # plain values
     r"|services\.common\.(lanes\.LaneKeys|trace_context\.TraceContext)$"
 )

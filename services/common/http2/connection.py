@@ -49,6 +49,8 @@ _log = logging.getLogger(__name__)
 _PING_DATA = b"penstock"
 _TURN_BYTES = 256 * 1024
 """How much of one stream's queue leaves before it is another one's turn."""
+_VIEWED_BYTES = 8 * 1024
+"""A body's pieces from this size on are not copied."""
 _QUICK_S = 0.1
 """A stream that its peer resets sooner was work for nothing; later ones have had their deadline."""
 _ODD_HEADERS = END_HEADERS | PADDED | WITH_PRIORITY
@@ -251,7 +253,8 @@ class Connection(asyncio.Protocol):
                 if flags & PADDED or length > self.limits.max_frame:
                     self._take_padded(stream_id & LARGEST_WINDOW, flags, data[start:end])
                 else:
-                    self._take_data(stream_id & LARGEST_WINDOW, flags, data[start:end], length)
+                    body = data[start:end] if length < _VIEWED_BYTES else memoryview(data)[start:end]
+                    self._take_data(stream_id & LARGEST_WINDOW, flags, body, length)
             elif (
                 kind == HEADERS and flags & (END_HEADERS | PADDED | WITH_PRIORITY) == END_HEADERS and self._has_settings
             ):
@@ -268,7 +271,7 @@ class Connection(asyncio.Protocol):
             raise FaultError(ErrorCode.FRAME_SIZE_ERROR, f"a frame of {len(payload)} bytes")
         self._take_data(stream_id, flags, _unpadded(payload), len(payload))
 
-    def _take_data(self, stream_id: int, flags: int, data: bytes, length: int) -> None:
+    def _take_data(self, stream_id: int, flags: int, data: bytes | memoryview, length: int) -> None:
         """``length`` includes the padding, which counts as received too."""
         self._receive_window -= length
         if self._receive_window < 0:
@@ -546,6 +549,12 @@ class Connection(asyncio.Protocol):
             self.loop.call_soon(self._flush)
         self._out.append(data)
 
+    def _write_parts(self, parts: list[bytes | memoryview]) -> None:
+        if self._gathers:
+            self.write(b"".join(parts))
+        else:
+            self._transport.writelines(parts)
+
     def _flush(self) -> None:
         if self._out and not self.is_lost:
             self._transport.write(b"".join(self._out))
@@ -614,7 +623,7 @@ class Connection(asyncio.Protocol):
             parts.append(part)
         if parts:
             self.queued -= size
-            self.write(b"".join(parts))
+            self._write_parts(parts)
         if not stream.is_drained:
             return True
         stream.wake()

@@ -58,8 +58,11 @@ class Stream:
     def on_headers(self, headers: Headers, *, is_last: bool) -> None:
         """The head of the request or response."""
 
-    def on_data(self, data: bytes, *, is_last: bool) -> int:  # noqa: ARG002 - subclasses heed it
-        """A piece of the body. Return how many bytes of it are done with; say :meth:`consumed` for the others later."""
+    def on_data(self, data: bytes | memoryview, *, is_last: bool) -> int:  # noqa: ARG002 - subclasses heed it
+        """A piece of the body; a large one is a view of what was read from the socket.
+
+        Return how many bytes of it are done with; say :meth:`consumed` for the others later.
+        """
         return len(data)
 
     def on_trailers(self, headers: Headers) -> None:

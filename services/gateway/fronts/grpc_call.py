@@ -49,7 +49,7 @@ class Call(Stream):
         super().__init__(connection, stream_id)
         self._server = server
         self._route: Route
-        self._parts: list[bytes] | None = None
+        self._parts: list[bytes | memoryview] | None = None
         self._code: grpc.StatusCode | None = None
         self._details = ""
         self._trailing: Iterable[tuple[str, str | bytes]] = ()
@@ -87,7 +87,7 @@ class Call(Stream):
         elif is_last:
             self._take_whole(b"")
 
-    def on_data(self, data: bytes, *, is_last: bool) -> int:
+    def on_data(self, data: bytes | memoryview, *, is_last: bool) -> int:
         if self.is_done or self.ended is not None:
             return len(data)
         if self._route.is_request_streaming:
@@ -108,7 +108,7 @@ class Call(Stream):
 
     # A unary request
 
-    def _take_whole(self, body: bytes) -> None:
+    def _take_whole(self, body: bytes | memoryview) -> None:
         length = len(body) - wire.PREFIX_BYTES
         if length < 0 or body[0] or length > self._server.limit or int.from_bytes(body[1:5], "big") != length:
             try:
@@ -117,7 +117,10 @@ class Call(Stream):
                 self.fail(error.code, error.details)
                 return
         else:
-            message = body[wire.PREFIX_BYTES :]
+            message = bytes(body[wire.PREFIX_BYTES :])
+        self._take_message(message)
+
+    def _take_message(self, message: bytes) -> None:
         if self._route.direct is not None:
             try:
                 self._leave = self._route.direct(message, self)
@@ -128,16 +131,16 @@ class Call(Stream):
         else:
             self._start(self._serve_unary(message))
 
-    def _unusual(self, body: bytes) -> bytes:
+    def _unusual(self, body: bytes | memoryview) -> bytes:
         """A message that is compressed, or none."""
         if len(body) < wire.PREFIX_BYTES:
             raise wire.StatusError(grpc.StatusCode.INTERNAL, f"got {len(body)} bytes, expected one message")
         length, got = wire.check_length(body, self._server.limit), len(body) - wire.PREFIX_BYTES
         if length != got:
             raise wire.StatusError(grpc.StatusCode.INTERNAL, f"got {got} bytes, expected one message of {length}")
-        return self._unpacked(body[0], body[wire.PREFIX_BYTES :])
+        return self._unpacked(body[0], bytes(body[wire.PREFIX_BYTES :]))
 
-    def _gather(self, parts: list[bytes], data: bytes, *, is_last: bool) -> None:
+    def _gather(self, parts: list[bytes | memoryview], data: bytes | memoryview, *, is_last: bool) -> None:
         """A body that comes in pieces; what is too large is refused after its first ones."""
         parts.append(data)
         before, self._size = self._size, self._size + len(data)
@@ -149,15 +152,27 @@ class Call(Stream):
         if self._size > self._server.limit + wire.PREFIX_BYTES:
             self.fail(*wire.too_large(self._size - wire.PREFIX_BYTES, self._server.limit).status)
         elif is_last:
-            self._parts = None
+            self._take_parts(parts)
+
+    def _take_parts(self, parts: list[bytes | memoryview]) -> None:
+        self._parts = None
+        first = parts[0]
+        if len(first) < wire.PREFIX_BYTES or first[0]:
             self._take_whole(b"".join(parts))
+            return
+        length, got = int.from_bytes(first[1 : wire.PREFIX_BYTES], "big"), self._size - wire.PREFIX_BYTES
+        if length != got:
+            self.fail(grpc.StatusCode.INTERNAL, f"got {got} bytes, expected one message of {length}")
+            return
+        parts[0] = memoryview(first)[wire.PREFIX_BYTES :]
+        self._take_message(b"".join(parts))
 
     def _unpacked(self, flag: int, payload: bytes) -> bytes:
         return payload if flag == 0 else wire.unpack(flag, payload, self._route.encoding, self._server.limit)
 
     # A stream of requests
 
-    def _take_piece(self, data: bytes, *, is_last: bool) -> int:
+    def _take_piece(self, data: bytes | memoryview, *, is_last: bool) -> int:
         buffer = self._buffer
         buffer += data
         try:

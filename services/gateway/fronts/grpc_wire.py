@@ -112,7 +112,7 @@ def status_fields(code: grpc.StatusCode, details: str, metadata: Iterable[tuple[
     return fields + metadata_fields(metadata)
 
 
-def check_length(prefix: bytes | bytearray, limit: int) -> int:
+def check_length(prefix: bytes | bytearray | memoryview, limit: int) -> int:
     """The length of the message that a prefix announces.
 
     Raises:
