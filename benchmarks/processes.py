@@ -14,6 +14,8 @@ import psutil
 
 Parts = Mapping[str, Sequence[psutil.Process]]
 """The processes of a system by the part that they are of it."""
+REST = "rest"
+"""The part that no request passes through."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,12 +36,12 @@ class CpuClock:
         """Read it.
 
         Raises:
-            psutil.NoSuchProcess: a process has ended, so that its time is lost.
+            psutil.NoSuchProcess: a process has ended, so that its time is lost; those of the part REST may.
         """
         ended = resource.getrusage(resource.RUSAGE_CHILDREN)
         machine = psutil.cpu_times()
         return cls(
-            parts={part: sum(map(_seconds, processes)) for part, processes in parts.items()},
+            parts={part: sum(_seconds(one, may_end=part == REST) for one in those) for part, those in parts.items()},
             ours=ended.ru_utime + ended.ru_stime + sum(map(_seconds, family_of(os.getpid()))),
             machine=machine.user + machine.nice + machine.system + machine.irq + machine.softirq,
             capacity=time.monotonic() * (os.cpu_count() or 1),
@@ -47,7 +49,7 @@ class CpuClock:
 
     def __sub__(self, before: CpuClock) -> CpuClock:
         return CpuClock(
-            parts={part: seconds - before.parts[part] for part, seconds in self.parts.items()},
+            parts={part: max(0.0, seconds - before.parts[part]) for part, seconds in self.parts.items()},
             ours=self.ours - before.ours,
             machine=self.machine - before.machine,
             capacity=self.capacity - before.capacity,
@@ -75,6 +77,11 @@ def resident_mb(processes: Iterable[psutil.Process]) -> float:
     return total * 1024 / 1e6
 
 
-def _seconds(process: psutil.Process) -> float:
-    times = process.cpu_times()
-    return times.user + times.system
+def _seconds(process: psutil.Process, *, may_end: bool = False) -> float:
+    try:
+        times = process.cpu_times()
+    except psutil.NoSuchProcess:
+        if not may_end:
+            raise
+        return 0.0
+    return float(times.user + times.system)

@@ -18,7 +18,7 @@ from benchmarks.load import H2load
 from benchmarks.measurement import Figures, Plan, Result, Subject, Trial, measure
 from benchmarks.processes import resident_mb
 from benchmarks.report import LOOP, PARTS, Section, Table, as_json, costs_table, number, ratio
-from benchmarks.systems import EchoSystem, PenstockSystem, RestSystem
+from benchmarks.systems import EchoSystem, PenstockSystem, RestSystem, Titled
 from benchmarks.workloads import Cnn, Digits, Identity, Mebibyte, Workload
 from penstock.client import Serving
 
@@ -50,23 +50,26 @@ class Bench:
 
 
 def grpc_identity(bench: Bench) -> Section:
-    return _costs(bench, Identity(), "What a request costs: identity, FP32 [1, 16], gRPC")
+    return _costs(bench, Identity(), "What a request costs: identity, FP32 [1, 16], gRPC", has_echo=True)
 
 
 def grpc_mebibyte(bench: Bench) -> Section:
-    return _costs(bench, Mebibyte(), "1 MiB each way, gRPC")
+    return _costs(bench, Mebibyte(), "1 MiB each way, gRPC", has_echo=True)
 
 
 def grpc_digits(bench: Bench) -> Section:
-    return _costs(bench, Digits(), "Digits MLP, FP32 [1, 64], gRPC", has_loop=True)
+    return _costs(bench, Digits(), "Digits MLP, FP32 [1, 64], gRPC", has_echo=True, is_computing=True)
 
 
 def grpc_cnn(bench: Bench) -> Section:
-    return _costs(bench, Cnn(), "CNN of ResNet-18's shape, FP32 [1, 3, 64, 64], gRPC", has_loop=True, has_echo=False)
+    return _costs(bench, Cnn(), "CNN of ResNet-18's shape, FP32 [1, 3, 64, 64], gRPC", is_computing=True)
 
 
-def _costs(bench: Bench, workload: Workload, title: str, *, has_loop: bool = False, has_echo: bool = True) -> Section:
-    loops: dict[int, list[float]] = {1: [], 16: []} if has_loop else {}
+def _costs(
+    bench: Bench, workload: Workload, title: str, *, has_echo: bool = False, is_computing: bool = False
+) -> Section:
+    """One workload beside yardsticks: a bare echo, and for models that compute a bare loop; these also optimised."""
+    loops: dict[int, list[float]] = {1: [], 16: []} if is_computing else {}
 
     def run_loops() -> None:
         for batch, rates in loops.items():
@@ -80,6 +83,10 @@ def _costs(bench: Bench, workload: Workload, title: str, *, has_loop: bool = Fal
         suite = running.enter_context(bench.suite())
         bench.deploy(suite, workload)
         subjects = [Subject(suite, workload)]
+        if is_computing:
+            optimised = workload.named(f"{workload.name}-fast")
+            bench.deploy(suite, optimised, is_optimized=True)
+            subjects = [Subject(Titled(suite, "Penstock, --optimize=off"), workload), Subject(suite, optimised)]
         if has_echo:
             subjects.append(Subject(running.enter_context(EchoSystem()), workload))
         results = bench.measure(subjects, after_round=run_loops)

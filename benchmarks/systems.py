@@ -11,7 +11,7 @@ import tempfile
 import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import ExitStack, suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Protocol, Self
@@ -167,9 +167,15 @@ class PenstockSystem:
         return '"all_ready"' in self._server.last_words()
 
     def deploy(
-        self, workload: Workload, *, name: str | None = None, serving: Serving | None = None, wait: bool = True
+        self,
+        workload: Workload,
+        *,
+        name: str | None = None,
+        serving: Serving | None = None,
+        is_optimized: bool = False,
+        wait: bool = True,
     ) -> None:
-        """Deploy a model, and wait until it serves.
+        """Deploy a model, and wait until it serves; ``is_optimized`` as it comes, once the search for variants is over.
 
         Raises:
             StartError: it doesn't.
@@ -177,13 +183,33 @@ class PenstockSystem:
         assert self._home is not None
         path = self._home / f"{name or workload.name}{workload.suffix}"
         workload.save(path)
+        serving = replace(serving or Serving(), optimize="fast" if is_optimized else "off")
         try:
             artifact = self._client.upload(path)
             version = self._client.create_version(name or workload.name, artifact, is_trusted=True)
             version = self._client.wait_validated(version.name)
-            self._client.deploy(name or workload.name, version.name, serving=serving or Serving(), wait=wait)
+            self._client.deploy(name or workload.name, version.name, serving=serving, wait=wait)
+            if is_optimized:
+                self._server.wait_until(lambda: self._is_optimized(name or workload.name, version.name), within_s=600)
+                self._wait_until_settled()
         except PenstockError as error:
             raise StartError(f"{workload.name} is not deployed: {error}\n{self._server.last_words()}") from None
+
+    def _wait_until_settled(self) -> None:
+        """Wait until no process has come or gone for two seconds: those that were replaced drain for a while."""
+        pids, since = set[int](), 0.0
+        while time.monotonic() - since < 2:
+            if (found := {one.pid for one in self.processes()}) != pids:
+                pids, since = found, time.monotonic()
+            time.sleep(0.1)
+
+    def _is_optimized(self, model: str, version: str) -> bool:
+        """Whether the search is over, and all that serves is loaded as it found best."""
+        over = [one for one in self._client.version(version).optimizations if one.state > one.STATE_SEARCHING]
+        instances = self._client.deployment(model).instances
+        return bool(over) and all(
+            one.state == one.STATE_READY and dict(one.variant) == dict(over[0].variant) for one in instances
+        )
 
     def scale(self, workload: Workload, replicas: int) -> None:
         """Give a model so many processes, and wait until they are ready."""
@@ -217,22 +243,32 @@ class PenstockSystem:
         return Counts.ask(self._address, workload.name)
 
 
-class RestSystem:
-    """The same suite, asked by REST."""
+class Titled:
+    """The same suite under another title, for another of its models."""
 
-    def __init__(self, suite: PenstockSystem, *, is_binary: bool) -> None:
-        self.title = f"{suite.title}, REST {'binary' if is_binary else 'JSON'}"
+    def __init__(self, suite: PenstockSystem, title: str) -> None:
+        self.title = title
         self._suite = suite
-        self._is_binary = is_binary
 
     def api(self, workload: Workload) -> Api:
-        return RestV2(self._suite.rest_address, workload, is_binary=self._is_binary)
+        return self._suite.api(workload)
 
     def parts(self, workload: Workload) -> Parts:
         return self._suite.parts(workload)
 
     def counts(self, workload: Workload) -> Counts | None:
         return self._suite.counts(workload)
+
+
+class RestSystem(Titled):
+    """The same suite, asked by REST."""
+
+    def __init__(self, suite: PenstockSystem, *, is_binary: bool) -> None:
+        super().__init__(suite, f"{suite.title}, REST {'binary' if is_binary else 'JSON'}")
+        self._is_binary = is_binary
+
+    def api(self, workload: Workload) -> Api:
+        return RestV2(self._suite.rest_address, workload, is_binary=self._is_binary)
 
 
 class ServerProcess:

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import copy
 from abc import ABC, abstractmethod
 from functools import cached_property
 from pathlib import Path
-from typing import Any
+from typing import Any, Self
 
 import numpy as np
 import onnx
@@ -29,6 +30,12 @@ class Workload(ABC):
 
     def __init__(self) -> None:
         self.shape, self.shape_out = bench_models.SHAPES[self.name]
+
+    def named(self, name: str) -> Self:
+        """The same model under another name."""
+        other = copy.copy(self)
+        other.name = name
+        return other
 
     @abstractmethod
     def save(self, path: Path) -> None:

@@ -12,7 +12,7 @@ from benchmarks.measurement import Figures, median_of
 from benchmarks.report import HERE, Section, Table, number, ratio
 from benchmarks.workloads import Workload
 
-OURS = "Penstock"
+OURS, NOT_OPTIMISED = "Penstock", "Penstock, --optimize=off"
 SECTIONS = ("peers",)
 
 

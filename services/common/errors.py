@@ -18,7 +18,7 @@ PenstockError
 
 from __future__ import annotations
 
-MAX_MESSAGE_BYTES = 2_000
+MAX_MESSAGE_BYTES = 1_800
 """Longer messages are cut: a status travels in headers, and gRPC replaces one that exceeds their limit by another."""
 
 

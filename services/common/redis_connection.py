@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from redis.asyncio import Redis
+from redis.asyncio.connection import parse_url
 from redis.asyncio.retry import Retry
 from redis.backoff import NoBackoff
 
@@ -24,3 +25,13 @@ def connect(url: str, *, max_connections: int = 16, protocol: int | None = None)
         decode_responses=False,
         protocol=protocol,
     )
+
+
+def checked(url: str) -> str:
+    """The URL, for who connects later.
+
+    Raises:
+        ValueError: it is none of Redis.
+    """
+    parse_url(url)
+    return url

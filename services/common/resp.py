@@ -10,7 +10,7 @@ from typing import Any, NoReturn, Self
 import hiredis
 from redis.asyncio.connection import AbstractConnection
 from redis.exceptions import ConnectionError as RedisConnectionError
-from redis.exceptions import ResponseError
+from redis.exceptions import RedisError, ResponseError
 
 from services.common.redis_connection import connect
 
@@ -143,3 +143,15 @@ class RespConnection(asyncio.Protocol):
                 self._watch = self._loop.call_at(due, self._look)
             else:
                 self._transport.abort()
+
+
+def run_id_of(info: bytes) -> str:
+    """Which process Redis is, from its answer to INFO.
+
+    Raises:
+        RedisError: it doesn't say.
+    """
+    for line in info.splitlines():
+        if line.startswith(b"run_id:"):
+            return line[7:].decode("ascii")
+    raise RedisError("Redis's answer to INFO has no run_id")

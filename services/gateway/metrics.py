@@ -5,12 +5,14 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Callable, Iterable
 from itertools import accumulate
+from typing import NamedTuple
 
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, HistogramMetricFamily, Metric
 from prometheus_client.registry import Collector
 
 from services.gateway.domain.lane import Lane
 from services.gateway.domain.statistics import Histogram, VersionStatistics
+from services.gateway.domain.versions import ServedVersion
 
 _SCRAPE_TIMEOUT_S = 5.0
 
@@ -35,10 +37,19 @@ _HISTOGRAMS: dict[str, tuple[str, Callable[[VersionStatistics], Histogram]]] = {
 }
 
 
-class GatewayCollector(Collector):
-    """Renders all metrics of the gateway on its event loop, so that a scrape sees one consistent state.
+class LaneFigures(NamedTuple):
+    """What a scrape sees of a lane."""
 
-    ``collect`` is called from the metrics server's thread while the loop runs.
+    version: ServedVersion
+    statistics: VersionStatistics
+    unsettled: int
+
+
+class GatewayCollector(Collector):
+    """Renders all metrics of the gateway, as they were at one moment.
+
+    ``collect`` is called from the metrics server's thread while the event loop runs. The loop copies the figures only:
+    to render those of 200 lanes takes 30 ms.
     """
 
     def __init__(
@@ -56,29 +67,32 @@ class GatewayCollector(Collector):
         self._worker_streams = worker_streams
 
     def collect(self) -> Iterable[Metric]:
-        return asyncio.run_coroutine_threadsafe(self._render(), self._loop).result(_SCRAPE_TIMEOUT_S)
-
-    async def _render(self) -> list[Metric]:
-        lanes = list(self._lanes())
+        lanes, reenqueued, streams = asyncio.run_coroutine_threadsafe(self._look(), self._loop).result(
+            _SCRAPE_TIMEOUT_S
+        )
         return [
             *(_counter(name, text, lanes, read) for name, (text, read) in _COUNTERS.items()),
             _failures(lanes),
             _pending(lanes),
             *(_histogram(name, text, lanes, read) for name, (text, read) in _HISTOGRAMS.items()),
-            CounterMetricFamily("penstock_gateway_reenqueued", "Requests enqueued again", float(self._reenqueued())),
+            CounterMetricFamily("penstock_gateway_reenqueued", "Requests enqueued again", float(reenqueued)),
             GaugeMetricFamily("penstock_gateway_redis_up", "Whether Redis answers", float(self._is_redis_up())),
-            GaugeMetricFamily("penstock_gateway_worker_streams", "Open reply streams", float(self._worker_streams())),
+            GaugeMetricFamily("penstock_gateway_worker_streams", "Open reply streams", float(streams)),
         ]
 
+    async def _look(self) -> tuple[list[LaneFigures], int, int]:
+        lanes = [LaneFigures(lane.version, lane.statistics.copy(), lane.unsettled) for lane in self._lanes()]
+        return lanes, self._reenqueued(), self._worker_streams()
 
-def _counter(name: str, text: str, lanes: Iterable[Lane], read: Callable[[VersionStatistics], int]) -> Metric:
+
+def _counter(name: str, text: str, lanes: Iterable[LaneFigures], read: Callable[[VersionStatistics], int]) -> Metric:
     metric = Metric(name, text, "unknown")  # a "counter" would be renamed to …_total
     for lane in lanes:
         metric.add_sample(name, _labels(lane), read(lane.statistics))
     return metric
 
 
-def _failures(lanes: Iterable[Lane]) -> Metric:
+def _failures(lanes: Iterable[LaneFigures]) -> Metric:
     metric = Metric("nv_inference_request_failure", "Requests that failed", "unknown")
     for lane in lanes:
         for reason, duration in lane.statistics.failures.items():
@@ -86,14 +100,16 @@ def _failures(lanes: Iterable[Lane]) -> Metric:
     return metric
 
 
-def _pending(lanes: Iterable[Lane]) -> Metric:
+def _pending(lanes: Iterable[LaneFigures]) -> Metric:
     metric = GaugeMetricFamily("nv_inference_pending_request_count", "Requests waiting or running")
     for lane in lanes:
         metric.add_sample(metric.name, _labels(lane), lane.unsettled)
     return metric
 
 
-def _histogram(name: str, text: str, lanes: Iterable[Lane], read: Callable[[VersionStatistics], Histogram]) -> Metric:
+def _histogram(
+    name: str, text: str, lanes: Iterable[LaneFigures], read: Callable[[VersionStatistics], Histogram]
+) -> Metric:
     metric = HistogramMetricFamily(name, text, labels=("model", "version"))
     for lane in lanes:
         histogram = read(lane.statistics)
@@ -103,5 +119,5 @@ def _histogram(name: str, text: str, lanes: Iterable[Lane], read: Callable[[Vers
     return metric
 
 
-def _labels(lane: Lane) -> dict[str, str]:
+def _labels(lane: LaneFigures) -> dict[str, str]:
     return {"model": lane.version.model, "version": lane.version.version}

@@ -12,7 +12,6 @@ from grpc_health.v1 import health
 from prometheus_client import CollectorRegistry, generate_latest
 
 import penstock
-from penstock.endpoints import local_host
 from penstock.gateway.v1.payload_service_pb2_grpc import add_PayloadServiceServicer_to_server
 from penstock.gateway.v1.reply_service_pb2_grpc import add_ReplyServiceServicer_to_server
 from penstock.registry.v1.registry_service_pb2_grpc import RegistryServiceStub
@@ -24,7 +23,7 @@ from services.common.memory import keep_freed_memory
 from services.common.settings import SuiteSettings
 from services.common.tracing import SpanExporter
 from services.common.watch import ResourceCache
-from services.gateway.adapters.lane_watch import look
+from services.gateway.adapters.lane_watch import LaneWatch
 from services.gateway.adapters.lane_writer import LaneWriter
 from services.gateway.catalog import Catalog
 from services.gateway.descriptions import Description
@@ -70,13 +69,14 @@ class Gateway:
             sample_ratio=suite.trace_sample_ratio,
             max_errors_per_second=settings.max_error_spans_per_second,
         )
-        self.redis = redis_connection.connect(suite.effective_redis_url)
+        redis_url = redis_connection.checked(suite.effective_redis_url)
+        self.lane_watch = LaneWatch(redis_url)
         self.pending = PendingTable(self.spans)
         self.catalog = Catalog(
             clock=asyncio.get_running_loop().time, gateway_processes=settings.process_count if membership else 1
         )
         self.writer = LaneWriter(
-            suite.effective_redis_url,
+            redis_url,
             self.pending,
             gateway_id=gateway_id,
             inline_limit_bytes=settings.inline_limit_bytes,
@@ -111,7 +111,7 @@ class Gateway:
         clock = asyncio.get_running_loop().time
         while True:
             lanes = self.catalog.lanes
-            sighting = await look(self.redis, [lane.keys for lane in lanes])
+            sighting = await self.lane_watch.look([lane.keys for lane in lanes])
             self.models.is_redis_up = sighting is not None
             if sighting is not None:
                 self.writer.note_run_id(sighting.run_id)
@@ -173,7 +173,7 @@ async def serve(
     gateway = Gateway(suite, settings, membership)
     async with contextlib.AsyncExitStack() as closing:  # what comes last is closed first
         closing.push_async_callback(asyncio.to_thread, gateway.exporter.close)
-        closing.push_async_callback(gateway.redis.aclose)
+        closing.push_async_callback(gateway.lane_watch.close)
         channel = grpc.aio.insecure_channel(suite.registry_address, options=serving.CHANNEL_OPTIONS)
         await closing.enter_async_context(channel)
         internal = await _internal_server(gateway, suite, settings)
@@ -181,7 +181,7 @@ async def serve(
         front = _front(suite, settings, reuse_port=membership is not None)
         web = GrpcWeb(
             (SERVICE, health.SERVICE_NAME),
-            address=lambda: f"{local_host(suite.bind)}:{front.grpc_port}",
+            address=lambda: front.own_address,
             max_request_bytes=settings.max_request_bytes,
         )
         closing.push_async_callback(web.close)
@@ -212,6 +212,7 @@ async def serve(
                 front.http_port,
                 gateway.writer.reply_address,
             )
+            serving.favour_latency()
             await stop.wait()
             await _drain(gateway, front, settings.drain_timeout_s)
             drained.set()

@@ -9,6 +9,7 @@ import sys
 import tempfile
 import time
 import urllib.request
+from pathlib import Path
 from types import TracebackType
 from typing import Self
 
@@ -16,6 +17,9 @@ import grpc
 from grpc_health.v1 import health_pb2, health_pb2_grpc
 
 from tests.support.ports import free_port
+
+AUTHORITY = Path(__file__).parent / "certificates" / "authority.pem"
+"""Who signed the certificates that tests use for TLS."""
 
 
 class GatewayProcess:
@@ -49,7 +53,7 @@ class GatewayProcess:
     def wait_until_serving(self, *, is_serving: bool = True, timeout_s: float = 30) -> None:
         wanted = health_pb2.HealthCheckResponse.SERVING if is_serving else health_pb2.HealthCheckResponse.NOT_SERVING
         deadline = time.monotonic() + timeout_s
-        with grpc.insecure_channel(self.grpc) as channel:
+        with self._channel() as channel:
             health = health_pb2_grpc.HealthStub(channel)
             while True:
                 try:
@@ -60,6 +64,11 @@ class GatewayProcess:
                 if time.monotonic() > deadline or self.running.poll() is not None:
                     raise TimeoutError(f"the gateway did not get there:\n{self.stderr()}")
                 time.sleep(0.02)
+
+    def _channel(self) -> grpc.Channel:
+        if "PENSTOCK_GATEWAY__TLS_CERTIFICATE" not in self._environ:
+            return grpc.insecure_channel(self.grpc)
+        return grpc.secure_channel(self.grpc, grpc.ssl_channel_credentials(AUTHORITY.read_bytes()))
 
     def stderr(self) -> str:
         self._errors.seek(0)

@@ -14,7 +14,7 @@ from redis.exceptions import RedisError
 
 from services.common.errors import PenstockError, UnavailableError
 from services.common.lanes import EntryPacker
-from services.common.resp import RespConnection
+from services.common.resp import RespConnection, run_id_of
 from services.gateway.domain.statistics import Failure
 from services.gateway.domain.tickets import Ticket
 
@@ -165,7 +165,8 @@ class LaneWriter:
             else:
                 self._refuse(ticket, answer)
         self._unanswered_bytes -= size
-        self._enqueue_again([ticket for ticket in again if ticket.key in self._pending])
+        lost = (ticket for ticket in again if ticket.key in self._pending)
+        self._enqueue_again([ticket for ticket in lost if ticket.key not in self._waiting])
         if self._waiting:
             self._write_soon()
 
@@ -207,15 +208,3 @@ class LaneWriter:
 
 def _ignore(_answers: list[Any], _error: Exception | None) -> None:
     """Removals are a courtesy."""
-
-
-def run_id_of(info: bytes) -> str:
-    """Which process Redis is, from its answer to INFO.
-
-    Raises:
-        RedisError: it doesn't say.
-    """
-    for line in info.splitlines():
-        if line.startswith(b"run_id:"):
-            return line[7:].decode("ascii")
-    raise RedisError("Redis's answer to INFO has no run_id")

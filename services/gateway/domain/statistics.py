@@ -25,6 +25,9 @@ class Duration:
     count: int = 0
     ns: int = 0
 
+    def copy(self) -> Duration:
+        return Duration(self.count, self.ns)
+
     def add(self, ns: int, count: int = 1) -> None:
         self.count += count
         self.ns += ns * count
@@ -39,6 +42,11 @@ class Histogram:
         self.bounds = bounds
         self.counts = [0] * (len(bounds) + 1)
         self.total = 0.0
+
+    def copy(self) -> Histogram:
+        copy = Histogram(self.bounds)
+        copy.counts, copy.total = self.counts.copy(), self.total
+        return copy
 
     def observe(self, value: float, count: int = 1) -> None:
         self.counts[bisect_left(self.bounds, value)] += count
@@ -106,6 +114,14 @@ class VersionStatistics:
         size.compute_input.add(input_ns)
         size.compute_infer.add(infer_ns)
         size.compute_output.add(output_ns)
+
+    def copy(self) -> VersionStatistics:
+        """The figures as they are now; of executions by batch size, those of this object."""
+        copy = VersionStatistics.__new__(VersionStatistics)
+        for name, value in vars(self).items():
+            setattr(copy, name, value.copy() if isinstance(value, (Duration, Histogram)) else value)
+        copy.failures = {failure: duration.copy() for failure, duration in self.failures.items()}
+        return copy
 
     def count_failure(self, failure: Failure, request_ns: int) -> None:
         self.failures[failure].add(request_ns)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import tempfile
 from dataclasses import dataclass
 from typing import Protocol
 
@@ -25,6 +26,17 @@ class FrontOptions:
     """Whether other processes listen on the same ports."""
 
 
+class OwnDoor:
+    """A Unix socket that nobody else's processes can open."""
+
+    def __init__(self) -> None:
+        self._folder = tempfile.TemporaryDirectory(prefix="penstock-gateway-")  # for its owner only
+        self.path = f"{self._folder.name}/grpc.sock"
+
+    def close(self) -> None:
+        self._folder.cleanup()
+
+
 class Front(Protocol):
     """Serves the public APIs of one gateway."""
 
@@ -34,6 +46,8 @@ class Front(Protocol):
 
     grpc_port: int
     http_port: int
+    own_address: str
+    """Where this process calls its own gRPC API, once that is open: without TLS, so with TLS a socket of its own."""
 
     def open(self, rest: ASGIApp) -> None:
         """Take the ports, so that a taken one is found before anything runs.

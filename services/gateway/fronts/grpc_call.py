@@ -344,15 +344,23 @@ class Call(Stream):
         if self.ended is None and not self.is_done:
             self.ended = wire.StatusError(code, details)
             if self.task is None:
+                leave = self._leave
                 self.fail(code, details)
-                if self._leave is not None:
-                    self._leave()
+                if leave is not None:
+                    leave()
             else:
                 self._server.keep(self.task)
+                self.task.add_done_callback(self._conclude)
                 self.task.cancel()
+
+    def _conclude(self, _task: asyncio.Task[None]) -> None:
+        """A task that was cancelled before its first step has answered nobody."""
+        if self.ended is not None:
+            self.fail(self.ended.code, self.ended.details)
 
     def _end(self) -> None:
         self.is_done = True
+        self._leave = None  # it may know this call: nothing is to be left to the garbage collector
         if self.deadline is not None:
             self._server.deadlines.remove(self, self.deadline)
         if self._callbacks is not None:

@@ -147,9 +147,17 @@ class GrpcServer(grpc.aio.Server):
         self._sockets.append((listener, tls))
         return int(listener.getsockname()[1])
 
+    def add_unix_socket(self, path: str) -> None:
+        listener = socket.socket(socket.AF_UNIX)
+        listener.bind(path)
+        self._sockets.append((listener, None))
+
     async def start(self) -> None:
         loop = asyncio.get_running_loop()
         for listener, tls in self._sockets:
+            if listener.family is socket.AF_UNIX:
+                self._servers.append(await loop.create_unix_server(self._connect, sock=listener))
+                continue
             self._servers.append(await loop.create_server(self._connect, sock=listener, ssl=tls, backlog=_BACKLOG))
 
     async def stop(self, grace: float | None) -> None:

@@ -8,8 +8,9 @@ import sys
 import grpc
 from starlette.types import ASGIApp
 
+from penstock.endpoints import local_host
 from services.common import serving
-from services.gateway.fronts import FrontOptions
+from services.gateway.fronts import FrontOptions, OwnDoor
 from services.gateway.fronts.http import HttpFront
 
 
@@ -30,15 +31,21 @@ class GrpcioFront:
         self.server = grpc.aio.server(options=list(wanted.items()))
         self.grpc_port = options.grpc_port
         self.http_port = options.http_port
+        self.own_address = ""
         self._options = options
+        self._door: OwnDoor | None = None
 
     def open(self, rest: ASGIApp) -> None:
         address = f"{self._options.host}:{self.grpc_port}"
         if self._options.tls is None:
             self.grpc_port = serving.bind(self.server, address)
+            self.own_address = f"{local_host(self._options.host)}:{self.grpc_port}"
         else:
+            self._door = OwnDoor()
+            self.own_address = f"unix:{self._door.path}"
             try:
                 self.grpc_port = self.server.add_secure_port(address, self._options.tls.credentials())
+                self.server.add_insecure_port(self.own_address)
             except RuntimeError:
                 sys.exit(f"can't listen on {address}: another program does, or the address isn't this machine's")
         self._http = HttpFront(rest, self._options)
@@ -52,3 +59,5 @@ class GrpcioFront:
         self._http.stop()
         await self.server.stop(grace_s)
         await self._http.stopped.wait()
+        if self._door is not None:
+            self._door.close()

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from starlette.types import ASGIApp
 
-from services.gateway.fronts import FrontOptions
+from penstock.endpoints import local_host
+from services.gateway.fronts import FrontOptions, OwnDoor
 from services.gateway.fronts.grpc_server import GrpcServer
 from services.gateway.fronts.http import HttpFront
 
@@ -16,12 +17,19 @@ class NativeFront:
         self.server = GrpcServer(max_request_bytes=options.max_request_bytes, reuse_port=options.reuse_port)
         self.grpc_port = options.grpc_port
         self.http_port = options.http_port
+        self.own_address = ""
         self._options = options
+        self._door: OwnDoor | None = None
 
     def open(self, rest: ASGIApp) -> None:
         options = self._options
         tls = options.tls.context("h2") if options.tls else None
         self.grpc_port = self.server.add_port(options.host, options.grpc_port, tls)
+        self.own_address = f"{local_host(options.host)}:{self.grpc_port}"
+        if tls is not None:
+            self._door = OwnDoor()
+            self.server.add_unix_socket(self._door.path)
+            self.own_address = f"unix:{self._door.path}"
         self._http = HttpFront(rest, options)
         self.http_port = self._http.port
 
@@ -33,3 +41,5 @@ class NativeFront:
         self._http.stop()
         await self.server.stop(grace_s)
         await self._http.stopped.wait()
+        if self._door is not None:
+            self._door.close()

@@ -57,7 +57,7 @@ class GrpcStream(Stream):
         if is_last or headers.get(b":status") != b"200":
             self._end_with(headers)
 
-    def on_data(self, data: bytes, *, is_last: bool) -> int:
+    def on_data(self, data: bytes | memoryview, *, is_last: bool) -> int:
         buffer = self._buffer
         buffer += data
         at = 0

@@ -14,6 +14,7 @@ from redis.exceptions import RedisError, ResponseError
 
 from services.common.resp import RespConnection
 from tests.support.ports import free_port
+from tests.support.redis_server import RedisServer
 
 
 @pytest.fixture
@@ -79,3 +80,15 @@ async def test_large_values_pass(connection: RespConnection) -> None:
 async def test_nobody_listening_is_an_error() -> None:
     with pytest.raises((RedisError, OSError)):
         await RespConnection.open(f"redis://127.0.0.1:{free_port()}", within_s=5)
+
+
+async def test_password_and_database_of_the_url_are_heeded(redis_server: RedisServer) -> None:
+    async with redis.asyncio.Redis.from_url(redis_server.url) as client:
+        await client.config_set("requirepass", "secret")
+    path = redis_server.url.removeprefix("unix://")
+    connection = await RespConnection.open(f"unix://:secret@{path}?db=3", within_s=10)
+    (listed,) = await connection.execute(("CLIENT", "LIST"), within_s=10)
+    assert b" db=3 " in listed
+    await connection.close()
+    with pytest.raises(RedisError):
+        await RespConnection.open(redis_server.url, within_s=10)

@@ -106,10 +106,11 @@ def test_a_request_that_runs_out_of_time(stage: Stage, worker: FakeWorker) -> No
     with pytest.raises(InferenceServerException, match="Request timeout expired") as caught:
         stage.client.infer("identity", [tensor()], timeout=300_000)
     assert caught.value.status() == "StatusCode.UNAVAILABLE"
-    assert 0.3 <= time.monotonic() - started < 1.0
+    assert time.monotonic() - started >= 0.3
     with pytest.raises(InferenceServerException) as caught:
         stage.client.infer("identity", [tensor()], client_timeout=0.2)
-    assert caught.value.status() == "StatusCode.DEADLINE_EXCEEDED"
+    # The client's own clock, or, when that is late, the gateway's word.
+    assert caught.value.status() in ("StatusCode.DEADLINE_EXCEEDED", "StatusCode.UNAVAILABLE")
     eventually(lambda: stage.gateway.scrape()[PENDING] == 0)
     eventually(lambda: lane_length(stage) == 0)
     worker.resume()

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 import gzip
+import ssl
 import struct
 from collections.abc import Iterator
 from typing import Any
@@ -15,9 +16,13 @@ from tritonclient.grpc import service_pb2 as pb
 
 from tests.integration.gateway.conftest import FRONTS, Stage, eventually, open_stage
 from tests.support.fake_worker import FakeWorker
+from tests.support.gateway_process import AUTHORITY, GatewayProcess
+from tests.support.redis_server import RedisServer
+from tests.support.scripted_registry import ScriptedRegistry
 
 KINDS = ["application/grpc-web", "application/grpc-web+proto", "application/grpc-web-text"]
 INFER = "inference.GRPCInferenceService/ModelInfer"
+TLS_FILES = {"CERTIFICATE": "pem", "KEY": "key"}
 PAGE = "https://page.example"
 
 
@@ -161,3 +166,21 @@ def test_pages_of_the_named_origins_may_call(stage: Stage, path: str) -> None:
     assert "access-control-allow-origin" not in refused.headers
     answer = post(stage, INFER, frame(infer_request().SerializeToString()), origin=PAGE)
     assert answer.headers["access-control-allow-origin"] == PAGE
+
+
+@pytest.mark.parametrize("front", FRONTS)
+def test_it_is_served_over_tls_too(front: str) -> None:
+    tls = {f"PENSTOCK_GATEWAY__TLS_{key}": str(AUTHORITY.parent / f"server.{kind}") for key, kind in TLS_FILES.items()}
+    with (
+        RedisServer() as redis,
+        ScriptedRegistry() as registry,
+        GatewayProcess(
+            redis_url=redis.url, registry_address=registry.address, PENSTOCK_GATEWAY__FRONT=front, **tls
+        ) as gateway,
+    ):
+        context = ssl.create_default_context(cafile=AUTHORITY)
+        url = f"https://{gateway.http}/grpc.health.v1.Health/Check"
+        answer = httpx.post(url, content=frame(b""), headers={"content-type": KINDS[0]}, verify=context, timeout=20)
+
+        messages, trailers = read(answer)
+        assert (messages, trailers["grpc-status"]) == ([b"\x08\x01"], "0")

@@ -81,6 +81,7 @@ def framed(message: bytes) -> bytes:
 
 async def call(
     *parts: bytes,
+    name: bytes = b"Unary",
     is_ended: bool = True,
     content_type: bytes = b"application/grpc",
     method: bytes = b"POST",
@@ -92,14 +93,22 @@ async def call(
     async def echo(request: bytes, _context: Any) -> bytes:
         return request
 
-    server.add_registered_method_handlers("test.Echo", {"Unary": grpc.unary_unary_rpc_method_handler(echo)})
+    async def join(requests: Any, _context: Any) -> bytes:
+        return b"".join([request async for request in requests])
+
+    handlers = {
+        "Unary": grpc.unary_unary_rpc_method_handler(echo),
+        "Join": grpc.stream_unary_rpc_method_handler(join),
+    }
+    server.add_registered_method_handlers("test.Echo", handlers)
     peer = Peer(functools.partial(Call, server))
-    head = [(b":method", method), (b":scheme", b"http"), (b":path", b"/test.Echo/Unary")]
+    head = [(b":method", method), (b":scheme", b"http"), (b":path", b"/test.Echo/" + name)]
     head += [(b"content-type", content_type), *headers]
-    peer.send(frames.headers(1, encode(head), is_last=False, max_frame=2**14))
+    sent = [frames.headers(1, encode(head), is_last=False, max_frame=2**14)]
     for number, part in enumerate(parts, 1):
         flags = frames.END_STREAM if is_ended and number == len(parts) else 0
-        peer.send(frames.frame(frames.DATA, flags, 1, part))
+        sent.append(frames.frame(frames.DATA, flags, 1, part))
+    peer.send(*sent)
     fields: dict[bytes, bytes] = {}
     body = b""
     for answer in await peer.answers():
@@ -160,3 +169,40 @@ async def test_a_bad_header_ends_the_call_only() -> None:
     _, fields, _ = await call(framed(b""), headers=((b"grpc-timeout", b"soon"),))
 
     assert int(fields[b"grpc-status"]) == grpc.StatusCode.INTERNAL.value[0]
+
+
+@pytest.mark.parametrize(
+    ("parts", "code"),
+    [
+        ([b"\0\xff\xff\xff\xff"], grpc.StatusCode.RESOURCE_EXHAUSTED),
+        ([framed(b"one") + b"\0\0"], grpc.StatusCode.INTERNAL),
+        ([framed(b"one"), b"\1\0\0\0\1x"], grpc.StatusCode.INTERNAL),
+        ([framed(b"one"), framed(b"two")], grpc.StatusCode.OK),
+    ],
+)
+async def test_a_stream_that_goes_wrong_at_once_gets_its_status(parts: list[bytes], code: grpc.StatusCode) -> None:
+    _, fields, answer = await call(*parts, name=b"Join")
+
+    assert int(fields[b"grpc-status"]) == code.value[0]
+    assert answer == (framed(b"onetwo") if code is grpc.StatusCode.OK else b"")
+
+
+async def test_a_handler_without_a_task_may_fail() -> None:
+    server = GrpcServer(max_request_bytes=LIMIT)
+
+    def crash(_message: bytes, _call: Call) -> None:
+        raise LookupError("a bug")
+
+    async def never(_request: bytes, _context: Any) -> bytes:
+        raise AssertionError
+
+    server.add_registered_method_handlers("test.Echo", {"Unary": grpc.unary_unary_rpc_method_handler(never)})
+    server.add_direct_handler("/test.Echo/Unary", crash)
+    peer = Peer(functools.partial(Call, server))
+    head = [(b":method", b"POST"), (b":scheme", b"http"), (b":path", b"/test.Echo/Unary")]
+    block = encode([*head, (b"content-type", b"application/grpc")])
+    peer.send(frames.headers(1, block, is_last=False, max_frame=2**14), frames.frame(0, 1, 1, framed(b"")))
+
+    fields = peer.fields((await peer.answers())[-1])
+    assert int(fields[b"grpc-status"]) == grpc.StatusCode.UNKNOWN.value[0]
+    assert not peer.connection.is_closing
