@@ -16,7 +16,7 @@ from services.common.watch import ResourceCache
 from services.inference.adapters.devices import Hardware
 from services.inference.domain.fleet import effective_batch_size
 from services.inference.domain.signature import Format
-from services.inference.domain.variants import Level, best
+from services.inference.domain.variants import Level, Variant, best
 from services.inference.instance import Artifacts
 from services.inference.resources import format_of, level_of, optimization_of, signature_from, trial_message
 from services.inference.search import SearchSpec
@@ -81,8 +81,10 @@ class Optimizer:
         hardware: Hardware,
         bounds: Bounds,
         is_serving: Callable[[str], bool],
+        has_product: Callable[[str], bool],
     ) -> None:
-        """``node`` is the node's resource name."""
+        """``node`` is the node's resource name; ``has_product`` says whether it has native code of a file."""
+        self._has_product = has_product
         self._registry = registry
         self._artifacts = artifacts
         self._resources = resources
@@ -143,6 +145,8 @@ class Optimizer:
         if found.state == pb.Optimization.STATE_SEARCHING:
             age_s = time.time() - found.update_time.ToNanoseconds() / 1e9
             return found.node != self._node and age_s < _LONGEST_CLAIM_S
+        if Variant.of(found.variant).is_compiled and not self._has_product(target.version.artifact.sha256):
+            return False
         return found.state == pb.Optimization.STATE_COMPLETE and found.level >= target.level
 
     async def _optimize(self, target: Target) -> None:

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import asdict
+from functools import partial
 
 from penstock.registry.v1 import resources_pb2 as pb
 from services.common import names
@@ -80,27 +81,40 @@ def trial_message(trial: Trial) -> pb.VariantTrial:
     )
 
 
-def desired(resources: ResourceCache, hardware: Hardware, *, limit: Level) -> dict[Slot, Assignment]:
+def desired(
+    resources: ResourceCache, hardware: Hardware, *, limit: Level, has_product: Callable[[str], bool] = lambda _: True
+) -> dict[Slot, Assignment]:
     """The processes that the deployments ask for. Versions that have not arrived yet, or can't serve, are left out.
 
     ``limit`` is the most that this node does to run them faster: with OFF what was found is not used either.
+    ``has_product`` says whether this node has native code of a file; without it what is compiled can't be used.
     """
     return {
         slot: assignment
         for deployment in resources.deployments.values()
-        for slot, assignment in _of(deployment, resources, hardware, limit=limit)
+        for slot, assignment in _of(
+            deployment, resources, partial(_variant, hardware=hardware, limit=limit, has_product=has_product)
+        )
     }
 
 
-def _variant(deployment: pb.Deployment, version: pb.ModelVersion, hardware: Hardware, *, limit: Level) -> Variant:
+def _variant(
+    deployment: pb.Deployment,
+    version: pb.ModelVersion,
+    *,
+    hardware: Hardware,
+    limit: Level,
+    has_product: Callable[[str], bool],
+) -> Variant:
     found = optimization_of(version, hardware)
     if found is None or min(level_of(deployment), limit) is Level.OFF:
         return ORIGINAL
-    return Variant.of(found.variant)
+    variant = Variant.of(found.variant)
+    return ORIGINAL if variant.is_compiled and not has_product(version.artifact.sha256) else variant
 
 
 def _of(
-    deployment: pb.Deployment, resources: ResourceCache, hardware: Hardware, *, limit: Level
+    deployment: pb.Deployment, resources: ResourceCache, variant_of: Callable[[pb.Deployment, pb.ModelVersion], Variant]
 ) -> Iterator[tuple[Slot, Assignment]]:
     for name in deployment.versions:
         version = resources.versions.get(name)
@@ -120,7 +134,7 @@ def _of(
             version.trusted,
             signature,
             _batching(deployment, signature),
-            _variant(deployment, version, hardware, limit=limit),
+            variant_of(deployment, version),
         )
         for replica in range(deployment.replicas or 1):
             yield Slot(model, number, replica), assignment

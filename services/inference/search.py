@@ -12,6 +12,7 @@ import json
 import os
 import statistics
 import sys
+import tempfile
 import threading
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -38,7 +39,10 @@ _LOWEST = 19
 
 @dataclass(frozen=True, slots=True)
 class SearchSpec:
-    """What to search, and what is known already. ``rows`` is the batch size that matters besides 1."""
+    """What to search, and what is known already.
+
+    ``rows`` is the batch size that matters besides 1; ``scratch`` a folder for what compilers leave behind.
+    """
 
     path: str
     format: Format
@@ -48,6 +52,7 @@ class SearchSpec:
     level: Level
     rows: int
     niceness: int = _LOWEST
+    scratch: str = ""
     trials: tuple[Trial, ...] = ()
 
     def to_json(self) -> str:
@@ -121,9 +126,9 @@ class Search:
         return backends.load(Path(spec.path), spec.format, Placement(spec.device, spec.threads), variant)
 
     def _batches(self) -> list[int]:
-        return (
-            sorted({1, min(_FEW_ROWS, self._spec.rows), self._spec.rows}) if self._spec.signature.is_batchable else [1]
-        )
+        """The batch sizes to measure: one row, a few, and as many as there are under load."""
+        rows = self._spec.rows if self._spec.signature.is_batchable else 1
+        return sorted({1, min(_FEW_ROWS, rows), rows})
 
     def _make_probes(self) -> Iterator[_Probe]:
         """Random inputs of several batch sizes, and of several free sizes where the model takes them."""
@@ -158,7 +163,9 @@ class Search:
 
     def _measure(self, model: Model, variant: Variant, rows: int) -> Measurement:
         """Time both in turns: first one, then the other begins."""
-        inputs = next(one.inputs for one in self._probes if _rows_of(one.inputs, self._spec.signature) == rows)
+        fitting = (one.inputs for one in self._probes if _rows_of(one.inputs, self._spec.signature) == rows)
+        if (inputs := next(fitting, None)) is None:
+            raise RunError(f"the original itself fails on {rows} made-up rows")
         original, candidate = self._runner(self._original, ORIGINAL), self._runner(model, variant)
         clock = self._clock()
         for _ in range(_WARM_UP_RUNS):
@@ -227,6 +234,7 @@ def search(spec: SearchSpec, tell: Callable[[Mapping[str, Any]], None]) -> None:
     try_out(process.combinations(list(trials.values())))
     try_out(process.fewer_threads(list(trials.values())))
     while (found := best(list(trials.values()))) is not None:
+        tell({"trying": dict(found.variant.options)})
         again = process.try_out(found.variant)
         if not again.refusal:
             tell({"trial": again.to_json()})
@@ -256,6 +264,7 @@ def main() -> None:
     events = take_standard_output()
     spec = SearchSpec.from_json(sys.stdin.readline())
     step_back(spec.niceness)
+    tempfile.tempdir = spec.scratch or None
     threading.Thread(target=_end_with_agent, daemon=True).start()
 
     def tell(event: Mapping[str, Any]) -> None:

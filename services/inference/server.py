@@ -93,6 +93,7 @@ class InferenceServer:
             hardware=self._hardware,
             bounds=Bounds(self._level, settings.optimization_niceness, settings.optimization_memory_share),
             is_serving=self._agent.is_serving,
+            has_product=self._cache.has_product,
         )
         self._node = Node(
             name=f"nodes/{node}",
@@ -152,7 +153,8 @@ class InferenceServer:
         self._to_optimize.set()
 
     def _reconcile(self) -> None:
-        self._agent.reconcile(desired(self._resources, self._hardware, limit=self._level))
+        wanted = desired(self._resources, self._hardware, limit=self._level, has_product=self._cache.has_product)
+        self._agent.reconcile(wanted)
 
     def _has_pending(self) -> bool:
         unfinished = (_VERSION_STATE.STATE_PENDING, _VERSION_STATE.STATE_VALIDATING)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import logging
+import tempfile
 import time
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, replace
@@ -94,15 +95,19 @@ class SupervisedSearch:
             BrokenOffError: it is not wanted any more, or the machine had no time for it.
             FailedSearchError: the model itself can't be loaded, or doesn't repeat itself.
         """
-        while reason := await self._live():
+        while reason := await self._live_in_scratch():
             if self._trying is None:
                 raise FailedSearchError(reason)
             self._note(Trial(self._trying[0], reason))
 
-    async def _live(self) -> str:
+    async def _live_in_scratch(self) -> str:
+        with tempfile.TemporaryDirectory(prefix="penstock-search-", ignore_cleanup_errors=True) as scratch:
+            return await self._live(scratch)
+
+    async def _live(self, scratch: str) -> str:
         """One process; returns why it ended before the search did, empty when the search is over."""
         self._forget_trying()
-        spec = replace(self._spec, trials=self.trials)
+        spec = replace(self._spec, scratch=scratch, trials=self.trials)
         child = await Child.start(self._module, spec.to_json(), self._heard)
         ending = asyncio.create_task(child.wait())
         before_s = self._cpu_s
@@ -158,5 +163,5 @@ class SupervisedSearch:
 def _usage(process: psutil.Process) -> tuple[float, int]:
     """Processor time and memory of a process with its descendants, which compile."""
     family: Iterable[psutil.Process] = (process, *process.children(recursive=True))
-    cpu_s = sum(sum(process.cpu_times()[:2]) for process in family)
+    cpu_s = sum(sum(process.cpu_times()[:4]) for process in family)
     return cpu_s, sum(process.memory_info().rss for process in family)

@@ -15,6 +15,7 @@ from penstock.registry.v1 import registry_service_pb2 as pb
 from penstock.registry.v1.registry_service_pb2_grpc import RegistryServiceStub
 from services.common.errors import DataLossError, PenstockError, ResourceExhaustedError, UnavailableError
 from services.common.status import error_from_code
+from services.inference.backends import PRODUCT
 
 _log = logging.getLogger(__name__)
 
@@ -33,6 +34,10 @@ class ArtifactCache:
 
     def path_of(self, sha256: str) -> Path:
         return self._folder / sha256[:2] / sha256
+
+    def has_product(self, sha256: str) -> bool:
+        """Whether native code was made here of the file with this content."""
+        return any(self.path_of(sha256).parent.glob(f"{sha256}{PRODUCT}*.pt2"))
 
     @property
     def size_bytes(self) -> int:
@@ -90,7 +95,8 @@ class ArtifactCache:
     def keep_only(self, digests: Collection[str]) -> None:
         """Remove the files of versions that exist no more. A process that has one open keeps it until it ends."""
         for path in self._files():
-            if path.name not in digests and not self._locks[path.name].locked():
+            digest = path.name.partition(PRODUCT)[0]
+            if digest not in digests and not self._locks[digest].locked():
                 _log.info("removing the artifact %s: no version names it any more", path.name)
                 path.unlink(missing_ok=True)
 

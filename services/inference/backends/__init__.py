@@ -19,6 +19,10 @@ Array = NDArray[Any]
 Arrays = Mapping[str, Array]
 
 
+PRODUCT = "~"
+"""Stands between a model file's name and what else is kept beside it, such as native code made of it."""
+
+
 class LoadError(Exception):
     """A file can't be served; the message says why, for the file's author."""
 
@@ -92,18 +96,14 @@ def load(path: Path, model_format: Format, placement: Placement, variant: Varian
         LoadError: the library is missing, or the file is corrupt or asks for what it can't have, or it can't be loaded
             as this variant.
     """
-    backend = _backend(model_format)
-    many, alone = variant.split()
-    model = _load(backend, path, placement, many)
-    return model if alone is None else ModelForEither(model, _load(backend, path, placement, alone))
-
-
-def _load(backend: Any, path: Path, placement: Placement, variant: Variant) -> Model:
-    options = dict(variant.options)
+    backend, options = _backend(model_format), dict(variant.options)
     if threads := options.pop("threads", ""):
+        if not threads.isdecimal() or not int(threads):
+            raise LoadError(f"got threads={threads}, expected a number, 1 or more")
         placement = replace(placement, threads=min(placement.threads, int(threads)))
-    model: Model = backend.load(path, placement, options)
-    return model
+    many, alone = Variant.of(options).split()
+    model: Model = backend.load(path, placement, dict(many.options))
+    return model if alone is None else ModelForEither(model, backend.load(path, placement, dict(alone.options)))
 
 
 def variants(path: Path, model_format: Format, model: Model, *, level: Level) -> list[Variant]:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import shutil
+import tempfile
 import warnings
 from collections.abc import Callable, Mapping
 from pathlib import Path
@@ -11,9 +13,10 @@ import torch
 from torch.export.graph_signature import ConstantArgument, InputKind, TensorArgument
 from torch.utils import _pytree as pytree
 
-from services.inference.backends import Array, Arrays, LoadError, Model, Placement, RunError, public_message
+from services.inference.backends import PRODUCT, Array, Arrays, LoadError, Model, Placement, RunError, public_message
 from services.inference.backends.samples import sample, working_sizes
 from services.inference.backends.torch_runtime import (
+    AOT,
     DATATYPES,
     OPTIONS,
     cause,
@@ -36,9 +39,11 @@ _SIZED = {"view": "reshape", "reshape": "reshape", "expand": "expand"}
 _UNBOUNDED = 2**31 - 1
 
 
-def variants(_path: Path, model: Model, _level: Level) -> list[dict[str, str]]:
+def variants(_path: Path, model: Model, level: Level) -> list[dict[str, str]]:
     """See ``backends.variants``."""
-    return graph_variants(model.signature)
+    has_compiler = any(map(shutil.which, ("g++", "clang++")))
+    compiled = [{"compile": AOT}] if level is Level.FULL and has_compiler else []
+    return graph_variants(model.signature) + compiled
 
 
 def load(path: Path, placement: Placement, options: Mapping[str, str]) -> TorchExportModel:
@@ -47,7 +52,7 @@ def load(path: Path, placement: Placement, options: Mapping[str, str]) -> TorchE
     Raises:
         LoadError: see ``backends.load``.
     """
-    check_options(options, OPTIONS)
+    check_options(options, {**OPTIONS, "compile": (AOT,)})
     device = prepare(placement)
     try:
         with warnings.catch_warnings():
@@ -59,6 +64,8 @@ def load(path: Path, placement: Placement, options: Mapping[str, str]) -> TorchE
 
                 program = move_to_device_pass(program, device)
             model = TorchExportModel(program, device, options)
+            if "compile" in options:
+                model.compile(program, path)
             if how := options.get("graph"):
                 model.freeze(how)
             return model
@@ -110,6 +117,13 @@ class TorchExportModel:
             self._run = frozen(traced, how)
         del self._module
 
+    def compile(self, program: Any, path: Path) -> None:
+        """Run native code of the program from now on; it is compiled where this torch has not done so before."""
+        product = path.with_name(f"{path.name}{PRODUCT}aot-{torch.__version__}-{self.device}.pt2")
+        if not product.exists():
+            _compile(program, product)
+        self._module = torch._inductor.aoti_load_package(str(product))  # noqa: SLF001 - documented under this name
+
     def run(self, inputs: Arrays) -> dict[str, Array]:
         tensors = self._tensors(inputs)
         try:
@@ -132,6 +146,20 @@ class TorchExportModel:
         flat = [constant if name is None else next(given) for name, constant in self._arguments]
         args, kwargs = pytree.tree_unflatten(flat, self._tree)
         return tuple(pytree.tree_leaves(self._module(*args, **kwargs)))
+
+
+def _compile(program: Any, product: Path) -> None:
+    """Compile a program ahead of time. It is written elsewhere first: a file that is there is whole."""
+    from torch._inductor.utils import fresh_cache
+
+    configs = {"freezing": True, "compile_threads": 1}
+    with tempfile.TemporaryDirectory() as folder, fresh_cache():
+        package = torch._inductor.aoti_compile_and_package(  # noqa: SLF001 - documented under this name
+            program, package_path=str(Path(folder, "product.pt2")), inductor_configs=configs
+        )
+        partial = product.with_name(f"{product.name}.partial")
+        shutil.move(package, partial)
+        partial.replace(product)
 
 
 def _allow_any_layout(module: Any) -> None:

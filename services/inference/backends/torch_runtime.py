@@ -48,6 +48,7 @@ def use_threads(threads: int) -> None:
 
 CHANNELS_LAST = "channels_last"
 FROZEN, OPTIMIZED = "frozen", "optimized"
+AOT = "ahead_of_time"
 OPTIONS = {"layout": (CHANNELS_LAST,), "graph": (FROZEN, OPTIMIZED)}
 
 

@@ -37,6 +37,11 @@ class Variant:
     def of(cls, options: Mapping[str, str]) -> Variant:
         return cls(tuple(sorted(options.items())))
 
+    @property
+    def is_compiled(self) -> bool:
+        """Whether it is loaded from native code, which the node must have made of the file before."""
+        return any(name.removeprefix(ALONE) == "compile" for name, _ in self.options)
+
     def split(self) -> tuple[Variant, Variant | None]:
         """The variant for batches, and the one for single rows where that is another."""
         alone = {name.removeprefix(ALONE): value for name, value in self.options if name.startswith(ALONE)}

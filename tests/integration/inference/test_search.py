@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 import warnings
 from pathlib import Path
 
@@ -155,3 +156,24 @@ def test_single_rows_take_the_copy_for_them(tmp_path: Path) -> None:
     for rows in (1, 2, 5):
         inputs = sample(original.signature, rows=rows, free_size=1, seed=rows)
         np.testing.assert_allclose(model.run(inputs)["scores"], original.run(inputs)["scores"], rtol=1e-4, atol=1e-5)
+
+
+@pytest.mark.skipif(shutil.which("g++") is None, reason="needs a C++ compiler")
+@pytest.mark.timeout(300)
+def test_a_program_is_compiled_once_and_gives_what_the_original_gives(tmp_path: Path) -> None:
+    path = exported(torch.nn.Linear(4, 2), tmp_path / "m.pt2", 4)
+    original = backends.load(path, Format.TORCH_EXPORT, CPU)
+    variant = Variant.of({"compile": "ahead_of_time"})
+    assert variant in backends.variants(path, Format.TORCH_EXPORT, original, level=Level.FULL)
+    assert variant not in backends.variants(path, Format.TORCH_EXPORT, original, level=Level.FAST)
+    compiled = backends.load(path, Format.TORCH_EXPORT, CPU, variant)
+    (product,) = tmp_path.glob("m.pt2~*.pt2")
+    written = product.stat().st_mtime_ns
+    again = backends.load(path, Format.TORCH_EXPORT, CPU, variant)
+    assert product.stat().st_mtime_ns == written
+    for rows in (1, 3):
+        inputs = sample(original.signature, rows=rows, free_size=1, seed=rows)
+        for model in (compiled, again):
+            np.testing.assert_allclose(
+                model.run(inputs)["output_0"], original.run(inputs)["output_0"], rtol=1e-4, atol=1e-5
+            )

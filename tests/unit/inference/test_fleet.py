@@ -96,6 +96,16 @@ def test_what_was_found_on_the_same_hardware_is_used_unless_it_is_switched_off(
     assert desired(cache, hardware, limit=limit)[slot(0)].variant == expected
 
 
+def test_what_is_compiled_is_used_where_it_was_compiled_only() -> None:
+    cache, compiled = resources(), Variant.of({"alone.compile": "ahead_of_time"})
+    cache.versions["models/m/versions/1"].optimizations.add(
+        hardware=HARDWARE.key(Format.ONNX), variant=dict(compiled.options)
+    )
+    for is_there, expected in ((True, compiled), (False, ORIGINAL)):
+        wanted = desired(cache, HARDWARE, limit=Level.FULL, has_product=lambda _, is_there=is_there: is_there)
+        assert wanted[slot(0)].variant == expected
+
+
 @pytest.mark.parametrize(
     ("configured", "of_file", "is_batchable", "expected"),
     [(0, 0, True, 64), (0, 32, True, 32), (100, 32, True, 32), (16, 32, True, 16), (16, 0, False, 1)],

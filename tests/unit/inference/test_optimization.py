@@ -42,6 +42,7 @@ def optimizer(
     limit: Level = Level.FULL,
     hardware: Hardware = CPU,
     is_serving: bool = True,
+    has_product: bool = False,
 ) -> Optimizer:
     resources = ResourceCache(lambda: None)
     version = pb.ModelVersion(name=NAME, format=pb.MODEL_FORMAT_ONNX, signature=signature_message(SIGNATURE))
@@ -59,6 +60,7 @@ def optimizer(
         hardware=hardware,
         bounds=Bounds(limit, 19, 0.5),
         is_serving=lambda _: is_serving,
+        has_product=lambda _: has_product,
     )
 
 
@@ -66,6 +68,11 @@ def entry(state: pb.Optimization.State, *, node: str = "nodes/there", age_s: flo
     made = pb.Optimization(state=state, level=pb.OPTIMIZATION_LEVEL_FAST, node=node)
     made.update_time.FromSeconds(int(time.time() - age_s))
     return made
+
+
+def compiled(found: pb.Optimization) -> pb.Optimization:
+    found.variant["compile"] = "ahead_of_time"
+    return found
 
 
 COMPLETE, SEARCHING, FAILED = (
@@ -84,8 +91,17 @@ COMPLETE, SEARCHING, FAILED = (
         {"hardware": GPU},
         {"entry": entry(COMPLETE)},
         {"entry": entry(SEARCHING)},
+        {"entry": compiled(entry(COMPLETE)), "has_product": True},
     ],
-    ids=["asked off", "forbidden here", "not serving", "fast on a GPU", "known", "another node is about it"],
+    ids=[
+        "asked off",
+        "forbidden here",
+        "not serving",
+        "fast on a GPU",
+        "known",
+        "another node is about it",
+        "compiled here",
+    ],
 )
 async def test_no_search(case: dict[str, Any]) -> None:
     await optimizer(**case).optimize_pending()
@@ -101,6 +117,7 @@ async def test_no_search(case: dict[str, Any]) -> None:
         {"entry": entry(SEARCHING, node="nodes/here")},
         {"entry": entry(SEARCHING, age_s=1_000)},
         {"entry": entry(FAILED)},
+        {"entry": compiled(entry(COMPLETE))},
     ],
     ids=[
         "new",
@@ -110,6 +127,7 @@ async def test_no_search(case: dict[str, Any]) -> None:
         "begun before our restart",
         "the other node is gone",
         "was broken off",
+        "compiled elsewhere only",
     ],
 )
 async def test_a_search(case: dict[str, Any]) -> None:
