@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import gc
 import struct
 import weakref
@@ -528,6 +529,7 @@ async def test_a_lost_connection_leaves_nothing_to_the_garbage_collector() -> No
         connection = Peer(Recorder).connection
         trace = weakref.ref(connection)
         connection.connection_lost(None)
+        await asyncio.sleep(0)
         del connection
         assert trace() is None
     finally:
