@@ -26,12 +26,14 @@ SERVER, PRODUCER = 2, 4
 class Receiver(trace_service_pb2_grpc.TraceServiceServicer):
     def __init__(self) -> None:
         self.spans: list[Any] = []
+        self.resource: Any = None
         self._server = grpc.server(futures.ThreadPoolExecutor(4))
         trace_service_pb2_grpc.add_TraceServiceServicer_to_server(self, self._server)
         self.address = f"127.0.0.1:{self._server.add_insecure_port('127.0.0.1:0')}"
         self._server.start()
 
     def Export(self, request: Any, context: Any) -> Any:
+        self.resource = request.resource_spans[0].resource
         self.spans += [span for rs in request.resource_spans for ss in rs.scope_spans for span in ss.spans]
         return trace_service_pb2.ExportTraceServiceResponse()
 
@@ -55,7 +57,11 @@ def receiver() -> Iterator[Receiver]:
 
 @pytest.fixture
 def traced(receiver: Receiver) -> Iterator[Stage]:
-    with open_stage(PENSTOCK_OTLP_ENDPOINT=receiver.address, PENSTOCK_TRACE_SAMPLE_RATIO="0") as stage:
+    with open_stage(
+        PENSTOCK_OTLP_ENDPOINT=receiver.address,
+        PENSTOCK_TRACE_SAMPLE_RATIO="0",
+        OTEL_RESOURCE_ATTRIBUTES="deployment.environment.name=test",
+    ) as stage:
         stage.registry.deploy("identity")
         yield stage
 
@@ -68,6 +74,8 @@ def test_a_sampled_caller_sees_its_trace_go_on(traced: Stage, receiver: Receiver
             "identity", [tensor()], headers={"traceparent": SAMPLED, "tracestate": "a=b"}, request_id="abc"
         )
         eventually(lambda: receiver.find(SERVER) and receiver.find(PRODUCER))
+    named = attributes(receiver.resource)
+    assert (named["service.name"], named["deployment.environment.name"]) == ("penstock-gateway", "test")
     (server,), (producer,) = receiver.find(SERVER), receiver.find(PRODUCER)
     assert server.name == "inference.GRPCInferenceService/ModelInfer"
     assert (server.trace_id.hex(), server.parent_span_id.hex()) == (TRACE, "b7ad6b7169203331")
