@@ -5,7 +5,8 @@ from __future__ import annotations
 import asyncio
 import ssl
 
-from services.common.http2.connection import Connection, Limits
+from services.common.http2.connection import Connection
+from services.common.http2.limits import Limits
 
 
 async def connect(

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import asyncio
+import gc
 import struct
+import weakref
 from collections.abc import Callable
 from typing import Any
 
@@ -517,6 +520,20 @@ async def test_a_lost_connection_ends_its_streams_and_says_so() -> None:
         stream.respond(OK, b"", b"late", END)  # nobody hears it, and nothing breaks
         stream.reset()
     assert peer.connection.closed.done()
+
+
+async def test_a_lost_connection_leaves_nothing_to_the_garbage_collector() -> None:
+    gc.collect()
+    gc.disable()
+    try:
+        connection = Peer(Recorder).connection
+        trace = weakref.ref(connection)
+        connection.connection_lost(None)
+        await asyncio.sleep(0)
+        del connection
+        assert trace() is None
+    finally:
+        gc.enable()
 
 
 async def test_cached_header_blocks_mean_what_they_meant() -> None:
