@@ -12,7 +12,7 @@ import logging
 import threading
 from collections import deque
 from collections.abc import Mapping, Sequence
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import grpc
 from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTraceServiceRequest
@@ -74,7 +74,8 @@ class SpanExporter:
     def __init__(self, *, endpoint: str, service: str, instance: str, version: str, max_queued: int = 16_384) -> None:
         """``endpoint`` is "host:port"; empty makes an exporter that drops everything."""
         names = {"service.name": service, "service.version": version, "service.instance.id": instance}
-        self._resource = resource_pb2.Resource(attributes=_attributes(Resource.create(names).attributes))
+        described: dict[str, Any] = dict(Resource.create(names).attributes)
+        self._resource = resource_pb2.Resource(attributes=_attributes(described))
         self._scope = InstrumentationScope(name="penstock", version=version)
         self._max_queued = max_queued
         self._queue: deque[_Finished] = deque()

@@ -55,7 +55,11 @@ class ResourceCache:
         call = stub.WatchResources(registry_pb.WatchResourcesRequest(revision=self._revision), wait_for_ready=True)
         self._snapshot = set() if self._revision == 0 else None
         try:
-            while (message := await asyncio.wait_for(call.read(), _SILENCE_S)) is not grpc.aio.EOF:
+            while True:
+                async with asyncio.timeout(_SILENCE_S):
+                    message = await call.read()
+                if message is grpc.aio.EOF:
+                    return
                 self.apply(message)
         finally:
             call.cancel()

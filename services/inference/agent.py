@@ -125,4 +125,5 @@ async def repeat(action: Callable[[], Awaitable[None]], *, wake: asyncio.Event, 
         except PenstockError as error:
             _log.debug("next time: %s", error)
         with contextlib.suppress(TimeoutError):
-            await asyncio.wait_for(wake.wait(), every_s)
+            async with asyncio.timeout(every_s):
+                await wake.wait()

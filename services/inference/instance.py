@@ -238,7 +238,8 @@ class Instance:
             self.variant = ORIGINAL
         _log.warning("%s: %s; starting it again in %.1f s", self.name, self._reason, self._history.pause_s)
         with contextlib.suppress(TimeoutError):
-            await asyncio.wait_for(self._stopping.wait(), self._history.pause_s)
+            async with asyncio.timeout(self._history.pause_s):
+                await self._stopping.wait()
 
     def _enter(self, state: State) -> None:
         if self.is_retiring:

@@ -173,8 +173,7 @@ class Optimizer:
             self._not_before[target.key] = time.monotonic() + (_BUSY_PAUSE_S if isinstance(error, StarvedError) else 0)
         finally:
             reporting.cancel()
-            with contextlib.suppress(asyncio.CancelledError):
-                await reporting
+            await asyncio.gather(reporting, return_exceptions=True)
         self.outcomes[outcome] += 1
         found = self._found(target, search, state, reason)
         _log.info("optimised %s: %s", target.version.name, reason or f"{found.speedup:.2f} times as fast")

@@ -71,8 +71,7 @@ class Validator:
                 report = await self._examine(version)
             finally:
                 renewing.cancel()
-                with contextlib.suppress(asyncio.CancelledError):
-                    await renewing
+                await asyncio.gather(renewing, return_exceptions=True)
             with contextlib.suppress(AbortedError, NotFoundError):  # another's by now, or deleted meanwhile
                 await self._registry.report_validation(report)
             _log.info("validated %s: %s", version.name, report.rejection or "ready")

@@ -78,7 +78,11 @@ class ArtifactCache:
             offset, size = file.tell(), 0
             call = self._stub.DownloadArtifact(pb.DownloadArtifactRequest(sha256=sha256, offset_bytes=offset))
             try:
-                while (response := await asyncio.wait_for(call.read(), _SILENCE_S)) is not grpc.aio.EOF:
+                while True:
+                    async with asyncio.timeout(_SILENCE_S):
+                        response = await call.read()
+                    if response is grpc.aio.EOF:
+                        break
                     size = response.size_bytes or size
                     await asyncio.to_thread(file.write, response.chunk)
                     offset += len(response.chunk)

@@ -283,7 +283,8 @@ class RedisLane:
                 _log.debug("renewing the lease failed: %r", error)
                 self._is_in_doubt = True  # Redis may have given us an entry that we never saw
             with contextlib.suppress(TimeoutError):
-                await asyncio.wait_for(self._claim_next.wait(), LEASE_RENEWAL_MS / 1000)
+                async with asyncio.timeout(LEASE_RENEWAL_MS / 1000):
+                    await self._claim_next.wait()
 
     async def _renew_lease(self) -> dict[str, list[dict[str, Any]]]:
         """Renew ours, read everyone's; returns the consumers of each stream."""

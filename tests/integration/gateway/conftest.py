@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 import pytest
 import tritonclient.grpc as triton_grpc
+from tritonclient.utils import InferenceServerException
 
 from tests.support.fake_worker import FakeWorker
 from tests.support.gateway_process import GatewayProcess
@@ -36,6 +37,15 @@ def eventually(condition: Callable[[], Any], *, timeout_s: float = 10) -> None:
     while not condition():
         assert time.monotonic() < deadline, "it never came to be"
         time.sleep(0.01)
+
+
+def is_deployed(stage: Stage, model: str = "identity") -> bool:
+    """Whether the gateway has heard that the model is to be served."""
+    try:
+        stage.client.get_model_metadata(model)
+    except InferenceServerException:
+        return False
+    return True
 
 
 def tensor(rows: int = 1, *, name: str = "INPUT0", seed: int = 0) -> Any:
@@ -72,7 +82,7 @@ def stage() -> Iterator[Stage]:
     """A stage of one's own, with ``identity`` deployed and nobody serving it yet."""
     with open_stage() as stage:
         stage.registry.deploy("identity")
-        eventually(lambda: stage.client.get_model_repository_index().models)
+        eventually(lambda: is_deployed(stage))
         yield stage
 
 

@@ -25,7 +25,7 @@ from penstock.gateway.v1.reply_service_pb2 import BatchReply, ConnectRequest, He
 from penstock.gateway.v1.reply_service_pb2_grpc import ReplyServiceStub
 from penstock.registry.v1.resources_pb2 import Alias, QueueConfig
 from services.common.lanes import Entry
-from tests.integration.gateway.conftest import Stage, eventually, open_stage, tensor
+from tests.integration.gateway.conftest import Stage, eventually, is_deployed, open_stage, tensor
 from tests.support.fake_worker import FakeWorker, identity
 from tests.support.gateway_process import GatewayProcess
 from tests.support.ports import free_port
@@ -59,7 +59,7 @@ def check_answers(calls: list[tuple[Any, Future[Any]]]) -> None:
 def test_without_a_live_process_requests_wait_for_the_grace_and_are_then_refused() -> None:
     with open_stage(PENSTOCK_GATEWAY__RECOVERY_GRACE_S="4") as stage:
         stage.registry.deploy("identity")
-        eventually(lambda: stage.client.get_model_repository_index().models)
+        eventually(lambda: is_deployed(stage))
         assert not stage.client.is_model_ready("identity")
         with ThreadPoolExecutor() as pool:
             calls = start(pool, stage, 1)
@@ -370,7 +370,7 @@ def test_sigterm_finishes_what_is_under_way_and_takes_nothing_more(stage: Stage,
 def test_sigterm_does_not_wait_for_ever() -> None:
     with open_stage(PENSTOCK_GATEWAY__DRAIN_TIMEOUT_S="1") as stage:
         stage.registry.deploy("identity")
-        eventually(lambda: stage.client.get_model_repository_index().models)
+        eventually(lambda: is_deployed(stage))
         with ThreadPoolExecutor() as pool:
             ((_, call),) = start(pool, stage, 1)
             eventually(lambda: lane_length(stage) == 1)

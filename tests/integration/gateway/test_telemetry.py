@@ -14,7 +14,7 @@ import pytest
 from opentelemetry.proto.collector.trace.v1 import trace_service_pb2, trace_service_pb2_grpc
 from tritonclient.utils import InferenceServerException
 
-from tests.integration.gateway.conftest import Stage, eventually, open_stage, tensor
+from tests.integration.gateway.conftest import Stage, eventually, is_deployed, open_stage, tensor
 from tests.support.fake_worker import FakeWorker
 from tests.support.ports import free_port
 
@@ -92,7 +92,7 @@ def test_a_sampled_caller_sees_its_trace_go_on(traced: Stage, receiver: Receiver
 
 
 def test_errors_are_always_seen(traced: Stage, receiver: Receiver) -> None:
-    eventually(lambda: traced.client.get_model_repository_index().models)
+    eventually(lambda: is_deployed(traced))
     with pytest.raises(InferenceServerException):
         traced.client.infer("identity", [tensor(65)])
     url = f"http://{traced.gateway.http}/v2/models/nobody/infer"

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -36,7 +37,7 @@ class Registry:
 
 
 def optimizer(
-    entry: pb.Optimization | None = None,
+    entry: Callable[[], pb.Optimization] | None = None,
     *,
     asked: pb.OptimizationLevel = pb.OPTIMIZATION_LEVEL_FAST,
     limit: Level = Level.FULL,
@@ -47,8 +48,9 @@ def optimizer(
     resources = ResourceCache(lambda: None)
     version = pb.ModelVersion(name=NAME, format=pb.MODEL_FORMAT_ONNX, signature=signature_message(SIGNATURE))
     if entry is not None:
-        entry.hardware = hardware.key(Format.ONNX)
-        version.optimizations.append(entry)
+        known = entry()
+        known.hardware = hardware.key(Format.ONNX)
+        version.optimizations.append(known)
     resources.versions[NAME] = version
     resources.deployments["deployments/m"] = pb.Deployment(versions=[NAME, "models/m/versions/2"], optimization=asked)
     return Optimizer(
@@ -89,9 +91,9 @@ COMPLETE, SEARCHING, FAILED = (
         {"limit": Level.OFF},
         {"is_serving": False},
         {"hardware": GPU},
-        {"entry": entry(COMPLETE)},
-        {"entry": entry(SEARCHING)},
-        {"entry": compiled(entry(COMPLETE)), "has_product": True},
+        {"entry": lambda: entry(COMPLETE)},
+        {"entry": lambda: entry(SEARCHING)},
+        {"entry": lambda: compiled(entry(COMPLETE)), "has_product": True},
     ],
     ids=[
         "asked off",
@@ -113,11 +115,11 @@ async def test_no_search(case: dict[str, Any]) -> None:
         {},
         {"asked": pb.OPTIMIZATION_LEVEL_UNSPECIFIED},
         {"hardware": GPU, "asked": pb.OPTIMIZATION_LEVEL_FULL},
-        {"entry": entry(COMPLETE), "asked": pb.OPTIMIZATION_LEVEL_FULL},
-        {"entry": entry(SEARCHING, node="nodes/here")},
-        {"entry": entry(SEARCHING, age_s=1_000)},
-        {"entry": entry(FAILED)},
-        {"entry": compiled(entry(COMPLETE))},
+        {"entry": lambda: entry(COMPLETE), "asked": pb.OPTIMIZATION_LEVEL_FULL},
+        {"entry": lambda: entry(SEARCHING, node="nodes/here")},
+        {"entry": lambda: entry(SEARCHING, age_s=1_000)},
+        {"entry": lambda: entry(FAILED)},
+        {"entry": lambda: compiled(entry(COMPLETE))},
     ],
     ids=[
         "new",
