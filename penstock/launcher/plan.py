@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-import asyncio
 import errno
 import fcntl
+import functools
 import hashlib
 import importlib.util
 import os
@@ -14,10 +14,8 @@ import tempfile
 from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import IO, Any
+from typing import IO
 from urllib.parse import quote
-
-import grpc
 
 from penstock.endpoints import (
     INFERENCE,
@@ -29,6 +27,7 @@ from penstock.endpoints import (
     Endpoints,
     local_host,
 )
+from penstock.launcher import probes
 from services.common.settings import load_suite
 
 _SOCKET_PATH_LIMIT = 107
@@ -92,10 +91,10 @@ def make(environ: Mapping[str, str]) -> Plan:
         "registry": f"{local_host(suite.bind)}:{REGISTRY.number(local)}",
         "monitor": f"{local_host(suite.bind)}:{MONITOR.number(local)}",
         "inference": f"{local_host(suite.bind)}:{INFERENCE.number(local)}",
-        "gateway": endpoints.gateway,
     }
     redis = () if suite.redis_url else (_redis(socket_path),)
-    return Plan(home, endpoints, child_environ, (*redis, *(_service(*one) for one in services.items())))
+    parts = (*redis, *(_service(*one) for one in services.items()), _gateway(endpoints, local))
+    return Plan(home, endpoints, child_environ, parts)
 
 
 def redis_socket(home: Path) -> Path:
@@ -108,36 +107,27 @@ def redis_socket(home: Path) -> Path:
     return runtime / f"penstock-{os.getuid()}" / f"{name}.sock"
 
 
-def _service(name: str, address: str) -> Part:
-    async def is_ready() -> bool:
-        async with grpc.aio.insecure_channel(address) as channel:
-            check: Any = channel.unary_unary("/grpc.health.v1.Health/Check")
-            try:
-                return bool(await check(b"", timeout=2) == b"\x08\x01")  # HealthCheckResponse(status=SERVING)
-            except grpc.aio.AioRpcError:
-                return False
+def _service(name: str, address: str, is_ready: Callable[[], Awaitable[bool]] | None = None) -> Part:
+    return Part(
+        name,
+        (sys.executable, "-m", f"services.{name}"),
+        address,
+        is_ready or functools.partial(probes.serves_grpc, address),
+    )
 
-    return Part(name, (sys.executable, "-m", f"services.{name}"), address, is_ready)
+
+def _gateway(endpoints: Endpoints, environ: Mapping[str, str]) -> Part:
+    if not environ.get("PENSTOCK_GATEWAY__TLS_CERTIFICATE"):
+        return _service("gateway", endpoints.gateway)
+    wants_certificate = bool(environ.get("PENSTOCK_GATEWAY__TLS_CLIENT_CA"))
+    is_ready = functools.partial(probes.serves_https, endpoints.gateway_http, wants_certificate=wants_certificate)
+    return _service("gateway", endpoints.gateway, is_ready)
 
 
 def _redis(path: Path) -> Part:
-    async def is_ready() -> bool:
-        try:
-            reader, writer = await asyncio.open_unix_connection(str(path))
-        except OSError:
-            return False
-        try:
-            writer.write(b"PING\r\n")
-            async with asyncio.timeout(1):
-                return await reader.readline() == b"+PONG\r\n"
-        except (TimeoutError, OSError):
-            return False
-        finally:
-            writer.close()
-
     flags = ["--port", "0", "--unixsocket", str(path), "--unixsocketperm", "700", "--save", "", "--appendonly", "no"]
     command = (_redis_executable(), *flags, "--dir", str(path.parent), "--daemonize", "no")
-    return Part("redis", command, f"unix:{path}", is_ready, stop_within_s=3.0)
+    return Part("redis", command, f"unix:{path}", functools.partial(probes.answers_ping, path), stop_within_s=3.0)
 
 
 def _redis_executable() -> str:

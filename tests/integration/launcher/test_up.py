@@ -21,6 +21,7 @@ from tests.support.suite import wait_until
 
 pytestmark = pytest.mark.timeout(120)
 
+CERTIFICATES = Path(__file__).parents[2] / "support" / "certificates"
 PARTS = ["redis", "registry", "monitor", "inference", "gateway"]
 
 
@@ -65,6 +66,20 @@ def test_killed_part_is_started_again(environ: dict[str, str], part: str, word: 
         assert launcher.event("ready", part=part)["is_restart"]
         assert launcher.pid_of(word) != before
         launcher.signal(signal.SIGTERM)
+        assert launcher.wait() == 0
+
+
+@pytest.mark.parametrize("client_ca", [{}, {"PENSTOCK_GATEWAY__TLS_CLIENT_CA": str(CERTIFICATES / "authority.pem")}])
+def test_gateway_with_tls_is_seen_to_be_ready(environ: dict[str, str], client_ca: dict[str, str]) -> None:
+    tls = {
+        "PENSTOCK_GATEWAY__TLS_CERTIFICATE": str(CERTIFICATES / "server.pem"),
+        "PENSTOCK_GATEWAY__TLS_KEY": str(CERTIFICATES / "server.key"),
+    }
+    with Launcher({**environ, **tls, **client_ca}) as launcher:
+        launcher.event("ready", part="gateway")
+        launcher.event("all_ready")
+        launcher.signal(signal.SIGINT)
+        assert not launcher.event("stopped", part="gateway")["was_killed"]
         assert launcher.wait() == 0
 
 
