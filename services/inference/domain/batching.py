@@ -22,6 +22,50 @@ class BatchPolicy:
         return max(0.0, self.max_wait_s - oldest_age_s)
 
 
+class Regrouping:
+    """Holds a batch back a little after a long one, for the callers that were just answered to come again.
+
+    Callers that wait for each answer before they ask again fall into two halves otherwise, which take turns: while one
+    half's batch runs, the other half waits, and no batch ever holds both. It takes at most :data:`SHARE` of the time
+    that the last batch took, ends as soon as they can all be there, and is left out for a while, longer each time, when
+    nobody came. Instants are nanoseconds of Unix time.
+    """
+
+    SHARE = 0.1
+    SHORTEST_NS = 500_000
+    """Less than that isn't worth a read."""
+    LONGEST_ABSTENTION = 64
+    """Batches."""
+
+    def __init__(self) -> None:
+        self.is_on = False
+        """Whether the next batch may be held back."""
+        self.since_ns = 0
+        """When the last batch ended: who came before was not in it."""
+        self._rows = self._until_ns = 0
+        self._abstention = self._left_out = 0
+
+    def batch_ended(self, *, rows: int, start_ns: int, end_ns: int) -> None:
+        hold_ns = int(self.SHARE * (end_ns - start_ns))
+        self.is_on = hold_ns >= self.SHORTEST_NS and self._left_out == 0
+        self._left_out = max(0, self._left_out - 1)
+        self._rows, self.since_ns, self._until_ns = rows, end_ns, end_ns + hold_ns
+
+    def due_in(self, *, rows: int, earlier_rows: int, now_ns: int) -> float:
+        """Seconds for which a batch should still be held back; it has so many rows, ``earlier_rows`` of them from
+        before ``since_ns``.
+        """
+        if rows - earlier_rows >= self._rows:
+            return 0.0
+        return max(0.0, (self._until_ns - now_ns) / 1e9)
+
+    def batch_cut(self, *, rows: int, earlier_rows: int) -> None:
+        """Learn whether holding back was of use."""
+        is_vain = rows <= earlier_rows
+        self._abstention = min(self.LONGEST_ABSTENTION, max(1, 2 * self._abstention)) if is_vain else 0
+        self._left_out, self.is_on = self._abstention, False
+
+
 class Queued(Protocol):
     """A request as the backlog sees it."""
 
@@ -80,6 +124,10 @@ class Backlog(Generic[Q]):
                 if rows >= self._max_rows or request.bucket is None:
                     return max(rows, self._max_rows)
         return rows
+
+    def rows_until(self, instant_ns: int) -> int:
+        """Rows of all requests that were enqueued by then."""
+        return sum(request.rows for request in self._waiting if request.urgency[1] <= instant_ns)
 
     def _joins(self, request: Q) -> bool:
         return request.bucket is not None and request.bucket == self._waiting[0].bucket

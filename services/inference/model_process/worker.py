@@ -13,7 +13,7 @@ from penstock.queue.v1.envelope_pb2 import Envelope
 from services.common.boundary import internal_message
 from services.common.errors import CancelledByCallerError, InternalError, PenstockError, UnavailableError
 from services.common.trace_context import TraceContext
-from services.inference.domain.batching import Backlog, BatchPolicy
+from services.inference.domain.batching import Backlog, BatchPolicy, Regrouping
 from services.inference.model_process.codec import Bucket, Codec, Tensors
 from services.inference.model_process.execution import Execution, Executor, Outcome
 from services.inference.model_process.lane import Delivery, Lane
@@ -120,6 +120,7 @@ class Worker:
         self._observer = observer
         self._now_ns = now_ns
         self._backlog: Backlog[Request] = Backlog(policy.max_rows)
+        self._regrouping = Regrouping()
         self._screened_ns = 0
         """When the request in hand was looked at that is longest here."""
         self._is_stopping = False
@@ -128,6 +129,8 @@ class Worker:
         """Serve until :meth:`stop`, then finish what is in hand."""
         while not self._is_stopping or self._backlog:
             close_reason = await self._gather()
+            if self._regrouping.is_on:
+                self._regrouping.batch_cut(rows=self._backlog.rows, earlier_rows=self._earlier_rows())
             batch = self._backlog.cut()
             if self._now_ns() - self._screened_ns > _FRESH_NS:
                 batch = self._screen(batch)
@@ -149,8 +152,12 @@ class Worker:
             rows = self._backlog.rows
             if rows >= self._policy.max_rows:
                 return "full"
-            age_s = (self._now_ns() - self._backlog.head.delivery.entry.enqueue_ns) / 1e9
+            now_ns = self._now_ns()
+            age_s = (now_ns - self._backlog.head.delivery.entry.enqueue_ns) / 1e9
             wait_s = self._policy.due_in(rows=rows, oldest_age_s=age_s)
+            if self._regrouping.is_on:
+                hold_s = self._regrouping.due_in(rows=rows, earlier_rows=self._earlier_rows(), now_ns=now_ns)
+                wait_s = max(wait_s, hold_s)
             if not wait_s and has_waited:
                 return "delay"
             if not wait_s and has_taken:
@@ -160,6 +167,9 @@ class Worker:
                 break
             has_waited = True
         return "full" if self._backlog.rows >= self._policy.max_rows else "drained"
+
+    def _earlier_rows(self) -> int:
+        return self._backlog.rows_until(self._regrouping.since_ns)
 
     async def _take(self, count: int, *, wait_s: float | None) -> None:
         deliveries = self._screen_deliveries(await self._lane.take(count, wait_s=wait_s))
@@ -240,6 +250,7 @@ class Worker:
         )
         self._gateways.reply(report.settled, report)
         self._observer.batch_ended(report)
+        self._regrouping.batch_ended(rows=report.rows, start_ns=start_ns, end_ns=end_ns)
 
     def _is_abandoned(self, request: Request, now_ns: int) -> bool:
         entry = request.delivery.entry
