@@ -6,6 +6,7 @@ import os
 import signal
 import subprocess
 import sys
+import time
 import urllib.request
 from collections.abc import Iterator
 from pathlib import Path
@@ -95,9 +96,9 @@ def test_its_metrics_name_what_came_in_with_exemplars(process: Process) -> None:
     with grpc.insecure_channel(f"127.0.0.1:{process.otlp}") as channel:
         TraceServiceStub(channel).Export(export_request(sent))
 
+    while "trace_id=" not in process.scrape():  # The answer to an export doesn't wait for the analysis.
+        time.sleep(0.05)
     text = process.scrape()
-    while "penstock_requests_total{" not in text:  # The answer to an export doesn't wait for the analysis.
-        text = process.scrape()
 
     samples = {
         (sample.name, *sorted(sample.labels.items())): sample
