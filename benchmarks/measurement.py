@@ -177,7 +177,7 @@ def check_answers(title: str, api: Api, workload: Workload) -> int:
         LoadFailedError: an answer is wrong, or there is none.
     """
     rows = workload.rows(CHECKED_ROWS if workload.rows(1).nbytes < 2**20 else 2)
-    expected = workload.expected(rows)
+    expected = workload.answers(rows)
     sizes = []
     for row, right in zip(rows, expected, strict=True):
         reply = api.call(row[np.newaxis]).ask()

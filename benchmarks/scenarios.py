@@ -88,7 +88,7 @@ def _costs(
             bench.deploy(suite, optimised, is_optimized=True)
             subjects = [Subject(Titled(suite, "Penstock, --optimize=off"), workload), Subject(suite, optimised)]
         if has_echo:
-            subjects.append(Subject(running.enter_context(EchoSystem()), workload))
+            subjects.append(Subject(running.enter_context(EchoSystem()), workload.echoed()))
         results = bench.measure(subjects, after_round=run_loops)
         ready = f"`penstock up` was ready after {suite.startup_s:.1f} s (first start in a new folder)."
     middle = {batch: statistics.median(rates) for batch, rates in loops.items()}
