@@ -10,6 +10,7 @@ from collections.abc import Callable, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 import psutil
 
@@ -35,16 +36,16 @@ class Bench:
     idle_models: int = 200
     results: list[Result] = field(default_factory=list)
 
-    def suite(self, **options: object) -> PenstockSystem:
+    def suite(self, **options: Any) -> PenstockSystem:
         self.say("starting Penstock")
-        return PenstockSystem(**options)  # type: ignore[arg-type]
+        return PenstockSystem(**options)
 
-    def deploy(self, suite: PenstockSystem, workload: Workload, **options: object) -> None:
+    def deploy(self, suite: PenstockSystem, workload: Workload, **options: Any) -> None:
         self.say(f"deploying {workload.name}")
-        suite.deploy(workload, **options)  # type: ignore[arg-type]
+        suite.deploy(workload, **options)
 
-    def measure(self, subjects: Sequence[Subject], **options: object) -> list[Result]:
-        results = measure(self.plan, subjects, client=self.client, say=self.say, **options)  # type: ignore[arg-type]
+    def measure(self, subjects: Sequence[Subject], **options: Any) -> list[Result]:
+        results = measure(self.plan, subjects, client=self.client, say=self.say, **options)
         self.results.extend(results)
         return results
 

@@ -25,7 +25,7 @@ class Workload(ABC):
     title: str
     concurrencies: tuple[int, ...] = (1, 16, 64)
     suffix = ".onnx"
-    _is_echoed = False
+    is_echoed = False
     input_name = "input0"
     output_name = "output0"
 
@@ -41,12 +41,12 @@ class Workload(ABC):
     def echoed(self) -> Self:
         """The same requests, to a server that gives back what it gets."""
         other = copy.copy(self)
-        other._is_echoed = True  # noqa: SLF001 - its own kind
+        other.is_echoed = True
         return other
 
     def answers(self, rows: Rows) -> Rows:
         """What is to come back."""
-        return rows if self._is_echoed else self.expected(rows)
+        return rows if self.is_echoed else self.expected(rows)
 
     @abstractmethod
     def save(self, path: Path) -> None:
