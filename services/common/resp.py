@@ -77,8 +77,10 @@ class RespConnection(asyncio.Protocol):
             self._watch = self._loop.call_at(due, self._look)
         self._transport.write(packed)
 
-    def execute(self, *commands: Command, within_s: float) -> asyncio.Future[list[Any]]:
+    def execute(self, *commands: Command, within_s: float, raise_on_error: bool = True) -> asyncio.Future[list[Any]]:
         """Send commands; the result is their answers, or the first error among them. ``within_s``: see :meth:`send`.
+
+        Without ``raise_on_error`` what Redis refused is a ResponseError among the answers.
 
         Raises:
             ResponseError: Redis refused a command; the others are done nevertheless.
@@ -89,7 +91,8 @@ class RespConnection(asyncio.Protocol):
         def take(answers: list[Any], error: Exception | None) -> None:
             if future.done():
                 return
-            error = error or next((answer for answer in answers if isinstance(answer, ResponseError)), None)
+            if error is None and raise_on_error:
+                error = next((answer for answer in answers if isinstance(answer, ResponseError)), None)
             if error is None:
                 future.set_result(answers)
             else:

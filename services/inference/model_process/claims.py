@@ -26,19 +26,19 @@ async def forget(redis: Any, stream: str, consumer: str) -> None:
 
 
 async def claim_one(
-    redis: Any, consumers: Mapping[str, list[dict[str, Any]]], *, live: Collection[str], me: str
+    redis: Any, consumers: Mapping[str, list[dict[bytes, Any]]], *, live: Collection[str], me: str
 ) -> tuple[str, bytes, dict[bytes, bytes], int] | None:
     """Claim one entry of a dead consumer (one that holds no lease) for ``me``; forget dead consumers without any.
 
-    ``consumers`` is XINFO CONSUMERS by stream. Returns stream, entry id, fields and the number of deliveries, this
-    one included; None when there is nothing to claim.
+    ``consumers`` is what XINFO CONSUMERS answers, by stream. Returns stream, entry id, fields and the number of
+    deliveries, this one included; None when there is nothing to claim.
     """
     for stream, group in consumers.items():
         for consumer in group:
-            name = consumer["name"].decode()
+            name = consumer[b"name"].decode()
             if name == me or name in live:
                 continue
-            if not consumer["pending"]:
+            if not consumer[b"pending"]:
                 await forget(redis, stream, name)
                 continue
             claimed = await _claim_from(redis, stream, name, me)

@@ -59,7 +59,8 @@ class RedisLane:
         self._redis: Any = connect(url)
         self._reader: RespConnection | None = None
         self._reader_id = 0
-        self._acknowledger: RespConnection | None = None
+        self._writer: RespConnection | None = None
+        self._opening = asyncio.Lock()
         self._is_waiting = False
         self._is_in_doubt = False
         self._unsettled: set[tuple[str, bytes]] = set()
@@ -69,7 +70,7 @@ class RedisLane:
         self._acks: defaultdict[str, list[bytes]] = defaultdict(list)
         self._dead: list[dict[Any, Any]] = []
         self._acks_waiting = asyncio.Event()
-        self._claim_next = asyncio.Event()
+        self._keep_on = asyncio.Event()
         self._is_leaving = False
         self.live_consumers: frozenset[str] = frozenset()
         self.last_contact = time.monotonic()
@@ -255,9 +256,8 @@ class RedisLane:
         for stream, ids in acks.items():
             commands += [("XACK", stream, GROUP, *ids), ("XDEL", stream, *ids)]
         try:
-            if self._acknowledger is None or self._acknowledger.is_closed:
-                self._acknowledger = await RespConnection.open(self._url, within_s=_ANSWER_S)
-            await self._acknowledger.execute(*commands, within_s=_ANSWER_S)
+            connection = await self._open_writer()
+            await connection.execute(*commands, within_s=_ANSWER_S)
         except _LOST as error:
             _log.debug("acknowledging failed, trying again: %r", error)
             for stream, ids in acks.items():
@@ -269,33 +269,35 @@ class RedisLane:
             self._in_hand.difference_update((stream, entry_id) for entry_id in ids)
         if self._suspect is not None and self._suspect not in self._in_hand:
             self._suspect = None
-            self._claim_next.set()
+            self._keep_on.set()
         return True
 
     async def keep(self) -> None:
-        """Renew the lease, and take over what dead consumers left."""
+        """Renew the lease, and take over what dead consumers left. Cheap: every idle process of a fleet does so."""
+        loop = asyncio.get_running_loop()
         while not self._is_leaving:
-            self._claim_next.clear()
+            self._keep_on.clear()
+            timer = loop.call_later(LEASE_RENEWAL_MS / 1000, self._keep_on.set)
             try:
-                async with asyncio.timeout(_ANSWER_S):
-                    await self._take_over(await self._renew_lease())
+                await self._take_over(await self._renew_lease())
             except _LOST as error:
                 _log.debug("renewing the lease failed: %r", error)
                 self._is_in_doubt = True  # Redis may have given us an entry that we never saw
-            with contextlib.suppress(TimeoutError):
-                async with asyncio.timeout(LEASE_RENEWAL_MS / 1000):
-                    await self._claim_next.wait()
+            await self._keep_on.wait()
+            timer.cancel()
 
-    async def _renew_lease(self) -> dict[str, list[dict[str, Any]]]:
+    async def _renew_lease(self) -> dict[str, list[dict[bytes, Any]]]:
         """Renew ours, read everyone's; returns the consumers of each stream."""
-        now_ms = time.time_ns() // 1_000_000
-        pipeline = self._redis.pipeline(transaction=False)
-        pipeline.zadd(self._keys.leases, {self._consumer: now_ms + LEASE_MS})
-        pipeline.zremrangebyscore(self._keys.leases, "-inf", now_ms - 30 * LEASE_MS)
-        pipeline.zrangebyscore(self._keys.leases, now_ms, "+inf")
-        for stream in self._streams:
-            pipeline.xinfo_consumers(stream, GROUP)
-        _, _, live, *consumers = await pipeline.execute(raise_on_error=False)
+        now_ms, leases = time.time_ns() // 1_000_000, self._keys.leases
+        connection = await self._open_writer()
+        _, _, live, *consumers = await connection.execute(
+            ("ZADD", leases, now_ms + LEASE_MS, self._consumer),
+            ("ZREMRANGEBYSCORE", leases, "-inf", now_ms - 30 * LEASE_MS),
+            ("ZRANGEBYSCORE", leases, now_ms, "+inf"),
+            *(("XINFO", "CONSUMERS", stream, GROUP) for stream in self._streams),
+            within_s=_ANSWER_S,
+            raise_on_error=False,
+        )
         if isinstance(live, Exception):
             raise live
         self.live_consumers = frozenset(name.decode() for name in live)
@@ -303,8 +305,17 @@ class RedisLane:
         if self._is_in_doubt or any(isinstance(one, Exception) for one in consumers):
             await self.wake()  # the reader looks for what it missed; makes the group again, gone with Redis' memory
         return {
-            stream: one for stream, one in zip(self._streams, consumers, strict=True) if not isinstance(one, Exception)
+            stream: [dict(zip(one[::2], one[1::2], strict=True)) for one in group]
+            for stream, group in zip(self._streams, consumers, strict=True)
+            if not isinstance(group, Exception)
         }
+
+    async def _open_writer(self) -> RespConnection:
+        """The connection for all but reads, which may block."""
+        async with self._opening:
+            if self._writer is None or self._writer.is_closed:
+                self._writer = await RespConnection.open(self._url, within_s=_ANSWER_S)
+            return self._writer
 
     def renew_lease_meanwhile(self) -> None:
         """Renew the lease from another thread, while the event loop's is held up."""
@@ -314,10 +325,14 @@ class RedisLane:
         except _LOST as error:
             _log.debug("renewing the lease failed: %r", error)
 
-    async def _take_over(self, consumers: dict[str, list[dict[str, Any]]]) -> None:
+    async def _take_over(self, consumers: dict[str, list[dict[bytes, Any]]]) -> None:
         """Claim one entry at most, and no other before that one is acknowledged."""
         if self._suspect is None:
-            claimed = await claims.claim_one(self._redis, consumers, live=self.live_consumers, me=self._consumer)
+            known = self.live_consumers | {self._consumer}
+            if all(one[b"name"].decode() in known for group in consumers.values() for one in group):
+                return
+            async with asyncio.timeout(_ANSWER_S):
+                claimed = await claims.claim_one(self._redis, consumers, live=self.live_consumers, me=self._consumer)
             if claimed is None:
                 return
             stream, entry_id, fields, count = claimed
@@ -332,7 +347,7 @@ class RedisLane:
         """End the tasks, without cancelling what Redis may have done already."""
         self._is_leaving = True
         self._acks_waiting.set()
-        self._claim_next.set()
+        self._keep_on.set()
 
     async def close(self) -> None:
         """Send the last acknowledgements and give up the lease; what is still unsettled is for others to claim."""
@@ -344,6 +359,6 @@ class RedisLane:
                 for stream in self._streams:
                     await claims.forget(self._redis, stream, self._consumer)
         await self._drop_reader()
-        if self._acknowledger is not None:
-            await self._acknowledger.close()
+        if self._writer is not None:
+            await self._writer.close()
         await self._redis.aclose()

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import time
+from dataclasses import replace
 from pathlib import Path
 from typing import BinaryIO
 
@@ -130,10 +131,9 @@ class ModelProcess:
         """Tell the agent the figures, when they changed."""
         told = None
         while True:
-            figures = self._telemetry.figures.to_json()
-            if figures != told:
+            if self._telemetry.figures != told:
                 self._tell_figures()
-                told = figures
+                told = replace(self._telemetry.figures)
             await asyncio.sleep(_FIGURES_EVERY_S)
 
     def _tell_figures(self) -> None:
