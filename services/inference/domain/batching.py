@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from bisect import insort
-from collections.abc import Hashable
+from collections.abc import Callable, Hashable
 from dataclasses import dataclass
 from typing import Generic, Protocol, TypeVar
 
@@ -22,48 +22,85 @@ class BatchPolicy:
         return max(0.0, self.max_wait_s - oldest_age_s)
 
 
+@dataclass(slots=True)
+class _Window:
+    """The time after a batch in which its callers may come again. Instants are nanoseconds of Unix time."""
+
+    since_ns: int = 0
+    until_ns: int = 0
+    rows: int = 0
+    """Of the batch."""
+    came: int = 0
+    """Rows of those who came."""
+
+
 class Regrouping:
     """Holds a batch back a little after a long one, for the callers that were just answered to come again.
 
-    Callers that wait for each answer before they ask again fall into two halves otherwise, which take turns: while one
-    half's batch runs, the other half waits, and no batch ever holds both. It takes at most :data:`SHARE` of the time
-    that the last batch took, ends as soon as they can all be there, and is left out for a while, longer each time, when
-    nobody came. Instants are nanoseconds of Unix time.
+    Callers that wait for each answer before they ask again fall into parts otherwise, which take turns: while one
+    part's batch runs, the other waits, and no batch ever holds both. It takes at most :data:`SHARE` of the time that a
+    batch takes and ends as soon as they can all be there. It is left out while most don't come in that time, which
+    shows whether batches are held back or not: each request says when it was enqueued. Instants are nanoseconds of Unix
+    time.
     """
 
     SHARE = 0.1
     SHORTEST_NS = 500_000
     """Less than that isn't worth a read."""
-    LONGEST_ABSTENTION = 64
-    """Batches."""
+    MOST = 0.5
+    """So many of the callers must come again in time."""
+    KEPT = 0.75
+    """How much of what was learnt before counts beside the next batch."""
 
     def __init__(self) -> None:
-        self.is_on = False
+        self.is_long = False
+        """Whether the last batch was long enough; only then :meth:`batch_cut` need be called."""
+        self._last, self._older = _Window(), _Window()
+        self._usual_ns = 0.0
+        self._came = self._rows = 1.0
+
+    @property
+    def is_on(self) -> bool:
         """Whether the next batch may be held back."""
-        self.since_ns = 0
+        return self.is_long and self._came >= self.MOST * self._rows
+
+    @property
+    def since_ns(self) -> int:
         """When the last batch ended: who came before was not in it."""
-        self._rows = self._until_ns = 0
-        self._abstention = self._left_out = 0
+        return self._last.since_ns
 
     def batch_ended(self, *, rows: int, start_ns: int, end_ns: int) -> None:
-        hold_ns = int(self.SHARE * (end_ns - start_ns))
-        self.is_on = hold_ns >= self.SHORTEST_NS and self._left_out == 0
-        self._left_out = max(0, self._left_out - 1)
-        self._rows, self.since_ns, self._until_ns = rows, end_ns, end_ns + hold_ns
+        took_ns = end_ns - start_ns
+        self._usual_ns += (took_ns - self._usual_ns) * (1 - self.KEPT)
+        hold_ns = int(self.SHARE * max(took_ns, self._usual_ns))
+        self.is_long = hold_ns >= self.SHORTEST_NS
+        self._last = _Window(end_ns, end_ns + hold_ns, rows)
 
     def due_in(self, *, rows: int, earlier_rows: int, now_ns: int) -> float:
         """Seconds for which a batch should still be held back; it has so many rows, ``earlier_rows`` of them from
         before ``since_ns``.
         """
-        if rows - earlier_rows >= self._rows:
+        if rows - earlier_rows >= self._last.rows:
             return 0.0
-        return max(0.0, (self._until_ns - now_ns) / 1e9)
+        return max(0.0, (self._last.until_ns - now_ns) / 1e9)
 
-    def batch_cut(self, *, rows: int, earlier_rows: int) -> None:
-        """Learn whether holding back was of use."""
-        is_vain = rows <= earlier_rows
-        self._abstention = min(self.LONGEST_ABSTENTION, max(1, 2 * self._abstention)) if is_vain else 0
-        self._left_out, self.is_on = self._abstention, False
+    def batch_cut(self, rows_between: Callable[[int, int], int], *, now_ns: int) -> None:
+        """Learn who came again after the last batch. ``rows_between`` tells how many rows in hand were enqueued after
+        one instant and until another. Who comes while the next batch runs is seen a batch later.
+        """
+        last = self._last
+        for window in (self._older, last):
+            window.came += rows_between(window.since_ns, window.until_ns)
+        self._learn(self._older)
+        self._older = last
+        if now_ns >= last.until_ns or last.came >= last.rows:
+            self._learn(last)
+            self._older = _Window()
+
+    def _learn(self, window: _Window) -> None:
+        if window.rows:
+            self._came = self.KEPT * self._came + min(window.came, window.rows)
+            self._rows = self.KEPT * self._rows + window.rows
 
 
 class Queued(Protocol):
@@ -125,9 +162,9 @@ class Backlog(Generic[Q]):
                     return max(rows, self._max_rows)
         return rows
 
-    def rows_until(self, instant_ns: int) -> int:
-        """Rows of all requests that were enqueued by then."""
-        return sum(request.rows for request in self._waiting if request.urgency[1] <= instant_ns)
+    def rows_between(self, after_ns: int, until_ns: int) -> int:
+        """Rows of all requests that were enqueued after one instant and until another."""
+        return sum([request.rows for request in self._waiting if after_ns < request.urgency[1] <= until_ns])
 
     def _joins(self, request: Q) -> bool:
         return request.bucket is not None and request.bucket == self._waiting[0].bucket

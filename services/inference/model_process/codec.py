@@ -79,7 +79,7 @@ class Tensors:
 
 
 def join(batch: Sequence[Tensors]) -> Mapping[str, Array]:
-    """The inputs of requests of one bucket, one below the other."""
+    """The inputs of requests of one bucket, one below the other: arrays that may be written to, as torch wants them."""
     if len(batch) == 1:
         return batch[0].inputs
     raws = [one.raw for one in batch if one.raw is not None]
@@ -88,7 +88,7 @@ def join(batch: Sequence[Tensors]) -> Mapping[str, Array]:
         return {name: np.concatenate([one[name] for one in inputs]) for name in batch[0].form.names}
     form, rows = batch[0].form, sum([one.form.rows for one in batch])
     return {
-        name: np.frombuffer(b"".join(contents), dtype).reshape(rows, *shape[1:])
+        name: np.frombuffer(bytearray().join(contents), dtype).reshape(rows, *shape[1:])
         for name, dtype, shape, contents in zip(
             form.names, form.dtypes, form.shapes, zip(*raws, strict=True), strict=True
         )

@@ -129,8 +129,8 @@ class Worker:
         """Serve until :meth:`stop`, then finish what is in hand."""
         while not self._is_stopping or self._backlog:
             close_reason = await self._gather()
-            if self._regrouping.is_on:
-                self._regrouping.batch_cut(rows=self._backlog.rows, earlier_rows=self._earlier_rows())
+            if self._regrouping.is_long:
+                self._regrouping.batch_cut(self._backlog.rows_between, now_ns=self._now_ns())
             batch = self._backlog.cut()
             if self._now_ns() - self._screened_ns > _FRESH_NS:
                 batch = self._screen(batch)
@@ -169,7 +169,7 @@ class Worker:
         return "full" if self._backlog.rows >= self._policy.max_rows else "drained"
 
     def _earlier_rows(self) -> int:
-        return self._backlog.rows_until(self._regrouping.since_ns)
+        return self._backlog.rows_between(0, self._regrouping.since_ns)
 
     async def _take(self, count: int, *, wait_s: float | None) -> None:
         deliveries = self._screen_deliveries(await self._lane.take(count, wait_s=wait_s))

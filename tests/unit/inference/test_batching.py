@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import itertools
 from collections.abc import Hashable
 from dataclasses import dataclass
 
@@ -91,29 +90,62 @@ def test_after_a_short_batch_nobody_is_waited_for() -> None:
     assert not regrouping.is_on
 
 
-def test_waiting_in_vain_is_tried_less_and_less_often() -> None:
-    regrouping, tries = Regrouping(), []
-    for batch in range(400):
-        ended(regrouping)
-        if regrouping.is_on:
-            tries.append(batch)
-            regrouping.batch_cut(rows=8, earlier_rows=8)
+class Callers:
+    """Cuts batches of eight rows that take 100 ms; ``delays_ms`` after each one's end so many callers come again."""
 
-    pauses = [after - before - 1 for before, after in itertools.pairwise(tries)]
-    assert pauses[:8] == [1, 2, 4, 8, 16, 32, 64, 64]
+    def __init__(self) -> None:
+        self.regrouping = Regrouping()
+        self.now_ns = 0
+        self.waiting: list[int] = []
+
+    def batch(self, *delays_ms: int) -> bool:
+        """Run one; whether the next one is held back."""
+        self.regrouping.batch_ended(rows=8, start_ns=self.now_ns, end_ns=self.now_ns + 100 * MS)
+        self.now_ns += 100 * MS
+        self.waiting += [self.now_ns + delay * MS for delay in delays_ms]
+        is_held = self.regrouping.is_on
+        cut_ns = self.now_ns + (10 * MS if is_held else 0)
+        in_hand = [instant for instant in self.waiting if instant <= cut_ns]
+        self.waiting = [instant for instant in self.waiting if instant > cut_ns]
+        self.regrouping.batch_cut(
+            lambda after, until: sum(after < instant <= until for instant in in_hand), now_ns=cut_ns
+        )
+        self.now_ns = cut_ns
+        return is_held
 
 
-def test_waiting_that_was_of_use_is_repeated_at_once() -> None:
+def test_nobody_is_waited_for_any_more_after_some_batches_whose_callers_did_not_come_again() -> None:
+    callers = Callers()
+    held = [callers.batch(3, 3, 3, 4, 4, 4, 5, 5) for _ in range(10)]
+    assert all(held)
+    assert [callers.batch() for _ in range(10)] == [True] * 3 + [False] * 7
+
+
+def test_callers_who_come_again_are_noticed_though_nobody_waits_for_them() -> None:
+    callers = Callers()
+    while callers.batch():
+        pass
+    held = [callers.batch(3, 3, 3, 4, 4, 4, 5, 5) for _ in range(8)]
+    assert held[0] is False
+    assert all(held[4:])
+
+
+def test_callers_who_come_as_often_at_any_time_are_not_waited_for() -> None:
+    callers = Callers()
+    held = [callers.batch(1, 14, 26, 39, 51, 64, 76, 89) for _ in range(10)]
+    assert not any(held[1:])
+
+
+def test_a_short_batch_in_between_is_waited_for_as_for_the_others() -> None:
     regrouping = Regrouping()
-    for rows in (8, 9):
-        ended(regrouping)
-        regrouping.batch_cut(rows=rows, earlier_rows=8)
-        ended(regrouping)  # left out after the vain one
-    assert regrouping.is_on
+    for _ in range(10):
+        ended(regrouping, rows=15, took_ms=60)
+    ended(regrouping, rows=1, took_ms=20)
+    assert regrouping.due_in(rows=15, earlier_rows=15, now_ns=20 * MS) > 0.004
 
 
-def test_who_came_before_an_instant_is_counted_in_rows() -> None:
+def test_who_came_in_a_time_is_counted_in_rows() -> None:
     backlog: Backlog[Item] = Backlog(8)
     for number, instant in enumerate((5, 10, 11)):
         backlog.add(Item(number, number + 1, "a", (0, instant)))
-    assert [backlog.rows_until(instant) for instant in (4, 10, 11)] == [0, 3, 6]
+    assert [backlog.rows_between(*times) for times in ((0, 4), (0, 10), (5, 11))] == [0, 3, 5]
