@@ -173,7 +173,7 @@ async def serve(
     keep_freed_memory()
     gateway = Gateway(suite, settings, membership)
     async with contextlib.AsyncExitStack() as closing:  # what comes last is closed first
-        closing.push_async_callback(asyncio.to_thread, gateway.exporter.close)
+        closing.push_async_callback(gateway.exporter.close)
         closing.push_async_callback(gateway.lane_watch.close)
         channel = grpc.aio.insecure_channel(suite.registry_address, options=serving.CHANNEL_OPTIONS)
         await closing.enter_async_context(channel)

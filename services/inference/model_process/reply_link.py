@@ -11,8 +11,8 @@ from dataclasses import dataclass
 from penstock.gateway.v1 import payload_service_pb2 as payload_pb
 from penstock.gateway.v1 import reply_service_pb2 as pb
 from services.common.errors import DataLossError, UnavailableError
+from services.common.grpc_stream import NOT_FOUND, OK, CallEndedError, GrpcStream
 from services.common.http2 import Connection, Limits, connect
-from services.inference.model_process.grpc_stream import NOT_FOUND, OK, CallEndedError, GrpcStream
 from services.inference.model_process.lane import Delivery
 
 _log = logging.getLogger(__name__)

@@ -117,7 +117,7 @@ class ModelProcess:
             await self._gateways.close()
             await self._lane.close()
             self._executor.close()
-            await asyncio.to_thread(self._exporter.close)
+            await self._exporter.close()
             self._tell_figures()
 
     async def _serve(self, stop: asyncio.Event, group: asyncio.TaskGroup) -> None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import re
+import contextlib
 import sys
 from array import array
 from collections.abc import Sequence
@@ -10,7 +10,7 @@ from dataclasses import asdict, dataclass
 from itertools import islice
 
 from services.common.errors import PenstockError
-from services.common.lanes import Entry
+from services.common.span_encoding import encode_attributes
 from services.common.status import code_of
 from services.common.tracing import AttributeValue, SpanExporter, SpanKind, TraceContext
 from services.inference.model_process.worker import POISON_MESSAGE, BatchReport, Settled
@@ -18,8 +18,6 @@ from services.inference.model_process.worker import POISON_MESSAGE, BatchReport,
 _MOST_LINKS = 128
 _U32_MAX = 2**32 - 1
 _NO_TRACE = bytes(16)
-# What gateways write; any other form is for TraceContext to read.
-_TRACEPARENT = re.compile(r"00-[0-9a-f]{32}-[0-9a-f]{16}-0[01]").fullmatch
 _ABANDONED = 1
 """CANCELLED, which no model process answers: the gateway's span speaks for the request."""
 
@@ -50,7 +48,8 @@ class Telemetry:
             "penstock.model.name": model,
             "penstock.model.version": version,
         }
-        self._device = device
+        self._batch_name = f"batch {model}"
+        self._batch_constants = encode_attributes({**self._common, "penstock.compute.device": device})
         self.figures = Figures()
 
     def batch_ended(self, report: BatchReport) -> None:
@@ -69,41 +68,38 @@ class Telemetry:
             self.figures.dead_letters += one.outcome.error is not None and one.outcome.error.reason == POISON_MESSAGE
 
     def _export(self, report: BatchReport, failed: int) -> None:
-        parents = {
-            number: parent
-            for number, one in enumerate(report.settled)
-            if (one.outcome.error is not None or one.delivery.entry.envelope.is_sampled)
-            and (parent := TraceContext.parse(one.delivery.entry.traceparent)) is not None
-        }
+        parents = _parents(report.settled, failed=failed)
         sampled = (parents[number] for number in parents if report.settled[number].delivery.entry.envelope.is_sampled)
-        error = next((one.outcome.error for one in report.settled if one.outcome.error is not None), None)
-        is_failed = failed == len(report.settled)
+        attributes = self._batch_attributes(report, failed=failed)
+        error = None
+        if failed == len(report.settled):
+            error = next(one.outcome.error for one in report.settled if one.outcome.error is not None)
+            attributes["error.type"] = error.reason
         self._exporter.export(
-            f"batch {self._model}",
+            self._batch_name,
             report.span,
             kind=SpanKind.CONSUMER,
             start_ns=report.start_ns,
             end_ns=report.end_ns,
-            attributes=self._common
-            | self._batch_attributes(report)
-            | packed(report)
-            | ({"error.type": error.reason} if is_failed and error else {}),
-            links=list(islice(sampled, _MOST_LINKS)),
-            error=error.message if is_failed and error else None,
+            attributes=attributes,
+            more=self._batch_constants,
+            links=list(islice(sampled, _MOST_LINKS)) if parents else (),
+            error=None if error is None else error.message,
         )
         for number, parent in parents.items():
             self._export_request(report.settled[number], parent, report)
 
-    def _batch_attributes(self, report: BatchReport) -> dict[str, AttributeValue]:
+    def _batch_attributes(self, report: BatchReport, *, failed: int) -> dict[str, AttributeValue]:
+        settled, execution = report.settled, report.execution
         return {
-            "messaging.destination.name": report.settled[0].delivery.stream,
-            "messaging.batch.message_count": len(report.settled),
+            "messaging.destination.name": settled[0].delivery.stream,
+            "messaging.batch.message_count": len(settled),
             "penstock.batch.rows": report.rows,
             "penstock.batch.close_reason": report.close_reason,
-            "penstock.compute.device": self._device,
-            "penstock.compute.input_ns": report.execution.input_ns,
-            "penstock.compute.infer_ns": report.execution.infer_ns,
-            "penstock.compute.output_ns": report.execution.output_ns,
+            "penstock.compute.input_ns": execution.input_ns,
+            "penstock.compute.infer_ns": execution.infer_ns,
+            "penstock.compute.output_ns": execution.output_ns,
+            **packed(report, failed=failed),
         }
 
     def _export_request(self, one: Settled, parent: TraceContext, report: BatchReport) -> None:
@@ -126,29 +122,46 @@ class Telemetry:
         )
 
 
-def packed(report: BatchReport) -> dict[str, AttributeValue]:
+def _parents(settled: Sequence[Settled], *, failed: int) -> dict[int, TraceContext]:
+    """The PRODUCER spans of the requests that get spans of their own, by their place in the batch."""
+    return {
+        number: parent
+        for number, one in enumerate(settled)
+        if (one.delivery.entry.envelope.is_sampled or (failed and one.outcome.error is not None))
+        and (parent := TraceContext.parse(one.delivery.entry.traceparent)) is not None
+    }
+
+
+def packed(report: BatchReport, *, failed: int) -> dict[str, AttributeValue]:
     """The per-request figures of a batch as little-endian arrays, in the order of its requests."""
-    entries: list[Entry] = [one.delivery.entry for one in report.settled]
-    outcomes = [one.outcome for one in report.settled]
+    entries = [one.delivery.entry for one in report.settled]
+    enqueued = [one.enqueue_ns for one in entries]
     start_ns, end_ns = report.start_ns, report.end_ns
     columns: dict[str, AttributeValue] = {
         "penstock.requests.trace_id": _trace_ids([one.traceparent for one in entries]),
-        "penstock.requests.wait_us": _u32([(start_ns - one.enqueue_ns) // 1000 for one in entries]),
-        "penstock.requests.total_us": _u32([(end_ns - one.enqueue_ns) // 1000 for one in entries]),
+        "penstock.requests.wait_us": _u32([(start_ns - one) // 1000 for one in enqueued]),
+        "penstock.requests.total_us": _u32([(end_ns - one) // 1000 for one in enqueued]),
         "penstock.requests.status": bytes(
-            [_ABANDONED if one.is_abandoned else _status_of(one.outcome.error) for one in report.settled]
+            [
+                _ABANDONED if one.is_abandoned else _status_of(one.outcome.error) if failed else 0
+                for one in report.settled
+            ]
         ),
     }
-    if any(one.top_class >= 0 for one in outcomes):
-        columns["penstock.requests.confidence"] = _little_endian(array("f", [one.confidence for one in outcomes]))
-        columns["penstock.requests.class"] = _little_endian(array("i", [one.top_class for one in outcomes]))
+    classes = [one.outcome.top_class for one in report.settled]
+    if max(classes) >= 0:
+        confidences = array("f", [one.outcome.confidence for one in report.settled])
+        columns["penstock.requests.confidence"] = _little_endian(confidences)
+        columns["penstock.requests.class"] = _little_endian(array("i", classes))
     return columns
 
 
 def _trace_ids(traceparents: Sequence[str]) -> bytes:
     """The trace ids, one after the other; zeros for one that can't be read."""
-    if all(map(_TRACEPARENT, traceparents)):
-        return bytes.fromhex("".join([one[3:35] for one in traceparents]))
+    with contextlib.suppress(ValueError):
+        ids = bytes.fromhex("".join([one[3:35] for one in traceparents]))
+        if len(ids) == 16 * len(traceparents):
+            return ids
     parents = map(TraceContext.parse, traceparents)
     return b"".join([_NO_TRACE if one is None else one.trace_id for one in parents])
 

@@ -77,7 +77,7 @@ async def test_our_exporter_s_spans_are_counted_and_linked_both_ways(
         },
         links=[producer],
     )
-    await asyncio.to_thread(exporter.close)
+    await exporter.close()
 
     (found,) = await eventually(lambda: figures(running, "digits"))
     assert (found.version, found.request_count, found.error_count, found.execution_count) == ("7", 3, 1, 1)

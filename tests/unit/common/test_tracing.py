@@ -90,9 +90,9 @@ def test_roots_begin_traces_of_their_own() -> None:
     assert len({TraceContext.new_root(is_sampled=True).trace_id for _ in range(100)}) == 100
 
 
-def test_an_exporter_without_an_endpoint_drops_everything() -> None:
+async def test_an_exporter_without_an_endpoint_drops_everything() -> None:
     exporter = SpanExporter(endpoint="", service="s", instance="i", version="0")
 
     assert not exporter.is_enabled
     exporter.export("x", TraceContext.new_root(is_sampled=True), kind=SpanKind.SERVER, start_ns=1, end_ns=2)
-    exporter.close()
+    await exporter.close()

@@ -10,8 +10,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from services.common.grpc_stream import NOT_FOUND, OK, UNAVAILABLE, UNKNOWN, CallEndedError, GrpcStream
 from services.common.http2 import Headers, Limits
-from services.inference.model_process.grpc_stream import NOT_FOUND, OK, UNAVAILABLE, UNKNOWN, CallEndedError, GrpcStream
 
 
 class Wire:
