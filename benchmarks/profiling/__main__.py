@@ -70,7 +70,10 @@ def main(
             client = H2load()
             status.update("starting Penstock")
             with Collector() as collector:
-                settings = {"PENSTOCK_MONITOR__FORWARD_ENDPOINT": collector.address}
+                settings = {
+                    "PENSTOCK_MONITOR__FORWARD_ENDPOINT": collector.address,
+                    "PENSTOCK_GATEWAY__MAX_TRACES_PER_SECOND": "500",  # a few hundred samples even of a short run
+                }
                 with PenstockSystem(settings=settings) as suite:
                     suite.deploy(model)
                     for count in clients.split(","):

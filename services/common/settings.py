@@ -49,7 +49,8 @@ class SuiteSettings(BaseSettings):
     otlp_endpoint: str = "127.0.0.1:4317"
     """Where spans are sent by OTLP/gRPC (the monitor). Empty switches tracing off."""
     trace_sample_ratio: float = Field(default=0.05, ge=0, le=1)
-    """Share of requests whose own spans are exported; errors, and requests that arrive sampled, always are."""
+    """Share of requests whose own spans are exported, up to `PENSTOCK_GATEWAY__MAX_TRACES_PER_SECOND`; errors, and
+    requests that arrive sampled, always are."""
     log_level: Literal["DEBUG", "INFO", "WARNING", "ERROR"] = "INFO"
     """Least severe log record to write."""
 

@@ -67,6 +67,7 @@ class Gateway:
         self.spans = RequestSpans(
             self.exporter,
             sample_ratio=suite.trace_sample_ratio,
+            max_traces_per_second=settings.max_traces_per_second,
             max_errors_per_second=settings.max_error_spans_per_second,
         )
         redis_url = redis_connection.checked(suite.effective_redis_url)

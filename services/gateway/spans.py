@@ -15,6 +15,7 @@ from typing import Literal
 from services.common.errors import PenstockError
 from services.common.status import code_of
 from services.common.tracing import SpanExporter, SpanKind, TraceContext
+from services.gateway.domain.allowance import Allowance
 from services.gateway.domain.tickets import Arrival, Surface, Ticket
 
 _log = logging.getLogger("penstock.access")
@@ -41,7 +42,8 @@ class _ServerSpan:
 class RequestSpans:
     """Decides which requests are traced, and exports their SERVER and PRODUCER spans and their log lines.
 
-    Failed requests above ``max_errors_per_second`` are merged: one span for each API, model and reason then stands
+    Of the requests that come without a trace ``sample_ratio`` are traced, ``max_traces_per_second`` at most. Failed
+    requests above ``max_errors_per_second`` are merged: one span for each API, model and reason then stands
     for ``penstock.sample.weight`` requests.
     """
 
@@ -50,11 +52,13 @@ class RequestSpans:
         exporter: SpanExporter,
         *,
         sample_ratio: float,
+        max_traces_per_second: int = 50,
         max_errors_per_second: int = 200,
         clock_ns: Callable[[], int] = time.time_ns,
     ) -> None:
         self._exporter = exporter
         self._sample_ratio = sample_ratio
+        self._traces = Allowance(max_traces_per_second, clock_ns())
         self._max_errors = max_errors_per_second
         self._clock_ns = clock_ns
         self._second = 0
@@ -65,8 +69,9 @@ class RequestSpans:
         """Note a request's arrival: take the caller's trace over, or begin one."""
         parent = TraceContext.parse(traceparent) if traceparent else None
         if parent is None:
-            context = TraceContext.new_root(is_sampled=random.random() < self._sample_ratio)
-            return Arrival(surface, self._clock_ns(), context)
+            now_ns = self._clock_ns()
+            is_sampled = random.random() < self._sample_ratio and self._traces.take(now_ns)
+            return Arrival(surface, now_ns, TraceContext.new_root(is_sampled=is_sampled))
         is_fit = len(tracestate) <= _MAX_TRACESTATE and tracestate.isascii()
         return Arrival(surface, self._clock_ns(), parent.child(), parent, tracestate if is_fit else "")
 

@@ -77,6 +77,29 @@ def test_a_tracestate_that_no_lane_can_carry_is_dropped(tracestate: str) -> None
     assert arrival.tracestate == ""
 
 
+def test_sampling_keeps_to_so_many_traces_a_second_evenly() -> None:
+    now_ns = 5 * SECOND
+    spans = spans_of(RecordingExporter(), sample_ratio=1.0, max_traces_per_second=10, clock_ns=lambda: now_ns)
+
+    def sampled_of(requests: int, *, traceparent: str = "") -> int:
+        return sum(spans.arrive(GrpcInfer(), traceparent=traceparent).context.is_sampled for _ in range(requests))
+
+    assert sampled_of(100) == 10
+    assert sampled_of(3, traceparent=CALLER + "1") == 3, "those that arrive sampled are"
+    now_ns += SECOND // 5
+    assert sampled_of(100) == 2
+    now_ns += 60 * SECOND
+    assert sampled_of(100) == 10
+    now_ns -= SECOND
+    assert sampled_of(100) == 0, "a clock that is set back earns nothing"
+
+
+def test_no_sampling_is_an_allowance_too() -> None:
+    spans = spans_of(RecordingExporter(), sample_ratio=1.0, max_traces_per_second=0)
+
+    assert not spans.arrive(GrpcInfer()).context.is_sampled
+
+
 def test_a_caller_that_does_not_sample_is_followed_too() -> None:
     arrival = spans_of(RecordingExporter(), sample_ratio=1.0).arrive(GrpcInfer(), traceparent=CALLER + "0")
     assert not arrival.context.is_sampled
