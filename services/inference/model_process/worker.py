@@ -14,6 +14,7 @@ from services.common.boundary import internal_message
 from services.common.errors import CancelledByCallerError, InternalError, PenstockError, UnavailableError
 from services.common.trace_context import TraceContext
 from services.inference.domain.batching import Backlog, BatchPolicy, Regrouping
+from services.inference.model_process.ahead import ReadAhead
 from services.inference.model_process.codec import Bucket, Codec, Tensors
 from services.inference.model_process.execution import Execution, Executor, Outcome
 from services.inference.model_process.lane import Delivery, Lane
@@ -96,7 +97,7 @@ class Worker:
     """Takes from one lane and runs on one executor, one batch at a time.
 
     The next batch is cut only when the executor is free: while it is busy requests gather in the lane, and batches grow
-    by themselves.
+    by themselves. They are read shortly before a long batch ends, and looked at again before they run.
     """
 
     def __init__(
@@ -121,6 +122,7 @@ class Worker:
         self._now_ns = now_ns
         self._backlog: Backlog[Request] = Backlog(policy.max_rows)
         self._regrouping = Regrouping()
+        self._ahead = ReadAhead(self._take_ahead, now_ns)
         self._screened_ns = 0
         """When the request in hand was looked at that is longest here."""
         self._is_stopping = False
@@ -184,6 +186,11 @@ class Worker:
             except Exception as error:  # noqa: BLE001 - one request must not take the process along
                 self._refuse(delivery, InternalError(internal_message(error)))
 
+    async def _take_ahead(self) -> None:
+        room = self._policy.max_rows - self._backlog.rows
+        if room > 0 and not self._is_stopping:
+            await self._take(room, wait_s=0)
+
     async def _open(self, delivery: Delivery) -> Delivery | None:
         """Fetch the bytes of a large request."""
         entry = delivery.entry
@@ -233,8 +240,8 @@ class Worker:
         self._observer.refused(settled)
 
     async def _run(self, batch: Sequence[Request], close_reason: str) -> None:
-        start_ns = self._now_ns()
-        execution = await self._executor.run([request.tensors for request in batch])
+        start_ns, rows = self._now_ns(), sum([request.rows for request in batch])
+        execution = await self._ahead.beside(self._executor.run([request.tensors for request in batch]), rows=rows)
         end_ns = self._now_ns()
         report = BatchReport(
             [
@@ -242,7 +249,7 @@ class Worker:
                 for request, outcome in zip(batch, execution.outcomes, strict=True)
             ],
             execution,
-            sum([request.rows for request in batch]),
+            rows,
             start_ns,
             end_ns,
             close_reason,
@@ -251,6 +258,7 @@ class Worker:
         self._gateways.reply(report.settled, report)
         self._observer.batch_ended(report)
         self._regrouping.batch_ended(rows=report.rows, start_ns=start_ns, end_ns=end_ns)
+        await self._ahead.finish()
 
     def _is_abandoned(self, request: Request, now_ns: int) -> bool:
         entry = request.delivery.entry

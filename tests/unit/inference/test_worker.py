@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -18,6 +18,7 @@ from services.inference.domain.batching import BatchPolicy
 from services.inference.domain.signature import Signature, TensorSpec
 from services.inference.model_process.codec import Codec, Tensors
 from services.inference.model_process.execution import Execution, execute
+from services.inference.model_process.lane import Delivery
 from services.inference.model_process.worker import BatchReport, Settled, Worker
 from tests.support import virtual_loop
 from tests.support.fake_gateway import infer_request
@@ -204,6 +205,69 @@ def test_batches_grow_while_the_executor_is_busy() -> None:
         await bench.serve_for(1)
         assert [rows for _, rows in bench.executor.batches] == [[1], [1, 1, 1, 1], [1, 1]]
         assert {n: bench.answer(n)[0][0] for n in range(1, 8)} == {n: 2.0 * n for n in range(1, 8)}
+
+    virtual_loop.run(scenario())
+
+
+class Running:
+    """A worker whose first batch, of 100 ms, has shown how long they take; the second one runs from 1.0 s on."""
+
+    def __init__(self) -> None:
+        self.bench = Bench(takes_s=0.1)
+        self.bench.lane.put(self.bench.entry(1))
+        self.at(1.0, lambda: self.bench.lane.put(self.bench.entry(2)))
+        self.at(1.05, lambda: self.bench.lane.put(*(self.bench.entry(n) for n in range(3, 6))))
+
+    def at(self, instant_s: float, act: Callable[[], object]) -> None:
+        asyncio.get_running_loop().call_later(instant_s, act)
+
+
+def test_the_next_requests_are_in_hand_shortly_before_a_batch_ends() -> None:
+    async def scenario() -> None:
+        running, in_hand = Running(), []
+        for instant in (1.08, 1.095):
+            running.at(instant, lambda: in_hand.append(len(running.bench.lane.unsettled)))
+        await running.bench.serve_for(2)
+        assert in_hand == [1, 4]
+        assert running.bench.executor.batches[1:] == [(1.0, [1]), (pytest.approx(1.1), [1, 1, 1])]
+
+    virtual_loop.run(scenario())
+
+
+def test_one_that_is_cancelled_or_expires_after_it_was_read_ahead_is_not_run() -> None:
+    async def scenario() -> None:
+        running = Running()
+        running.at(1.06, lambda: running.bench.lane.put(running.bench.entry(6, deadline_s=1.099)))
+        running.at(1.095, lambda: running.bench.replies.cancelled.add(4))
+        await running.bench.serve_for(2)
+        assert (running.bench.reason(6), running.bench.reason(4)) == ("DEADLINE_EXCEEDED", "CANCELLED")
+        assert [rows for _, rows in running.bench.executor.batches[2:]] == [[1, 1]]
+
+    virtual_loop.run(scenario())
+
+
+def test_what_was_read_ahead_is_finished_before_the_end() -> None:
+    async def scenario() -> None:
+        running = Running()
+        await running.bench.serve_for(1.095)
+        assert running.bench.replies.outcomes.keys() == {1, 2, 3, 4, 5}
+
+    virtual_loop.run(scenario())
+
+
+def test_what_was_still_being_read_ahead_at_the_end_is_finished(monkeypatch: pytest.MonkeyPatch) -> None:
+    async def scenario() -> None:
+        running = Running()
+        take = running.bench.lane.take
+
+        async def take_slowly(count: int, *, wait_s: float | None) -> list[Delivery]:
+            taken = await take(count, wait_s=wait_s)
+            await asyncio.sleep(0.02)
+            return taken
+
+        running.at(1.08, lambda: monkeypatch.setattr(running.bench.lane, "take", take_slowly))
+        await running.bench.serve_for(1.1)
+        assert running.bench.replies.outcomes.keys() == {1, 2, 3, 4, 5}
 
     virtual_loop.run(scenario())
 
