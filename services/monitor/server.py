@@ -10,7 +10,6 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import grpc
-from opentelemetry.proto.collector.trace.v1.trace_service_pb2_grpc import add_TraceServiceServicer_to_server
 from prometheus_client import CollectorRegistry
 from sqlalchemy.exc import ArgumentError, SQLAlchemyError
 
@@ -19,6 +18,7 @@ from services.common import serving
 from services.common.boundary import translated
 from services.common.errors import InvalidArgumentError, UnavailableError
 from services.common.settings import SuiteSettings
+from services.monitor import trace_servicer
 from services.monitor.adapters.forwarder import Forwarder
 from services.monitor.adapters.incident_store import IncidentStore
 from services.monitor.analysis import Analysis
@@ -34,7 +34,6 @@ from services.monitor.monitor_servicer import MonitorServicer
 from services.monitor.settings import MonitorSettings
 from services.monitor.trace_servicer import TraceServicer
 
-_TRACE_SERVICE = "opentelemetry.proto.collector.trace.v1.TraceService"
 _MONITOR_SERVICE = "penstock.monitor.v1.MonitorService"
 
 _MAX_OTLP_MESSAGE_BYTES = 64 << 20
@@ -185,8 +184,10 @@ class Monitor:
     async def _start_otlp(self) -> _Server:
         limit = "grpc.max_receive_message_length"
         options = [option for option in serving.SERVER_OPTIONS if option[0] != limit]
-        server = _Server(_TRACE_SERVICE, [*options, (limit, _MAX_OTLP_MESSAGE_BYTES)], max_calls=_MAX_OTLP_CALLS)
-        add_TraceServiceServicer_to_server(translated(TraceServicer(self._intake)), server.grpc)
+        server = _Server(
+            trace_servicer.SERVICE, [*options, (limit, _MAX_OTLP_MESSAGE_BYTES)], max_calls=_MAX_OTLP_CALLS
+        )
+        trace_servicer.add_to_server(translated(TraceServicer(self._intake)), server.grpc)
         await server.start(f"{self._suite.bind}:{self._settings.otlp_port}")
         return server
 

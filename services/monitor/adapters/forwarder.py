@@ -10,11 +10,9 @@ from typing import Any
 import grpc
 from google.rpc.error_details_pb2 import RetryInfo
 from grpc_status import rpc_status
-from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import (
-    ExportTraceServiceRequest,
-    ExportTraceServiceResponse,
-)
+from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTraceServiceResponse
 
+from penstock.otlp.v1.trace_pb2 import TraceRequest
 from services.common.serving import CHANNEL_OPTIONS
 
 _log = logging.getLogger(__name__)
@@ -49,7 +47,7 @@ class Forwarder:
             _METHOD, request_serializer=None, response_deserializer=ExportTraceServiceResponse.FromString
         )
 
-    def offer(self, request: ExportTraceServiceRequest, spans: int) -> None:
+    def offer(self, request: TraceRequest, spans: int) -> None:
         """Queue a request of so many spans."""
         raw = request.SerializeToString()
         self._queue.append((raw, spans))

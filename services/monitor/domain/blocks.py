@@ -23,7 +23,7 @@ PLAUSIBLE_AGE_NS = 10 * NS
 a sender's clock, or its network, is off."""
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)  # not frozen: that takes 1 µs for each
 class Batch:
     """One executed batch. ``wait_us`` and ``total_us`` are little-endian u32 per request, ``status`` u8 per request
     (``google.rpc.Code``; :data:`ABANDONED` for one that the gateway settled by itself), ``trace_ids`` 16 bytes per
@@ -43,7 +43,7 @@ class Batch:
     trace_ids: bytes
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)  # not frozen: that takes 1 µs for each
 class Rejection:
     """A request that the gateway settled by itself; ``weight`` is how many such its span stands for."""
 

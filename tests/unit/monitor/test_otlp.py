@@ -12,6 +12,7 @@ from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTrace
 from opentelemetry.proto.common.v1.common_pb2 import AnyValue, KeyValue
 from opentelemetry.proto.trace.v1.trace_pb2 import Span
 
+from penstock.otlp.v1.trace_pb2 import TraceRequest
 from services.monitor import otlp
 from services.monitor.domain.blocks import ABANDONED, Batch, Rejection, gather
 from services.monitor.domain.outcomes import Outcome
@@ -60,13 +61,14 @@ def span(attributes: Attributes, **fields: Any) -> Span:
     )
 
 
-def request(*spans: Span, service: str = "penstock-inference") -> ExportTraceServiceRequest:
+def request(*spans: Span, service: str = "penstock-inference") -> TraceRequest:
+    """As OpenTelemetry's own classes put it on the wire."""
     message = ExportTraceServiceRequest()
     group = message.resource_spans.add()
     group.resource.attributes.add(key="service.name", value=value(service))
     group.resource.attributes.add(key="service.instance.id", value=value("worker-7"))
     group.scope_spans.add(scope={"name": "penstock"}, spans=spans)
-    return message
+    return TraceRequest.FromString(message.SerializeToString())
 
 
 def test_a_batch_span_is_read_with_its_arrays() -> None:
@@ -148,6 +150,20 @@ def test_a_malformed_span_is_refused_and_its_neighbours_are_not(changed: Attribu
     assert readings.forwardable_count == 1
 
 
+@pytest.mark.parametrize(
+    "raw", [b"\xff", span(BATCH).SerializeToString()[:-1], b"\x0a\x10" + b"t" * 16 + b"\x4a\x03\x0a\x01\xff"]
+)
+def test_bytes_that_are_no_span_are_refused_and_its_neighbours_are_not(raw: bytes) -> None:
+    told, good = request(span(BATCH)), request(span(BATCH))
+    told.resource_spans[0].scope_spans[0].spans.append(raw)
+
+    readings = otlp.read(told)
+
+    assert (len(readings.spans), readings.malformed) == (1, 1)
+    assert "are no span" in readings.error
+    assert readings.forwardable == good
+
+
 @pytest.mark.parametrize("weight", [0, -5, 10**12])
 def test_an_implausible_weight_is_refused(weight: int) -> None:
     rejected = span({**REJECTED, "penstock.sample.weight": weight}, kind=Span.SPAN_KIND_SERVER)
@@ -157,7 +173,7 @@ def test_an_implausible_weight_is_refused(weight: int) -> None:
 
 def test_only_well_formed_spans_of_ours_are_forwarded() -> None:
     ours, foreign = request(span(BATCH)), request(span({}), service="shop")
-    both = ExportTraceServiceRequest(resource_spans=[*ours.resource_spans, *foreign.resource_spans])
+    both = TraceRequest(resource_spans=[*ours.resource_spans, *foreign.resource_spans])
 
     assert otlp.read(both).forwardable == ours
     assert otlp.read(ours).forwardable is ours
