@@ -31,6 +31,13 @@ class RunError(Exception):
     """A model failed on its input; the message is fit for the caller."""
 
 
+class DeviceLostError(BaseException):
+    """A device takes nothing more from this process, which must end: whatever it has in hand is run by another one.
+
+    No Exception, lest it be taken for a model's failure on one input.
+    """
+
+
 @dataclass(frozen=True, slots=True)
 class Placement:
     """Where a model runs. ``device`` is "auto", "cpu" or "cuda:0"; ``threads`` are those of one execution."""
@@ -55,6 +62,7 @@ class Model(Protocol):
 
         Raises:
             RunError: the model failed on this input.
+            DeviceLostError: the process must end.
         """
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import shutil
 import tempfile
 import warnings
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +15,7 @@ from torch.utils import _pytree as pytree
 
 from services.inference.backends import PRODUCT, Array, Arrays, LoadError, Model, Placement, RunError, public_message
 from services.inference.backends.samples import sample, working_sizes
+from services.inference.backends.torch_devices import device_of
 from services.inference.backends.torch_runtime import (
     AOT,
     DATATYPES,
@@ -25,8 +26,7 @@ from services.inference.backends.torch_runtime import (
     graph_variants,
     laid_out,
     prepare,
-    to_array,
-    to_tensor,
+    recorded,
     use_threads,
     with_layout,
 )
@@ -43,7 +43,7 @@ def variants(_path: Path, model: Model, level: Level) -> list[dict[str, str]]:
     """See ``backends.variants``."""
     has_compiler = any(map(shutil.which, ("g++", "clang++")))
     compiled = [{"compile": AOT}] if level is Level.FULL and has_compiler else []
-    return graph_variants(model.signature) + compiled
+    return graph_variants(model.signature, model.device) + compiled
 
 
 def load(path: Path, placement: Placement, options: Mapping[str, str]) -> TorchExportModel:
@@ -68,6 +68,7 @@ def load(path: Path, placement: Placement, options: Mapping[str, str]) -> TorchE
                 model.compile(program, path)
             if how := options.get("graph"):
                 model.freeze(how)
+            model.record()
             return model
     except LoadError:
         raise
@@ -84,6 +85,7 @@ class TorchExportModel:
 
     def __init__(self, program: Any, device: str, options: Mapping[str, str]) -> None:
         self.device = device
+        self._device = device_of(device)
         self._options = options
         self._module = program.module()
         if options.get("layout"):
@@ -111,7 +113,8 @@ class TorchExportModel:
     def freeze(self, how: str) -> None:
         """Run a TorchScript graph of the program from now on, traced with made-up inputs, its weights constants."""
         (free_size,) = working_sizes(self, self.signature)
-        example = self._tensors(sample(self.signature, rows=2, free_size=free_size))
+        arrays = self._given(sample(self.signature, rows=2, free_size=free_size))
+        example = [laid_out(tensor, self._options) for tensor in self._device.tensors(arrays)]
         with torch.no_grad():
             traced = torch.jit.trace(_Traceable(self._module, self._run), tuple(example), check_trace=False)
             self._run = frozen(traced, how)
@@ -124,22 +127,24 @@ class TorchExportModel:
             _compile(program, product)
         self._module = torch._inductor.aoti_load_package(str(product))  # noqa: SLF001 - documented under this name
 
+    def record(self) -> None:
+        """Run from recordings from now on, if the options say so."""
+        self._run = recorded(self._run, self._options, self.signature, device=self.device)
+
     def run(self, inputs: Arrays) -> dict[str, Array]:
-        tensors = self._tensors(inputs)
         try:
-            with torch.inference_mode():
-                outputs = self._run(*tensors)
+            outputs = self._device.run(self._infer, self._given(inputs))
         except Exception as error:  # whatever the program provokes
             raise RunError(cause(error)) from error
-        return {name: to_array(output) for name, output in zip(self._output_names, outputs, strict=True)}
+        return dict(zip(self._output_names, outputs, strict=True))
 
-    def _tensors(self, inputs: Arrays) -> list[Any]:
+    def _infer(self, *tensors: Any) -> Sequence[Any]:
+        outputs: Sequence[Any] = self._run(*(laid_out(tensor, self._options) for tensor in tensors))
+        return outputs
+
+    def _given(self, inputs: Arrays) -> list[tuple[Array, str]]:
         """The tensor inputs, in the program's order."""
-        return [
-            laid_out(to_tensor(inputs[name], self._kinds[name], self.device), self._options)
-            for name, _ in self._arguments
-            if name is not None
-        ]
+        return [(inputs[name], self._kinds[name]) for name, _ in self._arguments if name is not None]
 
     def _run_module(self, *tensors: Any) -> tuple[Any, ...]:
         given = iter(tensors)

@@ -1,14 +1,15 @@
-"""What the torch backends share: device, threads, tensors to arrays and back, frozen graphs."""
+"""What the torch backends share: device and threads, memory layouts, frozen and recorded graphs."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-import numpy as np
 import torch
 
-from services.inference.backends import Array, LoadError, Placement, public_message
+from services.inference.backends import LoadError, Placement, public_message
+from services.inference.backends.cuda_graphs import Recorded
+from services.inference.backends.torch_devices import Call
 from services.inference.domain.signature import Signature
 
 DATATYPES: dict[Any, str] = {
@@ -49,7 +50,8 @@ def use_threads(threads: int) -> None:
 CHANNELS_LAST = "channels_last"
 FROZEN, OPTIMIZED = "frozen", "optimized"
 AOT = "ahead_of_time"
-OPTIONS = {"layout": (CHANNELS_LAST,), "graph": (FROZEN, OPTIMIZED)}
+BUCKETS = "buckets"
+OPTIONS = {"layout": (CHANNELS_LAST,), "graph": (FROZEN, OPTIMIZED), "cuda_graphs": (BUCKETS,)}
 
 
 def check_options(options: Mapping[str, str], known: Mapping[str, Sequence[str]]) -> None:
@@ -59,12 +61,33 @@ def check_options(options: Mapping[str, str], known: Mapping[str, Sequence[str]]
             raise LoadError(f"got {name}={value}, expected an option of this release: {known}")
 
 
-def graph_variants(signature: Signature) -> list[dict[str, str]]:
-    """Frozen graphs, and images kept pixel by pixel."""
+def graph_variants(signature: Signature, device: str) -> list[dict[str, str]]:
+    """Frozen graphs, and images kept pixel by pixel; on a GPU each of them, and the original, recorded besides."""
     has_images = any(len(spec.shape) == 4 and spec.datatype in ("FP16", "FP32", "BF16") for spec in signature.inputs)
     layouts = [{}, {"layout": CHANNELS_LAST}] if has_images else [{}]
     graphs: list[dict[str, str]] = [{}, {"graph": FROZEN}, {"graph": OPTIMIZED}]
-    return [{**graph, **layout} for graph in graphs for layout in layouts if graph or layout]
+    variants = [{**graph, **layout} for graph in graphs for layout in layouts if graph or layout]
+    if device == "cpu" or not _has_buckets(signature):
+        return variants
+    return variants + [{**variant, "cuda_graphs": BUCKETS} for variant in ({}, *variants)]
+
+
+def _has_buckets(signature: Signature) -> bool:
+    """Whether inputs differ in nothing but their number of rows."""
+    return signature.is_batchable and all(-1 not in spec.shape[1:] for spec in signature.inputs)
+
+
+def recorded(call: Call, options: Mapping[str, str], signature: Signature, *, device: str) -> Call:
+    """The model's inference, recorded where that is asked for.
+
+    Raises:
+        LoadError: it can't be recorded here.
+    """
+    if "cuda_graphs" not in options:
+        return call
+    if device == "cpu" or not _has_buckets(signature):
+        raise LoadError("cuda_graphs needs a GPU, and inputs that differ in nothing but their number of rows")
+    return Recorded(call, max_rows=signature.max_batch_size)
 
 
 def with_layout(module: Any, options: Mapping[str, str]) -> Any:
@@ -92,14 +115,3 @@ def cause(error: BaseException) -> str:
     """What went wrong, fit for the caller. TorchScript puts the whole trace before it."""
     text = str(error)
     return public_message(RuntimeError(text.rpartition("RuntimeError: ")[2] or text))
-
-
-def to_tensor(array: Array, name: str, device: str) -> Any:
-    """A tensor of an array; bfloat16 comes as uint16. Arrays over received bytes are read-only, torch's can't be."""
-    tensor = torch.from_numpy(array if array.flags.writeable else array.copy())
-    return (tensor.view(torch.bfloat16) if name == "BF16" else tensor).to(device)
-
-
-def to_array(tensor: Any) -> Array:
-    tensor = tensor.detach().to("cpu").contiguous()
-    return np.asarray((tensor.view(torch.uint16) if tensor.dtype is torch.bfloat16 else tensor).numpy())

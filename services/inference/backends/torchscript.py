@@ -17,6 +17,7 @@ import torch
 
 from services.common.datatypes import datatype
 from services.inference.backends import Array, Arrays, LoadError, Model, Placement, RunError, public_message
+from services.inference.backends.torch_devices import device_of
 from services.inference.backends.torch_runtime import (
     OPTIONS,
     cause,
@@ -25,8 +26,7 @@ from services.inference.backends.torch_runtime import (
     graph_variants,
     laid_out,
     prepare,
-    to_array,
-    to_tensor,
+    recorded,
     use_threads,
     with_layout,
 )
@@ -43,7 +43,7 @@ _HOW = (
 
 def variants(_path: Path, model: Model, _level: Level) -> list[dict[str, str]]:
     """See ``backends.variants``."""
-    return graph_variants(model.signature)
+    return graph_variants(model.signature, model.device)
 
 
 def load(path: Path, placement: Placement, options: Mapping[str, str]) -> TorchScriptModel:
@@ -96,21 +96,28 @@ class TorchScriptModel:
         self._options = options
         self.signature = signature
         self.device = device
+        self._device = device_of(device)
+        self._infer = recorded(self._run_module, options, signature, device=device)
 
     def run(self, inputs: Arrays) -> dict[str, Array]:
-        tensors = [to_tensor(inputs[spec.name], spec.datatype, self.device) for spec in self.signature.inputs]
+        given = [(inputs[spec.name], spec.datatype) for spec in self.signature.inputs]
         try:
-            with torch.inference_mode():
-                result = self._module(*(laid_out(tensor, self._options) for tensor in tensors))
+            outputs = self._device.run(self._infer, given)
+        except RunError:
+            raise
         except Exception as error:  # whatever the module provokes
             raise RunError(cause(error)) from error
-        return {name: to_array(tensor) for name, tensor in self._named(result).items()}
+        return {spec.name: output for spec, output in zip(self.signature.outputs, outputs, strict=True)}
 
-    def _named(self, result: Any) -> dict[str, Any]:
+    def _run_module(self, *tensors: Any) -> list[Any]:
+        result = self._module(*(laid_out(tensor, self._options) for tensor in tensors))
+        return self._ordered(result)
+
+    def _ordered(self, result: Any) -> list[Any]:
         names = [spec.name for spec in self.signature.outputs]
         if isinstance(result, dict) and set(names) <= result.keys():
-            return {name: result[name] for name in names}
+            return [result[name] for name in names]
         tensors = [result] if isinstance(result, torch.Tensor) else result
         if isinstance(tensors, list | tuple) and len(tensors) == len(names):
-            return dict(zip(names, tensors, strict=True))
+            return list(tensors)
         raise RunError(f"the module gave a {type(result).__name__}, expected the {len(names)} tensors {names}")

@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from services.inference.backends import Arrays
+from services.inference.backends import Arrays, DeviceLostError
 from services.inference.domain.signature import Signature, TensorSpec
 from services.inference.model_process import execution
 from services.inference.model_process.codec import Codec, Tensors
@@ -86,6 +86,21 @@ async def test_slow_batches_stay_in_their_thread(monkeypatch: pytest.MonkeyPatch
         for _ in range(100):
             await executor.run(batch(400_000))
     assert threading.current_thread() not in model.threads
+
+
+@pytest.mark.parametrize("is_short", [False, True])
+async def test_a_lost_device_is_no_outcome_of_a_request(*, is_short: bool, monkeypatch: pytest.MonkeyPatch) -> None:
+    model = Model()
+    with executing(model, monkeypatch) as executor:
+        for _ in range(60 if is_short else 0):
+            await executor.run(batch(10_000))
+
+        def lose(_inputs: Arrays) -> dict[str, np.ndarray]:
+            raise DeviceLostError("cuda:0")
+
+        monkeypatch.setattr(model, "run", lose)
+        with pytest.raises(DeviceLostError):
+            await executor.run(batch(10_000))
 
 
 def test_a_batch_that_holds_the_loop_up_is_noticed(monkeypatch: pytest.MonkeyPatch) -> None:
