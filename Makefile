@@ -5,7 +5,7 @@ PYTHON ?= $(shell for p in python3 python3.13 python3.12 python3.11; do $$p -c '
 BIN := .venv/bin
 PYTEST := $(BIN)/python -m pytest
 
-.PHONY: help setup run up test test-unit test-e2e bench bench-peers profile lint fmt protos check lock clean
+.PHONY: help setup run up test test-fronts test-unit test-e2e bench bench-peers profile lint fmt protos check lock clean
 
 help: ## Show this list
 	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## / { printf "  make %-11s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -20,8 +20,11 @@ run: setup ## Start everything, deploy two digit classifiers, classify real imag
 up: setup ## Start the suite without the demo
 	@PENSTOCK_HOME="$${PENSTOCK_HOME:-$(CURDIR)/.penstock}" exec $(BIN)/penstock up
 
-test: setup ## Run all tests: unit, contract, integration, e2e
-	@$(PYTEST)
+test: setup ## Run all tests: unit, contract, integration, e2e; FRONT=grpcio: with that front of the gateway
+	@$(if $(FRONT),PENSTOCK_TEST_FRONT=$(FRONT)) $(PYTEST)
+
+test-fronts: setup ## Run all tests twice: with each front of the gateway
+	@for front in native grpcio; do PENSTOCK_TEST_FRONT=$$front $(PYTEST) || exit; done
 
 test-unit: setup ## Run the unit and contract tests
 	@$(PYTEST) tests/unit tests/contract

@@ -16,6 +16,7 @@ from typing import Self
 import grpc
 from grpc_health.v1 import health_pb2, health_pb2_grpc
 
+from tests.support.front import FRONT
 from tests.support.ports import free_port
 
 AUTHORITY = Path(__file__).parent / "certificates" / "authority.pem"
@@ -34,7 +35,7 @@ class GatewayProcess:
             "PENSTOCK_REDIS_URL": redis_url,
             "PENSTOCK_REGISTRY_ADDRESS": registry_address,
             "PENSTOCK_OTLP_ENDPOINT": "",
-            "PENSTOCK_GATEWAY__FRONT": os.environ.get("PENSTOCK_TEST_FRONT", "native"),
+            **FRONT,
             **settings,
         }
         self._errors = tempfile.TemporaryFile()  # noqa: SIM115 - closed at the end

@@ -20,6 +20,7 @@ import psutil
 from penstock.monitor.v1.monitor_service_pb2_grpc import MonitorServiceStub
 from penstock.registry.v1 import registry_service_pb2 as registry_pb
 from penstock.registry.v1.registry_service_pb2_grpc import RegistryServiceStub
+from tests.support.front import FRONT
 from tests.support.ports import free_port
 
 
@@ -40,7 +41,7 @@ class Suite:
             "PENSTOCK_GATEWAY__GRPC_PORT": self.grpc_address.split(":")[1],
             "PENSTOCK_GATEWAY__METRICS_PORT": self.metrics_address.split(":")[1],
             "PENSTOCK_GATEWAY__INTERNAL_PORT": str(free_port()),
-            "PENSTOCK_GATEWAY__FRONT": os.environ.get("PENSTOCK_TEST_FRONT", "native"),
+            **FRONT,
             "PENSTOCK_REGISTRY__PORT": self.registry_address.split(":")[1],
             "PENSTOCK_REGISTRY__METRICS_PORT": str(free_port()),
             "PENSTOCK_INFERENCE__PORT": str(free_port()),

@@ -33,12 +33,14 @@ class Connection(Multiplexer):
         *,
         limits: Limits,
         accept: Callable[[Connection, int], Stream] | None = None,
+        on_made: Callable[[Connection], None] | None = None,
         on_lost: Callable[[Connection], None] | None = None,
     ) -> None:
         super().__init__(limits, accept)
         self.closed: asyncio.Future[None] = self.loop.create_future()
         """Done when the connection is lost."""
         self.vigil = Vigil(self)
+        self._on_made = on_made
         self._on_lost = on_lost
         self._reader = FrameReader(self, expects_preface=not self.is_client)
         self._greeted: asyncio.Future[None] = self.loop.create_future()
@@ -62,6 +64,8 @@ class Connection(Multiplexer):
             hello += frames.window_update(0, limits.connection_window - DEFAULT_WINDOW)
         self.write(PREFACE + hello if self.is_client else hello)
         self.vigil.expect_settings()
+        if self._on_made is not None:
+            self._on_made(self)
 
     def greet(self) -> None:
         """The peer has sent its settings; once is enough."""

@@ -35,6 +35,7 @@ class GrpcServer(grpc.aio.Server):
         self._servers: list[asyncio.Server] = []
         self._connections: set[Connection] = set()
         self._leaving: set[asyncio.Task[None]] = set()
+        self._is_stopping = False
         self._terminated = asyncio.Event()
 
     def add_registered_method_handlers(
@@ -86,6 +87,7 @@ class GrpcServer(grpc.aio.Server):
 
     async def stop(self, grace: float | None) -> None:
         """Refuse new calls, wait ``grace`` seconds for those under way, then cancel them."""
+        self._is_stopping = True
         for server in self._servers:
             server.close()
         for connection in list(self._connections):
@@ -118,8 +120,15 @@ class GrpcServer(grpc.aio.Server):
         task.add_done_callback(self._leaving.discard)
 
     def _connect(self) -> Connection:
-        connection = Connection(
-            limits=self._limits, accept=functools.partial(Call, self), on_lost=self._connections.discard
+        # Those whose TLS handshake fails are neither made nor lost.
+        return Connection(
+            limits=self._limits,
+            accept=functools.partial(Call, self),
+            on_made=self._take,
+            on_lost=self._connections.discard,
         )
+
+    def _take(self, connection: Connection) -> None:
         self._connections.add(connection)
-        return connection
+        if self._is_stopping:
+            connection.go_away()

@@ -26,6 +26,9 @@ class GrpcioFront:
         wanted = dict(serving.SERVER_OPTIONS) | {
             "grpc.max_receive_message_length": options.max_request_bytes,
             "grpc.so_reuseport": int(options.reuse_port),
+            # Over 1,000 calls that Python has not taken up yet, grpc would cancel some; how many wait is ours to bound.
+            "grpc.server.max_pending_requests": serving.INT32_MAX,
+            "grpc.server.max_pending_requests_hard_limit": serving.INT32_MAX,
         }
         logging.getLogger("grpc._cython.cygrpc").addFilter(_is_worth_a_line)
         self.server = grpc.aio.server(options=list(wanted.items()))

@@ -346,6 +346,14 @@ def test_a_call_that_does_not_end_is_cut_off_by_the_drain(own: Echo) -> None:
     assert time.monotonic() - start < 5
 
 
+def test_thousands_of_calls_that_come_at_once_are_all_answered(own: Echo) -> None:
+    own.process.send_signal(signal.SIGSTOP)
+    calls = [own.unary("Unary").future(b"%d" % number, timeout=40) for number in range(4_000)]
+    own.process.send_signal(signal.SIGCONT)
+
+    assert [call.result() for call in calls] == [b"%d" % number for number in range(4_000)]
+
+
 def test_garbage_harms_nobody(echo: Echo) -> None:
     for garbage in (b"\0" * 100, b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n" + b"\xff" * 64, b"GET / HTTP/1.1\r\n\r\n"):
         with socket.create_connection(("127.0.0.1", echo.grpc_port), 5) as raw:
@@ -361,7 +369,9 @@ def guarded(kind: str) -> Iterator[Echo]:
     credentials = grpc.ssl_channel_credentials(ca, key.read_bytes(), certificate.read_bytes())
     echo = _started(kind, *SERVER, AUTHORITY, credentials=credentials)
     yield echo
-    _ended(echo)
+    status, said = _ended(echo)
+    assert status == 0, said
+    assert "Traceback" not in said, said
 
 
 def _https(echo: Echo, *certificate: Path) -> http.client.HTTPSConnection:
