@@ -21,10 +21,10 @@ up: setup ## Start the suite without the demo
 	@PENSTOCK_HOME="$${PENSTOCK_HOME:-$(CURDIR)/.penstock}" exec $(BIN)/penstock up
 
 test: setup ## Run all tests: unit, contract, integration, e2e; FRONT=grpcio: with that front of the gateway
-	@$(if $(FRONT),PENSTOCK_TEST_FRONT=$(FRONT)) $(PYTEST)
+	@$(if $(FRONT),TEST_FRONT=$(FRONT)) $(PYTEST)
 
 test-fronts: setup ## Run all tests twice: with each front of the gateway
-	@for front in native grpcio; do PENSTOCK_TEST_FRONT=$$front $(PYTEST) || exit; done
+	@for front in native grpcio; do TEST_FRONT=$$front $(PYTEST) || exit; done
 
 test-unit: setup ## Run the unit and contract tests
 	@$(PYTEST) tests/unit tests/contract

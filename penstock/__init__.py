@@ -7,8 +7,9 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from penstock.client import Client, Serving
+    from penstock.tls import Tls
 
-__all__ = ["Client", "Serving", "__version__"]
+__all__ = ["Client", "Serving", "Tls", "__version__"]
 
 try:
     __version__ = version("penstock")
@@ -22,4 +23,8 @@ def __getattr__(name: str) -> Any:
         from penstock import client
 
         return getattr(client, name)
+    if name == "Tls":
+        from penstock import tls
+
+        return tls.Tls
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

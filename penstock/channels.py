@@ -8,19 +8,30 @@ from typing import Any, TypeVar
 import grpc
 
 from penstock import errors
+from penstock.tls import Tls
 
 Answer = TypeVar("Answer")
 
-_OPTIONS = [("grpc.max_send_message_length", 2**31 - 1), ("grpc.max_receive_message_length", 2**31 - 1)]
+OPTIONS: list[tuple[str, int | str]] = [
+    ("grpc.max_send_message_length", 2**31 - 1),
+    ("grpc.max_receive_message_length", 2**31 - 1),
+]
+"""Of every channel: a tensor is as large as it is."""
 
 
 class Channel:
     """A connection to ``part`` at ``address``, made when it is first used."""
 
-    def __init__(self, part: str, address: str) -> None:
+    def __init__(self, part: str, address: str, tls: Tls | None = None) -> None:
+        """Raises:
+        OSError, ValueError: a file for TLS can't be read, or is not what it must be.
+        """
         self.part = part
         self.address = address
-        self.grpc = grpc.insecure_channel(address, options=_OPTIONS)
+        if tls is None:
+            self.grpc = grpc.insecure_channel(address, options=OPTIONS)
+        else:
+            self.grpc = grpc.secure_channel(address, tls.credentials(), options=[*OPTIONS, *tls.options])
 
     def call(self, rpc: Callable[..., Answer], request: Any, *, timeout_s: float = 30.0) -> Answer:
         """Make one call.

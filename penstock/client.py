@@ -41,6 +41,7 @@ from penstock.registry.v1.resources_pb2 import (
     ModelVersion,
     OptimizationLevel,
 )
+from penstock.tls import Tls
 from penstock.uploads import ignore
 
 if TYPE_CHECKING:
@@ -84,9 +85,10 @@ class Serving:
 class Client:
     """A connection to a suite; use it as a context manager, or call :meth:`close`.
 
-    Addresses not given are taken from the environment (``PENSTOCK_REGISTRY_ADDRESS``, …), else this machine's. Nothing
-    is connected before it is used. Resources are the messages of ``penstock.registry.v1`` and ``penstock.monitor.v1``.
-    What a service refuses is raised as a :class:`penstock.errors.PenstockError`. Methods may be called from several
+    Addresses not given are taken from the environment (``PENSTOCK_REGISTRY_ADDRESS``, …), else this machine's; so is
+    ``tls``, for the gateway (``PENSTOCK_GATEWAY_CA``, …), else what this machine's gateway has. Nothing is connected
+    before it is used. Resources are the messages of ``penstock.registry.v1`` and ``penstock.monitor.v1``. What a
+    service refuses is raised as a :class:`penstock.errors.PenstockError`. Methods may be called from several
     threads.
     """
 
@@ -97,10 +99,15 @@ class Client:
         gateway: str | None = None,
         inference: str | None = None,
         monitor: str | None = None,
+        tls: Tls | None = None,
     ) -> None:
         given = {"registry": registry, "gateway": gateway, "inference": inference, "monitor": monitor}
         self.endpoints = replace(Endpoints.from_environ(), **{part: at for part, at in given.items() if at})
-        self._channels = {part: Channel(part, getattr(self.endpoints, part)) for part in given}
+        self._tls = tls or Tls.from_environ()
+        self._channels = {
+            part: Channel(part, getattr(self.endpoints, part), self._tls if part == "gateway" else None)
+            for part in given
+        }
         self._registry = RegistryServiceStub(self._channels["registry"].grpc)
         self._inference: InferenceConnection | None = None
 
@@ -298,7 +305,7 @@ class Client:
         if self._inference is None:
             from penstock.tensors import InferenceConnection
 
-            self._inference = InferenceConnection(self.endpoints.gateway)
+            self._inference = InferenceConnection(self.endpoints.gateway, self._tls)
         return self._inference
 
     def infer(

@@ -55,7 +55,16 @@ CLIENT_VARIABLES = {
 }
 """Where clients find the parts of a suite that is elsewhere."""
 
-NOT_FOR_SERVICES = frozenset({*CLIENT_VARIABLES.values(), "PENSTOCK_TORCH_INDEX"})
+GATEWAY_CA = "PENSTOCK_GATEWAY_CA"
+GATEWAY_CLIENT_CERTIFICATE = "PENSTOCK_GATEWAY_CLIENT_CERTIFICATE"
+GATEWAY_CLIENT_KEY = "PENSTOCK_GATEWAY_CLIENT_KEY"
+GATEWAY_SERVER_NAME = "PENSTOCK_GATEWAY_SERVER_NAME"
+TLS_VARIABLES = (GATEWAY_CA, GATEWAY_CLIENT_CERTIFICATE, GATEWAY_CLIENT_KEY, GATEWAY_SERVER_NAME)
+"""How clients speak TLS with a gateway."""
+GATEWAY_TLS_CERTIFICATE = "PENSTOCK_GATEWAY__TLS_CERTIFICATE"
+"""The gateway's own setting: where it is set, this gateway speaks TLS."""
+
+NOT_FOR_SERVICES = frozenset({*CLIENT_VARIABLES.values(), *TLS_VARIABLES, "PENSTOCK_TORCH_INDEX"})
 """Variables that only clients and the set-up read; services know them, lest they pass for misspelt settings."""
 
 

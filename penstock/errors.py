@@ -40,10 +40,12 @@ class PenstockError(Exception):
 class ConnectionFailedError(PenstockError):
     """Nothing answers at ``address``, where ``part`` (for example "registry") should."""
 
-    def __init__(self, part: str, address: str) -> None:
-        super().__init__(f"the {part} does not answer at {address}")
+    def __init__(self, part: str, address: str, why: str = "") -> None:
+        super().__init__(f"the {part} does not answer at {address}" + (f": {why}" if why else ""))
         self.part = part
         self.address = address
+        self.why = why
+        """What stands in the way, where that is known."""
 
 
 class ModelRejectedError(PenstockError):
@@ -150,13 +152,20 @@ _CONNECTION_WORDS = (
 )
 
 
+_TLS_WORDS = (
+    ("CERTIFICATE_VERIFY_FAILED", "its certificate is of no authority that is trusted here (PENSTOCK_GATEWAY_CA)"),
+    ("Hostname Verification", "its certificate is for another name than its address (PENSTOCK_GATEWAY_SERVER_NAME)"),
+    ("WRONG_VERSION_NUMBER", "it doesn't speak TLS (PENSTOCK_GATEWAY_CA)"),
+)
+
+
 def from_status(
     code: grpc.StatusCode, message: str, *, part: str, address: str, info: error_details_pb2.ErrorInfo | None = None
 ) -> PenstockError:
     """The error that a status from ``part`` at ``address`` stands for."""
     is_ours = info is not None or code is not grpc.StatusCode.UNAVAILABLE
     if not is_ours and any(words in message.lower() for words in _CONNECTION_WORDS):
-        return ConnectionFailedError(part, address)
+        return ConnectionFailedError(part, address, next((why for word, why in _TLS_WORDS if word in message), ""))
     info = info or error_details_pb2.ErrorInfo()
     return BY_CODE[code](message, code=code, reason=info.reason, metadata=dict(info.metadata))
 

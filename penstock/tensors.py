@@ -13,6 +13,8 @@ from numpy.typing import NDArray
 from tritonclient.utils import InferenceServerException, np_to_triton_dtype, triton_to_np_dtype
 
 from penstock import errors
+from penstock.channels import OPTIONS
+from penstock.tls import Tls
 
 Arrays = Mapping[str, NDArray[Any]]
 
@@ -29,9 +31,13 @@ class Tensor:
 class InferenceConnection:
     """A connection to a gateway's public inference API."""
 
-    def __init__(self, address: str) -> None:
+    def __init__(self, address: str, tls: Tls | None) -> None:
         self._address = address
-        self._client = triton.InferenceServerClient(address)
+        self._client = triton.InferenceServerClient(
+            address,
+            creds=tls.credentials() if tls else None,
+            channel_args=[*OPTIONS, *(tls.options if tls else ())],
+        )
 
     def is_ready(self, model: str, version: str) -> bool:
         return bool(self._call(self._client.is_model_ready, model, version))

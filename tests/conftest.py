@@ -7,6 +7,7 @@ from collections.abc import Iterator
 import pytest
 from hypothesis import HealthCheck, settings
 
+from tests.support.certificates import Certificates
 from tests.support.redis_server import RedisServer
 
 # How long an example takes depends on what else the machine does.
@@ -32,3 +33,8 @@ def redis_server() -> Iterator[RedisServer]:
     """A Redis of your own, to be killed and restarted."""
     with RedisServer() as server:
         yield server
+
+
+@pytest.fixture(scope="session")
+def certificates(tmp_path_factory: pytest.TempPathFactory) -> Certificates:
+    return Certificates.make(tmp_path_factory.mktemp("certificates"))

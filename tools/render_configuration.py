@@ -36,6 +36,11 @@ This page is rendered from the settings classes by `python -m tools.render_confi
 The command and the Python client call the parts of a suite on this machine, at the ports below, unless one of
 `PENSTOCK_REGISTRY_ADDRESS`, `PENSTOCK_GATEWAY_ADDRESS`, `PENSTOCK_GATEWAY_HTTP_ADDRESS`,
 `PENSTOCK_GATEWAY_METRICS_ADDRESS`, `PENSTOCK_INFERENCE_ADDRESS` or `PENSTOCK_MONITOR_ADDRESS` says another `host:port`.
+They speak TLS with the gateway if `PENSTOCK_GATEWAY_CA` names a PEM file with the authorities that its certificate may
+be of, or that certificate itself, or says `public`; unset, they trust the certificate that the gateway's own settings
+below name, if they do. `PENSTOCK_GATEWAY_CLIENT_CERTIFICATE` and `PENSTOCK_GATEWAY_CLIENT_KEY` are PEM files to show to
+a gateway that wants to see them, and `PENSTOCK_GATEWAY_SERVER_NAME` is the name in the gateway's certificate where that
+isn't in its address.
 `PENSTOCK_TORCH_INDEX` names one more package index in which `make setup` looks for torch.
 """
 

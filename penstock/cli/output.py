@@ -40,9 +40,8 @@ def reporting(command: Callable[Parameters, Result]) -> Callable[Parameters, Res
         try:
             return command(*arguments, **options)
         except ConnectionFailedError as error:
-            fail(
-                f"{error}. Start a suite with `penstock up`, or say where it is: PENSTOCK_{error.part.upper()}_ADDRESS"
-            )
+            where = f"PENSTOCK_{error.part.upper()}_ADDRESS"
+            fail(str(error) if error.why else f"{error}. Start a suite with `penstock up`, or say where it is: {where}")
         except BrokenPipeError:  # whoever read our output has enough, as `head` does
             os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         except (PenstockError, OSError, ValueError, TypeError) as error:

@@ -61,6 +61,9 @@ def _show(services: list[dict[str, Any]], deployments: list[Deployment]) -> None
     screen.print(rows)
     if all(service["error"] for service in services):
         fail("no suite answers at these addresses. Start one with `penstock up`")
+    else:
+        for service in filter(lambda one: one["error"], services):
+            fail(service["error"])
     if deployments:
         screen.print()
         screen.print(_instances(deployments))

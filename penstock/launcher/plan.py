@@ -18,6 +18,7 @@ from typing import IO
 from urllib.parse import quote
 
 from penstock.endpoints import (
+    GATEWAY_TLS_CERTIFICATE,
     INFERENCE,
     MONITOR,
     MONITOR_OTLP,
@@ -63,6 +64,11 @@ class Plan:
     @property
     def logs(self) -> Path:
         return self.home / "logs"
+
+    @property
+    def has_tls(self) -> bool:
+        """Whether the gateway's public ports speak TLS."""
+        return bool(self.environ.get(GATEWAY_TLS_CERTIFICATE))
 
 
 def make(environ: Mapping[str, str]) -> Plan:
@@ -117,10 +123,9 @@ def _service(name: str, address: str, is_ready: Callable[[], Awaitable[bool]] | 
 
 
 def _gateway(endpoints: Endpoints, environ: Mapping[str, str]) -> Part:
-    if not environ.get("PENSTOCK_GATEWAY__TLS_CERTIFICATE"):
+    if not environ.get(GATEWAY_TLS_CERTIFICATE):
         return _service("gateway", endpoints.gateway)
-    wants_certificate = bool(environ.get("PENSTOCK_GATEWAY__TLS_CLIENT_CA"))
-    is_ready = functools.partial(probes.serves_https, endpoints.gateway_http, wants_certificate=wants_certificate)
+    is_ready = functools.partial(probes.says_ready, endpoints.gateway_http, metrics=endpoints.gateway_metrics)
     return _service("gateway", endpoints.gateway, is_ready)
 
 

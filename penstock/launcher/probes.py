@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import asyncio
-import ssl
+import re
 from pathlib import Path
 from typing import Any
 
 import grpc
 
 _ANSWER_WITHIN_S = 2.0
+_READY = re.compile(rb"^penstock_gateway_ready(?:\{[^}]*\})? (\S+)$", re.MULTILINE)
+"""One sample of each gateway process."""
 
 
 async def serves_grpc(address: str) -> bool:
@@ -22,28 +24,26 @@ async def serves_grpc(address: str) -> bool:
             return False
 
 
-async def serves_https(address: str, *, wants_certificate: bool) -> bool:
-    """Whether ``/v2/health/ready`` is answered with 200; whose certificate is shown is for clients to judge.
-
-    A server that ``wants_certificate`` answers its own clients only: that it speaks TLS with us must do.
-    """
-    context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
-    context.check_hostname, context.verify_mode = False, ssl.CERT_NONE
-    host, _, port = address.rpartition(":")
+async def says_ready(address: str, *, metrics: str) -> bool:
+    """Whether a gateway listens at ``address``, where TLS may keep us out, and its metrics say that it is ready."""
     try:
         async with asyncio.timeout(_ANSWER_WITHIN_S):
-            reader, writer = await asyncio.open_connection(host.strip("[]"), int(port), ssl=context)
+            _, writer = await asyncio.open_connection(*_host_and_port(address))
+            writer.close()
+            reader, writer = await asyncio.open_connection(*_host_and_port(metrics))
             try:
-                if wants_certificate:
-                    return True
-                writer.write(b"GET /v2/health/ready HTTP/1.1\r\nHost: %b\r\nConnection: close\r\n\r\n" % host.encode())
-                return (await reader.readline()).split()[1:2] == [b"200"]
+                writer.write(b"GET /metrics HTTP/1.0\r\n\r\n")
+                found = _READY.findall(await reader.read(-1))
             finally:
                 writer.transport.abort()
-    except ssl.SSLError:
-        return wants_certificate
     except (TimeoutError, OSError):
         return False
+    return bool(found) and all(float(state) == 1 for state in found)
+
+
+def _host_and_port(address: str) -> tuple[str, int]:
+    host, _, port = address.rpartition(":")
+    return host.strip("[]"), int(port)
 
 
 async def answers_ping(path: Path) -> bool:

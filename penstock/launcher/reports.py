@@ -93,11 +93,11 @@ class TerminalReporter:
 
     def all_ready(self, plan: Plan, *, after_s: float) -> None:
         self._end_live()
-        at = plan.endpoints
+        at, scheme = plan.endpoints, "https" if plan.has_tls else "http"
         rows = Table(box=None, show_header=False, pad_edge=False, padding=(0, 2, 0, 2))
         for what, where in (
             ("gRPC (Open Inference Protocol)", at.gateway),
-            ("REST", f"http://{at.gateway_http}/v2"),
+            ("REST", f"{scheme}://{at.gateway_http}/v2"),
             ("metrics (Prometheus)", f"http://{at.gateway_metrics}/metrics"),
             ("registry, gRPC", at.registry),
             ("monitor, gRPC", at.monitor),

@@ -136,8 +136,12 @@ async def run_until_stopped(stop: asyncio.Event, tasks: Sequence[Coroutine[Any, 
         await task
         raise RuntimeError(f"background task {task} ended")
 
-    async with asyncio.TaskGroup() as group:
-        running = [group.create_task(forever(task)) for task in tasks]
-        await stop.wait()
-        for one in running:
-            one.cancel()
+    try:
+        async with asyncio.TaskGroup() as group:
+            running = [group.create_task(forever(task)) for task in tasks]
+            await stop.wait()
+            for one in running:
+                one.cancel()
+    finally:
+        for task in tasks:
+            task.close()  # of one that had not begun, Python would say that it was never awaited

@@ -57,12 +57,14 @@ class GatewayCollector(Collector):
         *,
         lanes: Callable[[], Iterable[Lane]],
         reenqueued: Callable[[], int],
+        is_ready: Callable[[], bool],
         is_redis_up: Callable[[], bool],
         worker_streams: Callable[[], int],
     ) -> None:
         self._loop = asyncio.get_running_loop()
         self._lanes = lanes
         self._reenqueued = reenqueued
+        self._is_ready = is_ready
         self._is_redis_up = is_redis_up
         self._worker_streams = worker_streams
 
@@ -76,6 +78,7 @@ class GatewayCollector(Collector):
             _pending(lanes),
             *(_histogram(name, text, lanes, read) for name, (text, read) in _HISTOGRAMS.items()),
             CounterMetricFamily("penstock_gateway_reenqueued", "Requests enqueued again", float(reenqueued)),
+            GaugeMetricFamily("penstock_gateway_ready", "Whether requests are taken", float(self._is_ready())),
             GaugeMetricFamily("penstock_gateway_redis_up", "Whether Redis answers", float(self._is_redis_up())),
             GaugeMetricFamily("penstock_gateway_worker_streams", "Open reply streams", float(streams)),
         ]

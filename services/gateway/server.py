@@ -103,6 +103,7 @@ class Gateway:
         return GatewayCollector(
             lanes=lambda: self.catalog.lanes,
             reenqueued=lambda: self.writer.reenqueued,
+            is_ready=lambda: self.models.is_ready,
             is_redis_up=lambda: self.models.is_redis_up,
             worker_streams=lambda: self.replies.stream_count,
         )

@@ -4,5 +4,5 @@ from __future__ import annotations
 
 import os
 
-FRONT = {"PENSTOCK_GATEWAY__FRONT": os.environ.get("PENSTOCK_TEST_FRONT", "native")}
+FRONT = {"PENSTOCK_GATEWAY__FRONT": os.environ.get("TEST_FRONT", "native")}
 """As `make test FRONT=grpcio` and `make test-fronts` ask for."""

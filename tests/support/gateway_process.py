@@ -19,9 +19,6 @@ from grpc_health.v1 import health_pb2, health_pb2_grpc
 from tests.support.front import FRONT
 from tests.support.ports import free_port
 
-AUTHORITY = Path(__file__).parent / "certificates" / "authority.pem"
-"""Who signed the certificates that tests use for TLS."""
-
 
 class GatewayProcess:
     """``python -m services.gateway`` with the given settings; stops on SIGTERM at the end, and must end well."""
@@ -67,9 +64,10 @@ class GatewayProcess:
                 time.sleep(0.02)
 
     def _channel(self) -> grpc.Channel:
-        if "PENSTOCK_GATEWAY__TLS_CERTIFICATE" not in self._environ:
+        certificate = self._environ.get("PENSTOCK_GATEWAY__TLS_CERTIFICATE")
+        if certificate is None:
             return grpc.insecure_channel(self.grpc)
-        return grpc.secure_channel(self.grpc, grpc.ssl_channel_credentials(AUTHORITY.read_bytes()))
+        return grpc.secure_channel(self.grpc, grpc.ssl_channel_credentials(Path(certificate).read_bytes()))
 
     def stderr(self) -> str:
         self._errors.seek(0)

@@ -27,13 +27,9 @@ from grpc_status import rpc_status
 
 from services.common.serving import CHANNEL_OPTIONS
 from tests.integration.gateway.conftest import FRONTS, eventually
+from tests.support.certificates import Certificates, Pair
 from tests.support.echo_front import LIMIT, SERVICE
 from tests.support.ports import free_port
-
-CERTIFICATES = Path(__file__).parents[2] / "support" / "certificates"
-AUTHORITY = CERTIFICATES / "authority.pem"
-SERVER = (CERTIFICATES / "server.pem", CERTIFICATES / "server.key")
-CLIENT = (CERTIFICATES / "client.pem", CERTIFICATES / "client.key")
 
 
 @dataclass(frozen=True, slots=True)
@@ -363,32 +359,36 @@ def test_garbage_harms_nobody(echo: Echo) -> None:
 
 
 @pytest.fixture(scope="module")
-def guarded(kind: str) -> Iterator[Echo]:
+def guarded(kind: str, certificates: Certificates) -> Iterator[Echo]:
     """A front with TLS that serves only clients with a certificate."""
-    (certificate, key), ca = CLIENT, AUTHORITY.read_bytes()
-    credentials = grpc.ssl_channel_credentials(ca, key.read_bytes(), certificate.read_bytes())
-    echo = _started(kind, *SERVER, AUTHORITY, credentials=credentials)
+    server, client, authority = certificates.server, certificates.client, certificates.authority
+    credentials = grpc.ssl_channel_credentials(
+        authority.read_bytes(), client.key.read_bytes(), client.certificate.read_bytes()
+    )
+    echo = _started(kind, server.certificate, server.key, authority, credentials=credentials)
     yield echo
     status, said = _ended(echo)
     assert status == 0, said
     assert "Traceback" not in said, said
 
 
-def _https(echo: Echo, *certificate: Path) -> http.client.HTTPSConnection:
-    context = ssl.create_default_context(cafile=AUTHORITY)
-    if certificate:
-        context.load_cert_chain(*certificate)
+def _https(echo: Echo, authority: Path, shown: Pair | None = None) -> http.client.HTTPSConnection:
+    context = ssl.create_default_context(cafile=authority)
+    if shown is not None:
+        context.load_cert_chain(shown.certificate, shown.key)
     return http.client.HTTPSConnection("127.0.0.1", echo.http_port, timeout=10, context=context)
 
 
-def test_tls_guards_both_apis(kind: str) -> None:
-    echo = _started(kind, *SERVER, credentials=grpc.ssl_channel_credentials(AUTHORITY.read_bytes()))
+def test_tls_guards_both_apis(kind: str, certificates: Certificates) -> None:
+    server, authority = certificates.server, certificates.authority
+    credentials = grpc.ssl_channel_credentials(authority.read_bytes())
+    echo = _started(kind, server.certificate, server.key, credentials=credentials)
     try:
         message = bytes(range(256)) * 20_000
         assert echo.unary("Unary")(message, timeout=10) == message
         assert list(echo.channel.unary_stream(f"/{SERVICE}/Split")(b"abc")) == [b"a", b"b", b"c"]
         assert echo.unary("Identity")(b"") == b"nobody"
-        with contextlib.closing(_https(echo)) as connection:
+        with contextlib.closing(_https(echo, authority)) as connection:
             connection.request("POST", "/echo", message)
             assert connection.getresponse().read() == message
     finally:
@@ -396,22 +396,23 @@ def test_tls_guards_both_apis(kind: str) -> None:
     assert (status, said) == (0, "")
 
 
-def test_a_client_shows_its_certificate_where_it_must(guarded: Echo) -> None:
+def test_a_client_shows_its_certificate_where_it_must(guarded: Echo, certificates: Certificates) -> None:
     assert guarded.unary("Identity")(b"", timeout=10) == b"client.test"
-    with contextlib.closing(_https(guarded, *CLIENT)) as connection:
+    with contextlib.closing(_https(guarded, certificates.authority, certificates.client)) as connection:
         connection.request("POST", "/echo", b"hello")
         assert connection.getresponse().read() == b"hello"
 
 
-def test_a_client_without_a_certificate_is_refused(guarded: Echo) -> None:
-    anonymous = grpc.ssl_channel_credentials(AUTHORITY.read_bytes())
+def test_a_client_without_a_certificate_is_refused(guarded: Echo, certificates: Certificates) -> None:
+    authority = certificates.authority
+    anonymous = grpc.ssl_channel_credentials(authority.read_bytes())
     with (
         grpc.secure_channel(f"127.0.0.1:{guarded.grpc_port}", anonymous) as channel,
         pytest.raises(grpc.RpcError) as caught,
     ):
         channel.unary_unary(f"/{SERVICE}/Unary")(b"", timeout=10)
     assert caught.value.code() is grpc.StatusCode.UNAVAILABLE
-    with contextlib.closing(_https(guarded)) as connection, pytest.raises(OSError):  # noqa: PT011, PT012 - as TLS has it
+    with contextlib.closing(_https(guarded, authority)) as connection, pytest.raises(OSError):  # noqa: PT011, PT012 - as TLS has it
         connection.request("POST", "/echo", b"hello")
         connection.getresponse()
     assert guarded.unary("Unary")(b"still there", timeout=10) == b"still there"

@@ -15,14 +15,14 @@ from grpc_health.v1 import health_pb2
 from tritonclient.grpc import service_pb2 as pb
 
 from tests.integration.gateway.conftest import FRONTS, Stage, eventually, open_stage
+from tests.support.certificates import Certificates
 from tests.support.fake_worker import FakeWorker
-from tests.support.gateway_process import AUTHORITY, GatewayProcess
+from tests.support.gateway_process import GatewayProcess
 from tests.support.redis_server import RedisServer
 from tests.support.scripted_registry import ScriptedRegistry
 
 KINDS = ["application/grpc-web", "application/grpc-web+proto", "application/grpc-web-text"]
 INFER = "inference.GRPCInferenceService/ModelInfer"
-TLS_FILES = {"CERTIFICATE": "pem", "KEY": "key"}
 PAGE = "https://page.example"
 
 
@@ -169,16 +169,14 @@ def test_pages_of_the_named_origins_may_call(stage: Stage, path: str) -> None:
 
 
 @pytest.mark.parametrize("front", FRONTS)
-def test_it_is_served_over_tls_too(front: str) -> None:
-    tls = {f"PENSTOCK_GATEWAY__TLS_{key}": str(AUTHORITY.parent / f"server.{kind}") for key, kind in TLS_FILES.items()}
+def test_it_is_served_over_tls_too(front: str, certificates: Certificates) -> None:
+    settings = {"PENSTOCK_GATEWAY__FRONT": front, **certificates.server.gateway_settings}
     with (
         RedisServer() as redis,
         ScriptedRegistry() as registry,
-        GatewayProcess(
-            redis_url=redis.url, registry_address=registry.address, PENSTOCK_GATEWAY__FRONT=front, **tls
-        ) as gateway,
+        GatewayProcess(redis_url=redis.url, registry_address=registry.address, **settings) as gateway,
     ):
-        context = ssl.create_default_context(cafile=AUTHORITY)
+        context = ssl.create_default_context(cafile=certificates.authority)
         url = f"https://{gateway.http}/grpc.health.v1.Health/Check"
         answer = httpx.post(url, content=frame(b""), headers={"content-type": KINDS[0]}, verify=context, timeout=20)
 

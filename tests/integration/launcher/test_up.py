@@ -12,16 +12,19 @@ import sys
 from collections.abc import Iterator
 from pathlib import Path
 
+import numpy as np
 import psutil
 import pytest
 
+from penstock import Client
+from penstock.errors import NotFoundError
 from penstock.launcher.plan import redis_socket
+from tests.support.certificates import Certificates
 from tests.support.launcher import Launcher
 from tests.support.suite import wait_until
 
 pytestmark = pytest.mark.timeout(120)
 
-CERTIFICATES = Path(__file__).parents[2] / "support" / "certificates"
 PARTS = ["redis", "registry", "monitor", "inference", "gateway"]
 
 
@@ -69,15 +72,48 @@ def test_killed_part_is_started_again(environ: dict[str, str], part: str, word: 
         assert launcher.wait() == 0
 
 
-@pytest.mark.parametrize("client_ca", [{}, {"PENSTOCK_GATEWAY__TLS_CLIENT_CA": str(CERTIFICATES / "authority.pem")}])
-def test_gateway_with_tls_is_seen_to_be_ready(environ: dict[str, str], client_ca: dict[str, str]) -> None:
-    tls = {
-        "PENSTOCK_GATEWAY__TLS_CERTIFICATE": str(CERTIFICATES / "server.pem"),
-        "PENSTOCK_GATEWAY__TLS_KEY": str(CERTIFICATES / "server.key"),
-    }
-    with Launcher({**environ, **tls, **client_ca}) as launcher:
-        launcher.event("ready", part="gateway")
+def _status(environ: dict[str, str]) -> tuple[int, str]:
+    """Exit status of ``penstock status``, and what it said of the gateway if it had no answer."""
+    command = [sys.executable, "-m", "penstock", "status", "--json"]
+    done = subprocess.run(command, env=environ, check=False, capture_output=True, text=True, timeout=60)
+    services = {service["name"]: service["error"] for service in json.loads(done.stdout)["services"]}
+    assert not any(error for name, error in services.items() if name != "gateway")
+    return done.returncode, services["gateway"]
+
+
+def test_gateway_with_tls_is_ready_and_asked_as_the_suite_s_settings_say(
+    environ: dict[str, str], certificates: Certificates, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    environ |= certificates.server.gateway_settings
+    with Launcher(environ) as launcher:
         launcher.event("all_ready")
+        assert _status(environ) == (0, "")
+        assert _status({**environ, "PENSTOCK_GATEWAY_CA": str(certificates.authority)}) == (0, "")
+        untrusted = {"PENSTOCK_GATEWAY_CA": str(certificates.elsewhere.certificate)}
+        assert "of no authority that is trusted here (PENSTOCK_GATEWAY_CA)" in _status({**environ, **untrusted})[1]
+        for name in filter(lambda name: name.startswith("PENSTOCK_"), environ):
+            monkeypatch.setenv(name, environ[name])
+        with Client() as client, pytest.raises(NotFoundError, match="nothing"):
+            client.infer("nothing", {"x": np.zeros((1, 1))})
+        launcher.signal(signal.SIGINT)
+        assert not launcher.event("stopped", part="gateway")["was_killed"]
+        assert launcher.wait() == 0
+
+
+def test_gateway_that_wants_certificates_is_ready_and_asked_with_one(
+    environ: dict[str, str], certificates: Certificates
+) -> None:
+    environ |= certificates.elsewhere.gateway_settings
+    environ["PENSTOCK_GATEWAY__TLS_CLIENT_CA"] = str(certificates.authority)
+    shown = {
+        "PENSTOCK_GATEWAY_CLIENT_CERTIFICATE": str(certificates.client.certificate),
+        "PENSTOCK_GATEWAY_CLIENT_KEY": str(certificates.client.key),
+    }
+    with Launcher(environ) as launcher:
+        launcher.event("all_ready")
+        assert _status({**environ, **shown, "PENSTOCK_GATEWAY_SERVER_NAME": "elsewhere.test"}) == (0, "")
+        assert "for another name than its address" in _status({**environ, **shown})[1]
+        assert _status({**environ, "PENSTOCK_GATEWAY_SERVER_NAME": "elsewhere.test"})[0] == 1
         launcher.signal(signal.SIGINT)
         assert not launcher.event("stopped", part="gateway")["was_killed"]
         assert launcher.wait() == 0
@@ -211,7 +247,8 @@ def test_closed_terminal_stops_everything_in_order(environ: dict[str, str]) -> N
 
 
 _IN_A_TERMINAL = """
-import fcntl, os, sys, termios
+import fcntl, os, signal, sys, termios
+signal.signal(signal.SIGHUP, signal.SIG_DFL)  # these tests may run under nohup
 fcntl.ioctl(0, termios.TIOCSCTTY, 0)
 os.execv(sys.argv[1], sys.argv[1:])
 """

@@ -1,0 +1,94 @@
+"""How a client speaks TLS with a gateway: whom it trusts, and what it shows of itself."""
+
+from __future__ import annotations
+
+import os
+import ssl
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Self
+
+import grpc
+
+from penstock.endpoints import GATEWAY_CA, GATEWAY_TLS_CERTIFICATE, TLS_VARIABLES
+
+PUBLIC = "public"
+"""What stands in place of a file for the authorities that grpc brings."""
+
+
+@dataclass(frozen=True, slots=True)
+class Tls:
+    """PEM files; ``certificate`` and ``key`` are a client's own, for a gateway that wants to see them."""
+
+    ca: Path | None = None
+    """Authorities that the gateway's certificate may be of, or that certificate; None: the public ones."""
+    certificate: Path | None = None
+    key: Path | None = None
+    server_name: str = ""
+    """The name in the gateway's certificate, where that isn't in its address."""
+
+    def __post_init__(self) -> None:
+        if (self.certificate is None) != (self.key is None):
+            raise ValueError("got one of a client's TLS certificate and key, expected both or none")
+
+    @classmethod
+    def from_environ(cls, environ: Mapping[str, str] | None = None) -> Self | None:
+        """As ``PENSTOCK_GATEWAY_CA`` and the others say, else as the suite's own settings do; None: no TLS.
+
+        Raises:
+            ValueError: they don't fit together.
+        """
+        given = os.environ if environ is None else environ
+        ca, certificate, key, server_name = (given.get(name, "") for name in TLS_VARIABLES)
+        ca = ca or given.get(GATEWAY_TLS_CERTIFICATE, "")
+        if not ca:
+            if found := [name for name in TLS_VARIABLES if given.get(name)]:
+                raise ValueError(f"got {', '.join(found)}, expected {GATEWAY_CA} too: a PEM file, or {PUBLIC!r}")
+            return None
+        return cls(
+            ca=None if ca == PUBLIC else Path(ca),
+            certificate=Path(certificate) if certificate else None,
+            key=Path(key) if key else None,
+            server_name=server_name,
+        )
+
+    @property
+    def options(self) -> list[tuple[str, str]]:
+        """What a channel needs besides :meth:`credentials`."""
+        return [("grpc.ssl_target_name_override", self.server_name)] if self.server_name else []
+
+    def credentials(self) -> grpc.ChannelCredentials:
+        """What a channel needs.
+
+        Raises:
+            OSError: a file can't be read.
+            ValueError: a file is not what it must be.
+        """
+        files = [None if path is None else path.read_bytes() for path in (self.ca, self.key, self.certificate)]
+        self._check()
+        return grpc.ssl_channel_credentials(*files)
+
+    def _check(self) -> None:
+        """Look into the files: of unfit ones, grpc would say only that nothing can be connected."""
+        context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
+        try:
+            if self.ca is not None:
+                context.load_verify_locations(self.ca)
+        except ssl.SSLError as error:
+            raise ValueError(f"can't use the TLS certificates '{self.ca}': {_reason(error)}") from None
+        try:
+            if self.certificate is not None:
+                context.load_cert_chain(self.certificate, self.key, password=_refuse_password)
+        except (ssl.SSLError, ValueError) as error:
+            raise ValueError(
+                f"can't use the TLS certificate '{self.certificate}' with the key '{self.key}': {_reason(error)}"
+            ) from None
+
+
+def _refuse_password() -> str:
+    raise ValueError("the key is encrypted, expected one without a password")
+
+
+def _reason(error: Exception) -> str:
+    return (getattr(error, "reason", None) or str(error)).replace("_", " ").lower()
