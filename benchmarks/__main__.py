@@ -16,7 +16,7 @@ from benchmarks.load import H2load, LoadFailedError
 from benchmarks.measurement import Plan, strangers_share
 from benchmarks.peers.report import SECTIONS as PEER_SECTIONS
 from benchmarks.scenarios import SCENARIOS, Bench
-from benchmarks.systems import StartError
+from benchmarks.server_process import StartError
 from penstock.errors import PenstockError
 
 ORDER = (*PEER_SECTIONS, *SCENARIOS)

@@ -21,7 +21,7 @@ from benchmarks.processes import resident_mb
 from benchmarks.report import LOOP, PARTS, Section, Table, as_json, costs_table, number, ratio
 from benchmarks.systems import EchoSystem, PenstockSystem, RestSystem, Titled
 from benchmarks.workloads import Cnn, Digits, Identity, Mebibyte, Workload
-from penstock.client import Serving
+from penstock.serving import Serving
 
 SLEEPING = Path(__file__).resolve().parent / "sleeping"
 

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import importlib
 from importlib.metadata import PackageNotFoundError, version
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from penstock.client import Client, Serving
+    from penstock.client import Client
+    from penstock.serving import Serving
     from penstock.tls import Tls
 
 __all__ = ["Client", "Serving", "Tls", "__version__"]
@@ -16,15 +18,11 @@ try:
 except PackageNotFoundError:  # run from a source tree that isn't installed
     __version__ = "0+unknown"
 
+_MODULES = {"Client": "penstock.client", "Serving": "penstock.serving", "Tls": "penstock.tls"}
+
 
 def __getattr__(name: str) -> Any:
     # Services import the generated modules of this package; they don't need the client and all that it imports.
-    if name in ("Client", "Serving"):
-        from penstock import client
-
-        return getattr(client, name)
-    if name == "Tls":
-        from penstock import tls
-
-        return tls.Tls
+    if name in _MODULES:
+        return getattr(importlib.import_module(_MODULES[name]), name)
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

@@ -17,6 +17,7 @@ OPTIONS: list[tuple[str, int | str]] = [
     ("grpc.max_receive_message_length", 2**31 - 1),
 ]
 """Of every channel: a tensor is as large as it is."""
+_PAGE_SIZE = 1_000
 
 
 class Channel:
@@ -53,6 +54,17 @@ class Channel:
             raise self.error(error) from None
         finally:
             call.cancel()
+
+    def pages(self, rpc: Callable[..., Any], request: Any, field: str) -> list[Any]:
+        """What is in ``field`` of all pages of a list."""
+        found: list[Any] = []
+        request.page_size = _PAGE_SIZE
+        while True:
+            answer = self.call(rpc, request)
+            found.extend(getattr(answer, field))
+            if not answer.next_page_token:
+                return found
+            request.page_token = answer.next_page_token
 
     def error(self, error: grpc.RpcError) -> errors.PenstockError:
         return errors.from_call(error, part=self.part, address=self.address)

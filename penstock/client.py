@@ -14,7 +14,7 @@ import contextlib
 import time
 import uuid
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from os import PathLike
 from pathlib import Path
 from types import TracebackType
@@ -39,8 +39,8 @@ from penstock.registry.v1.resources_pb2 import (
     Model,
     ModelFormat,
     ModelVersion,
-    OptimizationLevel,
 )
+from penstock.serving import UNCHANGED, Serving
 from penstock.tls import Tls
 from penstock.uploads import ignore
 
@@ -51,35 +51,6 @@ if TYPE_CHECKING:
 
 _POLL_S = 0.1
 _CRASH_LOOP_RESTARTS = 3
-
-
-@dataclass(frozen=True, slots=True)
-class Serving:
-    """How a deployment serves; None leaves a value as it is, or as the registry's default."""
-
-    replicas: int | None = None
-    """Model processes per version over the whole fleet, 1 to 64."""
-    max_batch_size: int | None = None
-    """Most rows in one batch; 1 means one request at a time."""
-    max_queue_delay_microseconds: int | None = None
-    """Longest time that a request may be held back for a fuller batch."""
-    max_queue_size: int | None = None
-    """Most requests that may wait or run; more are refused."""
-    optimize: str | None = None
-    """How far to look for a faster way to run its versions: "off", "fast" (half a minute) or "full" (minutes)."""
-
-    def apply(self, deployment: Deployment) -> None:
-        """Write the values that are set into ``deployment``."""
-        for target, name in (
-            (deployment, "replicas"),
-            (deployment.batching, "max_batch_size"),
-            (deployment.batching, "max_queue_delay_microseconds"),
-            (deployment.queue, "max_queue_size"),
-        ):
-            if (value := getattr(self, name)) is not None:
-                setattr(target, name, value)
-        if self.optimize is not None:
-            deployment.optimization = getattr(OptimizationLevel, f"OPTIMIZATION_LEVEL_{self.optimize.upper()}")
 
 
 class Client:
@@ -204,7 +175,7 @@ class Client:
         model: str,
         version: str,
         *,
-        serving: Serving = Serving(),
+        serving: Serving = UNCHANGED,
         keep_previous: bool = False,
         wait: bool = True,
         timeout_s: float = 300.0,
@@ -232,9 +203,9 @@ class Client:
             self.wait_serving(model, version, timeout_s=timeout_s, on_change=on_change)
         except errors.ModelFailedError:
             if before:
-                self._write_deployment(model, before, Serving())
+                self._write_deployment(model, before, UNCHANGED)
             raise
-        return self._write_deployment(model, final, Serving()) if before else self.deployment(model)
+        return self._write_deployment(model, final, UNCHANGED) if before else self.deployment(model)
 
     def _write_deployment(self, model: str, versions: list[str], serving: Serving) -> Deployment:
         while True:
@@ -296,7 +267,7 @@ class Client:
         """The model processes of the node that ``inference`` is the address of, with their figures."""
         channel = self._channels["inference"]
         rpc = InferenceServiceStub(channel.grpc).ListInstances
-        return _all_pages(channel, rpc, inference_pb.ListInstancesRequest(), "instances")
+        return channel.pages(rpc, inference_pb.ListInstancesRequest(), "instances")
 
     # Inference
 
@@ -367,21 +338,10 @@ class Client:
 
     def _monitored(self, method: str, request: Any, field: str) -> list[Any]:
         channel = self._channels["monitor"]
-        return _all_pages(channel, getattr(MonitorServiceStub(channel.grpc), method), request, field)
+        return channel.pages(getattr(MonitorServiceStub(channel.grpc), method), request, field)
 
     def _pages(self, rpc: Callable[..., Any], request: Any, field: str) -> list[Any]:
-        return _all_pages(self._channels["registry"], rpc, request, field)
-
-
-def _all_pages(channel: Channel, rpc: Callable[..., Any], request: Any, field: str) -> list[Any]:
-    found: list[Any] = []
-    request.page_size = 1_000
-    while True:
-        answer = channel.call(rpc, request)
-        found.extend(getattr(answer, field))
-        if not answer.next_page_token:
-            return found
-        request.page_token = answer.next_page_token
+        return self._channels["registry"].pages(rpc, request, field)
 
 
 def _attempts(timeout_s: float) -> Iterator[None]:

@@ -16,7 +16,8 @@ from benchmarks.environments import CACHE, install
 from benchmarks.load import LoadFailedError
 from benchmarks.models import bench_models
 from benchmarks.processes import Parts, family_of
-from benchmarks.systems import Counts, ServerProcess, free_ports
+from benchmarks.server_process import ServerProcess, free_ports
+from benchmarks.systems import Counts
 from benchmarks.wire import Api
 from benchmarks.workloads import Digits, Workload
 

@@ -14,8 +14,9 @@ from rich.progress import BarColumn, Progress, SpinnerColumn, TaskID, TextColumn
 from penstock.cli import options
 from penstock.cli.models import signature
 from penstock.cli.output import Json, duration, print_json, reporting, screen, stderr
-from penstock.client import Client, Serving
+from penstock.client import Client
 from penstock.registry.v1.resources_pb2 import Deployment, InstanceStatus, ModelVersion
+from penstock.serving import Serving
 
 
 class Optimize(StrEnum):

@@ -11,8 +11,8 @@ import typer
 from typer.testing import CliRunner
 
 from penstock.cli import app, arrays, options, output
-from penstock.client import Serving
 from penstock.registry.v1.resources_pb2 import Deployment
+from penstock.serving import Serving
 from penstock.tensors import Tensor
 
 COMMANDS = [command.name for command in app.registered_commands if command.name]

@@ -1,0 +1,34 @@
+"""Resources as messages of the API, and back."""
+
+from __future__ import annotations
+
+from services.registry.adapters.codec.change_log import decode, encode, encode_deleted, event_to_pb
+from services.registry.adapters.codec.deployments import deployment_from_pb, deployment_to_pb, instance_from_pb
+from services.registry.adapters.codec.models import alias_to_pb, model_from_pb, model_to_pb
+from services.registry.adapters.codec.optimizations import optimization_from_pb
+from services.registry.adapters.codec.versions import (
+    artifact_to_pb,
+    format_from_pb,
+    verdict_from_pb,
+    version_from_pb,
+    version_to_pb,
+)
+
+__all__ = [
+    "alias_to_pb",
+    "artifact_to_pb",
+    "decode",
+    "deployment_from_pb",
+    "deployment_to_pb",
+    "encode",
+    "encode_deleted",
+    "event_to_pb",
+    "format_from_pb",
+    "instance_from_pb",
+    "model_from_pb",
+    "model_to_pb",
+    "optimization_from_pb",
+    "verdict_from_pb",
+    "version_from_pb",
+    "version_to_pb",
+]

@@ -1,0 +1,84 @@
+"""Resources as the change log keeps them, and as watchers get them."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import replace
+from typing import Any, TypeVar, cast
+
+from penstock.registry.v1 import registry_service_pb2 as api
+from penstock.registry.v1 import resources_pb2 as pb
+from services.registry.adapters.codec.deployments import deployment_from_pb, deployment_to_pb, instance_from_pb
+from services.registry.adapters.codec.models import alias_to_pb, model_from_pb, model_to_pb
+from services.registry.adapters.codec.times import nanoseconds
+from services.registry.adapters.codec.versions import version_from_pb, version_to_pb
+from services.registry.domain import ids
+from services.registry.domain.changes import Change, Mark
+from services.registry.domain.resources import Alias, Deployment, Model, ModelVersion, Resource
+
+R = TypeVar("R", Model, ModelVersion, Deployment)
+
+
+_ENCODERS: dict[type[Resource], Callable[[Any], Any]] = {
+    Model: model_to_pb,
+    ModelVersion: version_to_pb,
+    Alias: alias_to_pb,
+    Deployment: deployment_to_pb,
+}
+
+
+def encode(resource: Resource) -> bytes:
+    """A resource as the change log keeps it."""
+    return bytes(_ENCODERS[type(resource)](resource).SerializeToString())
+
+
+def encode_deleted(resource: Resource) -> bytes:
+    """What is left of a deleted resource: its name."""
+    message = _ENCODERS[type(resource)](resource)
+    return bytes(type(message)(name=resource.name).SerializeToString())
+
+
+def decode(kind: type[R], body: bytes) -> R:
+    """The reverse of :func:`encode` for a resource as it was created: without an agent's word on it."""
+    return cast("R", _DECODERS[kind](body))
+
+
+def _created_model(body: bytes) -> Model:
+    message = pb.Model.FromString(body)
+    created_ns = nanoseconds(message.create_time)
+    model = model_from_pb(message, model=ids.parse_model(message.name))
+    return replace(model, create_time_ns=created_ns, update_time_ns=created_ns)
+
+
+def _created_version(body: bytes) -> ModelVersion:
+    message = pb.ModelVersion.FromString(body)
+    model, number = ids.parse_version(message.name)
+    created_ns = nanoseconds(message.create_time)
+    version = version_from_pb(message, model=model, number=number)
+    return replace(version, etag=message.etag, create_time_ns=created_ns, update_time_ns=created_ns)
+
+
+def _created_deployment(body: bytes) -> Deployment:
+    message = pb.Deployment.FromString(body)
+    deployment = deployment_from_pb(message, model=ids.parse_deployment(message.name))
+    created_ns = nanoseconds(message.create_time)
+    instances = tuple(instance_from_pb(one) for one in message.instances)
+    return replace(deployment, instances=instances, create_time_ns=created_ns, update_time_ns=created_ns)
+
+
+_DECODERS: dict[type[Resource], Callable[[bytes], Resource]] = {
+    Model: _created_model,
+    ModelVersion: _created_version,
+    Deployment: _created_deployment,
+}
+
+
+def event_to_pb(event: Change | Mark) -> api.WatchResourcesResponse:
+    """One message of the watch stream."""
+    if isinstance(event, Mark):
+        return api.WatchResourcesResponse(revision=event.revision, is_snapshot_end=event.is_snapshot_end)
+    message = api.WatchResourcesResponse(revision=event.revision, is_deleted=event.is_deleted)
+    resource = getattr(message, event.kind)
+    resource.SetInParent()
+    resource.MergeFromString(event.body)
+    return message

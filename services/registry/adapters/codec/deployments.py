@@ -1,0 +1,97 @@
+"""Deployments and the instances that serve them."""
+
+from __future__ import annotations
+
+from penstock.registry.v1 import resources_pb2 as pb
+from services.common.errors import InvalidArgumentError
+from services.registry.adapters.codec.optimizations import level_from_pb, variant_from_pb
+from services.registry.adapters.codec.times import nanoseconds, timestamp
+from services.registry.domain.resources import (
+    BatchingConfig,
+    Deployment,
+    InstanceState,
+    InstanceStatus,
+    QueueConfig,
+)
+
+
+def deployment_to_pb(deployment: Deployment) -> pb.Deployment:
+    batching, queue = deployment.batching, deployment.queue
+    return pb.Deployment(
+        name=deployment.name,
+        versions=deployment.versions,
+        replicas=deployment.replicas,
+        batching=pb.BatchingConfig(
+            max_batch_size=batching.max_batch_size, max_queue_delay_microseconds=batching.max_queue_delay_microseconds
+        ),
+        queue=pb.QueueConfig(
+            max_queue_size=queue.max_queue_size,
+            default_timeout_microseconds=queue.default_timeout_microseconds,
+            max_attempts=queue.max_attempts,
+            priority_levels=queue.priority_levels,
+            default_priority_level=queue.default_priority_level,
+        ),
+        instances=[_instance_to_pb(one) for one in deployment.instances],
+        create_time=timestamp(deployment.create_time_ns),
+        update_time=timestamp(deployment.update_time_ns),
+        etag=deployment.etag,
+        optimization=int(deployment.optimization),  # type: ignore[arg-type]
+    )
+
+
+def deployment_from_pb(message: pb.Deployment, *, model: str) -> Deployment:
+    """What a caller sets of a deployment."""
+    batching, queue = message.batching, message.queue
+    return Deployment(
+        model=model,
+        versions=tuple(message.versions),
+        replicas=message.replicas,
+        batching=BatchingConfig(batching.max_batch_size, batching.max_queue_delay_microseconds),
+        queue=QueueConfig(
+            queue.max_queue_size,
+            queue.default_timeout_microseconds,
+            queue.max_attempts,
+            queue.priority_levels,
+            queue.default_priority_level,
+        ),
+        etag=message.etag,
+        optimization=level_from_pb(message.optimization),
+    )
+
+
+def _instance_to_pb(status: InstanceStatus) -> pb.InstanceStatus:
+    return pb.InstanceStatus(
+        instance=status.instance,
+        version=status.version,
+        node=status.node,
+        state=int(status.state),  # type: ignore[arg-type]
+        reason=status.reason,
+        progress=status.progress,
+        device=status.device,
+        pid=status.pid,
+        restarts=status.restarts,
+        update_time=timestamp(status.update_time_ns),
+        variant=dict(status.variant),
+    )
+
+
+def instance_from_pb(message: pb.InstanceStatus) -> InstanceStatus:
+    """Raises: InvalidArgumentError: the state is none that can be reported."""
+    if message.state not in InstanceState._value2member_map_:
+        expected = ", ".join(InstanceState.__members__)
+        raise InvalidArgumentError(
+            f"got state {message.state} of {message.instance[:80]!r}, expected one of {expected}"
+        )
+    return InstanceStatus(
+        instance=message.instance,
+        version=message.version,
+        node=message.node,
+        state=InstanceState(message.state),
+        reason=message.reason,
+        progress=message.progress,
+        device=message.device,
+        pid=message.pid,
+        restarts=message.restarts,
+        update_time_ns=nanoseconds(message.update_time),
+        variant=variant_from_pb(message.variant),
+    )

@@ -1,0 +1,118 @@
+"""Versions: their artifacts, signatures, and what validation and searches found."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from penstock.registry.v1 import registry_service_pb2 as api
+from penstock.registry.v1 import resources_pb2 as pb
+from services.common.errors import InvalidArgumentError
+from services.registry.adapters.codec.optimizations import optimization_to_pb
+from services.registry.adapters.codec.times import duration, nanoseconds, timestamp
+from services.registry.domain import ids
+from services.registry.domain.lifecycle import Verdict
+from services.registry.domain.resources import (
+    Artifact,
+    ModelFormat,
+    ModelVersion,
+    Signature,
+    TensorSpec,
+    ValidationReport,
+)
+
+
+def version_to_pb(version: ModelVersion) -> pb.ModelVersion:
+    return pb.ModelVersion(
+        name=version.name,
+        artifact=artifact_to_pb(version.artifact),
+        format=int(version.format),  # type: ignore[arg-type]
+        trusted=version.trusted,
+        signature=None if version.signature is None else _signature_to_pb(version.signature),
+        state=int(version.state),  # type: ignore[arg-type]
+        state_reason=version.state_reason,
+        validation_report=None if version.validation_report is None else _report_to_pb(version.validation_report),
+        metrics=version.metrics,
+        labels=version.labels,
+        create_time=timestamp(version.create_time_ns),
+        update_time=timestamp(version.update_time_ns),
+        etag=version.etag,
+        optimizations=map(optimization_to_pb, version.optimizations),
+    )
+
+
+def version_from_pb(message: pb.ModelVersion, *, model: str, number: int = 0) -> ModelVersion:
+    """What a caller sets of a version."""
+    return ModelVersion(
+        model=model,
+        number=number,
+        artifact=Artifact(message.artifact.sha256, message.artifact.size_bytes, message.artifact.filename),
+        format=format_from_pb(message.format),
+        trusted=message.trusted,
+        metrics=dict(message.metrics),
+        labels=dict(message.labels),
+    )
+
+
+def artifact_to_pb(artifact: Artifact) -> pb.Artifact:
+    return pb.Artifact(sha256=artifact.sha256, size_bytes=artifact.size_bytes, filename=artifact.filename)
+
+
+def format_from_pb(number: int) -> ModelFormat:
+    """Raises: InvalidArgumentError: a newer client's format, or nonsense."""
+    try:
+        return ModelFormat(number)
+    except ValueError:
+        raise InvalidArgumentError(
+            f"got format {number}, expected one of {', '.join(ModelFormat.__members__)}"
+        ) from None
+
+
+def _signature_to_pb(signature: Signature) -> pb.Signature:
+    def tensors(specs: tuple[TensorSpec, ...]) -> list[pb.TensorSpec]:
+        return [pb.TensorSpec(name=one.name, datatype=one.datatype, shape=one.shape) for one in specs]
+
+    return pb.Signature(
+        inputs=tensors(signature.inputs),
+        outputs=tensors(signature.outputs),
+        batchable=signature.batchable,
+        max_batch_size=signature.max_batch_size,
+    )
+
+
+def _signature_from_pb(message: pb.Signature) -> Signature:
+    def tensors(specs: Any) -> tuple[TensorSpec, ...]:
+        return tuple(TensorSpec(one.name, one.datatype, tuple(one.shape)) for one in specs)
+
+    return Signature(tensors(message.inputs), tensors(message.outputs), message.batchable, message.max_batch_size)
+
+
+def _report_to_pb(report: ValidationReport) -> pb.ValidationReport:
+    return pb.ValidationReport(
+        node=report.node,
+        backend=report.backend,
+        device=report.device,
+        load_duration=duration(report.load_duration_ns),
+        infer_duration=duration(report.infer_duration_ns),
+        complete_time=timestamp(report.complete_time_ns),
+    )
+
+
+def _report_from_pb(message: pb.ValidationReport) -> ValidationReport:
+    return ValidationReport(
+        node=message.node,
+        backend=message.backend,
+        device=message.device,
+        load_duration_ns=nanoseconds(message.load_duration),
+        infer_duration_ns=nanoseconds(message.infer_duration),
+        complete_time_ns=nanoseconds(message.complete_time),
+    )
+
+
+def verdict_from_pb(request: api.ReportValidationRequest) -> Verdict:
+    return Verdict(
+        node=ids.check_node(request.node),
+        rejection=request.rejection,
+        signature=_signature_from_pb(request.signature) if request.HasField("signature") else None,
+        format=format_from_pb(request.format),
+        report=_report_from_pb(request.validation_report),
+    )
