@@ -11,7 +11,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from penstock import tensors
-from penstock.cli.output import screen, table
+from penstock.cli.output import screen
+from penstock.cli.tables import Rows
 from penstock.tensors import Tensor
 
 _SHOWN_ROWS, _SHOWN_VALUES = 8, 10
@@ -81,7 +82,7 @@ def show(name: str, array: NDArray[Any]) -> None:
     screen.print(f"[bold]{name}[/] {array.dtype} {'×'.join(map(str, array.shape))}")
     flat = _text(array).reshape(array.shape[0] if array.ndim > 1 else 1, -1)
     is_classifier = array.ndim == 2 and array.dtype.kind == "f" and 1 < array.shape[1] <= 10_000
-    rows = table(">ROW", "VALUES", *([">HIGHEST AT"] if is_classifier else []))
+    rows = Rows(">ROW", "~VALUES", *([">HIGHEST AT"] if is_classifier else []))
     for number, row in enumerate(flat[:_SHOWN_ROWS]):
         values = "  ".join(f"{value:.3g}" if array.dtype.kind == "f" else str(value) for value in row[:_SHOWN_VALUES])
         more = f"  … {len(row) - _SHOWN_VALUES} more" if len(row) > _SHOWN_VALUES else ""

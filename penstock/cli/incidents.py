@@ -8,7 +8,8 @@ import typer
 from rich.markup import escape
 
 from penstock.cli import options
-from penstock.cli.output import Json, print_json, reporting, screen, state, table
+from penstock.cli.output import Json, print_json, reporting, screen, state
+from penstock.cli.tables import Rows
 from penstock.client import Client
 from penstock.monitor.v1.monitor_service_pb2 import Incident
 
@@ -40,7 +41,7 @@ def incidents(
     elif not found:
         screen.print("No incidents.")
     else:
-        rows = table("INCIDENT", "STATE", "SINCE", "MODEL", ">VERSION", "WHAT")
+        rows = Rows("INCIDENT", "STATE", "SINCE", "MODEL", ">VERSION", "~WHAT")
         for one in found:
             since = one.change_time.ToDatetime().strftime("%Y-%m-%d %H:%M:%S")
             word = state(Incident.State.Name(one.state))

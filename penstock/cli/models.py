@@ -7,7 +7,8 @@ from typing import Annotated
 import typer
 
 from penstock.cli import options
-from penstock.cli.output import Json, print_json, reporting, screen, size, state, table
+from penstock.cli.output import Json, print_json, reporting, screen, size, state
+from penstock.cli.tables import Rows
 from penstock.client import Client
 from penstock.registry.v1.resources_pb2 import ModelFormat, ModelVersion, Optimization, Signature, TensorSpec
 
@@ -36,7 +37,7 @@ def models(
     named: dict[str, list[str]] = {}
     for alias in aliases:
         named.setdefault(alias.version, []).append(alias.name.rpartition("/")[2])
-    rows = table("MODEL", "VERSION", "STATE", "FORMAT", ">SIZE", "TAKES → GIVES", "NOTE")
+    rows = Rows("MODEL", "VERSION", "STATE", "FORMAT", ">SIZE", "~TAKES → GIVES", "~NOTE")
     for one in versions:
         _, model, _, version = one.name.split("/")
         notes = [*(["serves"] if one.name in served else []), *(f"alias {alias}" for alias in named.get(one.name, []))]

@@ -14,7 +14,6 @@ from google.protobuf.json_format import MessageToDict
 from google.protobuf.message import Message
 from rich.console import Console
 from rich.markup import escape
-from rich.table import Table
 
 from penstock.errors import ConnectionFailedError, PenstockError
 
@@ -67,14 +66,6 @@ def plain(value: Any) -> Any:
 def print_json(value: Any, *, indent: int | None = 2) -> None:
     sys.stdout.write(json.dumps(plain(value), indent=indent, ensure_ascii=False) + "\n")
     sys.stdout.flush()
-
-
-def table(*columns: str) -> Table:
-    """A table in the house style; a column that begins with ">" is aligned to the right."""
-    made = Table(box=None, header_style="bold", pad_edge=False, padding=(0, 2, 0, 0))
-    for column in columns:
-        made.add_column(column.lstrip(">"), justify="right" if column.startswith(">") else "left", overflow="fold")
-    return made
 
 
 def duration(seconds: float) -> str:

@@ -8,7 +8,8 @@ import typer
 
 from penstock import errors
 from penstock.cli import options
-from penstock.cli.output import Json, fail, print_json, reporting, screen, state, table
+from penstock.cli.output import Json, fail, print_json, reporting, screen, state
+from penstock.cli.tables import Rows
 from penstock.client import Client
 from penstock.registry.v1.resources_pb2 import Deployment, InstanceStatus
 
@@ -54,7 +55,7 @@ def _service(client: Client, part: str, found: bool | errors.PenstockError) -> d
 
 
 def _show(services: list[dict[str, Any]], deployments: list[Deployment]) -> None:
-    rows = table("SERVICE", "ADDRESS", "STATE")
+    rows = Rows("SERVICE", "ADDRESS", "STATE")
     for service in services:
         word = "[green]ready[/]" if service["is_ready"] else "[yellow]not ready[/]"
         rows.add_row(service["name"], service["address"], "[red]no answer[/]" if service["error"] else word)
@@ -70,7 +71,7 @@ def _show(services: list[dict[str, Any]], deployments: list[Deployment]) -> None
 
 
 def _instances(deployments: list[Deployment]) -> Any:
-    rows = table("MODEL", "VERSION", "PROCESS", "STATE", "DEVICE", ">PID", ">RESTARTS", "REASON")
+    rows = Rows("MODEL", "VERSION", "~PROCESS", "STATE", "DEVICE", ">PID", ">RESTARTS", "~REASON")
     for deployment in deployments:
         model = deployment.name.rpartition("/")[2]
         for name in deployment.versions:

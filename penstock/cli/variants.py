@@ -8,7 +8,8 @@ from typing import Annotated
 import typer
 
 from penstock.cli import options
-from penstock.cli.output import Json, print_json, reporting, screen, table
+from penstock.cli.output import Json, print_json, reporting, screen
+from penstock.cli.tables import Rows
 from penstock.client import Client
 from penstock.registry.v1.resources_pb2 import ModelVersion, Optimization, VariantTrial
 
@@ -47,7 +48,7 @@ def _show(version: ModelVersion, found: Optimization) -> None:
     screen.print(f"[bold]{version.name}[/] on {found.hardware}")
     screen.print(f"{state}: {len(found.trials)} of {found.trial_count} variants, {spent:.0f} s. {found.state_reason}")
     sizes = sorted({one.batch_rows for trial in found.trials for one in trial.measurements})
-    rows = table("VARIANT", *(f">ROWS/S AT {size}" for size in sizes), ">SPEED-UP", ">DIFFERENCE", "")
+    rows = Rows("~VARIANT", *(f">ROWS/S AT {size}" for size in sizes), ">SPEED-UP", ">DIFFERENCE", "~")
     for trial in sorted(found.trials, key=lambda trial: -trial.speedup):
         rows.add_row(*_cells(trial, sizes), _verdict(trial, found))
     screen.print(rows)

@@ -13,7 +13,8 @@ from rich.live import Live
 from rich.markup import escape
 
 from penstock.cli import options
-from penstock.cli.output import Json, print_json, reporting, screen, table
+from penstock.cli.output import Json, print_json, reporting, screen
+from penstock.cli.tables import Rows
 from penstock.client import Client
 from penstock.monitor.v1.monitor_service_pb2 import ModelFigures, Phase
 
@@ -77,8 +78,8 @@ def _pending(address: str) -> dict[str, int]:
 
 
 def _view(seen: dict[str, Any]) -> RenderableType:
-    phases = (f">{name} [dim]p50/p99 ms[/]" for _, name in _PHASES)
-    rows = table("MODEL", ">VERSION", ">REQ/S", ">ERRORS", *phases, ">BATCH", ">QUEUED")
+    phases = (f">{name} ms\n[dim]p50/p99[/]" for _, name in _PHASES)
+    rows = Rows("MODEL", ">VERSION", ">REQ/S", ">ERRORS", *phases, ">BATCH", ">QUEUED")
     for one in seen["figures"]:
         rows.add_row(*_row(one, seen["pending_requests"].get(f"{one.model}/{one.version}")))
     if not seen["figures"]:
