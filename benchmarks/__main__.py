@@ -30,6 +30,7 @@ def main(
     rounds: Annotated[int, typer.Option(min=1, help="Rounds of each measurement; medians are shown.")] = 3,
     seconds: Annotated[float, typer.Option(min=0.2, help="Length of a round.")] = 3.0,
     quick: Annotated[bool, typer.Option("--quick", help="One round of a second; keeps RESULTS.md.")] = False,
+    front: Annotated[str, typer.Option(help="The gateway's front; with grpcio, RESULTS.md is kept.")] = "native",
     models: Annotated[int, typer.Option(min=1, help="Idle models in the scenario `many`.")] = 200,
 ) -> None:
     """Measure what a request costs: Penstock as a user gets it, beside bare yardsticks of the same run.
@@ -55,6 +56,7 @@ def main(
                 client,
                 say=lambda step, name=name, status=status: status.update(f"{name}: {step}"),
                 idle_models=min(models, 10) if quick else models,
+                front=front,
             )
             try:
                 section = SCENARIOS[name](bench)
@@ -70,7 +72,7 @@ def main(
             f"python -m benchmarks --only {name}", strangers=strangers, rounds=plan.rounds, seconds=plan.seconds
         )
         report.keep_raw(name, section, circumstances)
-        if not quick:
+        if not quick and front == "native":
             page = report.Page()
             page.put(name, section.markdown(circumstances))
             page.write(ORDER)

@@ -6,7 +6,7 @@ import os
 import statistics
 import tempfile
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -34,11 +34,12 @@ class Bench:
     client: H2load
     say: Callable[[str], None]
     idle_models: int = 200
+    front: str = "native"
     results: list[Result] = field(default_factory=list)
 
-    def suite(self, **options: Any) -> PenstockSystem:
+    def suite(self, *, settings: Mapping[str, str] | None = None, **options: Any) -> PenstockSystem:
         self.say("starting Penstock")
-        return PenstockSystem(**options)
+        return PenstockSystem(settings={"PENSTOCK_GATEWAY__FRONT": self.front, **(settings or {})}, **options)
 
     def deploy(self, suite: PenstockSystem, workload: Workload, **options: Any) -> None:
         self.say(f"deploying {workload.name}")
