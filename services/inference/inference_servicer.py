@@ -5,13 +5,13 @@ from __future__ import annotations
 from typing import Any
 
 import psutil
-from google.protobuf.timestamp_pb2 import Timestamp
 
 from penstock.inference.v1 import inference_service_pb2 as pb
 from penstock.inference.v1.inference_service_pb2_grpc import InferenceServiceServicer
 from penstock.registry.v1.resources_pb2 import InstanceStatus
 from services.common import names
 from services.common.errors import InvalidArgumentError
+from services.common.times import timestamp
 from services.inference.adapters.artifacts import ArtifactCache
 from services.inference.agent import Agent
 from services.inference.instance import Instance
@@ -57,8 +57,6 @@ def instance_message(instance: Instance, node: str) -> pb.Instance:
 
 def status_message(instance: Instance, node: str) -> InstanceStatus:
     state, reason = instance.status
-    entered = Timestamp()
-    entered.FromNanoseconds(instance.changed_ns)
     return InstanceStatus(
         instance=instance.name,
         version=names.version_name(instance.slot.model, instance.slot.version),
@@ -69,7 +67,7 @@ def status_message(instance: Instance, node: str) -> InstanceStatus:
         device=instance.device,
         pid=instance.pid,
         restarts=instance.restarts,
-        update_time=entered,
+        update_time=timestamp(instance.changed_ns),
         variant=dict(instance.variant.options),
     )
 

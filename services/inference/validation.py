@@ -12,11 +12,11 @@ from pathlib import Path
 from typing import Any, Protocol
 
 import psutil
-from google.protobuf.duration_pb2 import Duration
 
 from penstock.registry.v1 import registry_service_pb2 as registry_pb
 from penstock.registry.v1 import resources_pb2 as pb
 from services.common.errors import AbortedError, DataLossError, NotFoundError, PenstockError
+from services.common.times import duration
 from services.inference.adapters.child import Child, Event
 from services.inference.domain.signature import Format, Signature
 from services.inference.inspector import Inspection
@@ -134,11 +134,5 @@ def _fill(report: registry_pb.ReportValidationRequest, verdict: Mapping[str, Any
     report.signature.CopyFrom(signature_message(Signature.from_json(verdict["signature"])))
     report.validation_report.backend = verdict["backend"]
     report.validation_report.device = verdict["device"]
-    report.validation_report.load_duration.CopyFrom(_duration(verdict["load_s"]))
-    report.validation_report.infer_duration.CopyFrom(_duration(verdict["infer_s"]))
-
-
-def _duration(seconds: float) -> Duration:
-    duration = Duration()
-    duration.FromNanoseconds(int(seconds * 1e9))
-    return duration
+    report.validation_report.load_duration.CopyFrom(duration(int(verdict["load_s"] * 1e9)))
+    report.validation_report.infer_duration.CopyFrom(duration(int(verdict["infer_s"] * 1e9)))

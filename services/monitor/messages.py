@@ -5,12 +5,11 @@ from __future__ import annotations
 import json
 from typing import Any
 
-from google.protobuf.duration_pb2 import Duration
 from google.protobuf.json_format import MessageToDict
-from google.protobuf.timestamp_pb2 import Timestamp
 from opentelemetry.proto.trace.v1 import trace_pb2
 
 from penstock.monitor.v1 import monitor_service_pb2 as pb
+from services.common.times import duration, timestamp
 from services.monitor.domain import sketch
 from services.monitor.domain.figures import Window
 from services.monitor.domain.incidents import Incident
@@ -34,7 +33,7 @@ def figures(window: Window) -> pb.ModelFigures:
     return pb.ModelFigures(
         model=window.model,
         version=window.version,
-        window=_duration(int(window.seconds * 1e9)),
+        window=duration(int(window.seconds * 1e9)),
         request_count=requests,
         error_count=int(sums.outcomes[Outcome.SERVER_ERROR]),
         request_rate=requests / window.seconds,
@@ -68,14 +67,14 @@ def incident(value: Incident) -> pb.Incident:
         summary=value.summary,
         before=value.before,
         after=value.after,
-        change_time=_timestamp(value.change_ns),
-        open_time=_timestamp(value.open_ns),
+        change_time=timestamp(value.change_ns),
+        open_time=timestamp(value.open_ns),
         log_evalue=value.log_evalue,
         average_run_length=value.average_run_length,
         traces=[f"traces/{trace}" for trace in value.traces],
     )
     if value.close_ns is not None:
-        message.close_time.CopyFrom(_timestamp(value.close_ns))
+        message.close_time.CopyFrom(timestamp(value.close_ns))
     return message
 
 
@@ -85,8 +84,8 @@ def trace(value: KeptTrace, *, with_spans: bool) -> pb.Trace:
         name=f"traces/{value.trace_id.hex()}",
         model=value.model,
         version=value.version,
-        start_time=_timestamp(spans[0].start_ns),
-        duration=_duration(max(span.end_ns for span in spans) - spans[0].start_ns),
+        start_time=timestamp(spans[0].start_ns),
+        duration=duration(max(span.end_ns for span in spans) - spans[0].start_ns),
         has_error=value.has_error,
         span_count=len(spans),
         spans=[_span(span) for span in spans] if with_spans else [],
@@ -102,8 +101,8 @@ def _span(kept: KeptSpan) -> pb.Span:
         operation=span.name[:_MAX_TEXT],
         service=kept.service,
         kind=_kind(span.kind),
-        start_time=_timestamp(kept.start_ns),
-        duration=_duration(kept.end_ns - kept.start_ns),
+        start_time=timestamp(kept.start_ns),
+        duration=duration(kept.end_ns - kept.start_ns),
         has_error=kept.has_error,
         status_message=span.status.message[:_MAX_TEXT],
         attributes={
@@ -134,11 +133,3 @@ def _text(value: Any) -> str:
     if kind in ("int_value", "double_value"):
         return str(getattr(value, kind))
     return json.dumps(MessageToDict(value))
-
-
-def _timestamp(ns: int) -> Timestamp:
-    return Timestamp(seconds=ns // 1_000_000_000, nanos=ns % 1_000_000_000)
-
-
-def _duration(ns: int) -> Duration:
-    return Duration(seconds=ns // 1_000_000_000, nanos=ns % 1_000_000_000)

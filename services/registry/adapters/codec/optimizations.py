@@ -7,7 +7,8 @@ from dataclasses import asdict
 
 from penstock.registry.v1 import resources_pb2 as pb
 from services.common.errors import InvalidArgumentError
-from services.registry.adapters.codec.times import duration, nanoseconds, timestamp
+from services.common.times import duration
+from services.registry.adapters.codec.times import nanoseconds, timestamp
 from services.registry.domain import ids
 from services.registry.domain.resources import (
     Optimization,

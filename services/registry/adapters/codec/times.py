@@ -1,25 +1,17 @@
-"""Instants and spans: whole nanoseconds here, messages on the wire."""
+"""Instants that may be unset, and what callers send as instants and spans."""
 
 from __future__ import annotations
 
 from google.protobuf.duration_pb2 import Duration
 from google.protobuf.timestamp_pb2 import Timestamp
 
+from services.common import times
 from services.common.errors import InvalidArgumentError
 
 
 def timestamp(ns: int) -> Timestamp | None:
-    if not ns:
-        return None
-    message = Timestamp()
-    message.FromNanoseconds(ns)
-    return message
-
-
-def duration(ns: int) -> Duration:
-    message = Duration()
-    message.FromNanoseconds(ns)
-    return message
+    """An instant; None for 0, which stands for none."""
+    return times.timestamp(ns) if ns else None
 
 
 def nanoseconds(message: Timestamp | Duration) -> int:

@@ -7,8 +7,9 @@ from typing import Any
 from penstock.registry.v1 import registry_service_pb2 as api
 from penstock.registry.v1 import resources_pb2 as pb
 from services.common.errors import InvalidArgumentError
+from services.common.times import duration
 from services.registry.adapters.codec.optimizations import optimization_to_pb
-from services.registry.adapters.codec.times import duration, nanoseconds, timestamp
+from services.registry.adapters.codec.times import nanoseconds, timestamp
 from services.registry.domain import ids
 from services.registry.domain.lifecycle import Verdict
 from services.registry.domain.resources import (
