@@ -68,7 +68,8 @@ class Entry:
     ``enqueue_ns`` and ``deadline_ns`` are nanoseconds of Unix time, since gateway and model process may be on
     different hosts.
     ``attempt`` is the number of the first delivery; redelivery by Redis adds to it. It is 1 also when the gateway
-    enqueues again what Redis lost, since nobody knows how far that had come.
+    enqueues again what Redis lost, since nobody knows how far that had come; 2 after a model process died that had got
+    the request past the lane.
     ``request`` is the serialised ``inference.ModelInferRequest``, untouched; empty when it stayed with the gateway.
     """
 
@@ -142,8 +143,9 @@ class EntryPacker:
         tracestate: str,
         enqueue_ns: int,
         deadline_ns: int,
+        attempt: int = 1,
     ) -> bytes:
-        """One command. The arguments are those of :class:`Entry` and ``Envelope``; attempt is 1."""
+        """One command. The arguments are those of :class:`Entry` and ``Envelope``."""
         envelope = self._envelope
         envelope.request_key = key
         envelope.request_id = request_id
@@ -151,7 +153,7 @@ class EntryPacker:
         envelope.payload_bytes = payload_bytes
         envelope.is_sampled = is_sampled
         env = envelope.SerializeToString()
-        head = b"%b %d %d 1" % (traceparent.encode("ascii"), enqueue_ns, deadline_ns)
+        head = b"%b %d %d %d" % (traceparent.encode("ascii"), enqueue_ns, deadline_ns, attempt)
         return b"*%d\r\n$4\r\n%b%d\r\n%b\r\n$3\r\nenv\r\n$%d\r\n%b\r\n$3\r\nreq\r\n$%d\r\n%b\r\n%b" % (
             11 if tracestate else 9,
             self._head,

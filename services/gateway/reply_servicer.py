@@ -1,4 +1,4 @@
-"""``penstock.gateway.v1.ReplyService``: takes replies, gives receipts and cancellations."""
+"""``penstock.gateway.v1.ReplyService``: takes replies, gives receipts, cancellations and lone requests."""
 
 from __future__ import annotations
 
@@ -6,93 +6,48 @@ import asyncio
 import contextlib
 import functools
 import time
-from collections.abc import Callable
+from collections import defaultdict
+from collections.abc import Callable, Iterable
 from typing import Any
 
 import grpc
 
 from penstock.gateway.v1.reply_service_pb2 import (
     BatchReply,
-    Cancellation,
     ConnectRequest,
     ConnectResponse,
-    Hello,
-    Receipt,
     Welcome,
 )
 from services.common.errors import InvalidArgumentError
 from services.gateway.domain.lane import Lane
-from services.gateway.domain.sequences import SequenceWindow
 from services.gateway.domain.tickets import Ticket
 from services.gateway.pending import PendingTable
+from services.gateway.workers import Stream, Worker
 
-_RECEIPT_DELAY_S = 0.02
-"""Replies of this long share a receipt."""
 _LAST_RECEIPTS_S = 0.5
 _FORGET_AFTER_S = 60.0
 """How long a consumer without a stream is remembered, to tell its repeated batches from new ones."""
 
 
-class Worker:
-    """One consumer, over all the streams that it opens; a restarted model process is another consumer."""
-
-    def __init__(self, hello: Hello) -> None:
-        self.model = hello.model
-        self.version = hello.version
-        self.window = SequenceWindow()
-        self.streams: list[Stream] = []
-        self.left_at = 0.0
-
-    @property
-    def lane_key(self) -> tuple[str, str]:
-        return self.model, self.version
-
-
-class Stream:
-    """The gateway's side of one open stream: what there is to say, said at most every 20 ms."""
-
-    def __init__(self, worker: Worker, context: Any) -> None:
-        self._worker = worker
-        self._context = context
-        self._cancelled: list[int] = []
-        self._owes_receipt = False
-        self._has_news = asyncio.Event()
-        self._writing = asyncio.Lock()
-
-    def owe_receipt(self) -> None:
-        self._owes_receipt = True
-        self._has_news.set()
-
-    def cancel(self, key: int) -> None:
-        self._cancelled.append(key)
-        self._has_news.set()
-
-    async def run(self) -> None:
-        """Send what is owed. Runs until cancelled."""
-        while True:
-            await self._has_news.wait()
-            await asyncio.sleep(_RECEIPT_DELAY_S)
-            await self.flush()
-
-    async def flush(self) -> None:
-        async with self._writing:
-            self._has_news.clear()
-            if self._cancelled:
-                keys, self._cancelled = self._cancelled, []
-                await self._context.write(ConnectResponse(cancellation=Cancellation(request_keys=keys)))
-            if self._owes_receipt:
-                self._owes_receipt = False
-                await self._context.write(ConnectResponse(receipt=Receipt(sequence=self._worker.window.contiguous)))
-
-
 class ReplyServicer:
     """The rpc, and all connected model processes."""
 
-    def __init__(self, *, gateway_id: str, pending: PendingTable, find_lane: Callable[[str, str], Lane | None]) -> None:
+    def __init__(
+        self,
+        *,
+        gateway_id: str,
+        pending: PendingTable,
+        find_lane: Callable[[str, str], Lane | None],
+        on_taken_back: Callable[[Ticket], None],
+    ) -> None:
+        """``on_taken_back`` gets requests that were handed over and are to go into their lanes after all."""
         self._gateway_id = gateway_id
         self._pending = pending
         self._find_lane = find_lane
+        self._on_taken_back = on_taken_back
         self._workers: dict[str, Worker] = {}
+        self._streams: defaultdict[tuple[str, str], list[Stream]] = defaultdict(list)
+        """The open streams by lane."""
 
     @property
     def stream_count(self) -> int:
@@ -106,27 +61,46 @@ class ReplyServicer:
         await context.write(ConnectResponse(welcome=Welcome(gateway_id=self._gateway_id)))
         stream = Stream(worker, context)
         worker.streams.append(stream)
+        self._streams[worker.lane_key].append(stream)
         sending = asyncio.create_task(stream.run(), name=f"receipts for {hello.hello.consumer}")
         # It fails when the stream breaks, which the reading below sees too.
         sending.add_done_callback(lambda task: task.cancelled() or task.exception())
         try:
-            first = await context.read()
-            if first is not grpc.aio.EOF:
-                self._take(worker, stream, first, is_first_of_stream=True)
-                await _listen(context, functools.partial(self._take, worker, stream, is_first_of_stream=False))
+            await _listen(context, functools.partial(self._take, worker, stream))
         finally:
             worker.streams.remove(stream)
+            self._streams[worker.lane_key].remove(stream)
             worker.left_at = time.monotonic()
             sending.cancel()
+            self._take_back(stream.handed_over.values())
         await stream.flush()
+
+    def hand_over(self, ticket: Ticket) -> bool:
+        """Give a request to an idle model process, past the lane; False when there is none."""
+        version = ticket.lane.version
+        for stream in self._streams.get((version.model, version.version), ()):
+            if stream.takes_requests:
+                stream.hand_over(ticket)
+                return True
+        return False
+
+    def take_back(self, *, before_ns: int) -> None:
+        """Put into their lanes the requests that were handed over so long ago that who has them may be stuck."""
+        for streams in self._streams.values():
+            for stream in streams:
+                self._take_back([one for one in stream.handed_over.values() if one.sent_ns < before_ns])
+
+    def _take_back(self, tickets: Iterable[Ticket], *, was_seen: bool = True) -> None:
+        for ticket in tickets:
+            if ticket.key in self._pending and ticket.attempt == 1:
+                ticket.attempt += was_seen
+                self._on_taken_back(ticket)
 
     def cancel(self, ticket: Ticket) -> None:
         """Tell all processes of a ticket's lane that its caller left."""
-        lane_key = ticket.lane.version.model, ticket.lane.version.version
-        for worker in self._workers.values():
-            if worker.lane_key == lane_key:
-                for stream in worker.streams:
-                    stream.cancel(ticket.key)
+        version = ticket.lane.version
+        for stream in self._streams.get((version.model, version.version), ()):
+            stream.cancel(ticket.key)
 
     async def flush(self) -> None:
         """Send the receipts that are owed, to whoever takes them at once, before the streams are closed."""
@@ -144,12 +118,21 @@ class ReplyServicer:
                 del self._workers[consumer]
         return self._workers.setdefault(message.hello.consumer, Worker(message.hello))
 
-    def _take(self, worker: Worker, stream: Stream, message: ConnectRequest, *, is_first_of_stream: bool) -> None:
-        if message.WhichOneof("message") != "batch_reply" or message.batch_reply.sequence < 1:
+    def _take(self, worker: Worker, stream: Stream, message: ConnectRequest) -> None:
+        kind = message.WhichOneof("message")
+        if kind == "refusal":
+            ticket = stream.note_refusal(message.refusal.request_key)
+            if ticket is not None:
+                self._take_back([ticket], was_seen=False)
+            return
+        if kind != "batch_reply" or message.batch_reply.sequence < 1:
             raise InvalidArgumentError("expected a batch_reply with a sequence from 1 after the hello")
         batch: BatchReply = message.batch_reply
-        if worker.window.accept(batch.sequence, is_first_of_stream=is_first_of_stream):
+        stream.note_replies(batch)
+        worker.note_batch(batch)
+        if worker.window.accept(batch.sequence, is_first_of_stream=stream.is_fresh):
             self._pending.settle_batch(batch, self._find_lane(worker.model, worker.version))
+        stream.is_fresh = False
         stream.owe_receipt()
 
 

@@ -6,6 +6,7 @@ import asyncio
 import contextlib
 import logging
 import secrets
+import time
 
 import grpc
 from grpc_health.v1 import health
@@ -19,6 +20,7 @@ from services.common import redis_connection, serving
 from services.common.boundary import translated
 from services.common.errors import UnavailableError
 from services.common.http2 import Limits
+from services.common.lanes import LEASE_MS
 from services.common.memory import keep_freed_memory
 from services.common.settings import SuiteSettings
 from services.common.tracing import SpanExporter
@@ -82,7 +84,13 @@ class Gateway:
             gateway_id=gateway_id,
             inline_limit_bytes=settings.inline_limit_bytes,
         )
-        self.replies = ReplyServicer(gateway_id=gateway_id, pending=self.pending, find_lane=self.catalog.find)
+        self.replies = ReplyServicer(
+            gateway_id=gateway_id,
+            pending=self.pending,
+            find_lane=self.catalog.find,
+            on_taken_back=self.writer.take_back,
+        )
+        self.writer.hand_over = self.replies.hand_over
         self.payloads = PayloadServicer(gateway_id=gateway_id, pending=self.pending)
         self.desk = Desk(
             pending=self.pending,
@@ -124,6 +132,7 @@ class Gateway:
                             lane, UnavailableError("the model is no longer deployed", reason="UNDEPLOYED")
                         )
                 self.catalog.drop_settled()
+            self.replies.take_back(before_ns=time.time_ns() - LEASE_MS * 1_000_000)
             if self.models.is_prepared:
                 self.prepared.set()
             await self.health.set_serving(is_serving=self.models.is_ready)

@@ -80,7 +80,7 @@ class RequestSpans:
         version, arrival = ticket.lane.version, ticket.arrival
         attributes = _attributes(version.model, version.version, ticket.request_id, settled_by)
         self._report(arrival, attributes, end_ns=end_ns, error=error)
-        if arrival.context.is_sampled and ticket.is_sent:
+        if arrival.context.is_sampled and (ticket.is_sent or ticket.sent_ns):
             self._exporter.export(
                 f"send {version.model}",
                 ticket.producer,
@@ -92,6 +92,7 @@ class RequestSpans:
                     "messaging.system": "redis",
                     "messaging.destination.name": ticket.stream,
                     "messaging.operation.type": "send",
+                    "penstock.queue.handed_over": not ticket.is_sent,
                     "penstock.model.name": version.model,
                     "penstock.model.version": version.version,
                 },

@@ -54,11 +54,13 @@ class FakeGateway:
     batches: list[pb.BatchReply] = field(default_factory=list)
     replies: dict[int, list[pb.Reply]] = field(default_factory=dict)
     payloads: dict[int, bytes] = field(default_factory=dict)
+    refused: list[int] = field(default_factory=list)
 
     def __post_init__(self) -> None:
         self._numbers = itertools.count(1)
         self._settled = asyncio.Condition()
         self._streams: list[Any] = []
+        self._writing = asyncio.Lock()
         self._server: grpc.aio.Server | None = None
 
     async def start(self) -> Self:
@@ -88,9 +90,13 @@ class FakeGateway:
         await context.write(pb.ConnectResponse(welcome=pb.Welcome(gateway_id=self.gateway_id)))
         self._streams.append(context)
         while (message := await context.read()) is not grpc.aio.EOF:
+            if message.HasField("refusal"):
+                self.refused.append(message.refusal.request_key)
+                continue
             await self._take(message.batch_reply)
             if self.gives_receipts:
-                await context.write(pb.ConnectResponse(receipt=pb.Receipt(sequence=message.batch_reply.sequence)))
+                receipt = pb.Receipt(sequence=message.batch_reply.sequence)
+                await self._write(context, pb.ConnectResponse(receipt=receipt))
 
     async def Fetch(self, request: payload_pb.FetchRequest, context: Any) -> AsyncIterator[payload_pb.FetchResponse]:
         if request.request_key not in self.payloads:
@@ -109,7 +115,24 @@ class FakeGateway:
     async def cancel(self, *keys: int) -> None:
         """Tell all connected processes that callers left."""
         for stream in self._streams:
-            await stream.write(pb.ConnectResponse(cancellation=pb.Cancellation(request_keys=keys)))
+            await self._write(stream, pb.ConnectResponse(cancellation=pb.Cancellation(request_keys=keys)))
+
+    async def _write(self, stream: Any, message: pb.ConnectResponse) -> None:
+        async with self._writing:  # of a stream of grpc.aio only one at a time
+            await stream.write(message)
+
+    async def hand_over(self, request: bytes, *, rows: int = 1) -> int:
+        """Give one request to the process that connected last, past the lane; returns its key."""
+        key, now_ns = next(self._numbers), time.time_ns()
+        handover = pb.Handover(
+            traceparent=f"00-{key:032x}-{key:016x}-00",
+            enqueue_ns=now_ns,
+            deadline_ns=now_ns + 30 * 10**9,
+            envelope=Envelope(request_key=key, rows=rows),
+            request=request,
+        )
+        await self._write(self._streams[-1], pb.ConnectResponse(handover=handover))
+        return key
 
     async def send(
         self,

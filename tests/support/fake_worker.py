@@ -17,7 +17,7 @@ from tritonclient.grpc import service_pb2 as pb
 
 from penstock.gateway.v1.payload_service_pb2 import FetchRequest
 from penstock.gateway.v1.payload_service_pb2_grpc import PayloadServiceStub
-from penstock.gateway.v1.reply_service_pb2 import BatchReply, ConnectRequest, Hello, Reply
+from penstock.gateway.v1.reply_service_pb2 import BatchReply, ConnectRequest, Handover, Hello, Refusal, Reply
 from penstock.gateway.v1.reply_service_pb2_grpc import ReplyServiceStub
 from services.common import lanes
 from services.common.serving import CHANNEL_OPTIONS
@@ -55,6 +55,7 @@ class FakeWorker:
         answer: Answer = identity,
         max_batch: int = 64,
         priorities: int = 0,
+        takes_handovers: bool = False,
     ) -> None:
         self.consumer = f"fake-{next(_names)}"
         self.keys = lanes.LaneKeys(model, version)
@@ -64,6 +65,8 @@ class FakeWorker:
         self.seen: list[lanes.Entry] = []
         self.cancelled: list[int] = []
         self.receipts: list[int] = []
+        self.takes_handovers = takes_handovers
+        self.on_handover: Callable[[Handover, _Link], None] = _answer_handover
         self.links: dict[str, _Link] = {}
         self._url = url
         self._max_batch = max_batch
@@ -169,6 +172,10 @@ class FakeWorker:
         return self.links[address]
 
 
+def _answer_handover(handover: Handover, link: _Link) -> None:
+    link.answer(handover)
+
+
 class _Link:
     """One stream to one gateway; ``reconnect`` breaks it and sends what has no receipt again."""
 
@@ -183,7 +190,13 @@ class _Link:
 
     def _open(self) -> None:
         self._outbox: queue.SimpleQueue[ConnectRequest | None] = queue.SimpleQueue()
-        hello = Hello(consumer=self._worker.consumer, model=self._worker.keys.model, version=self._worker.keys.version)
+        worker = self._worker
+        hello = Hello(
+            consumer=worker.consumer,
+            model=worker.keys.model,
+            version=worker.keys.version,
+            takes_handovers=worker.takes_handovers,
+        )
         self._outbox.put(ConnectRequest(hello=hello))
         for message in self._unconfirmed.values():
             self._outbox.put(message)
@@ -198,6 +211,17 @@ class _Link:
             message = ConnectRequest(batch_reply=batch)
             self._unconfirmed[batch.sequence] = message
             self._outbox.put(message)
+
+    def answer(self, handover: Handover) -> None:
+        """Answer a request that was handed over."""
+        envelope = handover.envelope
+        entry = lanes.Entry(envelope, handover.request, handover.traceparent, "", handover.enqueue_ns, 0)
+        reply = self._worker.answer(entry, pb.ModelInferRequest.FromString(handover.request))
+        reply.request_key = envelope.request_key
+        self.send(BatchReply(replies=[reply], batch_rows=envelope.rows, is_execution_counted=True, span_id=b"s" * 8))
+
+    def refuse(self, handover: Handover) -> None:
+        self._outbox.put(ConnectRequest(refusal=Refusal(request_key=handover.envelope.request_key)))
 
     def resend_all(self, messages: list[ConnectRequest]) -> None:
         """Send messages once more, as after a lost receipt."""
@@ -227,6 +251,8 @@ class _Link:
                 match message.WhichOneof("message"):
                     case "welcome":
                         self.gateway_id = message.welcome.gateway_id
+                    case "handover":
+                        self._worker.on_handover(message.handover, self)
                     case "cancellation":
                         self._worker.cancelled += message.cancellation.request_keys
                     case "receipt":

@@ -49,6 +49,9 @@ class MemoryLane:
         self.unsettled.update((one.entry_id, one) for one in taken)
         return taken
 
+    async def rest(self) -> list[Delivery]:
+        return []
+
     def settle(self, deliveries: Iterable[Delivery]) -> None:
         for delivery in deliveries:
             self.unsettled.pop(delivery.entry_id, None)

@@ -1,3 +1,4 @@
+from penstock.queue.v1 import envelope_pb2 as _envelope_pb2
 from google.protobuf.internal import containers as _containers
 from google.protobuf import descriptor as _descriptor
 from google.protobuf import message as _message
@@ -7,32 +8,38 @@ from typing import ClassVar as _ClassVar, Optional as _Optional, Union as _Union
 DESCRIPTOR: _descriptor.FileDescriptor
 
 class ConnectRequest(_message.Message):
-    __slots__ = ("hello", "batch_reply")
+    __slots__ = ("hello", "batch_reply", "refusal")
     HELLO_FIELD_NUMBER: _ClassVar[int]
     BATCH_REPLY_FIELD_NUMBER: _ClassVar[int]
+    REFUSAL_FIELD_NUMBER: _ClassVar[int]
     hello: Hello
     batch_reply: BatchReply
-    def __init__(self, hello: _Optional[_Union[Hello, _Mapping]] = ..., batch_reply: _Optional[_Union[BatchReply, _Mapping]] = ...) -> None: ...
+    refusal: Refusal
+    def __init__(self, hello: _Optional[_Union[Hello, _Mapping]] = ..., batch_reply: _Optional[_Union[BatchReply, _Mapping]] = ..., refusal: _Optional[_Union[Refusal, _Mapping]] = ...) -> None: ...
 
 class ConnectResponse(_message.Message):
-    __slots__ = ("welcome", "receipt", "cancellation")
+    __slots__ = ("welcome", "receipt", "cancellation", "handover")
     WELCOME_FIELD_NUMBER: _ClassVar[int]
     RECEIPT_FIELD_NUMBER: _ClassVar[int]
     CANCELLATION_FIELD_NUMBER: _ClassVar[int]
+    HANDOVER_FIELD_NUMBER: _ClassVar[int]
     welcome: Welcome
     receipt: Receipt
     cancellation: Cancellation
-    def __init__(self, welcome: _Optional[_Union[Welcome, _Mapping]] = ..., receipt: _Optional[_Union[Receipt, _Mapping]] = ..., cancellation: _Optional[_Union[Cancellation, _Mapping]] = ...) -> None: ...
+    handover: Handover
+    def __init__(self, welcome: _Optional[_Union[Welcome, _Mapping]] = ..., receipt: _Optional[_Union[Receipt, _Mapping]] = ..., cancellation: _Optional[_Union[Cancellation, _Mapping]] = ..., handover: _Optional[_Union[Handover, _Mapping]] = ...) -> None: ...
 
 class Hello(_message.Message):
-    __slots__ = ("consumer", "model", "version")
+    __slots__ = ("consumer", "model", "version", "takes_handovers")
     CONSUMER_FIELD_NUMBER: _ClassVar[int]
     MODEL_FIELD_NUMBER: _ClassVar[int]
     VERSION_FIELD_NUMBER: _ClassVar[int]
+    TAKES_HANDOVERS_FIELD_NUMBER: _ClassVar[int]
     consumer: str
     model: str
     version: str
-    def __init__(self, consumer: _Optional[str] = ..., model: _Optional[str] = ..., version: _Optional[str] = ...) -> None: ...
+    takes_handovers: bool
+    def __init__(self, consumer: _Optional[str] = ..., model: _Optional[str] = ..., version: _Optional[str] = ..., takes_handovers: _Optional[bool] = ...) -> None: ...
 
 class Welcome(_message.Message):
     __slots__ = ("gateway_id",)
@@ -90,8 +97,30 @@ class Receipt(_message.Message):
     sequence: int
     def __init__(self, sequence: _Optional[int] = ...) -> None: ...
 
+class Refusal(_message.Message):
+    __slots__ = ("request_key",)
+    REQUEST_KEY_FIELD_NUMBER: _ClassVar[int]
+    request_key: int
+    def __init__(self, request_key: _Optional[int] = ...) -> None: ...
+
 class Cancellation(_message.Message):
     __slots__ = ("request_keys",)
     REQUEST_KEYS_FIELD_NUMBER: _ClassVar[int]
     request_keys: _containers.RepeatedScalarFieldContainer[int]
     def __init__(self, request_keys: _Optional[_Iterable[int]] = ...) -> None: ...
+
+class Handover(_message.Message):
+    __slots__ = ("traceparent", "tracestate", "enqueue_ns", "deadline_ns", "envelope", "request")
+    TRACEPARENT_FIELD_NUMBER: _ClassVar[int]
+    TRACESTATE_FIELD_NUMBER: _ClassVar[int]
+    ENQUEUE_NS_FIELD_NUMBER: _ClassVar[int]
+    DEADLINE_NS_FIELD_NUMBER: _ClassVar[int]
+    ENVELOPE_FIELD_NUMBER: _ClassVar[int]
+    REQUEST_FIELD_NUMBER: _ClassVar[int]
+    traceparent: str
+    tracestate: str
+    enqueue_ns: int
+    deadline_ns: int
+    envelope: _envelope_pb2.Envelope
+    request: bytes
+    def __init__(self, traceparent: _Optional[str] = ..., tracestate: _Optional[str] = ..., enqueue_ns: _Optional[int] = ..., deadline_ns: _Optional[int] = ..., envelope: _Optional[_Union[_envelope_pb2.Envelope, _Mapping]] = ..., request: _Optional[bytes] = ...) -> None: ...

@@ -49,7 +49,8 @@ class Ticket:
 
     ``outcome`` gets the serialised response or the error. ``deadline`` is seconds of the event loop's clock,
     ``deadline_ns`` the same instant in nanoseconds of Unix time. ``entry_id`` and ``sent_ns`` (Unix time) are set when
-    Redis has the entry. ``producer`` is the PRODUCER span's identity. ``is_unwanted`` asks for the entry's removal.
+    Redis has the entry, ``sent_ns`` also when a model process got the request past the lane; ``attempt`` is 2 once that
+    one may have died of it. ``producer`` is the PRODUCER span's identity. ``is_unwanted`` asks for the entry's removal.
     """
 
     key: int
@@ -66,6 +67,7 @@ class Ticket:
     producer: TraceContext
     entry_id: bytes = b""
     sent_ns: int = 0
+    attempt: int = 1
     is_sent: bool = False
     is_unwanted: bool = False
 

@@ -301,10 +301,14 @@ class Call(Context):
             raise grpc.aio.UsageError("the call has ended")
         if not self._is_started:
             self._send_head()
-        body = self._serialized(message)
-        self.send_data(_prefix(0, len(body)), body)
+        self.say(message)
         if not self.is_drained:
             await self.drain()
+
+    def say(self, message: Any) -> None:
+        """Write a message after the first one, at once; what the caller doesn't take yet is kept."""
+        body = self._serialized(message)
+        self.send_data(_prefix(0, len(body)), body)
 
     async def send_initial_metadata(self, initial_metadata: Any) -> None:
         self._send_head(initial_metadata)

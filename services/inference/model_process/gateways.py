@@ -8,6 +8,7 @@ from typing import TypeVar
 
 from penstock.gateway.v1 import reply_service_pb2 as pb
 from penstock.queue.v1.envelope_pb2 import Envelope
+from services.common.lanes import Entry
 from services.common.status import code_of
 from services.inference.model_process.lane import Delivery
 from services.inference.model_process.reply_link import ReplyLink
@@ -28,9 +29,16 @@ class ReplyStreams:
     ``close`` ends every link.
     """
 
-    def __init__(self, hello: pb.Hello, *, on_settled: Callable[[Sequence[Delivery]], None]) -> None:
+    def __init__(
+        self,
+        hello: pb.Hello,
+        *,
+        on_settled: Callable[[Sequence[Delivery]], None],
+        on_handover: Callable[[Entry], bool],
+    ) -> None:
         self._hello = hello
         self._on_settled = on_settled
+        self._on_handover = on_handover
         self._links: dict[str, ReplyLink] = {}
         self._tasks: dict[str, asyncio.Task[None]] = {}
         self._replaced: dict[str, None] = {}
@@ -64,11 +72,25 @@ class ReplyStreams:
                 hello=self._hello,
                 on_settled=self._on_settled,
                 on_cancelled=lambda keys: self._cancel(gateway_id, keys),
+                on_handover=lambda handover: self._take_handover(gateway_id, envelope.reply_address, handover),
             )
             task = asyncio.create_task(link.run(), name=f"link to gateway {gateway_id}")
             self._tasks[gateway_id] = task
             task.add_done_callback(lambda _: self._forget(gateway_id))  # its gateway is gone
         return link
+
+    def _take_handover(self, gateway_id: str, address: str, handover: pb.Handover) -> bool:
+        handover.envelope.gateway_id, handover.envelope.reply_address = gateway_id, address
+        return self._on_handover(
+            Entry(
+                handover.envelope,
+                handover.request,
+                handover.traceparent,
+                handover.tracestate,
+                handover.enqueue_ns,
+                handover.deadline_ns,
+            )
+        )
 
     def _forget(self, gateway_id: str) -> None:
         if self._links.pop(gateway_id).is_replaced:

@@ -40,6 +40,9 @@ class Lane(Protocol):
         about to be delivered would be lost until this process ends.
         """
 
+    async def rest(self) -> list[Delivery]:
+        """All that was delivered and not taken; nothing more is, after this and :meth:`wake`."""
+
     def settle(self, deliveries: Iterable[Delivery]) -> None:
         """Acknowledge and delete; returns at once, done soon and in order."""
 

@@ -11,11 +11,12 @@ from collections.abc import Iterable
 from itertools import chain
 from typing import Any
 
+import hiredis
 from redis import Redis
 from redis.exceptions import RedisError, ResponseError
 
 from services.common import lanes
-from services.common.lanes import GROUP, LEASE_MS, LEASE_RENEWAL_MS, LaneKeys
+from services.common.lanes import GROUP, LEASE_MS, LEASE_RENEWAL_MS, Entry, LaneKeys
 from services.common.redis_connection import connect
 from services.common.resp import Command, RespConnection
 from services.inference.model_process import claims
@@ -61,8 +62,11 @@ class RedisLane:
         self._reader_id = 0
         self._writer: RespConnection | None = None
         self._opening = asyncio.Lock()
-        self._is_waiting = False
+        self._is_blocked = False
+        """Whether a read waits in Redis for an entry that is to come, or is about to."""
         self._is_in_doubt = False
+        self._is_resting = False
+        self._news: asyncio.Future[None] | None = None
         self._unsettled: set[tuple[str, bytes]] = set()
         self._in_hand: set[tuple[str, bytes]] = set()  # the unsettled, and those that Redis was not told of yet
         self._ready: list[Delivery] = []
@@ -82,29 +86,59 @@ class RedisLane:
             await asyncio.sleep(_PAUSE_S)
 
     async def take(self, count: int, *, wait_s: float | None) -> list[Delivery]:
-        if self._reader is None or self._is_in_doubt:
-            if not await self._reopen():
-                await asyncio.sleep(_PAUSE_S)
-        elif not self._ready:
-            block_ms = _BLOCK_MS if wait_s is None else int(wait_s * 1000)
-            if wait_s and not block_ms:
-                await asyncio.sleep(wait_s)  # Redis waits in whole milliseconds
-            await self._read(count, block_ms)
+        if not self._ready:
+            if self._is_blocked:
+                if wait_s != 0:
+                    await self._await_news(wait_s)
+            elif self._reader is None or self._is_in_doubt:
+                if not await self._reopen():
+                    await asyncio.sleep(_PAUSE_S)
+            else:
+                block_ms = _BLOCK_MS if wait_s is None else int(wait_s * 1000)
+                if wait_s and not block_ms:
+                    await asyncio.sleep(wait_s)  # Redis waits in whole milliseconds
+                await self._read(count, block_ms)
         taken, self._ready = self._ready[:count], self._ready[count:]
         return taken
 
+    def hand_over(self, entry: Entry) -> bool:
+        """Deliver what a gateway gave to this process past the lane; False when nothing is taken any more."""
+        if not self._is_resting:
+            self._ready.append(Delivery(self._keys.stream(entry.envelope.priority), b"", entry))
+            self._tell()
+        return not self._is_resting
+
+    async def rest(self) -> list[Delivery]:
+        while self._is_blocked:
+            await self._await_news(None)
+        self._is_resting = True
+        taken, self._ready = self._ready, []
+        return taken
+
+    async def _await_news(self, wait_s: float | None) -> None:
+        """Wait until something came, or the read that waits in Redis has ended."""
+        loop = asyncio.get_running_loop()
+        self._news = loop.create_future()
+        timer = None if wait_s is None else loop.call_later(wait_s, self._tell)
+        await self._news
+        if timer is not None:
+            timer.cancel()
+
+    def _tell(self) -> None:
+        if self._news is not None and not self._news.done():
+            self._news.set_result(None)
+
     async def _read(self, count: int, block_ms: int) -> None:
-        self._is_waiting = block_ms > 0
+        self._is_blocked = block_ms > 0
         try:
             if len(self._streams) > 1 or not block_ms:
                 await self._read_each(count)
             if block_ms and not self._ready:
                 await self._await_first(count, block_ms)
+            else:
+                self._is_blocked = False
         except _LOST as error:
-            _log.debug("reading from the lane failed, connecting again: %r", error)
-            await self._drop_reader()
-        finally:
-            self._is_waiting = False
+            self._fail_reading(error)
 
     async def _read_each(self, count: int) -> None:
         for stream in self._streams:
@@ -115,13 +149,18 @@ class RedisLane:
         """A blocked read is answered with the first entry that comes. The next one, sent along with it, takes what came
         with that entry: so a batch costs one round trip.
         """
+        if self._reader is None:
+            raise ConnectionError("the lane isn't open")
         reads = [self._blocking(block_ms)]
         if self._is_one_of_several:
             reads.insert(0, ("ZADD", self._keys.idle, time.time_ns() // 1_000_000 + block_ms, self._consumer))
         if count > 1 and len(self._streams) == 1:
             reads.append(self._sharing(count - 1, self._streams[0]))
-        await self._ask(*reads, block_ms=block_ms)
-        if self._ready and len(self._streams) > 1:
+        packed = b"".join(map(hiredis.pack_command, reads))
+        self._reader.send(packed, len(reads), self._take_answers, within_s=block_ms / 1000 + _ANSWER_S)
+        if self._is_blocked:  # not if the connection was lost before
+            await self._await_news(None)
+        if self._ready and len(self._streams) > 1 and not self._is_blocked:
             await self._read_each(count)
             self._ready.sort(key=lambda one: (not one.is_suspect, one.entry.envelope.priority))
 
@@ -145,10 +184,28 @@ class RedisLane:
         keys = (stream, self._keys.idle)
         return ("EVAL", _READ_SHARE, len(keys), *keys, GROUP, self._consumer, count, len(self.live_consumers))
 
-    async def _ask(self, *reads: Command, block_ms: int = 0) -> None:
+    async def _ask(self, *reads: Command) -> None:
         if self._reader is None:
             raise ConnectionError("the lane isn't open")
-        answers = await self._reader.execute(*reads, within_s=block_ms / 1000 + _ANSWER_S)
+        self._take_entries(await self._reader.execute(*reads, within_s=_ANSWER_S))
+
+    def _take_answers(self, answers: list[Any], error: Exception | None) -> None:
+        """The answers of a read that waited."""
+        self._is_blocked = False
+        self._take_entries(answers)
+        error = error or next((one for one in answers if isinstance(one, ResponseError)), None)
+        if error is not None:
+            self._fail_reading(error)
+        self._tell()
+
+    def _fail_reading(self, error: Exception) -> None:
+        _log.debug("reading from the lane failed, connecting again: %r", error)
+        self._is_blocked = False
+        self._is_in_doubt = True
+        if self._reader is not None:
+            self._reader.abort()
+
+    def _take_entries(self, answers: list[Any]) -> None:
         for answer in answers:
             for stream, entries in answer if isinstance(answer, list) else ():
                 name = stream.decode()
@@ -162,13 +219,16 @@ class RedisLane:
         self._in_hand.add((stream, entry_id))
         self._unsettled.add((stream, entry_id))
         try:
-            delivery = Delivery(stream, entry_id, lanes.decode(fields), count, is_suspect)
+            entry = lanes.decode(fields)
         except lanes.MalformedEntryError as error:
             _log.warning("%s", error)
             self._dead.append({**fields, "reason": f"MALFORMED: {error}"})
             self._settle(stream, entry_id)
         else:
-            self._ready.insert(0 if is_suspect else len(self._ready), delivery)
+            is_suspect = is_suspect or entry.attempt > 1
+            self._ready.insert(
+                0 if is_suspect else len(self._ready), Delivery(stream, entry_id, entry, count, is_suspect)
+            )
 
     async def _reopen(self) -> bool:
         """Renew the lease, make the groups and find what Redis delivered to us and we never saw; False when it is away.
@@ -183,7 +243,8 @@ class RedisLane:
                     with contextlib.suppress(ResponseError):  # BUSYGROUP: it is there
                         await self._redis.xgroup_create(stream, GROUP, id="0", mkstream=True)
                     await self._recover(stream)
-                if self._reader is None:
+                if self._reader is None or self._reader.is_closed:
+                    await self._drop_reader()
                     self._reader = await RespConnection.open(self._url, within_s=_ANSWER_S)
                 (self._reader_id,) = await self._reader.execute(("CLIENT", "ID"), within_s=_ANSWER_S)
         except _LOST as error:
@@ -214,12 +275,13 @@ class RedisLane:
 
     async def wake(self) -> None:
         """Make a read that waits return. Redis may see this before the read itself: then once more."""
+        self._tell()
         with contextlib.suppress(*_LOST):
             async with asyncio.timeout(_ANSWER_S):
                 await self._unblock()
 
     async def _unblock(self) -> None:
-        while self._is_waiting and not await self._redis.client_unblock(self._reader_id):  # noqa: ASYNC110
+        while self._is_blocked and not await self._redis.client_unblock(self._reader_id):  # noqa: ASYNC110
             await asyncio.sleep(0.001)
 
     def settle(self, deliveries: Iterable[Delivery]) -> None:
@@ -341,7 +403,7 @@ class RedisLane:
             if (stream, entry_id) not in self._in_hand:
                 self._receive(stream, entry_id, fields, count=count, is_suspect=True)
         if self._ready:
-            await self.wake()
+            self._tell()
 
     def leave(self) -> None:
         """End the tasks, without cancelling what Redis may have done already."""

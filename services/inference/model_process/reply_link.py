@@ -41,7 +41,8 @@ class ReplyLink:
     """Sends batch replies to the gateway process ``gateway_id`` at ``address``.
 
     ``on_settled`` gets deliveries once the gateway has their replies, or nobody waits for them any more;
-    ``on_cancelled`` gets keys of requests whose callers left. ``run`` is the link's life. ``is_gone`` while nobody can
+    ``on_cancelled`` gets keys of requests whose callers left, ``on_handover`` requests past the lane, and says
+    whether it takes them. ``run`` is the link's life. ``is_gone`` while nobody can
     take replies; ``is_replaced`` when that is for good, since another process answers at the address.
     """
 
@@ -53,12 +54,14 @@ class ReplyLink:
         hello: pb.Hello,
         on_settled: Callable[[Sequence[Delivery]], None],
         on_cancelled: Callable[[Sequence[int]], None],
+        on_handover: Callable[[pb.Handover], bool],
     ) -> None:
         self._address = address
         self._gateway_id = gateway_id
         self._hello = pb.ConnectRequest(hello=hello).SerializeToString()
         self._on_settled = on_settled
         self._on_cancelled = on_cancelled
+        self._on_handover = on_handover
         self._stream: GrpcStream | None = None
         """Where replies go; None while nobody can take them."""
         self._connection: Connection | None = None
@@ -110,7 +113,9 @@ class ReplyLink:
 
         def hear(content: bytes) -> None:
             message = pb.ConnectResponse.FromString(content)
-            if message.HasField("receipt"):
+            if message.HasField("handover"):
+                self._take_handover(message.handover, stream)
+            elif message.HasField("receipt"):
                 self._received(message.receipt.sequence)
             elif message.HasField("cancellation"):
                 self._on_cancelled(message.cancellation.request_keys)
@@ -144,6 +149,11 @@ class ReplyLink:
         self._is_connected.set()
         for message in self._unacknowledged:
             stream.send(message.content)
+
+    def _take_handover(self, handover: pb.Handover, stream: GrpcStream) -> None:
+        if not self._on_handover(handover):
+            refusal = pb.Refusal(request_key=handover.envelope.request_key)
+            stream.send(pb.ConnectRequest(refusal=refusal).SerializeToString())
 
     def _received(self, sequence: int) -> None:
         """Settle what the gateway has, up to this number; a receipt for what was not sent yet is not believed."""

@@ -81,7 +81,9 @@ class ModelProcess:
             priority_levels=batching.priority_levels,
         )
         self._gateways = ReplyStreams(
-            Hello(consumer=spec.consumer, model=spec.model, version=spec.version), on_settled=self._lane.settle
+            Hello(consumer=spec.consumer, model=spec.model, version=spec.version, takes_handovers=True),
+            on_settled=self._lane.settle,
+            on_handover=self._lane.hand_over,
         )
         self._executor = ModelExecutor(
             model, codec, is_batchable=spec.signature.is_batchable, on_stall=self._lane.renew_lease_meanwhile

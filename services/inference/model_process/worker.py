@@ -129,7 +129,7 @@ class Worker:
 
     async def serve(self) -> None:
         """Serve until :meth:`stop`, then finish what is in hand."""
-        while not self._is_stopping or self._backlog:
+        while not self._is_stopping or self._backlog or await self._take_rest():
             close_reason = await self._gather()
             if self._regrouping.is_long:
                 self._regrouping.batch_cut(self._backlog.rows_between, now_ns=self._now_ns())
@@ -174,7 +174,15 @@ class Worker:
         return self._backlog.rows_between(0, self._regrouping.since_ns)
 
     async def _take(self, count: int, *, wait_s: float | None) -> None:
-        deliveries = self._screen_deliveries(await self._lane.take(count, wait_s=wait_s))
+        await self._accept(await self._lane.take(count, wait_s=wait_s))
+
+    async def _take_rest(self) -> bool:
+        """Take what was delivered although this process stops; whether it was something."""
+        await self._accept(await self._lane.rest())
+        return bool(self._backlog)
+
+    async def _accept(self, deliveries: Sequence[Delivery]) -> None:
+        deliveries = self._screen_deliveries(deliveries)
         if any(not one.entry.request for one in deliveries):
             opened = await asyncio.gather(*map(self._open, deliveries))
             deliveries = [one for one in opened if one is not None]

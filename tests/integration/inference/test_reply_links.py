@@ -44,7 +44,14 @@ async def linked(gateway: FakeGateway, settled: list[Delivery]) -> AsyncIterator
         settled.extend(deliveries)
 
     address = f"127.0.0.1:{gateway.port}"
-    link = ReplyLink(address, gateway.gateway_id, hello=HELLO, on_settled=settle, on_cancelled=lambda _: None)
+    link = ReplyLink(
+        address,
+        gateway.gateway_id,
+        hello=HELLO,
+        on_settled=settle,
+        on_cancelled=lambda _: None,
+        on_handover=lambda _: True,
+    )
     running = asyncio.create_task(link.run())
     try:
         yield link
@@ -106,7 +113,7 @@ class Impatient(FakeGateway):
 async def test_replies_that_are_too_large_for_one_message_go_in_several(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(gateways, "_MESSAGE_BYTES", 10)
     settled: list[Delivery] = []
-    streams = ReplyStreams(HELLO, on_settled=settled.extend)
+    streams = ReplyStreams(HELLO, on_settled=settled.extend, on_handover=lambda _: True)
     async with gateway() as one:
         sizes = (4, 6, 1, 20, 20, 1)
         streams.reply([Settled(to(one, number), Outcome(b"x" * size)) for number, size in enumerate(sizes)], None)
@@ -135,7 +142,9 @@ async def test_nobody_waits_for_the_replies_of_a_gateway_that_cannot_be_reached(
 ) -> None:
     monkeypatch.setattr(reply_link, "GONE_AFTER_S", 0.2)
     settled: list[Delivery] = []
-    link = ReplyLink(address, "g", hello=HELLO, on_settled=settled.extend, on_cancelled=lambda _: None)
+    link = ReplyLink(
+        address, "g", hello=HELLO, on_settled=settled.extend, on_cancelled=lambda _: None, on_handover=lambda _: True
+    )
     running = asyncio.create_task(link.run())
     send(link, 1)
     await until(lambda: settled)

@@ -35,7 +35,9 @@ def test_streams_that_are_broken_or_stalled_keep_no_receipt_from_the_others() ->
     async def scenario() -> None:
         exporter = SpanExporter(endpoint="", service="test", instance="1", version="0")
         pending = PendingTable(RequestSpans(exporter, sample_ratio=0.0))
-        servicer = ReplyServicer(gateway_id="g", pending=pending, find_lane=lambda *_: None)
+        servicer = ReplyServicer(
+            gateway_id="g", pending=pending, find_lane=lambda *_: None, on_taken_back=lambda _: None
+        )
         contexts: list[Any] = [BrokenContext(), StalledContext(), Context()]
         for number, context in enumerate(contexts):
             worker = servicer._workers[str(number)] = Worker(Hello(consumer=str(number)))
