@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 from bisect import insort
-from collections.abc import Callable, Hashable
+from collections.abc import Collection, Hashable, Iterable
 from dataclasses import dataclass
 from typing import Generic, Protocol, TypeVar
+
+Arrival = tuple[int, int]
+"""When a request was enqueued, in nanoseconds of Unix time, and its rows."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,6 +35,14 @@ class _Window:
     """Of the batch."""
     came: int = 0
     """Rows of those who came."""
+    last_ns: int = 0
+    """When the last of them was enqueued."""
+
+    def see(self, arrivals: Iterable[Arrival]) -> None:
+        for instant_ns, rows in arrivals:
+            if self.since_ns < instant_ns <= self.until_ns:
+                self.came += rows
+                self.last_ns = max(self.last_ns, instant_ns)
 
 
 class Regrouping:
@@ -39,13 +50,13 @@ class Regrouping:
 
     Callers that wait for each answer before they ask again fall into parts otherwise, which take turns: while one
     part's batch runs, the other waits, and no batch ever holds both. It takes at most :data:`SHARE` of the time that a
-    batch takes and ends as soon as they can all be there. It is left out while most don't come in that time, which
-    shows whether batches are held back or not: each request says when it was enqueued. Instants are nanoseconds of Unix
-    time.
+    batch takes, about twice the time in which they usually come, and ends as soon as they can all be there. It is left
+    out while most don't come in time. All this shows whether batches are held back or not: each request says when it
+    was enqueued. Instants are nanoseconds of Unix time.
     """
 
-    SHARE = 0.1
-    SHORTEST_NS = 500_000
+    SHARE = 0.2
+    SHORTEST_NS = 1_000_000
     """Less than that isn't worth a read."""
     MOST = 0.5
     """So many of the callers must come again in time."""
@@ -58,6 +69,8 @@ class Regrouping:
         self._last, self._older = _Window(), _Window()
         self._usual_ns = 0.0
         self._came = self._rows = 1.0
+        self._return_ns: float | None = None
+        """In which time callers usually come again."""
 
     @property
     def is_on(self) -> bool:
@@ -72,9 +85,9 @@ class Regrouping:
     def batch_ended(self, *, rows: int, start_ns: int, end_ns: int) -> None:
         took_ns = end_ns - start_ns
         self._usual_ns += (took_ns - self._usual_ns) * (1 - self.KEPT)
-        hold_ns = int(self.SHARE * max(took_ns, self._usual_ns))
-        self.is_long = hold_ns >= self.SHORTEST_NS
-        self._last = _Window(end_ns, end_ns + hold_ns, rows)
+        longest_ns = int(self.SHARE * max(took_ns, self._usual_ns))
+        self.is_long = longest_ns >= self.SHORTEST_NS
+        self._last = _Window(end_ns, end_ns + longest_ns, rows)
 
     def due_in(self, *, rows: int, earlier_rows: int, now_ns: int) -> float:
         """Seconds for which a batch should still be held back; it has so many rows, ``earlier_rows`` of them from
@@ -82,15 +95,18 @@ class Regrouping:
         """
         if rows - earlier_rows >= self._last.rows:
             return 0.0
-        return max(0.0, (self._last.until_ns - now_ns) / 1e9)
+        until_ns: float = self._last.until_ns
+        if self._return_ns is not None:
+            until_ns = min(until_ns, self.since_ns + 2 * self._return_ns + self.SHORTEST_NS)
+        return max(0.0, (until_ns - now_ns) / 1e9)
 
-    def batch_cut(self, rows_between: Callable[[int, int], int], *, now_ns: int) -> None:
-        """Learn who came again after the last batch. ``rows_between`` tells how many rows in hand were enqueued after
-        one instant and until another. Who comes while the next batch runs is seen a batch later.
+    def batch_cut(self, arrivals: Collection[Arrival], *, now_ns: int) -> None:
+        """Learn who came again after the last batch, from all that is in hand. Who comes while the next batch runs is
+        seen a batch later.
         """
         last = self._last
-        for window in (self._older, last):
-            window.came += rows_between(window.since_ns, window.until_ns)
+        self._older.see(arrivals)
+        last.see(arrivals)
         self._learn(self._older)
         self._older = last
         if now_ns >= last.until_ns or last.came >= last.rows:
@@ -98,9 +114,14 @@ class Regrouping:
             self._older = _Window()
 
     def _learn(self, window: _Window) -> None:
-        if window.rows:
-            self._came = self.KEPT * self._came + min(window.came, window.rows)
-            self._rows = self.KEPT * self._rows + window.rows
+        if not window.rows:
+            return
+        self._came = self.KEPT * self._came + min(window.came, window.rows)
+        self._rows = self.KEPT * self._rows + window.rows
+        if window.came >= self.MOST * window.rows:
+            took_ns = window.last_ns - window.since_ns
+            before_ns = took_ns if self._return_ns is None else self._return_ns
+            self._return_ns = self.KEPT * before_ns + (1 - self.KEPT) * took_ns
 
 
 class Queued(Protocol):
@@ -162,9 +183,14 @@ class Backlog(Generic[Q]):
                     return max(rows, self._max_rows)
         return rows
 
-    def rows_between(self, after_ns: int, until_ns: int) -> int:
-        """Rows of all requests that were enqueued after one instant and until another."""
-        return sum([request.rows for request in self._waiting if after_ns < request.urgency[1] <= until_ns])
+    @property
+    def arrivals(self) -> list[Arrival]:
+        """Of all requests."""
+        return [(request.urgency[1], request.rows) for request in self._waiting]
+
+    def rows_until(self, instant_ns: int) -> int:
+        """Rows of all requests that were enqueued by then."""
+        return sum([rows for enqueue_ns, rows in self.arrivals if enqueue_ns <= instant_ns])
 
     def _joins(self, request: Q) -> bool:
         return request.bucket is not None and request.bucket == self._waiting[0].bucket

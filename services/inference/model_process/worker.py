@@ -132,7 +132,7 @@ class Worker:
         while not self._is_stopping or self._backlog or await self._take_rest():
             close_reason = await self._gather()
             if self._regrouping.is_long:
-                self._regrouping.batch_cut(self._backlog.rows_between, now_ns=self._now_ns())
+                self._regrouping.batch_cut(self._backlog.arrivals, now_ns=self._now_ns())
             batch = self._backlog.cut()
             if self._now_ns() - self._screened_ns > _FRESH_NS:
                 batch = self._screen(batch)
@@ -171,7 +171,7 @@ class Worker:
         return "full" if self._backlog.rows >= self._policy.max_rows else "drained"
 
     def _earlier_rows(self) -> int:
-        return self._backlog.rows_between(0, self._regrouping.since_ns)
+        return self._backlog.rows_until(self._regrouping.since_ns)
 
     async def _take(self, count: int, *, wait_s: float | None) -> None:
         await self._accept(await self._lane.take(count, wait_s=wait_s))

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Hashable
 from dataclasses import dataclass
 
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -78,10 +79,10 @@ def test_after_a_long_batch_those_who_were_in_it_are_waited_for() -> None:
 
     assert regrouping.is_on
     # Eight others came while it ran; its own eight come back one by one.
-    assert regrouping.due_in(rows=8, earlier_rows=8, now_ns=100 * MS) == 0.01
-    assert regrouping.due_in(rows=12, earlier_rows=8, now_ns=104 * MS) == 0.006
+    assert regrouping.due_in(rows=8, earlier_rows=8, now_ns=100 * MS) == 0.02
+    assert regrouping.due_in(rows=12, earlier_rows=8, now_ns=114 * MS) == 0.006
     assert regrouping.due_in(rows=16, earlier_rows=8, now_ns=104 * MS) == 0
-    assert regrouping.due_in(rows=12, earlier_rows=8, now_ns=111 * MS) == 0
+    assert regrouping.due_in(rows=12, earlier_rows=8, now_ns=121 * MS) == 0
 
 
 def test_after_a_short_batch_nobody_is_waited_for() -> None:
@@ -97,28 +98,29 @@ class Callers:
         self.regrouping = Regrouping()
         self.now_ns = 0
         self.waiting: list[int] = []
+        self.held_ms = 0.0
 
     def batch(self, *delays_ms: int) -> bool:
         """Run one; whether the next one is held back."""
         self.regrouping.batch_ended(rows=8, start_ns=self.now_ns, end_ns=self.now_ns + 100 * MS)
         self.now_ns += 100 * MS
         self.waiting += [self.now_ns + delay * MS for delay in delays_ms]
-        is_held = self.regrouping.is_on
-        cut_ns = self.now_ns + (10 * MS if is_held else 0)
-        in_hand = [instant for instant in self.waiting if instant <= cut_ns]
+        self.held_ms = 0.0
+        if self.regrouping.is_on:
+            self.held_ms = 1e3 * self.regrouping.due_in(rows=0, earlier_rows=0, now_ns=self.now_ns)
+        cut_ns = self.now_ns + int(self.held_ms * MS)
+        in_hand = [(instant, 1) for instant in self.waiting if instant <= cut_ns]
         self.waiting = [instant for instant in self.waiting if instant > cut_ns]
-        self.regrouping.batch_cut(
-            lambda after, until: sum(after < instant <= until for instant in in_hand), now_ns=cut_ns
-        )
+        self.regrouping.batch_cut(in_hand, now_ns=cut_ns)
         self.now_ns = cut_ns
-        return is_held
+        return self.held_ms > 0
 
 
 def test_nobody_is_waited_for_any_more_after_some_batches_whose_callers_did_not_come_again() -> None:
     callers = Callers()
     held = [callers.batch(3, 3, 3, 4, 4, 4, 5, 5) for _ in range(10)]
     assert all(held)
-    assert [callers.batch() for _ in range(10)] == [True] * 3 + [False] * 7
+    assert [callers.batch() for _ in range(10)] == [True] * 4 + [False] * 6
 
 
 def test_callers_who_come_again_are_noticed_though_nobody_waits_for_them() -> None:
@@ -128,6 +130,16 @@ def test_callers_who_come_again_are_noticed_though_nobody_waits_for_them() -> No
     held = [callers.batch(3, 3, 3, 4, 4, 4, 5, 5) for _ in range(8)]
     assert held[0] is False
     assert all(held[4:])
+
+
+def test_stragglers_are_waited_for_about_twice_as_long_as_callers_usually_take() -> None:
+    callers = Callers()
+    for _ in range(10):
+        callers.batch(2, 2, 2, 3, 3, 3, 4, 4)
+    assert callers.held_ms == pytest.approx(9)
+    for _ in range(20):
+        callers.batch(2, 2, 2, 3, 3, 3, 4, 15)
+    assert callers.held_ms == pytest.approx(20)
 
 
 def test_callers_who_come_as_often_at_any_time_are_not_waited_for() -> None:
@@ -141,11 +153,12 @@ def test_a_short_batch_in_between_is_waited_for_as_for_the_others() -> None:
     for _ in range(10):
         ended(regrouping, rows=15, took_ms=60)
     ended(regrouping, rows=1, took_ms=20)
-    assert regrouping.due_in(rows=15, earlier_rows=15, now_ns=20 * MS) > 0.004
+    assert regrouping.due_in(rows=15, earlier_rows=15, now_ns=20 * MS) > 0.008
 
 
-def test_who_came_in_a_time_is_counted_in_rows() -> None:
+def test_who_came_before_an_instant_is_counted_in_rows() -> None:
     backlog: Backlog[Item] = Backlog(8)
     for number, instant in enumerate((5, 10, 11)):
         backlog.add(Item(number, number + 1, "a", (0, instant)))
-    assert [backlog.rows_between(*times) for times in ((0, 4), (0, 10), (5, 11))] == [0, 3, 5]
+    assert [backlog.rows_until(instant) for instant in (4, 10, 11)] == [0, 3, 6]
+    assert backlog.arrivals == [(5, 1), (10, 2), (11, 3)]
