@@ -13,6 +13,7 @@ from penstock import __version__
 from penstock.gateway.v1.reply_service_pb2 import Hello
 from services.common.lanes import LaneKeys
 from services.common.memory import keep_freed_memory
+from services.common.serving import favour_latency
 from services.common.tracing import SpanExporter
 from services.inference import backends
 from services.inference.backends import LoadError, Model, Placement
@@ -126,6 +127,7 @@ class ModelProcess:
         await self._lane.join(stop)
         group.create_task(self._lane.acknowledge(), name="acknowledge")
         group.create_task(self._lane.keep(), name="lease")
+        favour_latency()
         self._pipe.tell(state="ready", device=self._device)
         await self._worker.serve()
 

@@ -148,11 +148,11 @@ def packed(report: BatchReport, *, failed: int) -> dict[str, AttributeValue]:
             ]
         ),
     }
-    classes = [one.outcome.top_class for one in report.settled]
-    if max(classes) >= 0:
-        confidences = array("f", [one.outcome.confidence for one in report.settled])
-        columns["penstock.requests.confidence"] = _little_endian(confidences)
-        columns["penstock.requests.class"] = _little_endian(array("i", classes))
+    answered = next((one.outcome for one in report.settled if one.outcome.error is None), None)
+    if answered is not None and answered.top_class >= 0:  # the model is a classifier
+        outcomes = [one.outcome for one in report.settled]
+        columns["penstock.requests.confidence"] = _little_endian(array("f", [one.confidence for one in outcomes]))
+        columns["penstock.requests.class"] = _little_endian(array("i", [one.top_class for one in outcomes]))
     return columns
 
 
