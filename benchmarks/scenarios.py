@@ -139,7 +139,10 @@ def telemetry(bench: Bench) -> Section:
         p99s = [f"{one.p99_ms:.2f}" for one in medians]
         rows.append([str(with_it.concurrency), *rates, f"{rate - 1:+.1%}", *p99s, f"{p99 - 1:+.1%}", f"{cpu - 1:+.1%}"])
     headings = ["clients", "req/s on", "off", "change", "p99 ms on", "off", "change", "CPU"]
-    text = f"Identity over gRPC, {plan.rounds} pairs of rounds; a change is the median of the pairs' ratios."
+    text = (
+        f"Identity over gRPC, {plan.rounds} pairs of rounds; a change is the median of the pairs' ratios. Off: "
+        "`PENSTOCK_OTLP_ENDPOINT` is empty; the monitor runs in both suites."
+    )
     return Section("What telemetry costs", [Table(headings, rows), text], as_json(results))
 
 
