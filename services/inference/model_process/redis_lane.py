@@ -6,9 +6,7 @@ import asyncio
 import contextlib
 import logging
 import time
-from collections import defaultdict
 from collections.abc import Iterable
-from itertools import chain
 from typing import Any
 
 import hiredis
@@ -18,28 +16,17 @@ from redis.exceptions import RedisError, ResponseError
 from services.common import lanes
 from services.common.lanes import GROUP, LEASE_MS, LEASE_RENEWAL_MS, Entry, LaneKeys
 from services.common.redis_connection import connect
-from services.common.resp import Command, RespConnection
+from services.common.resp import RespConnection
 from services.inference.model_process import claims
 from services.inference.model_process.lane import Delivery
+from services.inference.model_process.reads import Reads
+from services.inference.model_process.settlements import EntryKey, Settlements
 
 _log = logging.getLogger(__name__)
 
 _BLOCK_MS = 5_000
 _ANSWER_S = 5.0
 _PAUSE_S = 0.1
-# An equal share of what waits, between this consumer and those that wait for something to do. What is in a stream and
-# not pending waits: entries are deleted when they are acknowledged.
-_READ_SHARE = """
-local stream, idle, group, me, count = KEYS[1], KEYS[2], ARGV[1], ARGV[2], tonumber(ARGV[3])
-redis.call('ZREM', idle, me)
-local waiting = redis.call('XLEN', stream) - redis.call('XPENDING', stream, group)[1]
-local others = math.min(redis.call('ZCOUNT', idle, redis.call('TIME')[1] * 1000, '+inf'), ARGV[4] - 1)
-local share = math.min(count, math.ceil(waiting / (others + 1)))
-if share < 1 then
-  return false
-end
-return redis.call('XREADGROUP', 'GROUP', group, me, 'COUNT', share, 'STREAMS', stream, '>')
-"""
 _LOST = (RedisError, OSError, TimeoutError)
 
 
@@ -67,13 +54,10 @@ class RedisLane:
         self._is_in_doubt = False
         self._is_resting = False
         self._news: asyncio.Future[None] | None = None
-        self._unsettled: set[tuple[str, bytes]] = set()
-        self._in_hand: set[tuple[str, bytes]] = set()  # the unsettled, and those that Redis was not told of yet
+        self._reads = Reads(keys, self._streams, consumer)
+        self._settlements = Settlements(keys.dead_letters)
         self._ready: list[Delivery] = []
-        self._suspect: tuple[str, bytes] | None = None
-        self._acks: defaultdict[str, list[bytes]] = defaultdict(list)
-        self._dead: list[dict[Any, Any]] = []
-        self._acks_waiting = asyncio.Event()
+        self._suspect: EntryKey | None = None
         self._keep_on = asyncio.Event()
         self._is_leaving = False
         self.live_consumers: frozenset[str] = frozenset()
@@ -143,19 +127,12 @@ class RedisLane:
     async def _read_each(self, count: int) -> None:
         for stream in self._streams:
             if len(self._ready) < count:
-                await self._ask(self._sharing(count - len(self._ready), stream))
+                await self._ask(count - len(self._ready), stream)
 
     async def _await_first(self, count: int, block_ms: int) -> None:
-        """A blocked read is answered with the first entry that comes. The next one, sent along with it, takes what came
-        with that entry: so a batch costs one round trip.
-        """
         if self._reader is None:
             raise ConnectionError("the lane isn't open")
-        reads = [self._blocking(block_ms)]
-        if self._is_one_of_several:
-            reads.insert(0, ("ZADD", self._keys.idle, time.time_ns() // 1_000_000 + block_ms, self._consumer))
-        if count > 1 and len(self._streams) == 1:
-            reads.append(self._sharing(count - 1, self._streams[0]))
+        reads = self._reads.waiting(count, block_ms=block_ms, live=len(self.live_consumers))
         packed = b"".join(map(hiredis.pack_command, reads))
         self._reader.send(packed, len(reads), self._take_answers, within_s=block_ms / 1000 + _ANSWER_S)
         if self._is_blocked:  # not if the connection was lost before
@@ -164,30 +141,11 @@ class RedisLane:
             await self._read_each(count)
             self._ready.sort(key=lambda one: (not one.is_suspect, one.entry.envelope.priority))
 
-    @property
-    def _is_one_of_several(self) -> bool:
-        return len(self.live_consumers) > 1
-
-    def _blocking(self, block_ms: int) -> Command:
-        """XREADGROUP of the first new entry that comes."""
-        streams, news = self._streams, [">"] * len(self._streams)
-        return ("XREADGROUP", "GROUP", GROUP, self._consumer, "COUNT", 1, "BLOCK", block_ms, "STREAMS", *streams, *news)
-
-    def _reading(self, count: int, stream: str) -> Command:
-        """XREADGROUP of up to ``count`` new entries."""
-        return ("XREADGROUP", "GROUP", GROUP, self._consumer, "COUNT", count, "STREAMS", stream, ">")
-
-    def _sharing(self, count: int, stream: str) -> Command:
-        """The same, but no more than a fair share where others have nothing to do."""
-        if not self._is_one_of_several:
-            return self._reading(count, stream)
-        keys = (stream, self._keys.idle)
-        return ("EVAL", _READ_SHARE, len(keys), *keys, GROUP, self._consumer, count, len(self.live_consumers))
-
-    async def _ask(self, *reads: Command) -> None:
+    async def _ask(self, count: int, stream: str) -> None:
         if self._reader is None:
             raise ConnectionError("the lane isn't open")
-        self._take_entries(await self._reader.execute(*reads, within_s=_ANSWER_S))
+        read = self._reads.sharing(count, stream, live=len(self.live_consumers))
+        self._take_entries(await self._reader.execute(read, within_s=_ANSWER_S))
 
     def _take_answers(self, answers: list[Any], error: Exception | None) -> None:
         """The answers of a read that waited."""
@@ -216,14 +174,13 @@ class RedisLane:
         self, stream: str, entry_id: bytes, fields: dict[bytes, bytes], *, count: int = 1, is_suspect: bool = False
     ) -> None:
         """Take an entry in hand, a suspect before the others; one that can't be read goes to the dead letters."""
-        self._in_hand.add((stream, entry_id))
-        self._unsettled.add((stream, entry_id))
+        self._settlements.add((stream, entry_id))
         try:
             entry = lanes.decode(fields)
         except lanes.MalformedEntryError as error:
             _log.warning("%s", error)
-            self._dead.append({**fields, "reason": f"MALFORMED: {error}"})
-            self._settle(stream, entry_id)
+            self._settlements.bury(fields, f"MALFORMED: {error}")
+            self._settlements.settle((stream, entry_id))
         else:
             is_suspect = is_suspect or entry.attempt > 1
             self._ready.insert(
@@ -263,14 +220,14 @@ class RedisLane:
         pending = await self._redis.xpending_range(stream, GROUP, "-", "+", 10_000, consumername=self._consumer)
         for one in pending:
             entry_id, count = one["message_id"], one["times_delivered"]
-            if (stream, entry_id) in self._in_hand:
+            if (stream, entry_id) in self._settlements:
                 continue
             for claimed_id, fields in await self._redis.xclaim(
                 stream, GROUP, self._consumer, 0, [entry_id], retrycount=count
             ):
                 if claimed_id is None:
                     await self._redis.xack(stream, GROUP, entry_id)
-                elif (stream, entry_id) not in self._in_hand:
+                elif (stream, entry_id) not in self._settlements:
                     self._receive(stream, entry_id, fields, count=count, is_suspect=count > 1)
 
     async def wake(self) -> None:
@@ -286,50 +243,28 @@ class RedisLane:
 
     def settle(self, deliveries: Iterable[Delivery]) -> None:
         for delivery in deliveries:
-            self._settle(delivery.stream, delivery.entry_id)
-
-    def _settle(self, stream: str, entry_id: bytes) -> None:
-        if (stream, entry_id) in self._unsettled:
-            self._unsettled.remove((stream, entry_id))
-            self._acks[stream].append(entry_id)
-            self._acks_waiting.set()
+            self._settlements.settle((delivery.stream, delivery.entry_id))
 
     def bury(self, delivery: Delivery, reason: str) -> None:
-        self._dead.append({**lanes.encode(delivery.entry), "reason": reason})
-        self._acks_waiting.set()
+        self._settlements.bury(lanes.encode(delivery.entry), reason)
 
     async def acknowledge(self) -> None:
         """Send acknowledgements, all that gathered in one pipeline."""
         while not self._is_leaving:
-            await self._acks_waiting.wait()
+            await self._settlements.due.wait()
             if not await self._flush():
                 await asyncio.sleep(_PAUSE_S)
 
     async def _flush(self) -> bool:
-        self._acks_waiting.clear()
-        acks, self._acks = self._acks, defaultdict(list)
-        dead, self._dead = self._dead, []
-        if not acks and not dead:
-            return True
-        commands: list[Command] = [
-            ("XADD", self._keys.dead_letters, "MAXLEN", "~", lanes.DEAD_LETTERS_KEPT, "*", *chain(*fields.items()))
-            for fields in dead
-        ]
-        for stream, ids in acks.items():
-            commands += [("XACK", stream, GROUP, *ids), ("XDEL", stream, *ids)]
-        try:
-            connection = await self._open_writer()
-            await connection.execute(*commands, within_s=_ANSWER_S)
-        except _LOST as error:
-            _log.debug("acknowledging failed, trying again: %r", error)
-            for stream, ids in acks.items():
-                self._acks[stream] += ids
-            self._dead += dead
-            self._acks_waiting.set()
-            return False
-        for stream, ids in acks.items():
-            self._in_hand.difference_update((stream, entry_id) for entry_id in ids)
-        if self._suspect is not None and self._suspect not in self._in_hand:
+        self._settlements.due.clear()
+        if self._settlements.is_any:
+            try:
+                await self._settlements.send(await self._open_writer(), within_s=_ANSWER_S)
+            except _LOST as error:
+                _log.debug("acknowledging failed, trying again: %r", error)
+                self._settlements.due.set()
+                return False
+        if self._suspect is not None and self._suspect not in self._settlements:
             self._suspect = None
             self._keep_on.set()
         return True
@@ -400,7 +335,7 @@ class RedisLane:
             stream, entry_id, fields, count = claimed
             self.claimed_count += 1
             self._suspect = (stream, entry_id)
-            if (stream, entry_id) not in self._in_hand:
+            if (stream, entry_id) not in self._settlements:
                 self._receive(stream, entry_id, fields, count=count, is_suspect=True)
         if self._ready:
             self._tell()
@@ -408,7 +343,7 @@ class RedisLane:
     def leave(self) -> None:
         """End the tasks, without cancelling what Redis may have done already."""
         self._is_leaving = True
-        self._acks_waiting.set()
+        self._settlements.due.set()
         self._keep_on.set()
 
     async def close(self) -> None:

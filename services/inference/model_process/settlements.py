@@ -1,0 +1,78 @@
+"""What was taken from a lane and is to be acknowledged, deleted or buried."""
+
+from __future__ import annotations
+
+import asyncio
+from collections import defaultdict
+from collections.abc import Iterator, Mapping
+from itertools import chain
+from typing import Any
+
+from services.common import lanes
+from services.common.lanes import GROUP
+from services.common.resp import Command, RespConnection
+
+EntryKey = tuple[str, bytes]
+"""Stream and entry id."""
+
+
+class Settlements:
+    """Entries in hand, until Redis has heard that they are settled."""
+
+    def __init__(self, dead_letters: str) -> None:
+        self._dead_letters = dead_letters
+        self._unsettled: set[EntryKey] = set()
+        self._in_hand: set[EntryKey] = set()  # the unsettled, and those that Redis was not told of yet
+        self._acks: defaultdict[str, list[bytes]] = defaultdict(list)
+        self._dead: list[dict[Any, Any]] = []
+        self.due = asyncio.Event()
+        """Whether there is something to send."""
+
+    def __contains__(self, entry: EntryKey) -> bool:
+        return entry in self._in_hand
+
+    def add(self, entry: EntryKey) -> None:
+        self._in_hand.add(entry)
+        self._unsettled.add(entry)
+
+    def settle(self, entry: EntryKey) -> None:
+        """Acknowledge and delete an entry, soon; nothing for one that is settled, or never was in a lane."""
+        if entry in self._unsettled:
+            self._unsettled.remove(entry)
+            self._acks[entry[0]].append(entry[1])
+            self.due.set()
+
+    def bury(self, fields: Mapping[Any, Any], reason: str) -> None:
+        """Copy an entry to the dead letters, soon."""
+        self._dead.append({**fields, "reason": reason})
+        self.due.set()
+
+    async def send(self, connection: RespConnection, *, within_s: float) -> None:
+        """Send all that gathered in one pipeline; after an error it is there for another time.
+
+        Raises:
+            RedisError, OSError: it may or may not be done.
+        """
+        acks, self._acks = self._acks, defaultdict(list)
+        dead, self._dead = self._dead, []
+        try:
+            await connection.execute(*self._commands(acks, dead), within_s=within_s)
+        except BaseException:
+            for stream, ids in acks.items():
+                self._acks[stream] += ids
+            self._dead += dead
+            raise
+        for stream, ids in acks.items():
+            self._in_hand.difference_update((stream, entry_id) for entry_id in ids)
+
+    def _commands(self, acks: Mapping[str, list[bytes]], dead: list[dict[Any, Any]]) -> Iterator[Command]:
+        for fields in dead:
+            kept = ("MAXLEN", "~", lanes.DEAD_LETTERS_KEPT, "*")
+            yield ("XADD", self._dead_letters, *kept, *chain(*fields.items()))
+        for stream, ids in acks.items():
+            yield ("XACK", stream, GROUP, *ids)
+            yield ("XDEL", stream, *ids)
+
+    @property
+    def is_any(self) -> bool:
+        return bool(self._acks or self._dead)
