@@ -264,7 +264,8 @@ class Worker:
             TraceContext.new_root(is_sampled=True),
         )
         self._gateways.reply(report.settled, report)
-        self._observer.batch_ended(report)
+        # Once the replies have left, which they do at the end of this turn of the event loop.
+        asyncio.get_running_loop().call_soon(self._observer.batch_ended, report)
         self._regrouping.batch_ended(rows=report.rows, start_ns=start_ns, end_ns=end_ns)
         await self._ahead.finish()
 
