@@ -66,24 +66,39 @@ class Tls:
             ValueError: a file is not what it must be.
         """
         files = [None if path is None else path.read_bytes() for path in (self.ca, self.key, self.certificate)]
-        self._check()
+        # Of unfit files, grpc would say only that nothing can be connected.
+        context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
+        if self.ca is not None:
+            trust(context, self.ca)
+        if self.certificate is not None and self.key is not None:
+            show(context, self.certificate, self.key)
         return grpc.ssl_channel_credentials(*files)
 
-    def _check(self) -> None:
-        """Look into the files: of unfit ones, grpc would say only that nothing can be connected."""
-        context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
-        try:
-            if self.ca is not None:
-                context.load_verify_locations(self.ca)
-        except ssl.SSLError as error:
-            raise ValueError(f"can't use the TLS certificates '{self.ca}': {_reason(error)}") from None
-        try:
-            if self.certificate is not None:
-                context.load_cert_chain(self.certificate, self.key, password=_refuse_password)
-        except (ssl.SSLError, ValueError) as error:
-            raise ValueError(
-                f"can't use the TLS certificate '{self.certificate}' with the key '{self.key}': {_reason(error)}"
-            ) from None
+
+def show(context: ssl.SSLContext, certificate: Path, key: Path) -> None:
+    """Let a context show a certificate.
+
+    Raises:
+        ValueError: the files don't fit, or aren't what they must be.
+    """
+    try:
+        context.load_cert_chain(certificate, key, password=_refuse_password)
+    except (ssl.SSLError, ValueError) as error:
+        raise ValueError(
+            f"can't use the TLS certificate '{certificate}' with the key '{key}': {_reason(error)}"
+        ) from None
+
+
+def trust(context: ssl.SSLContext, authorities: Path) -> None:
+    """Let a context accept certificates of these authorities.
+
+    Raises:
+        ValueError: the file holds none.
+    """
+    try:
+        context.load_verify_locations(authorities)
+    except ssl.SSLError as error:
+        raise ValueError(f"can't use the TLS authorities '{authorities}': {_reason(error)}") from None
 
 
 def _refuse_password() -> str:

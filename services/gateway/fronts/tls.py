@@ -9,6 +9,8 @@ from pathlib import Path
 
 import grpc
 
+from penstock.tls import show, trust
+
 # What RFC 9113 (9.2.2) leaves of TLS 1.2; 1.3 has good ones only.
 _CIPHERS = "ECDHE+AESGCM:ECDHE+CHACHA20"
 
@@ -40,19 +42,15 @@ class Tls:
         context.set_ciphers(_CIPHERS)
         if protocols:
             context.set_alpn_protocols(list(protocols))
-        for path in (self.certificate, self.key):
+        for path in filter(None, (self.certificate, self.key, self.client_ca)):
             _read(path)
         try:
-            context.load_cert_chain(self.certificate, self.key, password=_refuse_password)
-        except (ssl.SSLError, ValueError) as error:
-            sys.exit(f"can't use the TLS certificate '{self.certificate}' with the key '{self.key}': {_reason(error)}")
-        if self.client_ca is not None:
-            _read(self.client_ca)
-            try:
-                context.load_verify_locations(self.client_ca)
-            except ssl.SSLError as error:
-                sys.exit(f"can't use the TLS certificates '{self.client_ca}' of clients: {_reason(error)}")
-            context.verify_mode = ssl.CERT_REQUIRED
+            show(context, self.certificate, self.key)
+            if self.client_ca is not None:
+                trust(context, self.client_ca)
+                context.verify_mode = ssl.CERT_REQUIRED
+        except ValueError as error:
+            sys.exit(str(error))
         return context
 
     def credentials(self) -> grpc.ServerCredentials:
@@ -68,11 +66,3 @@ def _read(path: Path) -> bytes:
         return path.read_bytes()
     except OSError as error:
         sys.exit(f"can't read the TLS file '{path}': {error.strerror}")
-
-
-def _refuse_password() -> str:
-    raise ValueError("the key is encrypted, expected one without a password")
-
-
-def _reason(error: Exception) -> str:
-    return (getattr(error, "reason", None) or str(error)).replace("_", " ").lower()

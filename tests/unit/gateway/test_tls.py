@@ -34,7 +34,7 @@ def test_files_that_do_not_fit_are_named(certificates: Certificates, tmp_path: P
         Tls(server.certificate, certificates.client.key).context()
     with pytest.raises(SystemExit, match=r"can't use the TLS certificate '.*garbage.pem'"):
         Tls(garbage, server.key).context()
-    with pytest.raises(SystemExit, match=r"can't use the TLS certificates '.*garbage.pem' of clients"):
+    with pytest.raises(SystemExit, match=r"can't use the TLS authorities '.*garbage.pem'"):
         Tls(server.certificate, server.key, garbage).context()
 
 

@@ -50,7 +50,7 @@ def test_unfit_files_are_named_before_anything_is_called(certificates: Certifica
 
     with pytest.raises(FileNotFoundError, match=r"absent\.pem"):
         Client(tls=Tls(tmp_path / "absent.pem"))
-    with pytest.raises(ValueError, match=r"can't use the TLS certificates '.*garbage\.pem'"):
+    with pytest.raises(ValueError, match=r"can't use the TLS authorities '.*garbage\.pem'"):
         Client(tls=Tls(garbage))
     with pytest.raises(ValueError, match=r"certificate '.*client\.pem' with the key '.*server\.key': .*mismatch"):
         Client(tls=Tls(certificates.authority, client.certificate, certificates.server.key))
