@@ -9,12 +9,21 @@ from typing import Any
 import pytest
 
 from penstock.registry.v1.resources_pb2 import QueueConfig
-from tests.integration.gateway.conftest import Stage, eventually, tensor
+from tests.integration.gateway.conftest import Stage, eventually, is_deployed, open_stage, tensor
 from tests.support.fake_worker import FakeWorker
 
 SUCCESS = 'nv_inference_request_success{model="identity",version="1"}'
 MANY = 40
 """So many requests and a worker is known to be quick."""
+
+
+@pytest.fixture
+def stage() -> Iterator[Stage]:
+    """A gateway that hands requests over, as only its own front does."""
+    with open_stage(PENSTOCK_GATEWAY__FRONT="native") as stage:
+        stage.registry.deploy("identity")
+        eventually(lambda: is_deployed(stage))
+        yield stage
 
 
 @pytest.fixture
