@@ -6,9 +6,10 @@ import re
 from collections.abc import Iterable
 from typing import Any
 
-from hpack import Decoder, HPACKError, OversizedHeaderListError
+from hpack import HPACKError, OversizedHeaderListError
 from hpack.table import HeaderTable
 
+from services.common.http2.decoding import BlockDecoder
 from services.common.http2.frames import ErrorCode, FaultError
 
 Fields = list[tuple[bytes, bytes]]
@@ -65,7 +66,7 @@ class HeaderReader:
     """
 
     def __init__(self, *, max_list_bytes: int, are_requests: bool) -> None:
-        self._decoder = Decoder(max_list_bytes)
+        self._decoder = BlockDecoder(max_list_bytes)
         self._table = self._decoder.header_table = _Table()
         self._insertions = 0
         self._are_requests = are_requests
@@ -78,7 +79,7 @@ class HeaderReader:
             FaultError: it can't be read, after which no other one can.
         """
         try:
-            fields: Fields = [(name, value) for name, value in self._decoder.decode(block, raw=True)]
+            fields = self._decoder.fields(block)
         except OversizedHeaderListError as error:
             raise FaultError(ErrorCode.ENHANCE_YOUR_CALM, str(error)) from None
         except (HPACKError, ValueError, IndexError) as error:
