@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Annotated, Literal, TypeVar
@@ -31,6 +32,12 @@ def _expanded(folder: Path) -> Path:
         raise ValueError(f"is {folder}, where ~ stands for no folder: name another") from None
 
 
+def _reachable(endpoint: str) -> str:
+    if endpoint and not re.fullmatch(r"[^\s/]+:\d{1,5}", endpoint):
+        raise ValueError(f"got {endpoint!r}, expected host:port")
+    return endpoint
+
+
 class SuiteSettings(BaseSettings):
     """Settings that all services share (``PENSTOCK_…``)."""
 
@@ -46,8 +53,8 @@ class SuiteSettings(BaseSettings):
     """Redis for the lanes, `redis://`, `rediss://` or `unix://`. Unset: the embedded one, on a socket below `home`."""
     registry_address: str = "127.0.0.1:8021"
     """Where the registry's gRPC API is."""
-    otlp_endpoint: str = "127.0.0.1:4317"
-    """Where spans are sent by OTLP/gRPC (the monitor). Empty switches tracing off."""
+    otlp_endpoint: Annotated[str, AfterValidator(_reachable)] = "127.0.0.1:4317"
+    """`host:port` where spans are sent by OTLP/gRPC (the monitor). Empty switches tracing off."""
     trace_sample_ratio: float = Field(default=0.05, ge=0, le=1)
     """Share of requests whose own spans are exported, up to `PENSTOCK_GATEWAY__MAX_TRACES_PER_SECOND`; errors, and
     requests that arrive sampled, always are."""

@@ -119,7 +119,7 @@ class SpanExporter:
                 try:
                     await self._send(encode_request(self._origin, self._next_batch()))
                     is_away = False
-                except (OSError, CallEndedError, TimeoutError) as error:
+                except Exception as error:  # noqa: BLE001 - whatever it was, the next spans may fare better
                     if not is_away:
                         _log.warning("spans can't be sent to %s, and are dropped: %s", self.endpoint, error)
                     is_away = True
@@ -137,7 +137,8 @@ class SpanExporter:
         """Have the receiver take a message, waiting for a while until it is there.
 
         Raises:
-            OSError, CallEndedError, TimeoutError: it didn't.
+            OSError, CallEndedError: it can't be reached, or refused.
+            TimeoutError: it didn't answer.
         """
         try:
             async with asyncio.timeout(_TIMEOUT_S):

@@ -112,6 +112,19 @@ async def test_a_receiver_that_is_away_costs_spans_and_nothing_else(caplog: pyte
     ]
 
 
+@pytest.mark.parametrize("endpoint", ["localhost", "127.0.0.1:99999"])
+async def test_an_endpoint_that_is_none_is_one_that_is_away(endpoint: str, caplog: pytest.LogCaptureFixture) -> None:
+    exporter = SpanExporter(endpoint=endpoint, service="penstock-test", instance="i", version="1")
+    export(exporter, "lost")
+
+    with caplog.at_level(logging.WARNING):
+        await exporter.close()
+
+    assert [record.getMessage().split(": ")[0] for record in caplog.records] == [
+        f"spans can't be sent to {endpoint}, and are dropped"
+    ]
+
+
 async def test_no_more_spans_wait_than_allowed() -> None:
     receiver, port = Receiver(), free_port()
     exporter = exporter_to(port, max_queued=1_000)

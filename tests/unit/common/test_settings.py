@@ -79,6 +79,8 @@ def test_other_sections_and_other_programs_are_left_alone(name: str, monkeypatch
         ("PENSTOCK_GATEWAY__HTTP_PORT", "eighty"),
         ("PENSTOCK_TRACE_SAMPLE_RATIO", "1.5"),
         ("PENSTOCK_LOG_LEVEL", "LOUD"),
+        ("PENSTOCK_OTLP_ENDPOINT", "http://127.0.0.1:4317"),
+        ("PENSTOCK_OTLP_ENDPOINT", "jaeger"),
     ],
 )
 def test_an_unfit_value_is_refused(name: str, value: str, monkeypatch: pytest.MonkeyPatch) -> None:
