@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Annotated
 
 import typer
+from rich.markup import escape
 
 from penstock.cli import options
 from penstock.cli.output import Json, print_json, reporting, screen, size, state
@@ -49,7 +50,7 @@ def models(
             state(ModelVersion.State.Name(one.state)),
             _format(one.format),
             size(one.artifact.size_bytes),
-            one.state_reason or signature(one.signature),
+            escape(one.state_reason or signature(one.signature)),
             ", ".join(notes),
         )
     screen.print(rows)

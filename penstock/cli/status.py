@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 import typer
+from rich.markup import escape
 
 from penstock import errors
 from penstock.cli import options
@@ -80,7 +81,7 @@ def _instances(deployments: list[Deployment]) -> Any:
             for one in found:
                 word = state(InstanceStatus.State.Name(one.state))
                 pid = str(one.pid or "–")
-                rows.add_row(model, version, one.instance, word, one.device, pid, str(one.restarts), one.reason)
+                rows.add_row(model, version, one.instance, word, one.device, pid, str(one.restarts), escape(one.reason))
             if not found:
                 rows.add_row(model, version, "–", "[yellow]waiting[/]", "", "", "", "no agent has taken it up yet")
     return rows

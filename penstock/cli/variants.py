@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from typing import Annotated
 
 import typer
+from rich.markup import escape
 
 from penstock.cli import options
 from penstock.cli.output import Json, print_json, reporting, screen
@@ -45,8 +46,9 @@ def variants(
 def _show(version: ModelVersion, found: Optimization) -> None:
     state = Optimization.State.Name(found.state).removeprefix("STATE_").lower()
     spent = found.search_duration.ToTimedelta().total_seconds()
-    screen.print(f"[bold]{version.name}[/] on {found.hardware}")
-    screen.print(f"{state}: {len(found.trials)} of {found.trial_count} variants, {spent:.0f} s. {found.state_reason}")
+    screen.print(f"[bold]{version.name}[/] on {escape(found.hardware)}")
+    how = f"{state}: {len(found.trials)} of {found.trial_count} variants, {spent:.0f} s. {escape(found.state_reason)}"
+    screen.print(how)
     sizes = sorted({one.batch_rows for trial in found.trials for one in trial.measurements})
     rows = Rows("~VARIANT", *(f">ROWS/S AT {size}" for size in sizes), ">SPEED-UP", ">DIFFERENCE", "~")
     for trial in sorted(found.trials, key=lambda trial: -trial.speedup):
@@ -66,7 +68,7 @@ def _cells(trial: VariantTrial, sizes: list[int]) -> list[str]:
 
 def _verdict(trial: VariantTrial, found: Optimization) -> str:
     is_chosen = dict(trial.variant) == dict(found.variant) and found.state == Optimization.STATE_COMPLETE
-    return "[green]chosen[/]" if is_chosen else trial.refusal
+    return "[green]chosen[/]" if is_chosen else escape(trial.refusal)
 
 
 def described(variant: Mapping[str, str]) -> str:

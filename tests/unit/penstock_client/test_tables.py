@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import io
+from typing import Any
 
 from rich.console import Console
 
+from penstock.cli import status
 from penstock.cli.tables import Rows
+from penstock.registry.v1.resources_pb2 import Deployment, InstanceStatus
 
 
-def _shown(rows: Rows, *, width: int) -> list[str]:
+def _shown(rows: Any, *, width: int) -> list[str]:
     console = Console(file=io.StringIO(), width=width)
     console.print(rows)
     file = console.file
@@ -56,3 +59,10 @@ def test_cells_are_below_each_other_on_a_narrow_screen() -> None:
 
 def test_nothing_is_a_line_of_headings() -> None:
     assert _shown(Rows("MODEL", "~NOTE"), width=80) == ["MODEL  NOTE"]
+
+
+def test_a_reason_is_shown_as_it_is() -> None:
+    said = InstanceStatus(instance="a", version="models/m/versions/1", reason="[/] got shape [1, 2]")
+    deployment = Deployment(name="deployments/m", versions=[said.version], instances=[said])
+
+    assert _shown(status._instances([deployment]), width=120)[1].endswith("[/] got shape [1, 2]")
