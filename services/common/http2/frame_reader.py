@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     from services.common.http2.connection import Connection
 
 _VIEWED_BYTES = 8 * 1024
-"""A body's pieces from this size on are not copied."""
+"""A body's pieces from this size on are not copied, nor kept until the frame is whole."""
 
 
 class FrameReader:
@@ -38,6 +38,9 @@ class FrameReader:
         self._max_block = connection.limits.max_header_bytes
         self._buffer = bytearray()
         self._needed = 0
+        self._data_left = 0
+        self._data_head = (0, 0)
+        """Flags and stream of the DATA frame that is coming in."""
         self._is_greeted = not expects_preface
         self._has_settings = False
         self._block: bytearray | None = None
@@ -50,13 +53,16 @@ class FrameReader:
         Raises:
             FaultError: the peer broke the protocol; nothing more is to be fed.
         """
+        begin = 0
         if self._buffer:
             self._buffer += data
             if len(self._buffer) < self._needed:
                 return
             data = bytes(self._buffer)
             self._buffer.clear()
-        used = self._take(data) if self._is_greeted else self._greet(data)
+        elif self._data_left:
+            begin = self._take_rest(data, 0)
+        used = self._take(data, begin) if self._is_greeted else self._greet(data)
         if used < len(data):
             self._buffer += memoryview(data)[used:]
 
@@ -69,12 +75,12 @@ class FrameReader:
         if len(head) < len(PREFACE):
             return 0
         self._is_greeted = True
-        return len(PREFACE) + self._take(data[len(PREFACE) :])
+        return self._take(data, len(PREFACE))
 
-    def _take(self, data: bytes) -> int:
-        """Handle all whole frames; how many bytes they are."""
+    def _take(self, data: bytes, at: int) -> int:
+        """Handle all frames from there on that are whole, or long and of DATA; where they end."""
         connection = self._connection
-        at, size = 0, len(data)
+        size = len(data)
         while size - at >= HEAD_BYTES:
             upper, lower, kind, flags, stream_id = read_head(data, at)
             length = upper << 8 | lower
@@ -83,6 +89,9 @@ class FrameReader:
             if end > size:
                 if length > self._max_frame:
                     raise FaultError(ErrorCode.FRAME_SIZE_ERROR, f"a frame of {length} bytes")
+                if kind == DATA and length >= _VIEWED_BYTES and not flags & PADDED and self._block is None:
+                    self._data_head, self._data_left = (flags, stream_id & LARGEST_WINDOW), length
+                    return self._take_rest(data, start)
                 self._needed = end - at
                 return at
             at = end
@@ -104,6 +113,16 @@ class FrameReader:
                 return size
         self._needed = HEAD_BYTES
         return at
+
+    def _take_rest(self, data: bytes, at: int) -> int:
+        """Hand on what has come of a long DATA frame; where that ends."""
+        connection = self._connection
+        flags, stream_id = self._data_head
+        part = memoryview(data)[at : at + self._data_left]
+        self._data_left -= len(part)
+        if part:
+            connection.take_data(stream_id, 0 if self._data_left else flags, part, len(part))
+        return len(data) if connection.is_lost or connection.fault is not None else at + len(part)
 
     def _take_padded(self, stream_id: int, flags: int, payload: bytes) -> None:
         self._check_size(payload)
