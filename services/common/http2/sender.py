@@ -143,18 +143,18 @@ class Sender(asyncio.Protocol):
     def _pump_turn(self, stream: Stream) -> bool:
         """One turn of a stream; whether something of it is left."""
         parts: list[bytes | memoryview] = []
-        size, max_frame, stream_id = 0, self.peer_max_frame, stream.id
+        size = 0
         while size < _TURN_BYTES and not self.is_paused:
-            part = stream.next_part(min(self.send_window, max_frame))
+            part = stream.next_part(min(self.send_window, _TURN_BYTES))
             if part is None:
                 break
-            length = len(part)
-            size += length
+            size += len(part)
             if isinstance(part, memoryview):
-                self.send_window -= length
-                stream.send_window -= length
-                parts.append(pack_head(length >> 8, length & 255, DATA, 0, stream_id))
-            parts.append(part)
+                self.send_window -= len(part)
+                stream.send_window -= len(part)
+                parts += _framed(part, stream.id, self.peer_max_frame)
+            else:
+                parts.append(part)
         if parts:
             self.queued -= size
             self._write_parts(parts)
@@ -186,3 +186,13 @@ class Sender(asyncio.Protocol):
                 stream.receive_window += stream.owed
                 self.say(frames.window_update(stream.id, stream.owed))
                 stream.owed = 0
+
+
+def _framed(body: memoryview, stream_id: int, max_frame: int) -> list[bytes | memoryview]:
+    """A piece of a body as frames, each a head and what it is of."""
+    whole = len(body) - len(body) % max_frame
+    head = pack_head(max_frame >> 8, max_frame & 255, DATA, 0, stream_id)
+    parts = [part for at in range(0, whole, max_frame) for part in (head, body[at : at + max_frame])]
+    if rest := len(body) - whole:
+        parts += (pack_head(rest >> 8, rest & 255, DATA, 0, stream_id), body[whole:])
+    return parts
