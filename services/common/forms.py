@@ -27,16 +27,16 @@ class KnownForms(Generic[Plan]):
         self._by_length: dict[int, list[tuple[tuple[slice, ...], dict[bytes, Plan]]]] = {}
         self._count = 0
 
-    def recall(self, message: bytes) -> Plan | None:
+    def recall(self, message: bytes | memoryview) -> Plan | None:
         """The plan of a message whose form is known."""
         for cuts, plans in self._by_length.get(len(message), ()):
-            form = message[cuts[0]] if len(cuts) == 1 else b"".join([message[cut] for cut in cuts])
+            form = bytes(message[cuts[0]]) if len(cuts) == 1 else b"".join([message[cut] for cut in cuts])
             plan = plans.get(form)
             if plan is not None:
                 return plan
         return None
 
-    def learn(self, message: bytes, raw: Sequence[bytes], plan: Plan) -> None:
+    def learn(self, message: bytes | memoryview, raw: Sequence[bytes], plan: Plan) -> None:
         """Remember the plan of a message that was parsed and checked; ``raw`` are the contents found in it.
 
         The plan must not depend on the contents themselves. What isn't certain to have a form is not remembered.
@@ -58,7 +58,7 @@ class KnownForms(Generic[Plan]):
         self._count += 1
 
 
-def form_of(message: bytes, raw: Sequence[bytes]) -> tuple[slice, ...]:
+def form_of(message: bytes | memoryview, raw: Sequence[bytes]) -> tuple[slice, ...]:
     """Where a message is form, if its last fields are ``raw``, each of which lies behind a piece; else nothing."""
     tags = [bytes((_RAW_CONTENTS << 3 | 2,)) + _varint(len(one)) for one in raw]
     end = len(message) - sum(map(len, raw)) - sum(map(len, tags))
@@ -83,7 +83,7 @@ def _varint(value: int) -> bytes:
     return bytes(out)
 
 
-def _are_whole_fields(message: bytes, end: int) -> bool:
+def _are_whole_fields(message: bytes | memoryview, end: int) -> bool:
     """Whether a message's first bytes are fields from first to last, of the kinds that a length says the end of."""
     at = 0
     while at < end:
@@ -95,7 +95,7 @@ def _are_whole_fields(message: bytes, end: int) -> bool:
     return at == end
 
 
-def _read_varint(message: bytes, at: int) -> tuple[int, int]:
+def _read_varint(message: bytes | memoryview, at: int) -> tuple[int, int]:
     value = shift = 0
     while message[at] & 0x80:
         value |= (message[at] & 0x7F) << shift

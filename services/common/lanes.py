@@ -74,7 +74,7 @@ class Entry:
     """
 
     envelope: Envelope
-    request: bytes
+    request: bytes | memoryview
     traceparent: str
     tracestate: str
     enqueue_ns: int
@@ -95,7 +95,7 @@ def encode(entry: Entry) -> dict[str | bytes, bytes | str | int]:
     fields: dict[str | bytes, bytes | str | int] = {
         "head": f"{entry.traceparent} {entry.enqueue_ns} {entry.deadline_ns} {entry.attempt}",
         "env": entry.envelope.SerializeToString(),
-        "req": entry.request,
+        "req": bytes(entry.request),
     }
     if entry.tracestate:
         fields["tracestate"] = entry.tracestate
@@ -138,6 +138,7 @@ class EntryPacker:
         request_id: str,
         rows: int,
         payload_bytes: int,
+        payload: tuple[int, int] = (0, 0),
         is_sampled: bool,
         traceparent: str,
         tracestate: str,
@@ -145,12 +146,13 @@ class EntryPacker:
         deadline_ns: int,
         attempt: int = 1,
     ) -> bytes:
-        """One command. The arguments are those of :class:`Entry` and ``Envelope``."""
+        """One command. The arguments are those of :class:`Entry` and ``Envelope``; ``payload`` is buffer and use."""
         envelope = self._envelope
         envelope.request_key = key
         envelope.request_id = request_id
         envelope.rows = rows
         envelope.payload_bytes = payload_bytes
+        envelope.payload_buffer, envelope.payload_use = payload
         envelope.is_sampled = is_sampled
         env = envelope.SerializeToString()
         head = b"%b %d %d %d" % (traceparent.encode("ascii"), enqueue_ns, deadline_ns, attempt)

@@ -58,6 +58,9 @@ class SuiteSettings(BaseSettings):
     trace_sample_ratio: float = Field(default=0.05, ge=0, le=1)
     """Share of requests whose own spans are exported, up to `PENSTOCK_GATEWAY__MAX_TRACES_PER_SECOND`; errors, and
     requests that arrive sampled, always are."""
+    shared_payload_bytes: int = Field(default=256 * 1024 * 1024, ge=0)
+    """Most memory, in bytes, that one gateway or model process takes below `/dev/shm` to pass large messages on without
+    a connection, of which it never takes more than half of what is free. 0: all go over connections."""
     log_level: Literal["DEBUG", "INFO", "WARNING", "ERROR"] = "INFO"
     """Least severe log record to write."""
 

@@ -52,7 +52,9 @@ class DirectCall(Outcome, Protocol):
 class TakesDirectHandlers(Protocol):
     """A server that can serve a unary method without a task; ``handle`` returns what to call if the caller leaves."""
 
-    def add_direct_handler(self, method: str, handle: Callable[[bytes, Any], Callable[[], None] | None]) -> None: ...
+    def add_direct_handler(
+        self, method: str, handle: Callable[[bytes | memoryview, Any], Callable[[], None] | None]
+    ) -> None: ...
 
 
 class InferenceServicer:
@@ -65,15 +67,15 @@ class InferenceServicer:
 
     async def ModelInfer(self, message: bytes, context: Any) -> bytes:
         arrival = self._arrive(context)
-        answered: asyncio.Future[bytes] = asyncio.get_running_loop().create_future()
+        answered: asyncio.Future[bytes | memoryview] = asyncio.get_running_loop().create_future()
         ticket = self._desk.admit(message, _read, arrival, time_left_s=context.time_remaining(), outcome=answered)
         try:
-            return await answered
+            return bytes(await answered)
         except asyncio.CancelledError:
             self._desk.withdraw(ticket)
             raise
 
-    def infer(self, message: bytes, call: DirectCall) -> Callable[[], None] | None:
+    def infer(self, message: bytes | memoryview, call: DirectCall) -> Callable[[], None] | None:
         """ModelInfer for :class:`TakesDirectHandlers`; returns what is to be called if the caller leaves."""
         try:
             ticket = self._desk.admit(
@@ -119,7 +121,7 @@ class InferenceServicer:
         return pb.RepositoryIndexResponse(models=self._models.index(ready=request.ready))
 
 
-def _read(message: bytes) -> Any:
+def _read(message: bytes | memoryview) -> Any:
     try:
         return pb.ModelInferRequest.FromString(message)
     except DecodeError:

@@ -63,8 +63,8 @@ class Desk:
 
     def admit(
         self,
-        message: bytes,
-        read: Callable[[bytes], InferRequest],
+        message: bytes | memoryview,
+        read: Callable[[bytes | memoryview], InferRequest],
         arrival: Arrival,
         *,
         time_left_s: float | None,
@@ -112,7 +112,9 @@ class Desk:
         self._queue.put(ticket)
         return ticket
 
-    def _plan(self, message: bytes, read: Callable[[bytes], InferRequest], arrival: Arrival) -> Plan:
+    def _plan(
+        self, message: bytes | memoryview, read: Callable[[bytes | memoryview], InferRequest], arrival: Arrival
+    ) -> Plan:
         """Find out about a request, and refuse it if it fits no version."""
         lane, model, version, request_id = None, "", "", ""
         try:

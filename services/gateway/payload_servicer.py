@@ -24,4 +24,4 @@ class PayloadServicer:
         if ticket is None:
             raise NotFoundError(f"request {request.request_key} of gateway '{request.gateway_id}' is not pending here")
         for at in range(0, len(ticket.message), _CHUNK_BYTES):
-            yield FetchResponse(chunk=ticket.message[at : at + _CHUNK_BYTES])
+            yield FetchResponse(chunk=bytes(ticket.message[at : at + _CHUNK_BYTES]))

@@ -31,6 +31,7 @@ class Reply(Protocol):
     response: bytes
     queue_ns: int
     rows: int
+    response_use: int
 
 
 class Batch(Protocol):
@@ -45,6 +46,13 @@ class Batch(Protocol):
     compute_infer_ns: int
     compute_output_ns: int
     span_id: bytes
+
+
+class Responses(Protocol):
+    """The responses that a model process has in shared memory."""
+
+    def borrow(self, reply: Reply) -> memoryview | None:
+        """One of them, which is given back with its last view; None: it isn't there."""
 
 
 def expired() -> UnavailableError:
@@ -80,16 +88,17 @@ class PendingTable:
         ticket.lane.unsettled += 1
         return self.deadlines.add(ticket.key, ticket.deadline)
 
-    def settle_batch(self, batch: Batch, lane: Lane | None) -> None:
+    def settle_batch(self, batch: Batch, lane: Lane | None, responses: Responses | None = None) -> None:
         """Settle the requests of a batch that are still pending, all of one lane; it may be None when that is gone."""
         now_ns, answered_for, rows = self._clock_ns(), lane, 0
         request_ns: list[int] = []
         queue_ns: list[int] = []
         for reply in batch.replies:
             ticket = self._close(reply.request_key)
+            response = _response_of(reply, responses)  # also of one nobody waits for, so that it is given back
             if ticket is None:
                 continue
-            if reply.code:
+            if reply.code or response is None:
                 self._fail(ticket, _error_of(reply), "BACKEND", now_ns=now_ns, is_from_batch=bool(batch.span_id))
                 continue
             answered_for, arrival = ticket.lane, ticket.arrival
@@ -99,7 +108,7 @@ class PendingTable:
             if arrival.context.is_sampled:
                 self._spans.finish(ticket, end_ns=now_ns, settled_by="worker")
             if not ticket.outcome.done():
-                ticket.outcome.set_result(reply.response)
+                ticket.outcome.set_result(response)
         if answered_for is not None and request_ns:
             answered_for.statistics.count_successes(request_ns=request_ns, queue_ns=queue_ns, rows=rows)
         if lane is None or not batch.batch_rows:
@@ -145,7 +154,15 @@ class PendingTable:
             ticket.outcome.set_exception(error)
 
 
+def _response_of(reply: Reply, responses: Responses | None) -> bytes | memoryview | None:
+    if not reply.response_use:
+        return reply.response
+    return None if responses is None else responses.borrow(reply)
+
+
 def _error_of(reply: Reply) -> PenstockError:
+    if not reply.code:
+        return UnavailableError("the response is no longer in shared memory", reason="RESPONSE_LOST")
     if reply.code == _DEADLINE_EXCEEDED:
         return expired()
     return error_from_code(reply.code, reply.message, reason=reply.reason)

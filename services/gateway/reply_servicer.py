@@ -53,12 +53,19 @@ class ReplyServicer:
     def stream_count(self) -> int:
         return sum(len(worker.streams) for worker in self._workers.values())
 
+    @property
+    def are_all_here(self) -> bool:
+        """Whether all connected model processes can read our shared memory, as we can read theirs."""
+        connected = [worker for worker in self._workers.values() if worker.streams]
+        return bool(connected) and all(worker.reader is not None for worker in connected)
+
     async def Connect(self, _messages: Any, context: Any) -> None:
         hello = await context.read()
         if hello is grpc.aio.EOF:
             return
         worker = self._greet(hello)
-        await context.write(ConnectResponse(welcome=Welcome(gateway_id=self._gateway_id)))
+        welcome = Welcome(gateway_id=self._gateway_id, is_payload_store_readable=worker.reader is not None)
+        await context.write(ConnectResponse(welcome=welcome))
         stream = Stream(worker, context)
         worker.streams.append(stream)
         self._streams[worker.lane_key].append(stream)
@@ -102,6 +109,12 @@ class ReplyServicer:
         for stream in self._streams.get((version.model, version.version), ()):
             stream.cancel(ticket.key)
 
+    def trim(self) -> None:
+        """Let go of shared memory that its owners have removed."""
+        for worker in self._workers.values():
+            if worker.reader is not None:
+                worker.reader.trim()
+
     async def flush(self) -> None:
         """Send the receipts that are owed, to whoever takes them at once, before the streams are closed."""
         flushes = [stream.flush() for worker in self._workers.values() for stream in worker.streams]
@@ -131,7 +144,7 @@ class ReplyServicer:
         stream.note_replies(batch)
         worker.note_batch(batch)
         if worker.window.accept(batch.sequence, is_first_of_stream=stream.is_fresh):
-            self._pending.settle_batch(batch, self._find_lane(worker.model, worker.version))
+            self._pending.settle_batch(batch, self._find_lane(worker.model, worker.version), worker)
         stream.is_fresh = False
         stream.owe_receipt()
 

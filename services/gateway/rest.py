@@ -96,7 +96,7 @@ class RestApi:
             tracestate=headers.get("tracestate", ""),
         )
         message, form = await self._read(request, arrival)
-        answered: asyncio.Future[bytes] = asyncio.get_running_loop().create_future()
+        answered: asyncio.Future[bytes | memoryview] = asyncio.get_running_loop().create_future()
         ticket = self._desk.admit(
             message.SerializeToString(), lambda _: message, arrival, time_left_s=None, outcome=answered
         )

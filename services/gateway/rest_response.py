@@ -15,7 +15,7 @@ from services.common.errors import InvalidArgumentError
 from services.gateway.rest_request import OutputForm
 
 
-def write_response(response: bytes, form: OutputForm) -> tuple[bytes, int | None]:
+def write_response(response: bytes | memoryview, form: OutputForm) -> tuple[bytes, int | None]:
     """The body for a serialised ModelInferResponse, and the size of its JSON part where binary tensors follow.
 
     Raises:

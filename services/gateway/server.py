@@ -22,6 +22,7 @@ from services.common.errors import UnavailableError
 from services.common.http2 import Limits
 from services.common.lanes import LEASE_MS
 from services.common.memory import keep_freed_memory
+from services.common.payloads import Draft, PayloadStore
 from services.common.settings import SuiteSettings
 from services.common.tracing import SpanExporter
 from services.common.watch import ResourceCache
@@ -30,6 +31,7 @@ from services.gateway.adapters.lane_writer import LaneWriter
 from services.gateway.catalog import Catalog
 from services.gateway.descriptions import Description
 from services.gateway.fronts import Front, FrontOptions
+from services.gateway.fronts.grpc_requests import Reserve
 from services.gateway.fronts.grpc_server import GrpcServer
 from services.gateway.fronts.grpc_web import GrpcWeb
 from services.gateway.fronts.grpcio import GrpcioFront
@@ -52,6 +54,9 @@ _log = logging.getLogger(__name__)
 _WATCH_PERIOD_S = 0.5
 _SPAN_FLUSH_PERIOD_S = 1.0
 _PREPARE_WITHIN_S = 5.0
+_PAYLOAD_PERIOD_S = 5.0
+_SHARED_BYTES = 32 * 1024
+"""From this size on a request costs less in shared memory than within a lane."""
 _INTERNAL_GRACE_S = 0.5
 # A model process whose host went away must not look connected: the next stream of it may count from 1 again.
 _KEEPALIVE_S, _KEEPALIVE_TIMEOUT_S = 10, 5
@@ -78,11 +83,14 @@ class Gateway:
         self.catalog = Catalog(
             clock=asyncio.get_running_loop().time, gateway_processes=settings.process_count if membership else 1
         )
+        self.payload_store = PayloadStore(gateway_id, limit_bytes=suite.shared_payload_bytes)
+        self._inline_limit_bytes = settings.inline_limit_bytes
         self.writer = LaneWriter(
             redis_url,
             self.pending,
             gateway_id=gateway_id,
             inline_limit_bytes=settings.inline_limit_bytes,
+            payloads=self.payload_store,
         )
         self.replies = ReplyServicer(
             gateway_id=gateway_id,
@@ -166,6 +174,18 @@ class Gateway:
             await asyncio.sleep(_SPAN_FLUSH_PERIOD_S)
             self.spans.flush()
 
+    def reserve(self, size: int) -> Draft | None:
+        """Room in shared memory for a request that is too large for a lane, or may go that way at less expense."""
+        least = _SHARED_BYTES if self.replies.are_all_here else self._inline_limit_bytes
+        return self.payload_store.begin(size) if size >= least else None
+
+    async def tend_payloads(self) -> None:
+        """Give back what shared memory holds for nothing. Runs until cancelled."""
+        while True:
+            await asyncio.sleep(_PAYLOAD_PERIOD_S)
+            self.payload_store.trim()
+            self.replies.trim()
+
     def _follow_registry(self) -> None:
         self.desk.routes = self.catalog.rebuild(self.resources)
         self._news.set()
@@ -186,11 +206,12 @@ async def serve(
     async with contextlib.AsyncExitStack() as closing:  # what comes last is closed first
         closing.push_async_callback(gateway.exporter.close)
         closing.push_async_callback(gateway.lane_watch.close)
+        closing.callback(gateway.payload_store.close)
         channel = grpc.aio.insecure_channel(suite.registry_address, options=serving.CHANNEL_OPTIONS)
         await closing.enter_async_context(channel)
         internal = await _internal_server(gateway, suite, settings)
         closing.push_async_callback(_close_internal, gateway, internal)
-        front = _front(suite, settings, reuse_port=membership is not None)
+        front = _front(suite, settings, reuse_port=membership is not None, reserve=gateway.reserve)
         web = GrpcWeb(
             (SERVICE, health.SERVICE_NAME),
             address=lambda: front.own_address,
@@ -204,6 +225,7 @@ async def serve(
             gateway.writer.run(),
             gateway.watch_lanes(),
             gateway.flush_spans(),
+            gateway.tend_payloads(),
         ]
         if membership is None:
             await _publish(gateway, front, web, settings)
@@ -261,7 +283,7 @@ def _server_for_workers(settings: GatewaySettings) -> grpc.aio.Server:
     return grpc.aio.server(options=[*serving.SERVER_OPTIONS, *keepalive])
 
 
-def _front(suite: SuiteSettings, settings: GatewaySettings, *, reuse_port: bool) -> Front:
+def _front(suite: SuiteSettings, settings: GatewaySettings, *, reuse_port: bool, reserve: Reserve) -> Front:
     kind = NativeFront if settings.front == "native" else GrpcioFront
     tls = None
     if settings.tls_certificate and settings.tls_key:
@@ -275,6 +297,7 @@ def _front(suite: SuiteSettings, settings: GatewaySettings, *, reuse_port: bool)
             drain_timeout_s=settings.drain_timeout_s,
             tls=tls,
             reuse_port=reuse_port,
+            reserve=reserve,
         )
     )
 

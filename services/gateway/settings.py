@@ -45,7 +45,7 @@ class GatewaySettings(BaseSettings):
     drain_timeout_s: float = Field(default=10.0, ge=0)
     """How long, in seconds, requests may take to finish once the gateway was asked to stop."""
     inline_limit_bytes: int = Field(default=256 * 1024, ge=0)
-    """Requests larger than this stay in the gateway, and model processes fetch them."""
+    """Requests larger than this stay in the gateway, and model processes read them there."""
     max_request_bytes: int = Field(default=2**31 - 1, ge=1, le=2**31 - 1)
     """Largest request to take, in bytes, after decompression."""
     max_traces_per_second: int = Field(default=50, ge=0)

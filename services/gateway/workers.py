@@ -6,6 +6,7 @@ import asyncio
 from typing import Any
 
 from penstock.gateway.v1.reply_service_pb2 import BatchReply, Cancellation, ConnectResponse, Hello, Receipt
+from services.common.payloads import PayloadReader, Reference, reference_of
 from services.gateway.domain.sequences import SequenceWindow
 from services.gateway.domain.tickets import Ticket
 
@@ -25,6 +26,8 @@ class Worker:
         self.model = hello.model
         self.version = hello.version
         self.takes_handovers = hello.takes_handovers
+        self.reader = PayloadReader.of(hello.payload_store) if hello.payload_store else None
+        """Of its shared memory; None where that can't be reached."""
         self.window = SequenceWindow()
         self.streams: list[Stream] = []
         self.left_at = 0.0
@@ -33,6 +36,12 @@ class Worker:
     @property
     def lane_key(self) -> tuple[str, str]:
         return self.model, self.version
+
+    def borrow(self, reply: Any) -> memoryview | None:
+        """A response in its shared memory; None: it isn't there."""
+        if self.reader is None:
+            return None
+        return self.reader.borrow(Reference(reply.response_buffer, reply.response_use), reply.response_bytes)
 
     @property
     def is_quick(self) -> bool:
@@ -79,7 +88,10 @@ class Stream:
         envelope.is_sampled = ticket.producer.is_sampled
         handover.traceparent, handover.tracestate = ticket.producer.traceparent, ticket.arrival.tracestate
         handover.enqueue_ns, handover.deadline_ns = ticket.enqueue_ns, ticket.deadline_ns
-        handover.request = ticket.message
+        reference = reference_of(ticket.message)
+        handover.request = bytes(ticket.message) if reference is None else b""
+        envelope.payload_bytes = 0 if reference is None else len(ticket.message)
+        envelope.payload_buffer, envelope.payload_use = reference or (0, 0)
         self._context.say(self._request)
 
     def note_refusal(self, key: int) -> Ticket | None:

@@ -60,6 +60,7 @@ class Surroundings:
     device: str
     threads: int
     drain_timeout_s: float
+    shared_payload_bytes: int
 
 
 @dataclass(slots=True)
@@ -218,6 +219,7 @@ class Instance:
             device=around.device,
             threads=around.threads,
             drain_timeout_s=around.drain_timeout_s,
+            shared_payload_bytes=around.shared_payload_bytes,
             variant=self.variant,
         )
 

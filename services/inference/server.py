@@ -73,6 +73,7 @@ class InferenceServer:
                 device=settings.device,
                 threads=settings.effective_threads,
                 drain_timeout_s=settings.drain_timeout_s,
+                shared_payload_bytes=suite.shared_payload_bytes,
             ),
             on_change=self._instances_changed,
         )

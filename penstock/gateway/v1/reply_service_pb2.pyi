@@ -30,22 +30,26 @@ class ConnectResponse(_message.Message):
     def __init__(self, welcome: _Optional[_Union[Welcome, _Mapping]] = ..., receipt: _Optional[_Union[Receipt, _Mapping]] = ..., cancellation: _Optional[_Union[Cancellation, _Mapping]] = ..., handover: _Optional[_Union[Handover, _Mapping]] = ...) -> None: ...
 
 class Hello(_message.Message):
-    __slots__ = ("consumer", "model", "version", "takes_handovers")
+    __slots__ = ("consumer", "model", "version", "takes_handovers", "payload_store")
     CONSUMER_FIELD_NUMBER: _ClassVar[int]
     MODEL_FIELD_NUMBER: _ClassVar[int]
     VERSION_FIELD_NUMBER: _ClassVar[int]
     TAKES_HANDOVERS_FIELD_NUMBER: _ClassVar[int]
+    PAYLOAD_STORE_FIELD_NUMBER: _ClassVar[int]
     consumer: str
     model: str
     version: str
     takes_handovers: bool
-    def __init__(self, consumer: _Optional[str] = ..., model: _Optional[str] = ..., version: _Optional[str] = ..., takes_handovers: _Optional[bool] = ...) -> None: ...
+    payload_store: str
+    def __init__(self, consumer: _Optional[str] = ..., model: _Optional[str] = ..., version: _Optional[str] = ..., takes_handovers: _Optional[bool] = ..., payload_store: _Optional[str] = ...) -> None: ...
 
 class Welcome(_message.Message):
-    __slots__ = ("gateway_id",)
+    __slots__ = ("gateway_id", "is_payload_store_readable")
     GATEWAY_ID_FIELD_NUMBER: _ClassVar[int]
+    IS_PAYLOAD_STORE_READABLE_FIELD_NUMBER: _ClassVar[int]
     gateway_id: str
-    def __init__(self, gateway_id: _Optional[str] = ...) -> None: ...
+    is_payload_store_readable: bool
+    def __init__(self, gateway_id: _Optional[str] = ..., is_payload_store_readable: _Optional[bool] = ...) -> None: ...
 
 class BatchReply(_message.Message):
     __slots__ = ("sequence", "replies", "batch_rows", "is_execution_counted", "batch_start_ns", "compute_input_ns", "compute_infer_ns", "compute_output_ns", "trace_id", "span_id")
@@ -72,7 +76,7 @@ class BatchReply(_message.Message):
     def __init__(self, sequence: _Optional[int] = ..., replies: _Optional[_Iterable[_Union[Reply, _Mapping]]] = ..., batch_rows: _Optional[int] = ..., is_execution_counted: _Optional[bool] = ..., batch_start_ns: _Optional[int] = ..., compute_input_ns: _Optional[int] = ..., compute_infer_ns: _Optional[int] = ..., compute_output_ns: _Optional[int] = ..., trace_id: _Optional[bytes] = ..., span_id: _Optional[bytes] = ...) -> None: ...
 
 class Reply(_message.Message):
-    __slots__ = ("request_key", "code", "message", "reason", "response", "queue_ns", "rows", "attempt")
+    __slots__ = ("request_key", "code", "message", "reason", "response", "queue_ns", "rows", "attempt", "response_buffer", "response_use", "response_bytes")
     REQUEST_KEY_FIELD_NUMBER: _ClassVar[int]
     CODE_FIELD_NUMBER: _ClassVar[int]
     MESSAGE_FIELD_NUMBER: _ClassVar[int]
@@ -81,6 +85,9 @@ class Reply(_message.Message):
     QUEUE_NS_FIELD_NUMBER: _ClassVar[int]
     ROWS_FIELD_NUMBER: _ClassVar[int]
     ATTEMPT_FIELD_NUMBER: _ClassVar[int]
+    RESPONSE_BUFFER_FIELD_NUMBER: _ClassVar[int]
+    RESPONSE_USE_FIELD_NUMBER: _ClassVar[int]
+    RESPONSE_BYTES_FIELD_NUMBER: _ClassVar[int]
     request_key: int
     code: int
     message: str
@@ -89,7 +96,10 @@ class Reply(_message.Message):
     queue_ns: int
     rows: int
     attempt: int
-    def __init__(self, request_key: _Optional[int] = ..., code: _Optional[int] = ..., message: _Optional[str] = ..., reason: _Optional[str] = ..., response: _Optional[bytes] = ..., queue_ns: _Optional[int] = ..., rows: _Optional[int] = ..., attempt: _Optional[int] = ...) -> None: ...
+    response_buffer: int
+    response_use: int
+    response_bytes: int
+    def __init__(self, request_key: _Optional[int] = ..., code: _Optional[int] = ..., message: _Optional[str] = ..., reason: _Optional[str] = ..., response: _Optional[bytes] = ..., queue_ns: _Optional[int] = ..., rows: _Optional[int] = ..., attempt: _Optional[int] = ..., response_buffer: _Optional[int] = ..., response_use: _Optional[int] = ..., response_bytes: _Optional[int] = ...) -> None: ...
 
 class Receipt(_message.Message):
     __slots__ = ("sequence",)

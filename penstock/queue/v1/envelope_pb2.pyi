@@ -5,7 +5,7 @@ from typing import ClassVar as _ClassVar, Optional as _Optional
 DESCRIPTOR: _descriptor.FileDescriptor
 
 class Envelope(_message.Message):
-    __slots__ = ("request_key", "gateway_id", "reply_address", "request_id", "rows", "tenant", "priority", "payload_bytes", "is_sampled")
+    __slots__ = ("request_key", "gateway_id", "reply_address", "request_id", "rows", "tenant", "priority", "payload_bytes", "is_sampled", "payload_buffer", "payload_use")
     REQUEST_KEY_FIELD_NUMBER: _ClassVar[int]
     GATEWAY_ID_FIELD_NUMBER: _ClassVar[int]
     REPLY_ADDRESS_FIELD_NUMBER: _ClassVar[int]
@@ -15,6 +15,8 @@ class Envelope(_message.Message):
     PRIORITY_FIELD_NUMBER: _ClassVar[int]
     PAYLOAD_BYTES_FIELD_NUMBER: _ClassVar[int]
     IS_SAMPLED_FIELD_NUMBER: _ClassVar[int]
+    PAYLOAD_BUFFER_FIELD_NUMBER: _ClassVar[int]
+    PAYLOAD_USE_FIELD_NUMBER: _ClassVar[int]
     request_key: int
     gateway_id: str
     reply_address: str
@@ -24,4 +26,6 @@ class Envelope(_message.Message):
     priority: int
     payload_bytes: int
     is_sampled: bool
-    def __init__(self, request_key: _Optional[int] = ..., gateway_id: _Optional[str] = ..., reply_address: _Optional[str] = ..., request_id: _Optional[str] = ..., rows: _Optional[int] = ..., tenant: _Optional[str] = ..., priority: _Optional[int] = ..., payload_bytes: _Optional[int] = ..., is_sampled: _Optional[bool] = ...) -> None: ...
+    payload_buffer: int
+    payload_use: int
+    def __init__(self, request_key: _Optional[int] = ..., gateway_id: _Optional[str] = ..., reply_address: _Optional[str] = ..., request_id: _Optional[str] = ..., rows: _Optional[int] = ..., tenant: _Optional[str] = ..., priority: _Optional[int] = ..., payload_bytes: _Optional[int] = ..., is_sampled: _Optional[bool] = ..., payload_buffer: _Optional[int] = ..., payload_use: _Optional[int] = ...) -> None: ...

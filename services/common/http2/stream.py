@@ -87,7 +87,7 @@ class Stream:
         if is_last:
             connection.end_local(self)
 
-    def send_data(self, *chunks: bytes, is_last: bool = False) -> None:
+    def send_data(self, *chunks: bytes | memoryview, is_last: bool = False) -> None:
         """Send a piece of the body. Nothing on a closed stream."""
         connection = self.connection
         if self.is_ending or not self.is_open:
@@ -111,7 +111,7 @@ class Stream:
         if is_last:
             connection.end_local(self)
 
-    def respond(self, head: bytes, prefix: bytes, body: bytes, tail: bytes) -> None:
+    def respond(self, head: bytes, prefix: bytes, body: bytes | memoryview, tail: bytes) -> None:
         """Send a whole message at once: head, body (``prefix`` and ``body`` joined) and trailers, as header blocks."""
         connection = self.connection
         size = len(prefix) + len(body)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from functools import partial
 from typing import Any, Protocol
 
@@ -14,6 +14,7 @@ from redis.exceptions import RedisError
 
 from services.common.errors import PenstockError, UnavailableError
 from services.common.lanes import EntryPacker
+from services.common.payloads import Reference, reference_of
 from services.common.resp import RespConnection, run_id_of
 from services.gateway.domain.statistics import Failure
 from services.gateway.domain.tickets import Ticket
@@ -28,6 +29,12 @@ _PIPELINE_BYTES = 8 * 1024 * 1024
 _HANDED_OVER_FROM = 3
 """Attempts that a request must have to be handed over: with a process that dies of another one, one more is lost."""
 _TEMPORARY = ("LOADING ", "MASTERDOWN ", "READONLY ", "NOAUTH ")
+
+
+class Payloads(Protocol):
+    """Shared memory."""
+
+    def put(self, parts: Sequence[bytes | memoryview], size: int) -> memoryview | None: ...
 
 
 class Pending(Protocol):
@@ -47,7 +54,9 @@ class LaneWriter:
     is enqueued again, else only those whose XADD had no answer. Requests that may not be delivered twice fail instead.
     """
 
-    def __init__(self, url: str, pending: Pending, *, gateway_id: str, inline_limit_bytes: int) -> None:
+    def __init__(
+        self, url: str, pending: Pending, *, gateway_id: str, inline_limit_bytes: int, payloads: Payloads | None = None
+    ) -> None:
         self.reply_address = ""
         """Where model processes send replies; must be set before the first ticket comes."""
         self.hand_over: Callable[[Ticket], bool] | None = None
@@ -58,6 +67,7 @@ class LaneWriter:
         self._pending = pending
         self._gateway_id = gateway_id
         self._inline_limit_bytes = inline_limit_bytes
+        self._payloads = payloads
         self._run_id = ""
         self._connection: RespConnection | None = None
         self._waiting: dict[int, Ticket] = {}
@@ -147,7 +157,7 @@ class LaneWriter:
             ticket.lane.unsettled > 1
             or ticket.attempt > 1
             or ticket.lane.version.max_attempts < _HANDED_OVER_FROM
-            or len(ticket.message) > self._inline_limit_bytes
+            or (len(ticket.message) > self._inline_limit_bytes and reference_of(ticket.message) is None)
             or self.hand_over is None
             or not self.hand_over(ticket)
         ):
@@ -210,19 +220,22 @@ class LaneWriter:
                 self.put(ticket)
 
     def _pack(self, ticket: Ticket) -> bytes:
-        message, stream, producer = ticket.message, ticket.stream, ticket.producer
+        stream, producer = ticket.stream, ticket.producer
         packer = self._packers.get(stream)
         if packer is None:
             packer = self._packers[stream] = EntryPacker(
                 stream, gateway_id=self._gateway_id, reply_address=self.reply_address, priority=ticket.priority
             )
-        is_inline = len(message) <= self._inline_limit_bytes
+        payload = self._share(ticket)
+        message = ticket.message
+        is_inline = payload is None and len(message) <= self._inline_limit_bytes
         return packer.pack(
-            message if is_inline else b"",
+            bytes(message) if is_inline else b"",
             key=ticket.key,
             request_id=ticket.request_id,
             rows=ticket.rows,
             payload_bytes=0 if is_inline else len(message),
+            payload=payload or (0, 0),
             is_sampled=producer.is_sampled,
             traceparent=producer.traceparent,
             tracestate=ticket.arrival.tracestate,
@@ -230,6 +243,13 @@ class LaneWriter:
             deadline_ns=ticket.deadline_ns,
             attempt=ticket.attempt,
         )
+
+    def _share(self, ticket: Ticket) -> Reference | None:
+        """Where a message lies in shared memory; a large one is put there, if it isn't yet and there is room."""
+        message = ticket.message
+        if len(message) > self._inline_limit_bytes and isinstance(message, bytes) and self._payloads is not None:
+            message = ticket.message = self._payloads.put((message,), len(message)) or message
+        return reference_of(message) if isinstance(message, memoryview) else None
 
 
 def _ignore(_answers: list[Any], _error: Exception | None) -> None:

@@ -27,7 +27,7 @@ class Outcome(Protocol):
     def done(self) -> bool:
         """Whether nobody waits any more."""
 
-    def set_result(self, response: bytes, /) -> None:
+    def set_result(self, response: bytes | memoryview, /) -> None:
         """Hand over the serialised response."""
 
     def set_exception(self, error: Exception, /) -> None: ...
@@ -57,7 +57,7 @@ class Ticket:
     lane: Lane
     arrival: Arrival
     outcome: Outcome
-    message: bytes
+    message: bytes | memoryview
     request_id: str
     rows: int
     priority: int

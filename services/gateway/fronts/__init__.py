@@ -9,6 +9,7 @@ from typing import Protocol
 import grpc
 from starlette.types import ASGIApp
 
+from services.gateway.fronts.grpc_requests import Reserve, nowhere
 from services.gateway.fronts.tls import Tls
 
 
@@ -24,6 +25,8 @@ class FrontOptions:
     tls: Tls | None = None
     reuse_port: bool = False
     """Whether other processes listen on the same ports."""
+    reserve: Reserve = nowhere
+    """Makes room for a message that comes in pieces."""
 
 
 class OwnDoor:

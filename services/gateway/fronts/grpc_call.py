@@ -16,7 +16,7 @@ from services.common.boundary import status_of
 from services.common.http2 import Connection, Headers, encode
 from services.gateway.fronts import grpc_wire as wire
 from services.gateway.fronts.grpc_context import Context
-from services.gateway.fronts.grpc_requests import Pieces, RequestStream, unusual_message
+from services.gateway.fronts.grpc_requests import Pieces, RequestStream, nowhere, unusual_message
 
 if TYPE_CHECKING:
     from services.gateway.fronts.grpc_route import Route
@@ -111,7 +111,7 @@ class Call(Context):
             message = bytes(body[wire.PREFIX_BYTES :])
         self._take_message(message)
 
-    def _take_message(self, message: bytes) -> None:
+    def _take_message(self, message: bytes | memoryview) -> None:
         if self._route.direct is not None:
             try:
                 self._leave = self._route.direct(message, self)
@@ -124,7 +124,8 @@ class Call(Context):
 
     def _gather(self, data: bytes | memoryview, *, is_last: bool) -> None:
         if self._pieces is None:
-            self._pieces = Pieces(self._server.limit)
+            reserve = nowhere if self._route.direct is None else self._server.reserve
+            self._pieces = Pieces(self._server.limit, reserve)
         try:
             self._pieces.add(data)
             if not is_last:
@@ -157,7 +158,7 @@ class Call(Context):
         while (message := await self._next()) is not None:
             yield await self._parsed(message)
 
-    async def _parsed(self, message: bytes) -> Any:
+    async def _parsed(self, message: bytes | memoryview) -> Any:
         if self._route.deserialize is None:
             return message
         try:
@@ -175,7 +176,7 @@ class Call(Context):
     def _start(self, serving: Any) -> None:
         self.task = asyncio.Task(serving, loop=self.connection.loop, name="call")
 
-    async def _serve_unary(self, message: bytes) -> None:
+    async def _serve_unary(self, message: bytes | memoryview) -> None:
         route = self._route
         try:
             request = message if route.deserialize is None else await self._parsed(message)
@@ -210,7 +211,7 @@ class Call(Context):
     def _serialized(self, message: Any) -> bytes:
         return message if self._route.serialize is None else self._route.serialize(message)
 
-    def set_result(self, body: bytes) -> None:
+    def set_result(self, body: bytes | memoryview) -> None:
         """End the call with its one response."""
         if self._code is None and not self._trailing and not self._is_started:
             self._end()

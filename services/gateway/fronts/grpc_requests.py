@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections import deque
 from collections.abc import Callable
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Protocol
 
 import grpc
 
@@ -13,6 +13,22 @@ from services.gateway.fronts import grpc_wire as wire
 
 if TYPE_CHECKING:
     from services.gateway.fronts.grpc_route import Route
+
+
+class Draft(Protocol):
+    """A message in the making."""
+
+    def add(self, part: bytes | memoryview) -> None: ...
+
+    def message(self) -> memoryview: ...
+
+
+Reserve = Callable[[int], Draft | None]
+"""Makes room for a message of so many bytes, if it is worth that."""
+
+
+def nowhere(_size: int) -> None:
+    """Reserve nothing."""
 
 
 def unusual_message(body: bytes | memoryview, encoding: str, limit: int) -> bytes:
@@ -30,35 +46,67 @@ def unusual_message(body: bytes | memoryview, encoding: str, limit: int) -> byte
 
 
 class Pieces:
-    """A body of one message that comes in pieces; what is too large is refused after its first ones."""
+    """A body of one message that comes in pieces; what is too large is refused after its first ones.
 
-    def __init__(self, limit: int) -> None:
+    A large one goes where ``reserve`` finds room for it, once a quarter of it has come: who only announces it takes
+    nothing.
+    """
+
+    def __init__(self, limit: int, reserve: Reserve) -> None:
         self._limit = limit
+        self._reserve: Reserve | None = reserve
+        self._draft: Draft | None = None
         self._parts: list[bytes | memoryview] = []
         self._size = 0
+        self._length = 0
 
     def add(self, data: bytes | memoryview) -> None:
-        """Raises StatusError when the message is or will be larger than the limit."""
-        self._parts.append(data)
+        """Raises StatusError when the message is or will be larger than the limit, or than it says."""
         before, self._size = self._size, self._size + len(data)
+        if self._draft is not None:
+            if self._size > self._length + wire.PREFIX_BYTES:
+                raise self._misfit()
+            self._draft.add(data)
+            return
+        self._parts.append(data)
         if before < wire.PREFIX_BYTES <= self._size:
-            wire.check_length(b"".join(self._parts)[: wire.PREFIX_BYTES], self._limit)
+            self._length = wire.check_length(b"".join(self._parts)[: wire.PREFIX_BYTES], self._limit)
         if self._size > self._limit + wire.PREFIX_BYTES:
             raise wire.too_large(self._size - wire.PREFIX_BYTES, self._limit)
+        if self._reserve is not None and self._size >= wire.PREFIX_BYTES and 4 * self._size >= self._length:
+            self._begin(self._reserve)
 
-    def message(self, encoding: str) -> bytes:
+    def _begin(self, reserve: Reserve) -> None:
+        """Go on in what was reserved, if there is something."""
+        first, self._reserve = self._parts[0], None
+        if len(first) < wire.PREFIX_BYTES or first[0] or self._size > self._length + wire.PREFIX_BYTES:
+            return
+        self._draft = reserve(self._length)
+        if self._draft is not None:
+            for part in (memoryview(first)[wire.PREFIX_BYTES :], *self._parts[1:]):
+                self._draft.add(part)
+            self._parts.clear()
+
+    def message(self, encoding: str) -> bytes | memoryview:
         """All pieces as the message that they are, with one copy unless it is compressed.
 
         Raises:
             StatusError: they are none.
         """
+        if self._draft is not None:
+            if self._size != self._length + wire.PREFIX_BYTES:
+                raise self._misfit()
+            return self._draft.message()
         parts, first = self._parts, self._parts[0]
         if len(first) < wire.PREFIX_BYTES or first[0]:
             return unusual_message(b"".join(parts), encoding, self._limit)
-        length, got = int.from_bytes(first[1 : wire.PREFIX_BYTES], "big"), self._size - wire.PREFIX_BYTES
-        if length != got:
-            raise wire.StatusError(grpc.StatusCode.INTERNAL, f"got {got} bytes, expected one message of {length}")
+        if self._size != self._length + wire.PREFIX_BYTES:
+            raise self._misfit()
         return b"".join([memoryview(first)[wire.PREFIX_BYTES :], *parts[1:]])
+
+    def _misfit(self) -> wire.StatusError:
+        got = self._size - wire.PREFIX_BYTES
+        return wire.StatusError(grpc.StatusCode.INTERNAL, f"got {got} bytes, expected one message of {self._length}")
 
 
 class RequestStream:

@@ -14,7 +14,7 @@ from services.gateway.fronts import grpc_wire as wire
 if TYPE_CHECKING:
     from services.gateway.fronts.grpc_call import Call
 
-DirectHandler = Callable[[bytes, "Call"], Callable[[], None] | None]
+DirectHandler = Callable[[bytes | memoryview, "Call"], Callable[[], None] | None]
 _CONTENT_TYPES = {b"application/grpc", b"application/grpc+", b"application/grpc;"}
 
 
@@ -39,7 +39,7 @@ class Route:
     is_response_streaming: bool = False
     behavior: Any = None
     direct: DirectHandler | None = None
-    deserialize: Callable[[bytes], Any] | None = None
+    deserialize: Callable[[bytes | memoryview], Any] | None = None
     serialize: Callable[[Any], bytes] | None = None
 
 

@@ -15,6 +15,7 @@ import grpc
 from services.common.http2 import Connection, Limits
 from services.gateway.fronts.deadlines import Deadlines
 from services.gateway.fronts.grpc_call import Call
+from services.gateway.fronts.grpc_requests import Reserve, nowhere
 from services.gateway.fronts.grpc_route import DirectHandler, Router
 from services.gateway.fronts.http import listen
 
@@ -25,8 +26,17 @@ _BACKLOG = 4_096
 class GrpcServer(grpc.aio.Server):
     """Takes asynchronous servicers; belongs to the event loop that it is made in."""
 
-    def __init__(self, *, max_request_bytes: int, limits: Limits | None = None, reuse_port: bool = False) -> None:
+    def __init__(
+        self,
+        *,
+        max_request_bytes: int,
+        limits: Limits | None = None,
+        reuse_port: bool = False,
+        reserve: Reserve = nowhere,
+    ) -> None:
         self.limit = max_request_bytes
+        self.reserve = reserve
+        """Makes room for direct handlers' messages that come in pieces."""
         self.router = Router()
         self.deadlines = Deadlines(asyncio.get_running_loop())
         self._limits = limits or Limits()
@@ -49,7 +59,7 @@ class GrpcServer(grpc.aio.Server):
     def add_direct_handler(self, method: str, handle: DirectHandler) -> None:
         """Serve a unary method, which has an ordinary handler too, without a task.
 
-        ``handle`` gets each request as bytes, and sees to it that :meth:`Call.set_result` or
+        ``handle`` gets each request serialised, and sees to it that :meth:`Call.set_result` or
         :meth:`Call.set_exception` is called, at once or later. What it returns is called if nobody waits any more: the
         caller left, or the deadline has passed.
         """

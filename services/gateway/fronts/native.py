@@ -14,7 +14,9 @@ class NativeFront:
     """Two servers on the event loop that the rest of the gateway runs on."""
 
     def __init__(self, options: FrontOptions) -> None:
-        self.server = GrpcServer(max_request_bytes=options.max_request_bytes, reuse_port=options.reuse_port)
+        self.server = GrpcServer(
+            max_request_bytes=options.max_request_bytes, reuse_port=options.reuse_port, reserve=options.reserve
+        )
         self.grpc_port = options.grpc_port
         self.http_port = options.http_port
         self.own_address = ""

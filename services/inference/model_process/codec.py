@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 from itertools import zip_longest
@@ -16,14 +16,18 @@ from tritonclient.grpc import service_pb2 as pb
 from services.common.datatypes import DATATYPES, datatype, join_bytes, split_bytes
 from services.common.errors import InternalError, InvalidArgumentError
 from services.common.forms import KnownForms, form_of
+from services.common.payloads.layout import ALIGNMENT
 from services.inference.backends import Array
 from services.inference.domain.signature import Signature, TensorSpec
 
+Keep = Callable[[Sequence[bytes | memoryview], int], memoryview | None]
 Bucket = tuple[tuple[str, tuple[int, ...]], ...]
 
 _MOST_KNOWN = 1_024
 _LONGEST_KNOWN = 1_024
 _END = slice(None)
+KEPT_BYTES = 32 * 1024
+"""Responses from this size on are put into shared memory."""
 _MOST_BYTES = 2**31 - 2**20
 """Of a response: a protobuf message, which others wrap, has less than 2 GiB."""
 
@@ -55,7 +59,7 @@ class Tensors:
     request_id: str
     form: Form
     output_names: tuple[str, ...]
-    raw: Sequence[bytes] | None
+    raw: Sequence[bytes | memoryview] | None
     arrays: Mapping[str, Array] | None = None
 
     @property
@@ -73,7 +77,7 @@ class Tensors:
             return self.arrays or {}
         form = self.form
         return {
-            name: np.frombuffer(content, dtype).reshape(shape)
+            name: _array(content, dtype).reshape(shape)
             for name, dtype, shape, content in zip(form.names, form.dtypes, form.shapes, self.raw, strict=True)
         }
 
@@ -103,7 +107,7 @@ class Column:
     """
 
     array: Array
-    content: bytes | None
+    content: bytes | memoryview | None
     shape: tuple[int, ...]
     size: int
 
@@ -128,10 +132,12 @@ class Codec:
     holds for all requests that say the same, and a response begins like all of its shapes.
     """
 
-    def __init__(self, *, model: str, version: str, signature: Signature) -> None:
+    def __init__(self, *, model: str, version: str, signature: Signature, keep: Keep | None = None) -> None:
+        """``keep`` is where large responses go; it answers None when it has no room."""
         self._model = model
         self._version = version
         self._signature = signature
+        self._keep = keep
         self._inputs = {spec.name: spec for spec in signature.inputs}
         self._outputs = {spec.name: datatype(spec.datatype) for spec in signature.outputs}
         self._is_fixed = all(datatype(spec.datatype).itemsize for spec in signature.inputs)
@@ -139,7 +145,7 @@ class Codec:
         self._forms: dict[Any, Form] = {}
         self._heads: dict[Any, dict[tuple[tuple[str, ...], int], Head]] = {}
 
-    def decode(self, content: bytes) -> Tensors:
+    def decode(self, content: bytes | memoryview) -> Tensors:
         """Read a serialised ModelInferRequest.
 
         Raises:
@@ -232,13 +238,13 @@ class Codec:
             shape = array.shape[skipped:]
             is_fixed = kind.itemsize > 0
             size = math.prod(shape) * kind.itemsize
-            columns[name] = Column(array, array.tobytes() if is_fixed else None, shape, size)
+            columns[name] = Column(array, _content(array) if is_fixed else None, shape, size)
         heads = self._heads.setdefault(tuple([(name, column.shape) for name, column in columns.items()]), {})
         if len(self._heads) > _MOST_KNOWN:
             self._heads.clear()
         return Outputs(outputs, columns, heads)
 
-    def encode(self, tensors: Tensors, outputs: Outputs, first_row: int) -> bytes:
+    def encode(self, tensors: Tensors, outputs: Outputs, first_row: int) -> bytes | memoryview:
         """A serialised ModelInferResponse with one request's share of the outputs, always as raw contents.
 
         Raises:
@@ -252,7 +258,7 @@ class Codec:
             if len(outputs.heads) < _MOST_KNOWN:
                 outputs.heads[said] = head
         # As SerializeToString would, in another order: the id and each output's contents are fields of one message.
-        parts = []
+        parts: list[bytes | memoryview] = []
         if tensors.request_id:
             request_id = tensors.request_id.encode()
             parts = [_field(_ID, len(request_id)), request_id]
@@ -269,7 +275,8 @@ class Codec:
         size = sum(map(len, parts))
         if size > _MOST_BYTES:
             raise InternalError(f"the outputs take {size} bytes, a response may have {_MOST_BYTES}")
-        return b"".join(parts)
+        kept = self._keep(parts, size) if size >= KEPT_BYTES and self._keep is not None else None
+        return b"".join(parts) if kept is None else kept
 
     def _head(self, tensors: Tensors, outputs: Outputs) -> Head:
         names = tensors.output_names or tuple(self._outputs)
@@ -289,6 +296,19 @@ class Codec:
         if head:
             head[0] = names[0], bytes(response.SerializeToString()) + head[0][1]
         return head
+
+
+def _content(array: Array) -> bytes | memoryview:
+    """The bytes of an array: copied where there are few, which is faster than what a view takes."""
+    return array.tobytes() if array.nbytes < KEPT_BYTES else np.ascontiguousarray(array).reshape(-1).view(np.uint8).data
+
+
+def _array(content: bytes | memoryview, dtype: np.dtype[Any]) -> Array:
+    """Elements as an array: a view, unless they lie in shared memory where vector instructions don't want them."""
+    array = np.frombuffer(content, dtype)
+    if isinstance(content, memoryview) and array.__array_interface__["data"][0] % ALIGNMENT:
+        return array.copy()
+    return array
 
 
 _ID = pb.ModelInferResponse.ID_FIELD_NUMBER

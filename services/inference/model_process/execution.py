@@ -34,7 +34,7 @@ _MOST_CLASSES = 10_000
 class Outcome:
     """How a request ended: a serialised response, or an error. ``top_class`` is -1 unless the model is a classifier."""
 
-    response: bytes = b""
+    response: bytes | memoryview = b""
     error: PenstockError | None = None
     confidence: float = float("nan")
     top_class: int = -1

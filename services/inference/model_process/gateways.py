@@ -9,6 +9,7 @@ from typing import TypeVar
 from penstock.gateway.v1 import reply_service_pb2 as pb
 from penstock.queue.v1.envelope_pb2 import Envelope
 from services.common.lanes import Entry
+from services.common.payloads import PayloadStore
 from services.common.status import code_of
 from services.inference.model_process.lane import Delivery
 from services.inference.model_process.reply_link import ReplyLink
@@ -35,8 +36,10 @@ class ReplyStreams:
         *,
         on_settled: Callable[[Sequence[Delivery]], None],
         on_handover: Callable[[Entry], bool],
+        payloads: PayloadStore | None = None,
     ) -> None:
         self._hello = hello
+        self._payloads = payloads
         self._on_settled = on_settled
         self._on_handover = on_handover
         self._links: dict[str, ReplyLink] = {}
@@ -50,8 +53,17 @@ class ReplyStreams:
     def is_cancelled(self, envelope: Envelope) -> bool:
         return bool(self._cancelled) and (envelope.gateway_id, envelope.request_key) in self._cancelled
 
-    async def fetch(self, envelope: Envelope) -> bytes | None:
-        return await self._link(envelope).fetch(envelope.request_key, envelope.payload_bytes)
+    async def fetch(self, envelope: Envelope) -> bytes | memoryview | None:
+        link = self._link(envelope)
+        shared = link.view(envelope)
+        return await link.fetch(envelope.request_key, envelope.payload_bytes) if shared is None else shared
+
+    def trim(self) -> None:
+        """Give back what shared memory holds for nothing."""
+        if self._payloads is not None:
+            self._payloads.trim()
+        for link in self._links.values():
+            link.trim()
 
     def reply(self, settled: Sequence[Settled], report: BatchReport | None) -> None:
         by_gateway: dict[str, list[Settled]] = {}
@@ -59,8 +71,12 @@ class ReplyStreams:
             by_gateway.setdefault(one.delivery.entry.envelope.gateway_id, []).append(one)
         messages = (part for group in by_gateway.values() for part in _parts(group))
         for number, part in enumerate(messages):
-            message = _batch_reply(part, report, is_counted=number == 0)
-            self._link(part[0].delivery.entry.envelope).send(message, [one.delivery for one in part])
+            link = self._link(part[0].delivery.entry.envelope)
+            message = _batch_reply(part, report, is_counted=number == 0, payloads=self._payloads_for(link))
+            link.send(message, [one.delivery for one in part])
+
+    def _payloads_for(self, link: ReplyLink) -> PayloadStore | None:
+        return self._payloads if link.reads_our_store and not link.is_gone else None
 
     def _link(self, envelope: Envelope) -> ReplyLink:
         gateway_id = envelope.gateway_id
@@ -96,6 +112,8 @@ class ReplyStreams:
         if self._links.pop(gateway_id).is_replaced:
             _remember(self._replaced, [gateway_id], most=_REPLACED_KEPT)
         del self._tasks[gateway_id]
+        if self._payloads is not None:
+            self._payloads.discard(gateway_id)
 
     def _cancel(self, gateway_id: str, keys: Sequence[int]) -> None:
         _remember(self._cancelled, [(gateway_id, key) for key in keys], most=_CANCELLATIONS_KEPT)
@@ -135,19 +153,28 @@ def _parts(group: Sequence[Settled]) -> Iterator[Sequence[Settled]]:
     yield group[begin:]
 
 
-def _batch_reply(group: Sequence[Settled], report: BatchReport | None, *, is_counted: bool) -> pb.ConnectRequest:
+def _batch_reply(
+    group: Sequence[Settled], report: BatchReport | None, *, is_counted: bool, payloads: PayloadStore | None
+) -> pb.ConnectRequest:
     request = pb.ConnectRequest()
     message = request.batch_reply  # filled in place: a message given to another one's constructor is copied
     start_ns, add = 0 if report is None else report.start_ns, message.replies.add
     for one in group:
         entry, error = one.delivery.entry, one.outcome.error
+        response = one.outcome.response
+        lent = None
+        if payloads is not None and isinstance(response, memoryview):
+            lent = payloads.lend(response, entry.envelope.gateway_id)
         reply = add(
             request_key=entry.envelope.request_key,
-            response=one.outcome.response,
+            response=bytes(response) if lent is None else b"",
             rows=one.rows or entry.envelope.rows,
             attempt=one.delivery.attempt,
             queue_ns=max(0, start_ns - entry.enqueue_ns),
         )
+        if lent is not None:
+            reply.response_buffer, reply.response_use = lent
+            reply.response_bytes = len(response)
         if error is not None:
             reply.code, reply.message, reply.reason = int(code_of(error).value[0]), error.message, error.reason
     if report is not None:

@@ -10,9 +10,11 @@ from dataclasses import dataclass
 
 from penstock.gateway.v1 import payload_service_pb2 as payload_pb
 from penstock.gateway.v1 import reply_service_pb2 as pb
+from penstock.queue.v1.envelope_pb2 import Envelope
 from services.common.errors import DataLossError, UnavailableError
 from services.common.grpc_stream import NOT_FOUND, OK, CallEndedError, GrpcStream
 from services.common.http2 import Connection, Limits, connect
+from services.common.payloads import PayloadReader, Reference
 from services.inference.model_process.lane import Delivery
 
 _log = logging.getLogger(__name__)
@@ -68,6 +70,8 @@ class ReplyLink:
         self._is_connected = asyncio.Event()
         self._unacknowledged: deque[Message] = deque()
         self.is_replaced = False
+        self.reads_our_store = False
+        self._reader: PayloadReader | None = None
         self._last_contact = asyncio.get_running_loop().time()
         self._last_sequence = 0
         self.is_gone = False
@@ -145,6 +149,7 @@ class ReplyLink:
         self._last_contact = asyncio.get_running_loop().time()
         if self.is_replaced:
             raise CallEndedError(OK, "another gateway answers")
+        self.reads_our_store = welcome.is_payload_store_readable
         self._stream, self._connection = stream, connection
         self._is_connected.set()
         for message in self._unacknowledged:
@@ -171,6 +176,22 @@ class ReplyLink:
         while self._unacknowledged:
             self._on_settled(self._unacknowledged.popleft().deliveries)
         self.is_drained.set()
+
+    def view(self, envelope: Envelope) -> memoryview | None:
+        """Bytes of a request that are in the gateway's shared memory, as far as they can be reached there."""
+        if not envelope.payload_use:
+            return None
+        if self._reader is None:
+            self._reader = PayloadReader.of(self._gateway_id)
+            if self._reader is None:
+                return None
+        reference = Reference(envelope.payload_buffer, envelope.payload_use)
+        return self._reader.view(reference, envelope.payload_bytes)
+
+    def trim(self) -> None:
+        """Let go of shared memory that the gateway has removed."""
+        if self._reader is not None:
+            self._reader.trim()
 
     async def fetch(self, request_key: int, size: int) -> bytes | None:
         """Bytes of a request that stayed with the gateway; None when it was settled meanwhile.

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import secrets
 import time
 from dataclasses import replace
 from pathlib import Path
@@ -13,6 +14,7 @@ from penstock import __version__
 from penstock.gateway.v1.reply_service_pb2 import Hello
 from services.common.lanes import LaneKeys
 from services.common.memory import keep_freed_memory
+from services.common.payloads import PayloadStore
 from services.common.serving import favour_latency
 from services.common.tracing import SpanExporter
 from services.inference import backends
@@ -68,7 +70,8 @@ class ModelProcess:
 
     def __init__(self, spec: ProcessSpec, model: Model, pipe: AgentPipe) -> None:
         batching = spec.batching
-        codec = Codec(model=spec.model, version=spec.version, signature=spec.signature)
+        self._payloads = PayloadStore(secrets.token_hex(16), limit_bytes=spec.shared_payload_bytes)
+        codec = Codec(model=spec.model, version=spec.version, signature=spec.signature, keep=self._payloads.put)
         self._spec = spec
         self._pipe = pipe
         self._exporter = SpanExporter(
@@ -82,9 +85,16 @@ class ModelProcess:
             priority_levels=batching.priority_levels,
         )
         self._gateways = ReplyStreams(
-            Hello(consumer=spec.consumer, model=spec.model, version=spec.version, takes_handovers=True),
+            Hello(
+                consumer=spec.consumer,
+                model=spec.model,
+                version=spec.version,
+                takes_handovers=True,
+                payload_store=self._payloads.owner_id if spec.shared_payload_bytes else "",
+            ),
             on_settled=self._lane.settle,
             on_handover=self._lane.hand_over,
+            payloads=self._payloads,
         )
         self._executor = ModelExecutor(
             model, codec, is_batchable=spec.signature.is_batchable, on_stall=self._lane.renew_lease_meanwhile
@@ -113,6 +123,8 @@ class ModelProcess:
                 await serving
                 if not await self._gateways.drain(self._spec.drain_timeout_s):
                     _log.warning("some gateways did not take their replies in time; others will answer them")
+                else:
+                    self._payloads.close()
                 self._lane.leave()
                 watching.cancel()
                 reporting.cancel()
@@ -138,6 +150,7 @@ class ModelProcess:
             if self._telemetry.figures != told:
                 self._tell_figures()
                 told = replace(self._telemetry.figures)
+            self._gateways.trim()
             await asyncio.sleep(_FIGURES_EVERY_S)
 
     def _tell_figures(self) -> None:

@@ -30,6 +30,7 @@ class ProcessSpec:
     device: str = "auto"
     threads: int = 1
     drain_timeout_s: float = 10.0
+    shared_payload_bytes: int = 256 * 2**20
     variant: Variant = ORIGINAL
 
     def to_json(self) -> str:

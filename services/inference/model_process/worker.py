@@ -74,7 +74,7 @@ class Gateways(Protocol):
     def is_cancelled(self, envelope: Envelope) -> bool:
         """True when the caller left."""
 
-    async def fetch(self, envelope: Envelope) -> bytes | None:
+    async def fetch(self, envelope: Envelope) -> bytes | memoryview | None:
         """The request's bytes, which stayed with the gateway; None when it was settled meanwhile.
 
         Raises:

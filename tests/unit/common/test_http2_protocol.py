@@ -561,3 +561,44 @@ async def test_the_same_block_is_read_once() -> None:
 
     heads = [stream.heads[0] for stream in peer.connection.streams.values() if isinstance(stream, Recorder)]
     assert heads[1] is heads[2] is heads[3]
+
+
+@pytest.mark.parametrize("piece", [1, 7, 8_200, 9_000, 16_392, 16_393, 16_394, 40_000, 10**6])
+async def test_long_frames_are_heard_as_they_come_and_lose_nothing(piece: int) -> None:
+    body = bytes(range(251)) * 400
+    peer = Peer(Recorder)
+    frames = [data(1, body[at : at + 16_384]) for at in range(0, len(body), 16_384)]
+    sent = b"".join([head(1), head(3), *frames, data(3, b"other"), frame(PING, 0, 0, b"12345678"), LAST])
+
+    for at in range(0, len(sent), piece):
+        peer.send(sent[at : at + piece])
+    first, other = peer.connection.streams.values()
+
+    assert isinstance(first, Recorder)
+    assert isinstance(other, Recorder)
+    assert (first.body, first.is_read, other.body, other.is_read) == (body, True, b"other", False)
+    assert Frame(PING, ACK, 0, b"12345678") in await peer.answers()
+
+
+async def test_a_long_frame_ends_its_stream_with_its_last_byte() -> None:
+    peer = Peer(Recorder)
+    sent = head(1) + data(1, bytes(16_384), END_STREAM)
+    peer.send(sent[:-1])
+    (stream,) = peer.connection.streams.values()
+    assert isinstance(stream, Recorder)
+    assert (len(stream.body), stream.is_read) == (16_383, False)
+    peer.send(sent[-1:])
+    assert (len(stream.body), stream.is_read) == (16_384, True)
+
+
+async def test_a_long_frame_of_a_stream_that_ends_midway_is_passed_over() -> None:
+    peer = Peer(Recorder)
+    sent = head(1) + data(1, bytes(16_384))
+    peer.send(sent[:10_000])
+    (stream,) = peer.connection.streams.values()
+    stream.reset()
+    peer.send(sent[10_000:], head(3), data(3, b"x", END_STREAM))
+    (other,) = peer.connection.streams.values()
+    assert isinstance(other, Recorder)
+    assert other.body == b"x"
+    assert not peer.transport.is_closed
