@@ -106,6 +106,7 @@ def _plots(standings: Sequence[Standing], workloads: Mapping[str, Workload], fol
         if triton is not None and (most := triton.median(key, workload.concurrencies[-1])):
             for title, rates in series.items():
                 ratios.append((key, title, rates[-1] / most.rate))
+    folder.mkdir(parents=True, exist_ok=True)
     (folder / "throughput.svg").write_text(plot.svg_of(charts))
     content = ["![Requests per second by clients](throughput.svg)"]
     if ratios:
