@@ -90,8 +90,9 @@ def walls_of(spans: Iterable[Span]) -> Walls:
         return Walls({}, 0.0, 0, 0.0)
     found = list(middle(sorted(found, key=lambda one: sum(one.values()))))
     means = {stage: fmean(one[stage] for one in found) for stage in found[0]}
-    sizes = [_integer(batch, "messaging.batch.message_count") for batch in batches.values()]
-    return Walls(means, sum(means.values()), len(found), fmean(sizes))
+    in_batches = sum(_integer(one, "messaging.batch.message_count") for one in batches.values())
+    executed = sum(_integer(one, "penstock.batch.count") or 1 for one in batches.values())
+    return Walls(means, sum(means.values()), len(found), in_batches / executed)
 
 
 def middle(ordered: Sequence[T]) -> Sequence[T]:

@@ -17,7 +17,7 @@ from services.monitor.domain.outcomes import Outcome
 from services.monitor.domain.phases import Phase, Signal
 from services.monitor.domain.ring import KeptSpan, KeptTrace
 
-_PACKED = "penstock.requests."
+_PACKED = ("penstock.requests.", "penstock.batches.")
 _MAX_TEXT = 4_096
 
 _PHASES = {phase: f"PHASE_{phase.name}" for phase in Phase}

@@ -5,6 +5,7 @@ Reading attributes is what intake costs: they are looked up by name, and only th
 
 from __future__ import annotations
 
+import struct
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
@@ -35,6 +36,11 @@ _READERS = {
     "penstock.compute.input_ns": "int_value",
     "penstock.compute.infer_ns": "int_value",
     "penstock.compute.output_ns": "int_value",
+    "penstock.batches.requests": "bytes_value",
+    "penstock.batches.rows": "bytes_value",
+    "penstock.batches.input_ns": "bytes_value",
+    "penstock.batches.infer_ns": "bytes_value",
+    "penstock.batches.output_ns": "bytes_value",
     "penstock.requests.trace_id": "bytes_value",
     "penstock.requests.wait_us": "bytes_value",
     "penstock.requests.total_us": "bytes_value",
@@ -173,18 +179,27 @@ _NO_VALUES = _Values({})
 def _batch(span: KeptSpan, values: _Values, *, instance: str) -> Batch:
     read = values.read
     status: bytes = read("penstock.requests.status", b"")
-    rows: int = read("penstock.batch.rows", 0)
-    compute_ns: tuple[int, int, int] = (
-        read("penstock.compute.input_ns", 0),
-        read("penstock.compute.infer_ns", 0),
-        read("penstock.compute.output_ns", 0),
-    )
+    several = _numbers(values, "requests")
+    sizes = several or (len(status),)
+    if several:
+        rows = _numbers(values, "rows", batches=len(sizes))
+        input_ns, infer_ns, output_ns = (
+            _numbers(values, f"{part}_ns", batches=len(sizes)) for part in ("input", "infer", "output")
+        )
+    else:
+        rows = (read("penstock.batch.rows", 0),)
+        input_ns, infer_ns, output_ns = (
+            (read(f"penstock.compute.{part}_ns", 0),) for part in ("input", "infer", "output")
+        )
     if not span.model or not span.version:
         raise MalformedSpanError(f"batch span {span.span_id.hex()} names no model and version")
-    if not 1 <= len(status) <= MAX_REQUESTS_PER_BATCH or rows < 1 or min(compute_ns) < 0:
+    compute_ns = input_ns, infer_ns, output_ns
+    is_sound = 1 <= len(status) <= MAX_REQUESTS_PER_BATCH and min(sizes) >= 1 and min(rows) >= 1
+    if not is_sound or sum(sizes) != len(status) or min(map(min, compute_ns)) < 0:
         raise MalformedSpanError(
-            f"batch span {span.span_id.hex()} has {len(status)} requests, {rows} rows, compute times {compute_ns} ns; "
-            f"expected 1 to {MAX_REQUESTS_PER_BATCH} requests, 1 or more rows and no negative time"
+            f"batch span {span.span_id.hex()} has {len(status)} requests, in batches {sizes[:8]} of {rows[:8]} rows, "
+            f"compute times {[part[:8] for part in compute_ns]} ns; expected 1 to {MAX_REQUESTS_PER_BATCH} requests, "
+            "each batch with 1 or more of them and of rows, and no negative time"
         )
     return Batch(
         span.model,
@@ -192,6 +207,7 @@ def _batch(span: KeptSpan, values: _Values, *, instance: str) -> Batch:
         instance,
         span.trace_id,
         span.end_ns,
+        sizes,
         rows,
         compute_ns,
         _packed(values, "penstock.requests.wait_us", 4, requests=len(status)),
@@ -199,6 +215,15 @@ def _batch(span: KeptSpan, values: _Values, *, instance: str) -> Batch:
         status,
         _packed(values, "penstock.requests.trace_id", 16, requests=len(status)),
     )
+
+
+def _numbers(values: _Values, name: str, *, batches: int | None = None) -> tuple[int, ...]:
+    """A u32 for each batch of a span that stands for several; as many as there are if not said."""
+    array: bytes = values.read(f"penstock.batches.{name}", b"")
+    if len(array) % 4 or (batches is not None and len(array) != 4 * batches):
+        expected = "4 for each batch" if batches is None else f"4 for each of {batches} batches"
+        raise MalformedSpanError(f"attribute penstock.batches.{name} has {len(array)} bytes, expected {expected}")
+    return struct.unpack(f"<{len(array) // 4}I", array)
 
 
 def _packed(values: _Values, name: str, size: int, *, requests: int) -> bytes:

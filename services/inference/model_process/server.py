@@ -77,7 +77,13 @@ class ModelProcess:
         self._exporter = SpanExporter(
             endpoint=spec.otlp_endpoint, service="penstock-inference", instance=spec.consumer, version=__version__
         )
-        self._telemetry = Telemetry(self._exporter, model=spec.model, version=spec.version, device=model.device)
+        self._telemetry = Telemetry(
+            self._exporter,
+            model=spec.model,
+            version=spec.version,
+            device=model.device,
+            later=asyncio.get_running_loop().call_later,
+        )
         self._lane = RedisLane(
             spec.redis_url,
             LaneKeys(spec.model, spec.version),
@@ -132,6 +138,7 @@ class ModelProcess:
             await self._gateways.close()
             await self._lane.close()
             self._executor.close()
+            self._telemetry.flush()
             await self._exporter.close()
             self._tell_figures()
 

@@ -25,9 +25,11 @@ a sender's clock, or its network, is off."""
 
 @dataclass(slots=True)  # not frozen: that takes 1 µs for each
 class Batch:
-    """One executed batch. ``wait_us`` and ``total_us`` are little-endian u32 per request, ``status`` u8 per request
-    (``google.rpc.Code``; :data:`ABANDONED` for one that the gateway settled by itself), ``trace_ids`` 16 bytes per
-    request.
+    """What a batch span says: one executed batch, or several quick ones in a row.
+
+    ``sizes`` (requests), ``rows`` and ``compute_ns`` (by compute phase) are per batch. ``wait_us`` and ``total_us`` are
+    little-endian u32 per request, ``status`` u8 per request (``google.rpc.Code``; :data:`ABANDONED` for one that the
+    gateway settled by itself), ``trace_ids`` 16 bytes per request.
     """
 
     model: str
@@ -35,8 +37,9 @@ class Batch:
     instance: str
     trace_id: bytes
     end_ns: int
-    rows: int
-    compute_ns: tuple[int, int, int]
+    sizes: tuple[int, ...]
+    rows: tuple[int, ...]
+    compute_ns: tuple[tuple[int, ...], tuple[int, ...], tuple[int, ...]]
     wait_us: bytes
     total_us: bytes
     status: bytes
@@ -131,34 +134,37 @@ def _second(end_ns: int, now_ns: int) -> int:
 
 
 def _executed(model: str, version: str, second: int, batches: list[Batch]) -> Block:
-    sizes = np.fromiter((len(batch.status) for batch in batches), np.int64, len(batches))
+    sizes = np.array([size for batch in batches for size in batch.sizes], np.int64)
+    rows = [size for batch in batches for size in batch.rows]
+    # Of each executed batch: the span that speaks for it, and its first request.
+    spans = np.repeat(np.arange(len(batches)), [len(batch.sizes) for batch in batches])
     starts = np.cumsum(sizes) - sizes
     status = np.frombuffer(b"".join([batch.status for batch in batches]), np.uint8)
     outcome, is_abandoned = OUTCOME_OF_CODE[status], status == ABANDONED
     flow_ns = np.stack([_nanoseconds([b.wait_us for b in batches]), _nanoseconds([b.total_us for b in batches])])
-    compute_ns = np.array([batch.compute_ns for batch in batches], np.int64).T
+    compute_ns = np.array([[ns for batch in batches for ns in batch.compute_ns[row]] for row in range(3)], np.int64)
     flow_bins, compute_bins = sketch.bins_of(flow_ns), sketch.bins_of(compute_ns)
     is_ok = (outcome == Outcome.OK) | is_abandoned
 
     outcomes = np.bincount(outcome[~is_abandoned], minlength=len(Outcome)).astype(np.int64)
     block = Block(model, version, second, outcomes=outcomes)
-    block.executions, block.rows = len(batches), sum(batch.rows for batch in batches)
+    block.executions, block.rows = len(sizes), sum(rows)
     for row, phase in enumerate(FLOW_PHASES):
         block.counts[phase] = sketch.count(flow_bins[row])
         block.sums_ns[phase] = flow_ns[row].sum(dtype=np.float64)
         block.ok_counts[row] = sketch.count(flow_bins[row][is_ok])
         slowest = int(flow_ns[row].argmax())
-        owner = batches[int(np.searchsorted(starts, slowest, side="right")) - 1]
+        owner = batches[spans[np.searchsorted(starts, slowest, side="right") - 1]]
         block.slowest[phase] = Exemplar(owner.trace_id, int(flow_ns[row, slowest]))
     for row, phase in enumerate(COMPUTE_PHASES):
         block.counts[phase] = sketch.count(compute_bins[row], sizes)
         block.sums_ns[phase] = float((compute_ns[row] * sizes.astype(np.float64)).sum())
         slowest = int(compute_ns[row].argmax())
-        block.slowest[phase] = Exemplar(batches[slowest].trace_id, int(compute_ns[row, slowest]))
-    block.compute_counts = _by_rows(batches, compute_bins, np.add.reduceat(is_ok.astype(np.int64), starts) > 0)
+        block.slowest[phase] = Exemplar(batches[spans[slowest]].trace_id, int(compute_ns[row, slowest]))
+    block.compute_counts = _by_rows(rows, compute_bins, np.add.reduceat(is_ok.astype(np.int64), starts) > 0)
     for batch in batches:
-        block.busy_ns[batch.instance] += sum(batch.compute_ns)
-    block.failed = _failed(batches, starts, outcome)
+        block.busy_ns[batch.instance] += sum(map(sum, batch.compute_ns))
+    block.failed = _failed(batches, outcome)
     return block
 
 
@@ -166,19 +172,17 @@ def _nanoseconds(parts: list[bytes]) -> NDArray[np.int64]:
     return np.frombuffer(b"".join(parts), "<u4").astype(np.int64) * 1_000
 
 
-def _by_rows(batches: list[Batch], bins: NDArray[np.intp], is_ok: NDArray[np.bool_]) -> dict[int, Counts]:
-    strata = np.fromiter((batch.rows.bit_length() - 1 for batch in batches), np.int64, len(batches))
+def _by_rows(rows: list[int], bins: NDArray[np.intp], is_ok: NDArray[np.bool_]) -> dict[int, Counts]:
+    strata = np.array([size.bit_length() - 1 for size in rows], np.int64)
     return {
         int(stratum): np.stack([sketch.count(row[(strata == stratum) & is_ok]) for row in bins])
         for stratum in np.unique(strata[is_ok])
     }
 
 
-def _failed(batches: list[Batch], starts: NDArray[np.int64], outcome: NDArray[np.uint8]) -> bytes | None:
+def _failed(batches: list[Batch], outcome: NDArray[np.uint8]) -> bytes | None:
     """The trace of the first request that failed by the server's fault: such requests' own spans are always kept."""
     at = int((outcome == Outcome.SERVER_ERROR).argmax())
     if outcome[at] != Outcome.SERVER_ERROR:
         return None
-    batch = int(np.searchsorted(starts, at, side="right")) - 1
-    offset = 16 * (at - int(starts[batch]))
-    return batches[batch].trace_ids[offset : offset + 16]
+    return b"".join([batch.trace_ids for batch in batches])[16 * at : 16 * (at + 1)]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import struct
+from collections.abc import Callable
 from dataclasses import replace
 from typing import Any
 
@@ -36,22 +37,56 @@ def settled(outcome: Outcome, *, is_sampled: bool = False, traceparent: str = TR
     return Settled(Delivery("lane", b"1", entry), outcome, rows=2)
 
 
-def report(*members: Settled) -> BatchReport:
+def report(*members: Settled, start_ns: int = 5_000_000, end_ns: int = 9_000_000) -> BatchReport:
     execution = Execution([one.outcome for one in members], 1, 2, 3)
     return BatchReport(
         members,
         execution,
         sum(one.rows for one in members),
-        5_000_000,
-        9_000_000,
+        start_ns,
+        end_ns,
         "full",
         TraceContext.new_root(is_sampled=True),
     )
 
 
-def spans_of(batch: BatchReport) -> list[tuple[str, TraceContext, dict[str, Any]]]:
+def quick(*members: Settled, start_ns: int = 5_000_000) -> BatchReport:
+    return report(*members, start_ns=start_ns, end_ns=start_ns + 1_000_000)
+
+
+class Clock:
+    """Timers that ring when they are told to."""
+
+    def __init__(self) -> None:
+        self.timers: list[Timer] = []
+
+    def later(self, _seconds: float, call: Callable[[], None]) -> Any:
+        self.timers.append(Timer(call))
+        return self.timers[-1]
+
+    def ring(self) -> None:
+        for timer in self.timers:
+            if not timer.is_cancelled:
+                timer.call()
+
+
+class Timer:
+    def __init__(self, call: Callable[[], None]) -> None:
+        self.call = call
+        self.is_cancelled = False
+
+    def cancel(self) -> None:
+        self.is_cancelled = True
+
+
+def spans_of(*batches: BatchReport, clock: Clock | None = None) -> list[tuple[str, TraceContext, dict[str, Any]]]:
+    """The spans of batches that end one after the other; without a clock, all that is gathered is exported at last."""
     exporter = Exporter()
-    Telemetry(exporter, model="m", version="1", device="cpu").batch_ended(batch)  # type: ignore[arg-type]
+    telemetry = Telemetry(exporter, model="m", version="1", device="cpu", later=(clock or Clock()).later)  # type: ignore[arg-type]
+    for batch in batches:
+        telemetry.batch_ended(batch)
+    if clock is None:
+        telemetry.flush()
     return exporter.spans
 
 
@@ -99,6 +134,53 @@ def test_sampled_and_failed_requests_get_a_span_that_links_to_the_batch_and_back
 def test_a_batch_that_failed_as_a_whole_is_a_failed_span() -> None:
     rest = spans_of(report(settled(Outcome(error=InternalError("broke", reason="MODEL_ERROR")))))[0][2]
     assert (rest["error"], rest["attributes"]["error.type"]) == ("broke", "MODEL_ERROR")
+
+
+def test_quick_batches_in_a_row_share_a_span_that_says_what_each_did() -> None:
+    first = quick(settled(Outcome(b"x"), enqueue_ns=4_000_000), settled(Outcome(b"x"), enqueue_ns=5_000_000))
+    second = quick(settled(Outcome(b"x"), enqueue_ns=6_000_000), start_ns=7_000_000)
+    ((name, context, rest),) = spans_of(first, second)
+    attributes = rest["attributes"]
+    assert (name, context, rest["start_ns"], rest["end_ns"]) == ("batch m", first.span, 5_000_000, 8_000_000)
+    assert attributes["penstock.requests.wait_us"] == struct.pack("<3I", 1_000, 0, 1_000)
+    assert attributes["penstock.requests.total_us"] == struct.pack("<3I", 2_000, 1_000, 2_000)
+    assert attributes["penstock.requests.trace_id"] == bytes.fromhex("ab" * 16) * 3
+    assert attributes["penstock.batch.count"] == 2
+    assert (attributes["penstock.batch.rows"], attributes["messaging.batch.message_count"]) == (6, 3)
+    assert attributes["penstock.compute.infer_ns"] == 4
+    assert attributes["penstock.batches.requests"] == struct.pack("<2I", 2, 1)
+    assert attributes["penstock.batches.rows"] == struct.pack("<2I", 4, 2)
+    assert attributes["penstock.batches.infer_ns"] == struct.pack("<2I", 2, 2)
+
+
+def test_what_more_is_to_be_told_of_has_a_span_of_its_own() -> None:
+    plain = quick(settled(Outcome(b"x")))
+    sampled = quick(settled(Outcome(b"x"), is_sampled=True))
+    failed = quick(settled(Outcome(error=InternalError("broke", reason="MODEL_ERROR"))))
+    slow = report(settled(Outcome(b"x")))
+    batches = [span for span in spans_of(plain, sampled, failed, slow, plain) if span[0] == "batch m"]
+    assert [context for _, context, _ in batches] == [sampled.span, failed.span, slow.span, plain.span]
+    assert [rest["attributes"].get("penstock.batch.count") for _, _, rest in batches] == [None, None, None, 2]
+
+
+def test_classifiers_batches_share_no_span_with_others() -> None:
+    classified = quick(settled(Outcome(b"x", None, 0.75, 3)))
+    spans = spans_of(classified, classified, quick(settled(Outcome(b"x"))))
+    assert [rest["attributes"].get("penstock.requests.class") for _, _, rest in spans] == [
+        struct.pack("<2i", 3, 3),
+        None,
+    ]
+
+
+def test_what_was_gathered_is_exported_soon_and_once() -> None:
+    clock = Clock()
+    batch = quick(settled(Outcome(b"x")))
+    assert spans_of(batch, clock=clock) == []
+    spans = spans_of(*[batch] * 4_097, clock=(clock := Clock()))
+    assert [rest["attributes"]["penstock.batch.count"] for _, _, rest in spans] == [4_096]
+    clock.ring()
+    assert len(spans) == 2
+    assert "penstock.batch.count" not in spans[1][2]["attributes"], "it stands for one"
 
 
 @pytest.mark.parametrize(

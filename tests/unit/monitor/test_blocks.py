@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 
 from services.monitor.domain import sketch
@@ -36,6 +38,35 @@ def test_a_block_names_the_slowest_batch_and_a_failed_request() -> None:
     assert block.slowest[Phase.COMPUTE_INFER].trace_id == block.slowest[Phase.TOTAL].trace_id == slow.trace_id
     assert block.slowest[Phase.QUEUE].trace_id == fast.trace_id
     assert block.failed == fast.trace_ids[16:32]
+
+
+def test_batches_that_share_a_span_are_counted_like_batches_with_spans_of_their_own() -> None:
+    alone = [
+        batch(compute_ns=(10, 1_000_000, 5), wait_us=[100, 200], total_us=[1_100, 1_200], status=[0, 0]),
+        batch(compute_ns=(20, 1_800_000, 5), wait_us=[50], total_us=[1_900], status=[0], rows=5),
+        batch(compute_ns=(30, 900_000, 5), wait_us=[9, 8, 7], total_us=[910, 909, 908], status=[0, 0, 0]),
+    ]
+    shared = replace(
+        alone[0],
+        sizes=(2, 1, 3),
+        rows=(2, 5, 3),
+        compute_ns=((10, 20, 30), (1_000_000, 1_800_000, 900_000), (5, 5, 5)),
+        wait_us=b"".join(one.wait_us for one in alone),
+        total_us=b"".join(one.total_us for one in alone),
+        status=b"".join(one.status for one in alone),
+        trace_ids=b"".join(one.trace_ids for one in alone),
+    )
+    other = batch(trace_id=b"o" * 16, wait_us=[1], total_us=[2_000_000], status=[13])
+
+    (expected,) = gather([*alone, other], [], now_ns=NOW_NS)
+    (block,) = gather([shared, other], [], now_ns=NOW_NS)
+
+    for name in ("outcomes", "counts", "sums_ns", "ok_counts"):
+        assert np.array_equal(getattr(block, name), getattr(expected, name)), name
+    assert (block.executions, block.rows, block.busy_ns) == (expected.executions, expected.rows, expected.busy_ns)
+    assert block.compute_counts.keys() == expected.compute_counts.keys() == {1, 2}
+    assert all(np.array_equal(block.compute_counts[rows], expected.compute_counts[rows]) for rows in (1, 2))
+    assert (block.slowest, block.failed) == (expected.slowest, other.trace_ids)
 
 
 def test_a_batch_in_which_nothing_succeeded_says_nothing_about_compute_times() -> None:

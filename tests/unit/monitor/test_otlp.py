@@ -81,8 +81,9 @@ def test_a_batch_span_is_read_with_its_arrays() -> None:
         instance="worker-7",
         trace_id=b"t" * 16,
         end_ns=2_000,
-        rows=4,
-        compute_ns=(1_000, 2_000_000, 3_000),
+        sizes=(2,),
+        rows=(4,),
+        compute_ns=((1_000,), (2_000_000,), (3_000,)),
         wait_us=struct.pack("<2I", 10, 20),
         total_us=struct.pack("<2I", 2_010, 2_020),
         status=b"\0\r",
@@ -90,6 +91,45 @@ def test_a_batch_span_is_read_with_its_arrays() -> None:
     )
     assert (reading.is_ours, reading.span.model, reading.span.service) == (True, "digits", "penstock-inference")
     assert Span.FromString(reading.span.raw) == span(BATCH)
+
+
+SEVERAL: Attributes = {
+    **BATCH,
+    "penstock.batches.requests": struct.pack("<2I", 1, 1),
+    "penstock.batches.rows": struct.pack("<2I", 3, 1),
+    "penstock.batches.input_ns": struct.pack("<2I", 400, 600),
+    "penstock.batches.infer_ns": struct.pack("<2I", 1_500_000, 500_000),
+    "penstock.batches.output_ns": struct.pack("<2I", 1_000, 2_000),
+}
+
+
+def test_a_span_of_several_batches_is_read_batch_by_batch() -> None:
+    (reading,) = otlp.read(request(span(SEVERAL))).spans
+
+    read = reading.observation
+    assert isinstance(read, Batch)
+    assert (read.sizes, read.rows) == ((1, 1), (3, 1))
+    assert read.compute_ns == ((400, 600), (1_500_000, 500_000), (1_000, 2_000))
+
+
+@pytest.mark.parametrize(
+    "changed",
+    [
+        {"penstock.batches.requests": b"\1\0\0"},
+        {"penstock.batches.requests": struct.pack("<2I", 2, 1)},
+        {"penstock.batches.requests": struct.pack("<2I", 2, 0)},
+        {"penstock.batches.rows": struct.pack("<2I", 0, 4)},
+        {"penstock.batches.rows": struct.pack("<I", 4)},
+        {"penstock.batches.infer_ns": b""},
+        {"penstock.batches.output_ns": "12345678"},
+    ],
+    ids=["half a number", "other requests", "an empty batch", "no rows", "rows of one", "no times", "text"],
+)
+def test_batches_that_do_not_fit_their_span_are_refused(changed: Attributes) -> None:
+    readings = otlp.read(request(span({**SEVERAL, **changed})))
+
+    assert (readings.malformed, readings.spans) == (1, [])
+    assert "batch" in readings.error
 
 
 def test_a_request_that_the_gateway_settled_is_counted_by_its_weight() -> None:
