@@ -39,12 +39,13 @@ class BatchColumns:
         self.end_ns = first.end_ns
         self._stream = first.settled[0].delivery.stream
         self._close_reason = first.close_reason
-        self._traceparents: list[str] = []
-        self._wait_us: list[int] = []
-        self._total_us: list[int] = []
+        # Packed at once: what is kept for a tenth of a second as objects is read from cold memory then.
+        self._trace_ids = bytearray()
+        self._wait_us = bytearray()
+        self._total_us = bytearray()
         self._status = bytearray()
-        self._confidences: list[float] = []
-        self._classes: list[int] = []
+        self._confidences = bytearray()
+        self._classes = bytearray()
         self._batches: list[tuple[int, int, int, int, int]] = []
         self.add(first, failed=failed)
 
@@ -58,15 +59,15 @@ class BatchColumns:
         self.end_ns, self._close_reason = end_ns, report.close_reason
         entries = [one.delivery.entry for one in settled]
         enqueued = [one.enqueue_ns for one in entries]
-        self._traceparents += [one.traceparent for one in entries]
-        self._wait_us += [(start_ns - one) // 1000 for one in enqueued]
-        self._total_us += [(end_ns - one) // 1000 for one in enqueued]
+        self._trace_ids += _trace_ids([one.traceparent for one in entries])
+        self._wait_us += _u32([(start_ns - one) // 1000 for one in enqueued])
+        self._total_us += _u32([(end_ns - one) // 1000 for one in enqueued])
         self._status += bytes(
             [_ABANDONED if one.is_abandoned else _status_of(one.outcome.error) if failed else 0 for one in settled]
         )
         if self.is_classifiers:
-            self._confidences += [one.outcome.confidence for one in settled]
-            self._classes += [one.outcome.top_class for one in settled]
+            self._confidences += _little_endian(array("f", [one.outcome.confidence for one in settled]))
+            self._classes += _little_endian(array("i", [one.outcome.top_class for one in settled]))
         self._batches.append((len(settled), report.rows, execution.input_ns, execution.infer_ns, execution.output_ns))
 
     def attributes(self) -> dict[str, AttributeValue]:
@@ -80,14 +81,14 @@ class BatchColumns:
             "penstock.compute.input_ns": sum(compute_ns[0]),
             "penstock.compute.infer_ns": sum(compute_ns[1]),
             "penstock.compute.output_ns": sum(compute_ns[2]),
-            "penstock.requests.trace_id": _trace_ids(self._traceparents),
-            "penstock.requests.wait_us": _u32(self._wait_us),
-            "penstock.requests.total_us": _u32(self._total_us),
+            "penstock.requests.trace_id": bytes(self._trace_ids),
+            "penstock.requests.wait_us": bytes(self._wait_us),
+            "penstock.requests.total_us": bytes(self._total_us),
             "penstock.requests.status": bytes(self._status),
         }
         if self.is_classifiers:
-            attributes["penstock.requests.confidence"] = _little_endian(array("f", self._confidences))
-            attributes["penstock.requests.class"] = _little_endian(array("i", self._classes))
+            attributes["penstock.requests.confidence"] = bytes(self._confidences)
+            attributes["penstock.requests.class"] = bytes(self._classes)
         if len(self._batches) > 1:
             attributes["penstock.batch.count"] = len(self._batches)
             attributes["penstock.batches.requests"] = _u32(requests)
