@@ -121,7 +121,10 @@ class SpanExporter:
                     is_away = False
                 except Exception as error:  # noqa: BLE001 - whatever it was, the next spans may fare better
                     if not is_away:
-                        _log.warning("spans can't be sent to %s, and are dropped: %s", self.endpoint, error)
+                        is_bug = not isinstance(error, (OSError, CallEndedError))
+                        _log.warning(
+                            "spans can't be sent to %s, and are dropped: %s", self.endpoint, error, exc_info=is_bug
+                        )
                     is_away = True
 
     def _next_batch(self) -> list[bytes]:
