@@ -40,15 +40,16 @@ _GATEWAY = (
 )
 _MODEL_PROCESS = (
     ("services/inference/model_process/telemetry.py", "", "telemetry"),
+    ("services/inference/model_process/batch_columns.py", "", "telemetry"),
     ("services/inference/model_process/redis_lane.py", r"settle|acknowledge|_flush|bury", "settle"),
     ("services/inference/model_process/redis_lane.py", "", "queue"),
     ("services/inference/model_process/reads.py", "", "queue"),
     ("services/inference/model_process/settlements.py", "", "settle"),
-    ("services/inference/model_process/codec.py", r"encode", "split"),
-    ("services/inference/model_process/codec.py", "", "queue"),
+    ("services/inference/model_process/encoder.py", "", "split"),
+    ("services/inference/model_process/decoder.py", "", "queue"),
+    ("services/inference/model_process/tensors.py", "", "collate"),
     ("services/inference/model_process/worker.py", r"_run\b", "reply"),
     ("services/inference/model_process/worker.py", "", "queue"),
-    ("services/inference/model_process/execution.py", r"\bjoin\b|_join|collate", "collate"),
     ("services/inference/model_process/execution.py", r"split|classify", "split"),
     ("services/inference/model_process/execution.py", "", "run"),
     ("services/inference/model_process/gateways.py", "", "reply"),
@@ -76,7 +77,7 @@ _ROOTS = ("services/common/serving.py", "__main__.py")
 _WAITS = re.compile(r"^(epoll_p?wait|poll|select|PyThread_acquire_lock_timed|pthread_cond_\w+|sem_\w*wait|nanosleep)\b")
 _FRAME = re.compile(r"^(?P<function>.*?) \((?P<path>.*?)(:\d+)?\)$")
 _THREAD = re.compile(r"^thread \((?P<id>\d+)\)(: (?P<name>.*))?$")
-_BY_THREAD = {"executor": "run", "span exporter": "telemetry"}
+_BY_THREAD = {"executor": "run"}
 """What a thread does that was never met at work."""
 
 

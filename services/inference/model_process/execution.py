@@ -16,7 +16,8 @@ import numpy as np
 from services.common.boundary import internal_message
 from services.common.errors import InternalError, PenstockError
 from services.inference.backends import Array, Model, RunError
-from services.inference.model_process.codec import Codec, Tensors, join
+from services.inference.model_process.encoder import Encoder
+from services.inference.model_process.tensors import Tensors, join
 
 MODEL_ERROR = "MODEL_ERROR"
 
@@ -69,9 +70,9 @@ class ModelExecutor:
     from another thread, again and again, while one that was thought to be short keeps the loop from what it has to do.
     """
 
-    def __init__(self, model: Model, codec: Codec, *, is_batchable: bool, on_stall: Callable[[], None]) -> None:
+    def __init__(self, model: Model, encoder: Encoder, *, is_batchable: bool, on_stall: Callable[[], None]) -> None:
         self._model = model
-        self._codec = codec
+        self._encoder = encoder
         self._is_batchable = is_batchable
         self._loop = asyncio.get_running_loop()
         self._jobs: SimpleQueue[Job | None] = SimpleQueue()
@@ -96,7 +97,7 @@ class ModelExecutor:
         return execution
 
     def _execute(self, batch: Sequence[Tensors]) -> Execution:
-        return execute(self._model, self._codec, batch, is_batchable=self._is_batchable)
+        return execute(self._model, self._encoder, batch, is_batchable=self._is_batchable)
 
     def _work(self) -> None:
         while (job := self._jobs.get()) is not None:
@@ -158,7 +159,7 @@ def _fail(done: asyncio.Future[Execution], error: BaseException) -> None:
         done.set_exception(error)
 
 
-def execute(model: Model, codec: Codec, batch: Sequence[Tensors], *, is_batchable: bool) -> Execution:
+def execute(model: Model, encoder: Encoder, batch: Sequence[Tensors], *, is_batchable: bool) -> Execution:
     """Run a batch. When several fail together each is run again alone, so that only the guilty one gets the error."""
     start = time.perf_counter_ns()
     try:
@@ -169,9 +170,9 @@ def execute(model: Model, codec: Codec, batch: Sequence[Tensors], *, is_batchabl
         if len(batch) == 1:
             elapsed = time.perf_counter_ns() - start
             return Execution([Outcome(error=_model_error(error))], 0, elapsed, 0)
-        return _sum([execute(model, codec, [one], is_batchable=is_batchable) for one in batch])
+        return _sum([execute(model, encoder, [one], is_batchable=is_batchable) for one in batch])
     ran = time.perf_counter_ns()
-    outcomes = _split(codec, batch, outputs, is_batchable=is_batchable)
+    outcomes = _split(encoder, batch, outputs, is_batchable=is_batchable)
     return Execution(outcomes, joined - start, ran - joined, time.perf_counter_ns() - ran)
 
 
@@ -182,14 +183,16 @@ def _checked(outputs: dict[str, Array], rows: int, *, is_batchable: bool) -> dic
     return outputs
 
 
-def _split(codec: Codec, batch: Sequence[Tensors], outputs: dict[str, Array], *, is_batchable: bool) -> list[Outcome]:
+def _split(
+    encoder: Encoder, batch: Sequence[Tensors], outputs: dict[str, Array], *, is_batchable: bool
+) -> list[Outcome]:
     starts = list(accumulate([one.form.rows for one in batch], initial=0)) if is_batchable else [0]
     confidences, classes = classify(outputs, starts[:-1])
-    prepared = codec.prepare(outputs)
+    prepared = encoder.prepare(outputs)
     outcomes = []
     for number, one in enumerate(batch):
         try:
-            response = codec.encode(one, prepared, starts[number])
+            response = encoder.encode(one, prepared, starts[number])
         except Exception as error:  # noqa: BLE001 - as in execute
             outcomes.append(Outcome(error=error if isinstance(error, PenstockError) else _model_error(error)))
         else:

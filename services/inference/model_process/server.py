@@ -20,8 +20,9 @@ from services.common.tracing import SpanExporter
 from services.inference import backends
 from services.inference.backends import LoadError, Model, Placement
 from services.inference.domain.batching import BatchPolicy
-from services.inference.model_process.codec import Codec
 from services.inference.model_process.control import AgentPipe
+from services.inference.model_process.decoder import Decoder
+from services.inference.model_process.encoder import Encoder
 from services.inference.model_process.execution import ModelExecutor
 from services.inference.model_process.gateways import ReplyStreams
 from services.inference.model_process.redis_lane import RedisLane
@@ -71,7 +72,7 @@ class ModelProcess:
     def __init__(self, spec: ProcessSpec, model: Model, pipe: AgentPipe) -> None:
         batching = spec.batching
         self._payloads = PayloadStore(secrets.token_hex(16), limit_bytes=spec.shared_payload_bytes)
-        codec = Codec(model=spec.model, version=spec.version, signature=spec.signature, keep=self._payloads.put)
+        encoder = Encoder(model=spec.model, version=spec.version, signature=spec.signature, keep=self._payloads.put)
         self._spec = spec
         self._pipe = pipe
         self._exporter = SpanExporter(
@@ -103,13 +104,13 @@ class ModelProcess:
             payloads=self._payloads,
         )
         self._executor = ModelExecutor(
-            model, codec, is_batchable=spec.signature.is_batchable, on_stall=self._lane.renew_lease_meanwhile
+            model, encoder, is_batchable=spec.signature.is_batchable, on_stall=self._lane.renew_lease_meanwhile
         )
         self._worker = Worker(
             self._lane,
             self._gateways,
             executor=self._executor,
-            codec=codec,
+            decoder=Decoder(model=spec.model, signature=spec.signature),
             policy=BatchPolicy(batching.max_batch_size, batching.max_queue_delay_us / 1e6),
             max_attempts=batching.max_attempts,
             observer=self._telemetry,

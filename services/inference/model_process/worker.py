@@ -15,9 +15,10 @@ from services.common.errors import CancelledByCallerError, InternalError, Pensto
 from services.common.trace_context import TraceContext
 from services.inference.domain.batching import Backlog, BatchPolicy, Regrouping
 from services.inference.model_process.ahead import ReadAhead
-from services.inference.model_process.codec import Bucket, Codec, Tensors
+from services.inference.model_process.decoder import Decoder
 from services.inference.model_process.execution import Execution, Executor, Outcome
 from services.inference.model_process.lane import Delivery, Lane
+from services.inference.model_process.tensors import Bucket, Tensors
 
 _log = logging.getLogger(__name__)
 
@@ -106,7 +107,7 @@ class Worker:
         gateways: Gateways,
         *,
         executor: Executor,
-        codec: Codec,
+        decoder: Decoder,
         policy: BatchPolicy,
         max_attempts: int,
         observer: Observer,
@@ -115,7 +116,7 @@ class Worker:
         self._lane = lane
         self._gateways = gateways
         self._executor = executor
-        self._codec = codec
+        self._decoder = decoder
         self._policy = policy
         self._max_attempts = max_attempts
         self._observer = observer
@@ -188,7 +189,7 @@ class Worker:
             deliveries = [one for one in opened if one is not None]
         for delivery in deliveries:
             try:
-                self._backlog.add(Request(delivery, self._codec.decode(delivery.entry.request)))
+                self._backlog.add(Request(delivery, self._decoder.decode(delivery.entry.request)))
             except PenstockError as error:
                 self._refuse(delivery, error)
             except Exception as error:  # noqa: BLE001 - one request must not take the process along

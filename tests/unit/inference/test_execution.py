@@ -14,8 +14,10 @@ import pytest
 from services.inference.backends import Arrays, DeviceLostError
 from services.inference.domain.signature import Signature, TensorSpec
 from services.inference.model_process import execution
-from services.inference.model_process.codec import Codec, Tensors
+from services.inference.model_process.decoder import Decoder
+from services.inference.model_process.encoder import Encoder
 from services.inference.model_process.execution import ModelExecutor, StallWatch, classify
+from services.inference.model_process.tensors import Tensors
 from tests.support.fake_gateway import infer_request
 
 SIGNATURE = Signature(
@@ -41,8 +43,8 @@ class Model:
 @contextmanager
 def executing(model: Model, monkeypatch: pytest.MonkeyPatch) -> Iterator[ModelExecutor]:
     monkeypatch.setattr(execution, "time", type("Clock", (), {"perf_counter_ns": lambda: model.now_ns}))
-    codec = Codec(model="m", version="1", signature=SIGNATURE)
-    executor = ModelExecutor(model, codec, is_batchable=True, on_stall=lambda: None)
+    encoder = Encoder(model="m", version="1", signature=SIGNATURE)
+    executor = ModelExecutor(model, encoder, is_batchable=True, on_stall=lambda: None)
     try:
         yield executor
     finally:
@@ -50,8 +52,8 @@ def executing(model: Model, monkeypatch: pytest.MonkeyPatch) -> Iterator[ModelEx
 
 
 def batch(takes_ns: float) -> list[Tensors]:
-    codec = Codec(model="m", version="1", signature=SIGNATURE)
-    return [codec.decode(infer_request(np.array([[takes_ns]], np.float32)))]
+    decoder = Decoder(model="m", signature=SIGNATURE)
+    return [decoder.decode(infer_request(np.array([[takes_ns]], np.float32)))]
 
 
 @pytest.mark.parametrize("slow_ns", [[20_000_000], [5_000_000, 5_000_000]])

@@ -16,9 +16,11 @@ from services.common.lanes import Entry
 from services.inference.backends import Arrays, RunError
 from services.inference.domain.batching import BatchPolicy
 from services.inference.domain.signature import Signature, TensorSpec
-from services.inference.model_process.codec import Codec, Tensors
+from services.inference.model_process.decoder import Decoder
+from services.inference.model_process.encoder import Encoder
 from services.inference.model_process.execution import Execution, execute
 from services.inference.model_process.lane import Delivery
+from services.inference.model_process.tensors import Tensors
 from services.inference.model_process.worker import BatchReport, Settled, Worker
 from tests.support import virtual_loop
 from tests.support.fake_gateway import infer_request
@@ -51,14 +53,14 @@ class Doubler:
 class TimedExecutor:
     """Really runs the batch; takes ``takes_s`` of virtual time."""
 
-    codec: Codec
+    encoder: Encoder
     takes_s: float = 0.01
     batches: list[tuple[float, list[int]]] = field(default_factory=list)
 
     async def run(self, batch: Sequence[Tensors]) -> Execution:
         self.batches.append((asyncio.get_running_loop().time(), [one.rows for one in batch]))
         await asyncio.sleep(self.takes_s)
-        return execute(Doubler(), self.codec, batch, is_batchable=True)
+        return execute(Doubler(), self.encoder, batch, is_batchable=True)
 
 
 @dataclass
@@ -101,15 +103,15 @@ class Bench:
     """A worker with everything around it, in virtual time."""
 
     def __init__(self, *, max_rows: int = 4, max_wait_s: float = 0.0, takes_s: float = 0.01, attempts: int = 3) -> None:
-        codec = Codec(model="m", version="1", signature=SIGNATURE)
+        self.decoder = Decoder(model="m", signature=SIGNATURE)
         self.lane = MemoryLane()
-        self.executor = TimedExecutor(codec, takes_s)
+        self.executor = TimedExecutor(Encoder(model="m", version="1", signature=SIGNATURE), takes_s)
         self.replies = Replies(self.lane)
         self.worker = Worker(
             self.lane,
             self.replies,
             executor=self.executor,
-            codec=codec,
+            decoder=self.decoder,
             policy=BatchPolicy(max_rows, max_wait_s),
             max_attempts=attempts,
             observer=self.replies,
@@ -361,14 +363,15 @@ def test_a_defect_that_one_request_finds_is_that_requests_error_alone(
 ) -> None:
     async def scenario() -> None:
         bench, calls = Bench(), iter([None, ValueError("unforeseen")])
-        original = getattr(bench.executor.codec, step)
+        part = bench.decoder if step == "decode" else bench.executor.encoder
+        original = getattr(part, step)
 
         def fail_once(*args: Any) -> Any:
             if error := next(calls, None):
                 raise error
             return original(*args)
 
-        monkeypatch.setattr(bench.executor.codec, step, fail_once)
+        monkeypatch.setattr(part, step, fail_once)
         bench.lane.put(bench.entry(1), bench.entry(2), bench.entry(3))
         await bench.serve_for(1)
         error = bench.replies.outcomes[2].outcome.error
