@@ -9,7 +9,12 @@ from dataclasses import asdict, dataclass
 from services.common.errors import PenstockError
 from services.common.span_encoding import encode_attributes
 from services.common.tracing import AttributeValue, SpanExporter, SpanKind, TraceContext
-from services.inference.model_process.batch_columns import BatchColumns, answers_of_classifier
+from services.inference.model_process.batch_columns import (
+    BatchColumns,
+    answers_of_classifier,
+    are_sampled,
+    trace_contexts,
+)
 from services.inference.model_process.worker import POISON_MESSAGE, BatchReport, Settled
 
 _MOST_LINKS = 128
@@ -66,26 +71,28 @@ class Telemetry:
         self.figures = Figures()
 
     def batch_ended(self, report: BatchReport) -> None:
-        figures, failed = self.figures, sum(one.outcome.error is not None for one in report.settled)
+        figures, settled = self.figures, report.settled
+        failed = sum([one.error is not None for one in report.execution.outcomes])
         figures.executions += 1
         figures.rows += report.rows
         figures.errors += failed
-        figures.claimed += sum(one.delivery.is_suspect for one in report.settled)
+        figures.claimed += len(settled) == 1 and settled[0].delivery.is_suspect  # it shares its batch with nobody
         if not self._exporter.is_enabled:
             return
-        parents = _parents(report.settled, failed=failed)
+        contexts = trace_contexts(report)
+        parents = _parents(settled) if failed or are_sampled(contexts) else {}
         if failed or parents or report.end_ns - report.start_ns >= _QUICK_NS:
-            self._export_alone(report, parents, failed=failed)
+            self._export_alone(report, contexts, parents, failed=failed)
         else:
-            self._gather(report)
+            self._gather(report, contexts)
 
-    def _gather(self, report: BatchReport) -> None:
+    def _gather(self, report: BatchReport, contexts: bytes) -> None:
         quick, is_classifiers = self._quick, answers_of_classifier(report)
         if quick is not None and quick.is_classifiers == is_classifiers and len(quick) < _MOST_REQUESTS:
-            quick.add(report)
+            quick.add(report, contexts)
             return
         self.flush()
-        self._quick = BatchColumns(report, is_classifiers=is_classifiers)
+        self._quick = BatchColumns(report, contexts, is_classifiers=is_classifiers)
         self._timer = self._later(_GATHER_S, self.flush)
 
     def flush(self) -> None:
@@ -102,14 +109,16 @@ class Telemetry:
             self.figures.claimed += one.delivery.is_suspect
             self.figures.dead_letters += one.outcome.error is not None and one.outcome.error.reason == POISON_MESSAGE
 
-    def _export_alone(self, report: BatchReport, parents: Mapping[int, TraceContext], *, failed: int) -> None:
+    def _export_alone(
+        self, report: BatchReport, contexts: bytes, parents: Mapping[int, TraceContext], *, failed: int
+    ) -> None:
         """A batch span for one batch, and the spans of its requests that have their own."""
         settled = report.settled
         sampled = [parents[number] for number in parents if settled[number].delivery.entry.envelope.is_sampled]
         error = None
         if failed == len(settled):
             error = next(one.outcome.error for one in settled if one.outcome.error is not None)
-        columns = BatchColumns(report, is_classifiers=answers_of_classifier(report), failed=failed)
+        columns = BatchColumns(report, contexts, is_classifiers=answers_of_classifier(report), failed=failed)
         self._export(columns, links=sampled[:_MOST_LINKS], error=error)
         for number, parent in parents.items():
             self._export_request(settled[number], parent, report)
@@ -152,11 +161,11 @@ class Telemetry:
         )
 
 
-def _parents(settled: Sequence[Settled], *, failed: int) -> dict[int, TraceContext]:
+def _parents(settled: Sequence[Settled]) -> dict[int, TraceContext]:
     """The PRODUCER spans of the requests that get spans of their own, by their place in the batch."""
     return {
         number: parent
         for number, one in enumerate(settled)
-        if (one.delivery.entry.envelope.is_sampled or (failed and one.outcome.error is not None))
+        if (one.delivery.entry.envelope.is_sampled or one.outcome.error is not None)
         and (parent := TraceContext.parse(one.delivery.entry.traceparent)) is not None
     }
