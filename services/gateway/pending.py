@@ -6,6 +6,7 @@ nothing and is ignored. So every outcome is counted, traced and answered once.
 
 from __future__ import annotations
 
+import asyncio
 import time
 from collections.abc import Callable, Iterable, Sequence
 from typing import Protocol
@@ -105,10 +106,10 @@ class PendingTable:
             request_ns.append(now_ns - arrival.start_ns)
             queue_ns.append(reply.queue_ns)
             rows += reply.rows
-            if arrival.context.is_sampled:
-                self._spans.finish(ticket, end_ns=now_ns, settled_by="worker")
             if not ticket.outcome.done():
                 ticket.outcome.set_result(response)
+            if arrival.context.is_sampled:  # once the answer has left
+                asyncio.get_running_loop().call_soon(self._finish_sampled, ticket, now_ns)
         if answered_for is not None and request_ns:
             answered_for.statistics.count_successes(request_ns=request_ns, queue_ns=queue_ns, rows=rows)
         if lane is None or not batch.batch_rows:
@@ -123,6 +124,9 @@ class PendingTable:
             lane.statistics.count_batch(requests=len(request_ns), **times)
         if batch.is_execution_counted:
             lane.statistics.count_execution(now_ms=now_ns // 1_000_000, **times)
+
+    def _finish_sampled(self, ticket: Ticket, end_ns: int) -> None:
+        self._spans.finish(ticket, end_ns=end_ns, settled_by="worker")
 
     def fail(self, ticket: Ticket, error: PenstockError, failure: Failure) -> bool:
         """End a request without a reply; False when it was settled before."""

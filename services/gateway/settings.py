@@ -48,7 +48,7 @@ class GatewaySettings(BaseSettings):
     """Requests larger than this stay in the gateway, and model processes read them there."""
     max_request_bytes: int = Field(default=2**31 - 1, ge=1, le=2**31 - 1)
     """Largest request to take, in bytes, after decompression."""
-    max_traces_per_second: int = Field(default=50, ge=0)
+    max_traces_per_second: int = Field(default=10, ge=0)
     """Most requests to sample in a second by `PENSTOCK_TRACE_SAMPLE_RATIO`; those that arrive sampled always are."""
     max_error_spans_per_second: int = Field(default=200, ge=1)
     """Spans of failed requests to export in a second; those above it are merged into one span for each kind."""
