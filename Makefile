@@ -58,7 +58,7 @@ protos: setup ## Generate the API modules from protos/
 
 check: lint test ## All that CI checks
 
-lock: setup ## Pin packages anew (UPGRADE=1: newer ones)
+lock: setup ## Pin what pyproject.toml asks for, and keep what is pinned (UPGRADE=1: newer versions)
 	@$(BIN)/python tools/lock.py $(if $(UPGRADE),--upgrade)
 
 clean: ## Remove caches and build output; .venv and .penstock stay
