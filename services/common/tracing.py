@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections import deque
+from collections import Counter, deque
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -49,6 +49,8 @@ class SpanExporter:
         self._max_queued = max_queued
         self._queue: deque[bytes] = deque()
         self._queued_bytes = 0
+        self.results: Counter[str] = Counter(sent=0, dropped=0)
+        """What became of spans."""
         self._is_filled = asyncio.Event()
         self._is_closing = asyncio.Event()
         self._connection: Connection | None = None
@@ -78,7 +80,10 @@ class SpanExporter:
         error: str | None = None,
     ) -> None:
         """Send one finished span; the arguments are those of :func:`encode_span`."""
-        if self._sender is None or len(self._queue) >= self._max_queued or self._queued_bytes >= _MAX_QUEUED_BYTES:
+        if self._sender is None:
+            return
+        if len(self._queue) >= self._max_queued or self._queued_bytes >= _MAX_QUEUED_BYTES:
+            self.results["dropped"] += 1
             return
         span = encode_span(
             name,
@@ -116,10 +121,13 @@ class SpanExporter:
             await _wait(self._is_closing, _PERIOD_S)
             self._is_filled.clear()
             while self._queue:
+                spans = self._next_batch()
                 try:
-                    await self._send(encode_request(self._origin, self._next_batch()))
+                    await self._send(encode_request(self._origin, spans))
+                    self.results["sent"] += len(spans)
                     is_away = False
                 except Exception as error:  # noqa: BLE001 - whatever it was, the next spans may fare better
+                    self.results["dropped"] += len(spans)
                     if not is_away:
                         is_bug = not isinstance(error, (OSError, CallEndedError))
                         _log.warning(

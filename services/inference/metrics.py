@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metric
 from prometheus_client.registry import Collector
@@ -33,30 +33,42 @@ class InstanceCollector(Collector):
         self._optimizer = optimizer
 
     def collect(self) -> Iterator[Metric]:
-        instances = list(self._agent.instances())
-        for name, (text, figure) in _COUNTERS.items():
-            counter = CounterMetricFamily(name, text, labels=_LABELS)
-            for one in instances:
-                counter.add_metric(_labels(one), one.totals[figure])
-            yield counter
-        restarts = CounterMetricFamily("penstock_instance_restarts", "Processes started again.", labels=_LABELS)
-        ready = GaugeMetricFamily("penstock_instance_ready", "1 while the process takes requests.", labels=_LABELS)
-        memory = GaugeMetricFamily("penstock_instance_resident_bytes", "Memory in RAM.", labels=_LABELS)
-        for one in instances:
-            restarts.add_metric(_labels(one), one.restarts)
-            ready.add_metric(_labels(one), one.is_ready)
-            memory.add_metric(_labels(one), resident_bytes(one.pid))
-        yield from (restarts, ready, memory)
-        progress = GaugeMetricFamily(
-            "penstock_optimization_progress", "Share of the present search that is done.", labels=_LABELS[:2]
-        )
-        if (searching := self._optimizer.searching) is not None:
-            progress.add_metric(names.split(searching[0], "models/*/versions/*"), searching[1])
-        searches = CounterMetricFamily("penstock_optimization_searches", "Searches ended.", labels=("outcome",))
-        for outcome, count in self._optimizer.outcomes.items():
-            searches.add_metric((outcome,), count)
-        yield from (progress, searches)
+        yield from _of_instances(list(self._agent.instances()))
+        yield from _of_searches(self._optimizer)
         yield GaugeMetricFamily("penstock_cache_bytes", "Artifacts on this node.", value=self._cache.size_bytes)
+
+
+def _of_instances(instances: Sequence[Instance]) -> Iterator[Metric]:
+    for name, (text, figure) in _COUNTERS.items():
+        counter = CounterMetricFamily(name, text, labels=_LABELS)
+        for one in instances:
+            counter.add_metric(_labels(one), one.totals[figure])
+        yield counter
+    restarts = CounterMetricFamily("penstock_instance_restarts", "Processes started again.", labels=_LABELS)
+    ready = GaugeMetricFamily("penstock_instance_ready", "1 while the process takes requests.", labels=_LABELS)
+    memory = GaugeMetricFamily("penstock_instance_resident_bytes", "Memory in RAM.", labels=_LABELS)
+    spans = CounterMetricFamily(
+        "penstock_instance_spans", "Spans made, by what became of them.", labels=(*_LABELS, "result")
+    )
+    for one in instances:
+        restarts.add_metric(_labels(one), one.restarts)
+        ready.add_metric(_labels(one), one.is_ready)
+        memory.add_metric(_labels(one), resident_bytes(one.pid))
+        for result in ("sent", "dropped"):
+            spans.add_metric((*_labels(one), result), one.totals[f"spans_{result}"])
+    yield from (restarts, ready, memory, spans)
+
+
+def _of_searches(optimizer: Optimizer) -> Iterator[Metric]:
+    progress = GaugeMetricFamily(
+        "penstock_optimization_progress", "Share of the present search that is done.", labels=_LABELS[:2]
+    )
+    if (searching := optimizer.searching) is not None:
+        progress.add_metric(names.split(searching[0], "models/*/versions/*"), searching[1])
+    searches = CounterMetricFamily("penstock_optimization_searches", "Searches ended.", labels=("outcome",))
+    for outcome, count in optimizer.outcomes.items():
+        searches.add_metric((outcome,), count)
+    yield from (progress, searches)
 
 
 def _labels(instance: Instance) -> tuple[str, str, str]:

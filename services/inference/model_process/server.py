@@ -6,7 +6,6 @@ import asyncio
 import logging
 import secrets
 import time
-from dataclasses import replace
 from pathlib import Path
 from typing import BinaryIO
 
@@ -141,7 +140,7 @@ class ModelProcess:
             self._executor.close()
             self._telemetry.flush()
             await self._exporter.close()
-            self._tell_figures()
+            self._pipe.tell(figures=self._figures())
 
     async def _serve(self, stop: asyncio.Event, group: asyncio.TaskGroup) -> None:
         await self._lane.join(stop)
@@ -155,14 +154,15 @@ class ModelProcess:
         """Tell the agent the figures, when they changed."""
         told = None
         while True:
-            if self._telemetry.figures != told:
-                self._tell_figures()
-                told = replace(self._telemetry.figures)
+            if (figures := self._figures()) != told:
+                self._pipe.tell(figures=figures)
+                told = figures
             self._gateways.trim()
             await asyncio.sleep(_FIGURES_EVERY_S)
 
-    def _tell_figures(self) -> None:
-        self._pipe.tell(figures=self._telemetry.figures.to_json())
+    def _figures(self) -> dict[str, int]:
+        spans = {f"spans_{result}": count for result, count in self._exporter.results.items()}
+        return {**self._telemetry.figures.to_json(), **spans}
 
     async def _watch_agent(self, stop: asyncio.Event) -> None:
         """Without an agent serve on for a while, until an instance of its successor holds a lease; then drain."""

@@ -110,6 +110,7 @@ async def test_a_receiver_that_is_away_costs_spans_and_nothing_else(caplog: pyte
     assert [record.getMessage().split(": ")[0] for record in caplog.records] == [
         f"spans can't be sent to {exporter.endpoint}, and are dropped"
     ]
+    assert exporter.results == {"sent": 0, "dropped": 5_000}
 
 
 @pytest.mark.parametrize("endpoint", ["localhost", "127.0.0.1:99999"])
@@ -134,6 +135,7 @@ async def test_no_more_spans_wait_than_allowed() -> None:
         await exporter.close()
 
     assert receiver.names == [str(number) for number in range(1_000)]
+    assert exporter.results == {"sent": 1_000, "dropped": 4_000}
 
 
 async def test_a_receiver_that_refuses_spans_is_offered_the_next(caplog: pytest.LogCaptureFixture) -> None:
@@ -153,6 +155,7 @@ async def test_a_receiver_that_refuses_spans_is_offered_the_next(caplog: pytest.
     assert [record.getMessage() for record in caplog.records if "dropped" in record.getMessage()] == [
         f"spans can't be sent to {exporter.endpoint}, and are dropped: there is no room (status 8)"
     ]
+    assert exporter.results == {"sent": 1, "dropped": 2}
 
 
 async def test_a_receiver_that_never_answers_does_not_hold_the_end_up(monkeypatch: pytest.MonkeyPatch) -> None:

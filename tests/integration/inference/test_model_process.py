@@ -20,6 +20,7 @@ from services.inference.domain.fleet import Batching
 from tests.support.fake_gateway import FakeGateway, infer_request, output_of, until
 from tests.support.model_processes import ModelProcess, as_long_as_told_onnx
 from tests.support.models import identity_onnx
+from tests.support.ports import free_port
 from tests.support.redis_server import RedisServer
 
 KEYS = LaneKeys("m", "1")
@@ -134,7 +135,8 @@ async def test_an_expired_request_is_refused_and_a_cancelled_one_is_not_run(
 
         refused, dropped = await gateway.reply_to(expired), await gateway.reply_to(cancelled)
         await gateway.reply_to(running)
-        await process.heard(figures={"executions": 2, "rows": 2, "errors": 2, "claimed": 0, "dead_letters": 0})
+        counts = {"executions": 2, "rows": 2, "errors": 2, "claimed": 0, "dead_letters": 0}
+        await process.heard(figures={**counts, "spans_sent": 0, "spans_dropped": 0})
     assert (refused.code, refused.reason) == (14, "DEADLINE_EXCEEDED")
     assert dropped.code == 1
 
@@ -289,6 +291,14 @@ async def test_draining_finishes_what_was_taken(
         assert (await redis.xpending(STREAM, GROUP))["pending"] == 0
         assert left not in gateway.replies
     assert process.events[-1]["figures"]["rows"] == len(taken)
+
+
+async def test_spans_that_find_no_receiver_are_counted(gateway: FakeGateway, model: Path, redis_url: str) -> None:
+    async with ModelProcess(model, redis_url, otlp_endpoint=f"127.0.0.1:{free_port()}") as process:
+        await gateway.ask(rows(1, 0))
+        process.child.terminate()
+        assert await process.ended() == ""
+    assert process.figures["spans_dropped"] == 1
 
 
 async def test_an_orphan_serves_on_until_its_successor_holds_a_lease(
