@@ -416,6 +416,7 @@ def test_a_bad_start_says_why_and_ends(environ: dict[str, str], message: str) ->
     assert ended.returncode == 1
     assert message.format(taken=taken) in ended.stderr
     assert "Traceback" not in ended.stderr
+    assert "Warning" not in ended.stderr
 
 
 def test_it_starts_before_redis_and_registry_and_becomes_ready_when_they_are_there() -> None:
