@@ -17,7 +17,7 @@ from services.gateway.fronts.deadlines import Deadlines
 from services.gateway.fronts.grpc_call import Call
 from services.gateway.fronts.grpc_requests import Reserve, nowhere
 from services.gateway.fronts.grpc_route import DirectHandler, Router
-from services.gateway.fronts.http import listen
+from services.gateway.ports import bound
 
 _LAST_WORD_S = 1.0
 _BACKLOG = 4_096
@@ -78,7 +78,7 @@ class GrpcServer(grpc.aio.Server):
         Raises:
             SystemExit: it is taken.
         """
-        listener = listen(host, port, reuse_port=self._reuse_port)
+        listener = bound(host, port, reuse_port=self._reuse_port)
         self._sockets.append((listener, tls))
         return int(listener.getsockname()[1])
 

@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import socket
-import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 
@@ -12,6 +10,7 @@ import uvicorn
 from starlette.types import ASGIApp
 
 from services.gateway.fronts import FrontOptions
+from services.gateway.ports import bound
 
 
 class HttpFront(uvicorn.Server):
@@ -23,7 +22,7 @@ class HttpFront(uvicorn.Server):
         Raises:
             SystemExit: the address is taken.
         """
-        self._socket = listen(options.host, options.http_port, reuse_port=options.reuse_port)
+        self._socket = bound(options.host, options.http_port, reuse_port=options.reuse_port)
         config = uvicorn.Config(
             application,
             loop="none",
@@ -59,22 +58,3 @@ class HttpFront(uvicorn.Server):
 
     def stop(self) -> None:
         self.should_exit = True
-
-
-def listen(host: str, port: int, *, reuse_port: bool = False) -> socket.socket:
-    """A socket bound to an address, which other processes may share with ``reuse_port``.
-
-    Raises:
-        SystemExit: the address is taken.
-    """
-    host = host.strip("[]")
-    listener = socket.socket(socket.AF_INET6 if ":" in host else socket.AF_INET)
-    listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-    if reuse_port:
-        listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)
-    try:
-        listener.bind((host, port))
-    except OSError as error:
-        listener.close()
-        sys.exit(f"can't listen on {host}:{port}: {error.strerror}")
-    return listener

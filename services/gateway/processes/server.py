@@ -9,10 +9,10 @@ import sys
 from typing import NoReturn
 
 from services.common.settings import SuiteSettings
+from services.gateway.ports import reserve
 from services.gateway.processes import exposition
 from services.gateway.processes.metrics_page import serve_page
 from services.gateway.processes.parent import Parent, StartError
-from services.gateway.processes.ports import reserve
 from services.gateway.settings import GatewaySettings, environment_with
 
 _CLOSING_S = 5.0
