@@ -20,7 +20,8 @@ from services.common.http2 import Limits
 from services.common.memory import keep_freed_memory
 from services.common.settings import SuiteSettings
 from services.gateway.descriptions import Description
-from services.gateway.fronts import Front, FrontOptions
+from services.gateway.fronts import FrontOptions
+from services.gateway.fronts.front import Front
 from services.gateway.fronts.grpc_requests import Reserve
 from services.gateway.fronts.grpc_server import GrpcServer
 from services.gateway.fronts.grpc_web import GrpcWeb

@@ -20,7 +20,8 @@ from starlette.responses import Response
 from starlette.routing import Route
 
 from services.common import serving
-from services.gateway.fronts import Front, FrontOptions
+from services.gateway.fronts import FrontOptions
+from services.gateway.fronts.front import Front
 from services.gateway.fronts.grpcio import GrpcioFront
 from services.gateway.fronts.native import NativeFront
 from services.gateway.fronts.tls import Tls

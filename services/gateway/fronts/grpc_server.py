@@ -66,6 +66,12 @@ class GrpcServer(grpc.aio.Server):
         self.router.add_direct(method, handle)
 
     def add_insecure_port(self, address: str) -> int:
+        """Bind ``host:port`` or ``unix:path``; return the port, as grpc.aio has it 1 for a path."""
+        if address.startswith("unix:"):
+            listener = socket.socket(socket.AF_UNIX)
+            listener.bind(address.removeprefix("unix:"))
+            self._sockets.append((listener, None))
+            return 1
         host, _, port = address.rpartition(":")
         return self.add_port(host, int(port), None)
 
@@ -81,11 +87,6 @@ class GrpcServer(grpc.aio.Server):
         listener = bound(host, port, reuse_port=self._reuse_port)
         self._sockets.append((listener, tls))
         return int(listener.getsockname()[1])
-
-    def add_unix_socket(self, path: str) -> None:
-        listener = socket.socket(socket.AF_UNIX)
-        listener.bind(path)
-        self._sockets.append((listener, None))
 
     async def start(self) -> None:
         loop = asyncio.get_running_loop()
