@@ -1,21 +1,18 @@
-"""One gRPC call on an HTTP/2 stream, with the context that a servicer sees."""
+"""One gRPC call on an HTTP/2 stream, from its head to the end of its servicer."""
 
 from __future__ import annotations
 
 import asyncio
 import contextlib
 import logging
-import struct
-from collections.abc import AsyncIterator, Callable, Iterable
+from collections.abc import AsyncIterator, Callable
 from typing import TYPE_CHECKING, Any
 
 import grpc
-from grpc_status import rpc_status
 
-from services.common.boundary import status_of
 from services.common.http2 import Connection, Headers, encode
 from services.gateway.fronts import grpc_wire as wire
-from services.gateway.fronts.grpc_context import Context
+from services.gateway.fronts.grpc_answer import Answer
 from services.gateway.fronts.grpc_requests import Pieces, RequestStream, nowhere, unusual_message
 
 if TYPE_CHECKING:
@@ -24,23 +21,14 @@ if TYPE_CHECKING:
 
 _log = logging.getLogger(__name__)
 
-_HEAD_FIELDS: wire.Fields = [
-    (b":status", b"200"),
-    (b"content-type", b"application/grpc"),
-    (b"grpc-accept-encoding", wire.ACCEPTED_ENCODINGS),
-]
-_HEAD = encode(_HEAD_FIELDS)
-_OK = encode(wire.status_fields(grpc.StatusCode.OK, ""))
-_prefix = struct.Struct(">BI").pack
 
-
-class Call(Context):
-    """Reads messages, writes messages and ends the call once; the servicer runs in a task of its own.
+class Call(Answer):
+    """Reads messages, and runs the servicer in a task of its own, or a direct handler without one.
 
     A deadline that passes and a caller that leaves cancel that task at once.
     """
 
-    __slots__ = ("_is_started", "_leave", "_pieces", "_requests", "_server", "task")
+    __slots__ = ("_leave", "_pieces", "_requests", "_server", "task")
 
     def __init__(self, server: GrpcServer, connection: Connection, stream_id: int) -> None:
         super().__init__(connection, stream_id)
@@ -139,6 +127,10 @@ class Call(Context):
 
     # Requests
 
+    async def read(self) -> Any:
+        message = await self._next()
+        return grpc.aio.EOF if message is None else await self._parsed(message)
+
     async def listen(self, take: Callable[[Any], None]) -> None:
         """Call ``take`` with every message as it comes off the socket; returns when the caller has sent the last one.
 
@@ -208,30 +200,6 @@ class Call(Context):
         else:
             self._finish()
 
-    def _serialized(self, message: Any) -> bytes:
-        return message if self._route.serialize is None else self._route.serialize(message)
-
-    def set_result(self, body: bytes | memoryview) -> None:
-        """End the call with its one response."""
-        if self._code is None and not self._trailing and not self._is_started:
-            self._end()
-            self.respond(_HEAD, _prefix(0, len(body)), body, _OK)
-            return
-        if not self._is_started:
-            self._send_head()
-        self.send_data(_prefix(0, len(body)), body)
-        self._finish()
-
-    def _finish(self) -> None:
-        """End the call with the status that was set."""
-        if self.is_done:
-            return
-        self._end()
-        fields = wire.status_fields(self._code or grpc.StatusCode.OK, self._details, self._trailing)
-        if not self._is_started:  # a status without any message is the whole response's head
-            fields = _HEAD_FIELDS + fields
-        self.send_headers(encode(fields), is_last=True)
-
     def _fail(self, error: BaseException) -> None:
         if isinstance(error, asyncio.CancelledError):
             if self.ended is None:
@@ -247,17 +215,6 @@ class Call(Context):
             self.fail(grpc.StatusCode.UNKNOWN, f"Unexpected {type(error)}: {error}")
         else:
             raise error
-
-    def set_exception(self, error: Exception) -> None:
-        """End the call with the rich status of an error."""
-        status: Any = rpc_status.to_status(status_of(error))
-        self._trailing = status.trailing_metadata
-        self.fail(status.code, status.details)
-
-    def fail(self, code: grpc.StatusCode, details: str) -> None:
-        """End the call with an error."""
-        self._code, self._details = code, details
-        self._finish()
 
     def end(self, code: grpc.StatusCode, details: str) -> None:
         """Cancel the servicer; then the call ends with this status, if somebody is there to hear it."""
@@ -286,30 +243,3 @@ class Call(Context):
         if self._callbacks is not None:
             for callback in self._callbacks:
                 callback(self)
-
-    def _send_head(self, metadata: Iterable[tuple[str, str | bytes]] = ()) -> None:
-        self._is_started = True
-        self.send_headers(encode(_HEAD_FIELDS + wire.metadata_fields(metadata)) if metadata else _HEAD)
-
-    # What servicers use, as grpc.aio.ServicerContext has it
-
-    async def read(self) -> Any:
-        message = await self._next()
-        return grpc.aio.EOF if message is None else await self._parsed(message)
-
-    async def write(self, message: Any) -> None:
-        if self.is_done or not self.is_open:
-            raise grpc.aio.UsageError("the call has ended")
-        if not self._is_started:
-            self._send_head()
-        self.say(message)
-        if not self.is_drained:
-            await self.drain()
-
-    def say(self, message: Any) -> None:
-        """Write a message after the first one, at once; what the caller doesn't take yet is kept."""
-        body = self._serialized(message)
-        self.send_data(_prefix(0, len(body)), body)
-
-    async def send_initial_metadata(self, initial_metadata: Any) -> None:
-        self._send_head(initial_metadata)

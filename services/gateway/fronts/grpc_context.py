@@ -17,7 +17,7 @@ _COMMON_NAME, _ALTERNATIVE_NAME = "x509_common_name", "x509_subject_alternative_
 
 
 class Context(Stream):
-    """The part of a call that is asked about it and told how it is to end; :class:`Call` sets it up, and runs it."""
+    """The part of a call that is asked about it and told how it is to end; :class:`Call` sets it up."""
 
     __slots__ = ("_callbacks", "_code", "_details", "_route", "_trailing", "deadline", "ended", "is_done")
 
@@ -82,10 +82,11 @@ class Context(Stream):
         return next((key for key in (_ALTERNATIVE_NAME, _COMMON_NAME) if key in known), None)
 
     def auth_context(self) -> Mapping[str, Iterable[bytes]]:
-        if self.connection.extra_info("ssl_object") is None:
+        tls = self.connection.extra_info("ssl_object")
+        if tls is None:
             return {}
         known: dict[str, list[bytes]] = {"transport_security_type": [b"ssl"]}
-        shown = self.connection.extra_info("ssl_object").getpeercert() or {}
+        shown = tls.getpeercert() or {}
         fields = dict(field for part in shown.get("subject", ()) for field in part)
         if "commonName" in fields:
             known[_COMMON_NAME] = [fields["commonName"].encode()]
