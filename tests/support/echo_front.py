@@ -99,6 +99,12 @@ class Echo:
     async def Crash(self, request: bytes, context: Any) -> bytes:
         raise LookupError("a bug")
 
+    async def Unsendable(self, request: bytes, context: Any) -> bytes:
+        if request == b"abort":
+            await context.abort(grpc.StatusCode.ABORTED, "with a bug", (("key", "ü"),))
+        context.set_trailing_metadata((("key", "ü"),))
+        return request
+
     def add_to(self, server: grpc.aio.Server) -> None:
         kinds = {
             grpc.unary_stream_rpc_method_handler: ("Split", "Endless", "AbortLate"),
@@ -106,6 +112,7 @@ class Echo:
             grpc.stream_stream_rpc_method_handler: ("Both",),
             grpc.unary_unary_rpc_method_handler: (
                 "Unary", "Metadata", "Remaining", "Peer", "Identity", "Wait", "Left", "Abort", "Rich", "Crash",
+                "Unsendable",
             ),
         }  # fmt: skip
         handlers = {name: kind(getattr(self, name)) for kind, names in kinds.items() for name in names}

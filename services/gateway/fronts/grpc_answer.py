@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import struct
 from collections.abc import Iterable
 from typing import Any
@@ -13,6 +14,8 @@ from services.common.boundary import status_of
 from services.common.http2 import encode
 from services.gateway.fronts import grpc_wire as wire
 from services.gateway.fronts.grpc_context import Context
+
+_log = logging.getLogger(__name__)
 
 _HEAD_FIELDS: wire.Fields = [
     (b":status", b"200"),
@@ -83,7 +86,11 @@ class Answer(Context):
         if self.is_done:
             return
         self._end()
-        fields = wire.status_fields(self._code or grpc.StatusCode.OK, self._details, self._trailing)
+        try:
+            fields = wire.status_fields(self._code or grpc.StatusCode.OK, self._details, self._trailing)
+        except UnicodeError as error:
+            _log.error("a servicer's metadata can't be sent: %s", error)
+            fields = wire.status_fields(grpc.StatusCode.INTERNAL, "Invalid metadata")
         if not self._is_started:  # a status without any message is the whole response's head
             fields = _HEAD_FIELDS + fields
         self.send_headers(encode(fields), is_last=True)

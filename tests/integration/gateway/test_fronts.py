@@ -183,6 +183,14 @@ def test_a_bug_in_a_servicer_is_an_unknown_error(echo: Echo) -> None:
     assert caught.value.details() == "Unexpected <class 'LookupError'>: a bug"
 
 
+@pytest.mark.parametrize("how", [b"return", b"abort"])
+def test_metadata_that_can_not_be_sent_ends_the_call(echo: Echo, how: bytes) -> None:
+    with pytest.raises(grpc.RpcError) as caught:
+        echo.unary("Unsendable")(how, timeout=10)
+
+    assert (caught.value.code(), caught.value.details()) == (grpc.StatusCode.INTERNAL, "Invalid metadata")
+
+
 @pytest.mark.parametrize("path", [f"/{SERVICE}/Unheard", "/no.Service/Unary", "/x"])
 def test_an_unknown_method_is_unimplemented(echo: Echo, path: str) -> None:
     with pytest.raises(grpc.RpcError) as caught:
