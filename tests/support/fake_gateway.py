@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import itertools
 import time
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator
 from dataclasses import dataclass, field
 from types import TracebackType
 from typing import Any, Self
@@ -177,13 +177,3 @@ class FakeGateway:
     async def ask(self, array: NDArray[np.float32]) -> NDArray[np.float32]:
         """Send one request, wait for its output."""
         return output_of(await self.reply_to(await self.send(infer_request(array), rows=len(array))))
-
-
-async def until(is_true: Callable[[], object], timeout_s: float = 15.0) -> None:
-    """Wait until a function, or coroutine function, answers yes."""
-    async with asyncio.timeout(timeout_s):
-        while True:
-            answer = is_true()
-            if await answer if asyncio.iscoroutine(answer) else answer:
-                return
-            await asyncio.sleep(0.02)

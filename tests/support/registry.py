@@ -10,7 +10,7 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Mapping
+from collections.abc import AsyncIterator, Awaitable, Iterable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Self
@@ -201,9 +201,3 @@ async def fails(call: Awaitable[object], code: grpc.StatusCode, *, with_text: It
     assert raised.value.code() is code, details
     for text in with_text:
         assert text in details
-
-
-async def until(condition: Callable[[], bool]) -> None:
-    """Wait for what another process or thread does; the test's time limit ends this."""
-    while not condition():  # noqa: ASYNC110
-        await asyncio.sleep(0.005)

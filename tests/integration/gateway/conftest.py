@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
@@ -17,6 +16,7 @@ from tests.support.fake_worker import FakeWorker
 from tests.support.gateway_process import GatewayProcess
 from tests.support.redis_server import RedisServer
 from tests.support.scripted_registry import ScriptedRegistry
+from tests.support.waiting import eventually
 
 FRONTS = ["native", "grpcio"]
 
@@ -29,14 +29,6 @@ class Stage:
     registry: ScriptedRegistry
     gateway: GatewayProcess
     client: Any
-
-
-def eventually(condition: Callable[[], Any], *, timeout_s: float = 10) -> None:
-    """Wait until something is so."""
-    deadline = time.monotonic() + timeout_s
-    while not condition():
-        assert time.monotonic() < deadline, "it never came to be"
-        time.sleep(0.01)
 
 
 def is_deployed(stage: Stage, model: str = "identity") -> bool:

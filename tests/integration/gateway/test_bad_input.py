@@ -14,6 +14,7 @@ import pytest
 from google.rpc import error_details_pb2
 from grpc_status import rpc_status
 from tritonclient.grpc import service_pb2 as pb
+from tritonclient.utils import InferenceServerException
 
 from penstock.gateway.v1.reply_service_pb2 import BatchReply, ConnectRequest, Hello
 from penstock.gateway.v1.reply_service_pb2_grpc import ReplyServiceStub
@@ -208,7 +209,7 @@ def test_unknown_models_in_questions(shared: Stage) -> None:
         shared.client.get_model_config,
         shared.client.get_inference_statistics,
     ):
-        with pytest.raises(Exception, match="Request for unknown model: 'nobody' is not found"):
+        with pytest.raises(InferenceServerException, match="Request for unknown model: 'nobody' is not found"):
             ask("nobody")
 
 

@@ -18,8 +18,9 @@ from grpc_reflection.v1alpha import reflection_pb2, reflection_pb2_grpc
 from tritonclient.grpc import service_pb2 as pb
 from tritonclient.utils import InferenceServerException
 
-from tests.integration.gateway.conftest import Stage, eventually, tensor
+from tests.integration.gateway.conftest import Stage, tensor
 from tests.support.fake_worker import FakeWorker
+from tests.support.waiting import eventually
 
 ROWS = np.arange(32, dtype="f4").reshape(2, 16)
 

@@ -25,11 +25,12 @@ from penstock.gateway.v1.reply_service_pb2 import BatchReply, ConnectRequest, He
 from penstock.gateway.v1.reply_service_pb2_grpc import ReplyServiceStub
 from penstock.registry.v1.resources_pb2 import Alias, QueueConfig
 from services.common.lanes import Entry
-from tests.integration.gateway.conftest import Stage, eventually, is_deployed, open_stage, tensor
+from tests.integration.gateway.conftest import Stage, is_deployed, open_stage, tensor
 from tests.support.fake_worker import FakeWorker, identity
 from tests.support.gateway_process import GatewayProcess
 from tests.support.ports import free_port
 from tests.support.scripted_registry import ScriptedRegistry
+from tests.support.waiting import eventually
 
 PENDING = 'nv_inference_pending_request_count{model="identity",version="1"}'
 

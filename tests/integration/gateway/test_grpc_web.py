@@ -14,12 +14,13 @@ import pytest
 from grpc_health.v1 import health_pb2
 from tritonclient.grpc import service_pb2 as pb
 
-from tests.integration.gateway.conftest import FRONTS, Stage, eventually, open_stage
+from tests.integration.gateway.conftest import FRONTS, Stage, open_stage
 from tests.support.certificates import Certificates
 from tests.support.fake_worker import FakeWorker
 from tests.support.gateway_process import GatewayProcess
 from tests.support.redis_server import RedisServer
 from tests.support.scripted_registry import ScriptedRegistry
+from tests.support.waiting import eventually
 
 KINDS = ["application/grpc-web", "application/grpc-web+proto", "application/grpc-web-text"]
 INFER = "inference.GRPCInferenceService/ModelInfer"

@@ -9,8 +9,9 @@ from typing import Any
 import pytest
 
 from penstock.registry.v1.resources_pb2 import QueueConfig
-from tests.integration.gateway.conftest import Stage, eventually, is_deployed, open_stage, tensor
+from tests.integration.gateway.conftest import Stage, is_deployed, open_stage, tensor
 from tests.support.fake_worker import FakeWorker
+from tests.support.waiting import eventually
 
 SUCCESS = 'nv_inference_request_success{model="identity",version="1"}'
 MANY = 40

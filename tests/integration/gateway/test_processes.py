@@ -10,8 +10,9 @@ import httpx
 import psutil
 import pytest
 
-from tests.integration.gateway.conftest import FRONTS, Stage, eventually, open_stage
+from tests.integration.gateway.conftest import FRONTS, Stage, open_stage
 from tests.support.fake_worker import FakeWorker
+from tests.support.waiting import eventually
 
 BODY = {"inputs": [{"name": "INPUT0", "shape": [1, 16], "datatype": "FP32", "data": [0.5] * 16}]}
 TWO = {"PENSTOCK_GATEWAY__PROCESSES": "2"}
@@ -59,7 +60,7 @@ def infer_until_both_answered(stage: Stage) -> int:
         sent += 1
         return all(now > then for now, then in zip(successes(stage), before, strict=True))
 
-    eventually(have_both, timeout_s=20)
+    eventually(have_both)
     return sent
 
 
@@ -90,7 +91,7 @@ def test_a_killed_process_is_started_again_while_the_other_serves_on(stage: Stag
     for _ in range(8):
         infer(stage)
 
-    eventually(lambda: answering(stage) == 2, timeout_s=20)
+    eventually(lambda: answering(stage) == 2)
     infer_until_both_answered(stage)
     starts = [f'penstock_gateway_process_starts_total{{process="{index}"}}' for index in range(2)]
     assert sorted(stage.gateway.scrape()[name] for name in starts) == [1, 2]

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import os
 import signal
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any
@@ -22,6 +22,7 @@ from services.inference.domain.signature import Signature, TensorSpec
 from tests.integration.gateway.conftest import FRONTS, Stage, open_stage
 from tests.support.model_processes import ModelProcess
 from tests.support.models import identity_onnx
+from tests.support.waiting import until
 
 WIDTH = 256 * 1024
 SIGNATURE = Signature(
@@ -58,12 +59,6 @@ def ask_rest(stage: Stage, seed: int) -> None:
         ask(client, seed, triton_http)
 
 
-async def eventually(condition: Callable[[], Any], *, timeout_s: float = 30) -> None:
-    async with asyncio.timeout(timeout_s):
-        while not condition():  # noqa: ASYNC110 - another process's doing
-            await asyncio.sleep(0.02)
-
-
 def store_of(pid: int, digits: int) -> Path:
     """The directory in shared memory that a process has open with an id of so many digits."""
     opened = {Path(os.path.realpath(link)) for link in Path(f"/proc/{pid}/fd").iterdir()}
@@ -94,7 +89,7 @@ async def serving(
     with open_stage(PENSTOCK_SHARED_PAYLOAD_BYTES=str(limit), **settings) as stage:
         stage.registry.deploy("m", **TENSORS)
         async with process_for(stage, model, shared_payload_bytes=limit) as process:
-            await eventually(lambda: stage.client.is_model_ready("m"))
+            await until(lambda: stage.client.is_model_ready("m"))
             yield stage, process
 
 
@@ -135,7 +130,7 @@ async def test_requests_below_the_inline_limit_are_shared_once_all_model_process
             "m", inputs=(("INPUT0", "FP32", (-1, width)),), outputs=(("OUTPUT0", "FP32", (-1, width)),)
         )
         async with ModelProcess(model, stage.redis.url, signature=signature):
-            await eventually(lambda: stage.client.is_model_ready("m"))
+            await until(lambda: stage.client.is_model_ready("m"))
             async with asyncio.timeout(30):
                 while not buffers_in(gateway_store(stage)):
                     answer = await asyncio.to_thread(stage.client.infer, "m", [sent])
@@ -155,7 +150,7 @@ async def test_stores_that_can_not_be_opened_do_not_matter(model: Path) -> None:
         stage.registry.deploy("m", **TENSORS)
         gateway_store(stage).chmod(0o750)
         async with process_for(stage, model, shared_payload_bytes=0) as process:
-            await eventually(lambda: stage.client.is_model_ready("m"))
+            await until(lambda: stage.client.is_model_ready("m"))
             await ask_often(stage, seeds=range(6))
             assert not is_mapped(process.child._process.pid, gateway_store(stage))
             gateway_store(stage).chmod(0o700)
@@ -165,7 +160,7 @@ async def test_what_is_refused_cancelled_or_expired_gives_its_memory_back(stage:
     stage.registry.deploy("m", **TENSORS)
     wide, _ = tensor(0)
     wide.set_shape([2, WIDTH // 2])
-    await eventually(lambda: stage.client.get_model_metadata("m") is not None)
+    await until(lambda: stage.client.get_model_metadata("m") is not None)
     for _ in range(10):
         with pytest.raises(InferenceServerException, match="INPUT0"):
             stage.client.infer("m", [wide])
@@ -210,7 +205,7 @@ async def test_a_killed_gateway_leaves_nothing_and_its_successor_is_served(model
         os.kill(process.child._process.pid, signal.SIGCONT)
         stage.gateway.start()
         stage.gateway.wait_until_serving()
-        await eventually(lambda: stage.client.is_model_ready("m"))
+        await until(lambda: stage.client.is_model_ready("m"))
         await ask_often(stage, seeds=range(12))
         directory.remove_abandoned(respite_s=0)
         assert not dead.exists()

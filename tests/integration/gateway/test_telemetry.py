@@ -14,9 +14,10 @@ import pytest
 from opentelemetry.proto.collector.trace.v1 import trace_service_pb2, trace_service_pb2_grpc
 from tritonclient.utils import InferenceServerException
 
-from tests.integration.gateway.conftest import Stage, eventually, is_deployed, open_stage, tensor
+from tests.integration.gateway.conftest import Stage, is_deployed, open_stage, tensor
 from tests.support.fake_worker import FakeWorker
 from tests.support.ports import free_port
+from tests.support.waiting import eventually
 
 TRACE = "0af7651916cd43dd8448eb211c80319c"
 SAMPLED = f"00-{TRACE}-b7ad6b7169203331-01"

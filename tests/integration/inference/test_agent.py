@@ -24,11 +24,12 @@ from penstock.registry.v1 import registry_service_pb2 as api
 from penstock.registry.v1 import resources_pb2 as pb
 from services.common.lanes import LaneKeys
 from services.common.redis_connection import connect
-from tests.support.fake_gateway import FakeGateway, infer_request, until
+from tests.support.fake_gateway import FakeGateway, infer_request
 from tests.support.inference_node import InferenceNode, all_ready
 from tests.support.model_processes import as_long_as_told_onnx
 from tests.support.models import digits_torch_export, identity_onnx
 from tests.support.ports import free_port
+from tests.support.waiting import until
 
 KEYS = LaneKeys("m", "1")
 ROW = np.arange(16, dtype=np.float32)[None]

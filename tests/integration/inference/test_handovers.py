@@ -17,9 +17,10 @@ from services.common.lanes import Entry, LaneKeys
 from services.common.redis_connection import connect
 from services.inference.model_process.redis_lane import RedisLane
 from tests.integration.inference.test_lanes import running
-from tests.support.fake_gateway import FakeGateway, infer_request, output_of, until
+from tests.support.fake_gateway import FakeGateway, infer_request, output_of
 from tests.support.model_processes import ModelProcess, as_long_as_told_onnx
 from tests.support.models import identity_onnx
+from tests.support.waiting import until
 
 KEYS = LaneKeys("m", "1")
 

@@ -17,11 +17,12 @@ from tritonclient.grpc import service_pb2
 from services.common.lanes import GROUP, LEASE_MS, LaneKeys
 from services.common.redis_connection import connect
 from services.inference.domain.fleet import Batching
-from tests.support.fake_gateway import FakeGateway, infer_request, output_of, until
+from tests.support.fake_gateway import FakeGateway, infer_request, output_of
 from tests.support.model_processes import ModelProcess, as_long_as_told_onnx
 from tests.support.models import identity_onnx
 from tests.support.ports import free_port
 from tests.support.redis_server import RedisServer
+from tests.support.waiting import until
 
 KEYS = LaneKeys("m", "1")
 STREAM = KEYS.stream(0)

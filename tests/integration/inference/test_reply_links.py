@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Callable, Sequence
+from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 from typing import Any
 
@@ -20,6 +20,7 @@ from services.inference.model_process.lane import Delivery
 from services.inference.model_process.reply_link import ReplyLink
 from services.inference.model_process.worker import Settled
 from tests.support.fake_gateway import FakeGateway
+from tests.support.waiting import until
 
 HELLO = pb.Hello(consumer="me", model="m", version="1")
 
@@ -64,12 +65,6 @@ async def linked(gateway: FakeGateway, settled: list[Delivery]) -> AsyncIterator
 def send(link: ReplyLink, number: int) -> None:
     message = pb.ConnectRequest(batch_reply=pb.BatchReply(replies=[pb.Reply(request_key=number)]))
     link.send(message, [delivery(number)])
-
-
-async def until(condition: Callable[[], Any]) -> None:
-    async with asyncio.timeout(10):
-        while not condition():  # noqa: ASYNC110 - what the link does makes no event
-            await asyncio.sleep(0.01)
 
 
 async def test_a_stream_that_was_quiet_for_long_before_it_broke_does_not_make_its_gateway_gone(

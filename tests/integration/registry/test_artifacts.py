@@ -14,7 +14,8 @@ from penstock.registry.v1 import registry_service_pb2 as api
 from penstock.registry.v1 import resources_pb2 as pb
 from services.common.errors import UnavailableError
 from services.registry.adapters.upload_streams import UploadStreams
-from tests.support.registry import Registry, digest, fails, running_registry, until, upload_messages
+from tests.support.registry import Registry, digest, fails, running_registry, upload_messages
+from tests.support.waiting import until
 
 CONTENT = os.urandom((5 << 20) + 17)
 SHA256 = digest(CONTENT)

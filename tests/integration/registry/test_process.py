@@ -22,7 +22,8 @@ from grpc_health.v1 import health_pb2, health_pb2_grpc
 from penstock.registry.v1 import registry_service_pb2 as api
 from penstock.registry.v1.registry_service_pb2_grpc import RegistryServiceStub
 from services.common.serving import CHANNEL_OPTIONS
-from tests.support.registry import NODE, RegistryProcess, digest, fails, until, upload_messages
+from tests.support.registry import NODE, RegistryProcess, digest, fails, upload_messages
+from tests.support.waiting import until
 
 CONTENT = os.urandom(12 << 20)
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable
 from typing import Any, Self
 
 import pytest
@@ -13,6 +12,7 @@ from hypothesis import strategies as st
 from services.common import http2
 from services.common.http2 import Connection, ErrorCode, Headers, Limits, Stream, StreamClosedError, encode, frames
 from tests.support.http2_peer import NO_SETTINGS, Peer
+from tests.support.waiting import until
 
 REQUEST = encode([(b":method", b"POST"), (b":scheme", b"http"), (b":path", b"/echo"), (b":authority", b"here")])
 OK = encode([(b":status", b"200")])
@@ -146,12 +146,6 @@ async def test_large_bodies_pass_small_windows() -> None:
     streams = await talk([[body]] * 3, limits=Limits(stream_window=50_000, connection_window=65_535), piece=30_000)
 
     assert [stream.body for stream in streams] == [body] * 3
-
-
-async def until(condition: Callable[[], bool]) -> None:
-    async with asyncio.timeout(10):
-        while not condition():  # noqa: ASYNC110 - what is waited for sets no event
-            await asyncio.sleep(0.005)
 
 
 class Real:

@@ -25,8 +25,8 @@ from services.gateway.grpc_servicer import GrpcInfer
 from services.gateway.inference import Desk
 from services.gateway.pending import PendingTable
 from services.gateway.spans import RequestSpans
+from tests.support.virtual_loop import run
 from tests.unit.gateway.requests import infer_request, served, spec
-from tests.unit.gateway.virtual_time import run
 
 
 class RecordingQueue:
