@@ -20,7 +20,10 @@ LEASE_MS = 2_000
 """How long a model process counts as alive after it last renewed its lease."""
 
 LEASE_RENEWAL_MS = 500
-"""How often a model process renews its lease."""
+"""How often a model process renews its lease while something is in hand, its own or another's."""
+
+IDLE_LEASE_RENEWAL_MS = 1_000
+"""How often while nothing is."""
 
 DEAD_LETTERS_KEPT = 1_000
 """About how many poison messages a dead-letter stream keeps."""

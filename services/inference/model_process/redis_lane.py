@@ -14,11 +14,12 @@ from redis import Redis
 from redis.exceptions import RedisError, ResponseError
 
 from services.common import lanes
-from services.common.lanes import GROUP, LEASE_MS, LEASE_RENEWAL_MS, Entry, LaneKeys
+from services.common.lanes import GROUP, LEASE_MS, Entry, LaneKeys
 from services.common.redis_connection import connect
 from services.common.resp import RespConnection
 from services.inference.model_process import claims
 from services.inference.model_process.lane import Delivery
+from services.inference.model_process.lease import Consumers, Lease
 from services.inference.model_process.reads import Reads
 from services.inference.model_process.settlements import EntryKey, Settlements
 
@@ -34,8 +35,7 @@ class RedisLane:
     """One consumer of a model version's streams.
 
     ``join`` first; ``keep`` and ``acknowledge`` run as tasks beside the reader until ``leave``; ``close`` at the end.
-    ``live_consumers`` are the holders of a lease as last seen, ``last_contact`` is when Redis last answered
-    (``time.monotonic``).
+    ``lease`` knows who else is there.
     """
 
     def __init__(self, url: str, keys: LaneKeys, *, consumer: str, priority_levels: int = 1) -> None:
@@ -59,9 +59,9 @@ class RedisLane:
         self._ready: list[Delivery] = []
         self._suspect: EntryKey | None = None
         self._keep_on = asyncio.Event()
+        self._has_read = False
         self._is_leaving = False
-        self.live_consumers: frozenset[str] = frozenset()
-        self.last_contact = time.monotonic()
+        self.lease = Lease(keys, self._streams, consumer, is_busy=self._is_busy, on_news=self._keep_on.set)
         self.claimed_count = 0
 
     async def join(self, stop: asyncio.Event) -> None:
@@ -132,7 +132,7 @@ class RedisLane:
     async def _await_first(self, count: int, block_ms: int) -> None:
         if self._reader is None:
             raise ConnectionError("the lane isn't open")
-        reads = self._reads.waiting(count, block_ms=block_ms, live=len(self.live_consumers))
+        reads = self._reads.waiting(count, block_ms=block_ms, live=len(self.lease.live_consumers))
         packed = b"".join(map(hiredis.pack_command, reads))
         self._reader.send(packed, len(reads), self._take_answers, within_s=block_ms / 1000 + _ANSWER_S)
         if self._is_blocked:  # not if the connection was lost before
@@ -144,7 +144,7 @@ class RedisLane:
     async def _ask(self, count: int, stream: str) -> None:
         if self._reader is None:
             raise ConnectionError("the lane isn't open")
-        read = self._reads.sharing(count, stream, live=len(self.live_consumers))
+        read = self._reads.sharing(count, stream, live=len(self.lease.live_consumers))
         self._take_entries(await self._reader.execute(read, within_s=_ANSWER_S))
 
     def _take_answers(self, answers: list[Any], error: Exception | None) -> None:
@@ -166,6 +166,7 @@ class RedisLane:
     def _take_entries(self, answers: list[Any]) -> None:
         for answer in answers:
             for stream, entries in answer if isinstance(answer, list) else ():
+                self._has_read = True
                 name = stream.decode()
                 for entry_id, fields in entries:
                     self._receive(name, entry_id, dict(zip(fields[::2], fields[1::2], strict=True)))
@@ -270,47 +271,36 @@ class RedisLane:
         return True
 
     async def keep(self) -> None:
-        """Renew the lease, and take over what dead consumers left. Cheap: every idle process of a fleet does so."""
-        loop = asyncio.get_running_loop()
+        """Keep the lease, and take over what dead consumers left. Cheap: every idle process of a fleet does so."""
+        self.lease.start()
         while not self._is_leaving:
             self._keep_on.clear()
-            timer = loop.call_later(LEASE_RENEWAL_MS / 1000, self._keep_on.set)
             try:
                 await self._take_over(await self._renew_lease())
             except _LOST as error:
                 _log.debug("renewing the lease failed: %r", error)
                 self._is_in_doubt = True  # Redis may have given us an entry that we never saw
+                self.lease.doubt()
             await self._keep_on.wait()
-            timer.cancel()
 
-    async def _renew_lease(self) -> dict[str, list[dict[bytes, Any]]]:
+    def _is_busy(self) -> bool:
+        """Whether something is in hand, or was since this was asked before."""
+        has_read, self._has_read = self._has_read, False
+        return has_read or self._settlements.is_any_in_hand
+
+    async def _renew_lease(self) -> Consumers:
         """Renew ours, read everyone's; returns the consumers of each stream."""
-        now_ms, leases = time.time_ns() // 1_000_000, self._keys.leases
-        connection = await self._open_writer()
-        _, _, live, *consumers = await connection.execute(
-            ("ZADD", leases, now_ms + LEASE_MS, self._consumer),
-            ("ZREMRANGEBYSCORE", leases, "-inf", now_ms - 30 * LEASE_MS),
-            ("ZRANGEBYSCORE", leases, now_ms, "+inf"),
-            *(("XINFO", "CONSUMERS", stream, GROUP) for stream in self._streams),
-            within_s=_ANSWER_S,
-            raise_on_error=False,
-        )
-        if isinstance(live, Exception):
-            raise live
-        self.live_consumers = frozenset(name.decode() for name in live)
-        self.last_contact = time.monotonic()
-        if self._is_in_doubt or any(isinstance(one, Exception) for one in consumers):
+        consumers = await self.lease.renew(await self._open_writer())
+        if self._is_in_doubt or len(consumers) < len(self._streams):
             await self.wake()  # the reader looks for what it missed; makes the group again, gone with Redis' memory
-        return {
-            stream: [dict(zip(one[::2], one[1::2], strict=True)) for one in group]
-            for stream, group in zip(self._streams, consumers, strict=True)
-            if not isinstance(group, Exception)
-        }
+        return consumers
 
     async def _open_writer(self) -> RespConnection:
         """The connection for all but reads, which may block."""
         async with self._opening:
             if self._writer is None or self._writer.is_closed:
+                if self._writer is not None:
+                    await self._writer.close()
                 self._writer = await RespConnection.open(self._url, within_s=_ANSWER_S)
             return self._writer
 
@@ -322,14 +312,15 @@ class RedisLane:
         except _LOST as error:
             _log.debug("renewing the lease failed: %r", error)
 
-    async def _take_over(self, consumers: dict[str, list[dict[bytes, Any]]]) -> None:
+    async def _take_over(self, consumers: Consumers) -> None:
         """Claim one entry at most, and no other before that one is acknowledged."""
         if self._suspect is None:
-            known = self.live_consumers | {self._consumer}
+            known = self.lease.live_consumers | {self._consumer}
             if all(one[b"name"].decode() in known for group in consumers.values() for one in group):
                 return
+            live = self.lease.live_consumers
             async with asyncio.timeout(_ANSWER_S):
-                claimed = await claims.claim_one(self._redis, consumers, live=self.live_consumers, me=self._consumer)
+                claimed = await claims.claim_one(self._redis, consumers, live=live, me=self._consumer)
             if claimed is None:
                 return
             stream, entry_id, fields, count = claimed
@@ -348,11 +339,13 @@ class RedisLane:
 
     async def close(self) -> None:
         """Send the last acknowledgements and give up the lease; what is still unsettled is for others to claim."""
+        self.lease.stop()
         with contextlib.suppress(*_LOST):
             async with asyncio.timeout(_ANSWER_S):
                 await self._flush()
-                await self._redis.zrem(self._keys.leases, self._consumer)
-                await self._redis.zrem(self._keys.idle, self._consumer)
+                # On the connection of the renewals, one of which may still be on its way.
+                ends = [("ZREM", key, self._consumer) for key in (self._keys.leases, self._keys.idle)]
+                await (await self._open_writer()).execute(*ends, within_s=_ANSWER_S)
                 for stream in self._streams:
                     await claims.forget(self._redis, stream, self._consumer)
         await self._drop_reader()

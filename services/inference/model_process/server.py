@@ -168,11 +168,11 @@ class ModelProcess:
         """Without an agent serve on for a while, until an instance of its successor holds a lease; then drain."""
         await self._pipe.agent_left()
         _log.warning("the agent is gone; serving on until its successor has an instance ready")
-        mine, orphaned_at = incarnation_of(self._spec.consumer), time.monotonic()
+        mine, lease, orphaned_at = incarnation_of(self._spec.consumer), self._lane.lease, time.monotonic()
         while True:
             now = time.monotonic()
-            is_replaced = any(incarnation_of(name) != mine for name in self._lane.live_consumers)
-            if is_replaced or now - orphaned_at > ORPHAN_S or now - self._lane.last_contact > REDIS_LOST_S:
+            is_replaced = any(incarnation_of(name) != mine for name in lease.live_consumers)
+            if is_replaced or now - orphaned_at > ORPHAN_S or now - lease.last_contact > REDIS_LOST_S:
                 stop.set()
                 await asyncio.Event().wait()
             await asyncio.sleep(0.5)

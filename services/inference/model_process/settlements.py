@@ -74,5 +74,9 @@ class Settlements:
             yield ("XDEL", stream, *ids)
 
     @property
+    def is_any_in_hand(self) -> bool:
+        return bool(self._in_hand)
+
+    @property
     def is_any(self) -> bool:
         return bool(self._acks or self._dead)

@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import itertools
+import time
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from typing import Any
 
 import pytest
+from redis.exceptions import RedisError
 
 from penstock.queue.v1.envelope_pb2 import Envelope
 from services.common import lanes
@@ -19,6 +22,7 @@ from services.inference.model_process import claims
 from services.inference.model_process.lane import Delivery, Lane
 from services.inference.model_process.redis_lane import RedisLane
 from tests.support.memory_lane import MemoryLane
+from tests.support.redis_server import RedisServer
 
 KEYS = LaneKeys("m", "1")
 _numbers: Iterator[int] = itertools.count(1)
@@ -175,6 +179,67 @@ async def test_a_live_consumers_entries_are_left_to_it(redis_url: str) -> None:
     await redis.aclose()
 
 
+async def test_what_a_consumer_leaves_that_dies_while_the_others_are_idle_is_claimed(redis_url: str) -> None:
+    redis = connect(redis_url)
+    async with running(redis_url) as lane:
+        taking = asyncio.create_task(take_some(lane))
+        await redis.zadd(KEYS.leases, {"other": time.time() * 1_000 + 60_000})
+        while "other" not in lane.lease.live_consumers:  # noqa: ASYNC110 - no event tells
+            await asyncio.sleep(0.05)
+        pipeline = redis.pipeline(transaction=True)  # in one step, so that it is "other" that gets the entry
+        pipeline.xadd(KEYS.stream(0), lanes.encode(entry()))
+        pipeline.xreadgroup(GROUP, "other", {KEYS.stream(0): ">"}, count=1)
+        pipeline.zrem(KEYS.leases, "other")
+        await pipeline.execute()
+        taken = await taking
+        assert [(one.delivery_count, one.is_suspect) for one in taken] == [(2, True)]
+        lane.settle(taken)
+    await redis.aclose()
+
+
+async def test_an_idle_consumer_keeps_its_lease_and_has_it_again_when_redis_comes_back(
+    redis_server: RedisServer,
+) -> None:
+    redis = connect(redis_server.url)
+
+    async def lease_end() -> float:
+        with contextlib.suppress(RedisError, OSError):
+            return await redis.zscore(KEYS.leases, "me") or 0.0
+        return 0.0
+
+    async def until_renewed(before: float) -> float:
+        async with asyncio.timeout(20):
+            while (end := await lease_end()) <= before:  # noqa: ASYNC110 - no event tells
+                await asyncio.sleep(0.05)
+        return end
+
+    async with running(redis_server.url) as lane:
+        taking = asyncio.create_task(take_some(lane))
+        end = await lease_end()
+        for _ in range(3):
+            end = await until_renewed(end)
+        redis_server.kill()
+        await asyncio.sleep(0.3)
+        redis_server.start()
+        await until_renewed(end)
+        await redis.flushall()
+        end = await until_renewed(0.0)
+        await redis.xadd(KEYS.stream(0), lanes.encode(entry()))
+        lane.settle(await taking)
+    await redis.aclose()
+
+
+async def test_a_renewal_that_is_on_its_way_does_not_outlive_a_consumer_that_leaves(redis_url: str) -> None:
+    redis = connect(redis_url)
+    for _ in range(10):
+        async with running(redis_url) as lane:
+            while lane.lease._connection is None:  # noqa: ASYNC110 - no event tells
+                await asyncio.sleep(0.01)
+            lane.lease._turn()
+        assert await redis.zcard(KEYS.leases) == 0
+    await redis.aclose()
+
+
 async def test_what_was_delivered_to_us_and_lost_on_the_way_is_found_again(redis_url: str) -> None:
     redis = connect(redis_url)
     async with running(redis_url) as lane:
@@ -278,7 +343,7 @@ async def several(url: str, count: int) -> AsyncIterator[list[RedisLane]]:
     found = [RedisLane(url, KEYS, consumer=name) for name in names]
     for lane in found:
         await lane.join(asyncio.Event())
-        lane.live_consumers = frozenset(names)
+        lane.lease.live_consumers = frozenset(names)
     yield found
     for lane in found:
         await lane.close()
