@@ -51,6 +51,8 @@ class SpanExporter:
         self._queued_bytes = 0
         self.results: Counter[str] = Counter(sent=0, dropped=0)
         """What became of spans."""
+        self.pending = 0
+        """Spans of which that isn't known yet."""
         self._is_filled = asyncio.Event()
         self._is_closing = asyncio.Event()
         self._connection: Connection | None = None
@@ -98,6 +100,7 @@ class SpanExporter:
             error=error,
         )
         self._queue.append(span)
+        self.pending += 1
         self._queued_bytes += len(span)
         self._is_filled.set()
 
@@ -134,6 +137,7 @@ class SpanExporter:
                             "spans can't be sent to %s, and are dropped: %s", self.endpoint, error, exc_info=is_bug
                         )
                     is_away = True
+                self.pending -= len(spans)
 
     def _next_batch(self) -> list[bytes]:
         spans: list[bytes] = []

@@ -18,6 +18,7 @@ from services.common.boundary import translated
 from services.common.errors import UnavailableError
 from services.common.http2 import Limits
 from services.common.memory import keep_freed_memory
+from services.common.payloads import keep_clean
 from services.common.settings import SuiteSettings
 from services.gateway.descriptions import Description
 from services.gateway.fronts import FrontOptions
@@ -81,6 +82,7 @@ async def serve(
             gateway.watch_lanes(),
             gateway.flush_spans(),
             gateway.tend_payloads(),
+            keep_clean(),
         ]
         if membership is not None:
             background += [_answer_parent(gateway, membership, metrics, stop), gateway.await_siblings(membership)]

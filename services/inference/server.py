@@ -17,6 +17,7 @@ from penstock.registry.v1 import resources_pb2
 from penstock.registry.v1.registry_service_pb2_grpc import RegistryServiceStub
 from services.common import names, serving
 from services.common.boundary import translated
+from services.common.payloads import keep_clean
 from services.common.redis_connection import connect
 from services.common.settings import SuiteSettings
 from services.common.watch import ResourceCache
@@ -124,6 +125,7 @@ class InferenceServer:
                     repeat(self._validate, wake=self._to_validate, every_s=_CLAIM_EVERY_S),
                     repeat(self._optimizer.optimize_pending, wake=self._to_optimize, every_s=_OPTIMIZE_EVERY_S),
                     self._become_ready(),
+                    keep_clean(),
                 ],
             )
         finally:

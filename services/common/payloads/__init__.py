@@ -5,8 +5,9 @@ in it, and a :class:`PayloadReader` for each other process that it hears of. A m
 can't open the buffer, because of another host or another user, gets the bytes over a connection.
 """
 
+from services.common.payloads.cleaning import keep_clean
 from services.common.payloads.layout import Reference
 from services.common.payloads.reader import PayloadReader
 from services.common.payloads.store import Draft, PayloadStore, reference_of
 
-__all__ = ["Draft", "PayloadReader", "PayloadStore", "Reference", "reference_of"]
+__all__ = ["Draft", "PayloadReader", "PayloadStore", "Reference", "keep_clean", "reference_of"]

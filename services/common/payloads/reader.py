@@ -58,13 +58,14 @@ class PayloadReader:
         weakref.finalize(message, _give_back, memory, reference.use).atexit = False
         return message.data.toreadonly()
 
-    def trim(self) -> None:
-        """Let go of buffers that their owner has removed."""
+    def trim(self) -> bool:
+        """Let go of buffers that their owner has removed; whether there are others."""
         for number, writable in list(self._mapped):
             try:
                 os.stat(str(number), dir_fd=self._directory, follow_symlinks=False)
             except OSError:
                 del self._mapped[number, writable]
+        return bool(self._mapped)
 
     def _find(self, reference: Reference, size: int, *, writable: bool) -> mmap.mmap | None:
         key = reference.buffer, writable

@@ -91,7 +91,6 @@ class PayloadStore:
         self._dropped: deque[_Buffer] = deque()
         """Those without a view: added at any time, by whichever thread dropped the last one."""
         self._directory = -1
-        self._looked_at = 0.0
         self._limit = limit_bytes
         if limit_bytes:
             self._open()
@@ -143,17 +142,15 @@ class PayloadStore:
                 self._lent.remove(buffer)
                 self._remove(buffer)
 
-    def trim(self) -> None:
-        """Remove buffers that nobody needed for a while, and what dead processes left. To be called again and again."""
+    def trim(self) -> bool:
+        """Remove buffers that nobody needed for a while; whether there are others, for which to call it again."""
         now = time.monotonic()
-        if self._directory >= 0 and now - self._looked_at > directory.RESPITE_S:
-            self._looked_at = now
-            directory.remove_abandoned(self._root)
         with self._lock:
             self._collect()
             for buffer in [one for one in self._free if now - one.free_since > _KEPT_S]:
                 self._free.remove(buffer)
                 self._remove(buffer)
+            return bool(self._bytes)
 
     def close(self) -> None:
         """Remove everything; views stay valid."""

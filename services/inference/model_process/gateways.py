@@ -58,12 +58,12 @@ class ReplyStreams:
         shared = link.view(envelope)
         return await link.fetch(envelope.request_key, envelope.payload_bytes) if shared is None else shared
 
-    def trim(self) -> None:
-        """Give back what shared memory holds for nothing."""
+    def trim(self) -> bool:
+        """Give back what shared memory holds for nothing; whether it holds more."""
+        holds_more = [link.trim() for link in self._links.values()]
         if self._payloads is not None:
-            self._payloads.trim()
-        for link in self._links.values():
-            link.trim()
+            holds_more.append(self._payloads.trim())
+        return any(holds_more)
 
     def reply(self, settled: Sequence[Settled], report: BatchReport | None) -> None:
         by_gateway: dict[str, list[Settled]] = {}

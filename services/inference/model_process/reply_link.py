@@ -188,10 +188,9 @@ class ReplyLink:
         reference = Reference(envelope.payload_buffer, envelope.payload_use)
         return self._reader.view(reference, envelope.payload_bytes)
 
-    def trim(self) -> None:
-        """Let go of shared memory that the gateway has removed."""
-        if self._reader is not None:
-            self._reader.trim()
+    def trim(self) -> bool:
+        """Let go of shared memory that the gateway has removed; whether there is more."""
+        return self._reader is not None and self._reader.trim()
 
     async def fetch(self, request_key: int, size: int) -> bytes | None:
         """Bytes of a request that stayed with the gateway; None when it was settled meanwhile.

@@ -151,14 +151,17 @@ class ModelProcess:
         await self._worker.serve()
 
     async def _report(self) -> None:
-        """Tell the agent the figures, when they changed."""
-        told = None
+        """Tell the agent the figures, and give memory back; nothing is done while there is neither."""
+        news, told = self._telemetry.news, None
         while True:
+            news.clear()
             if (figures := self._figures()) != told:
                 self._pipe.tell(figures=figures)
                 told = figures
-            self._gateways.trim()
             await asyncio.sleep(_FIGURES_EVERY_S)
+            holds_more = self._gateways.trim()
+            if not holds_more and not self._exporter.pending and self._figures() == told:
+                await news.wait()
 
     def _figures(self) -> dict[str, int]:
         spans = {f"spans_{result}": count for result, count in self._exporter.results.items()}

@@ -69,10 +69,13 @@ class Telemetry:
         self._batch_name = f"batch {model}"
         self._batch_constants = encode_attributes({**self._common, "penstock.compute.device": device})
         self.figures = Figures()
+        self.news = asyncio.Event()
+        """Set whenever the figures change."""
 
     def batch_ended(self, report: BatchReport) -> None:
         figures, settled = self.figures, report.settled
         failed = sum([one.error is not None for one in report.execution.outcomes])
+        self.news.set()
         figures.executions += 1
         figures.rows += report.rows
         figures.errors += failed
@@ -104,6 +107,7 @@ class Telemetry:
             self._export(quick)
 
     def refused(self, settled: Sequence[Settled]) -> None:
+        self.news.set()
         self.figures.errors += len(settled)
         for one in settled:
             self.figures.claimed += one.delivery.is_suspect

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import asyncio
 import subprocess
 import sys
 from pathlib import Path
 
-from services.common.payloads import PayloadStore, directory
+import pytest
+
+from services.common.payloads import PayloadStore, directory, keep_clean
 
 _HOLDS = """
 import sys
@@ -41,15 +44,29 @@ def test_what_a_killed_process_left_is_removed_and_what_a_live_one_has_is_not(tm
     assert message == b"y"
 
 
-def test_a_store_removes_what_the_dead_left(tmp_path: Path) -> None:
-    first = PayloadStore(DEAD, limit_bytes=2**20, root=tmp_path)
+def leave(directory: Path) -> None:
+    """Let a process die that has this directory."""
+    owner_id = directory.name.removeprefix("penstock-")
     with subprocess.Popen(
-        [sys.executable, "-c", _HOLDS, "b" * 16, str(tmp_path)], stdin=subprocess.PIPE, stdout=subprocess.PIPE
+        [sys.executable, "-c", _HOLDS, owner_id, str(directory.parent)], stdin=subprocess.PIPE, stdout=subprocess.PIPE
     ) as process:
         assert process.stdout is not None
-        process.stdout.readline()
+        assert process.stdout.readline() == b"ready\n"
         process.kill()
-        process.wait()
-    first.trim()
-    assert (tmp_path / f"penstock-{'b' * 16}" / "abandoned").exists(), "found dead"
-    first.close()
+
+
+async def test_what_the_dead_left_is_found_by_who_starts_and_removed_by_who_keeps_clean(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    dead = tmp_path / f"penstock-{DEAD}"
+    await asyncio.to_thread(leave, dead)
+    own = PayloadStore(ALIVE, limit_bytes=2**20, root=tmp_path)
+    assert (dead / "abandoned").exists(), "found dead"
+    monkeypatch.setattr(directory, "RESPITE_S", 0.01)
+    cleaning = asyncio.create_task(keep_clean(tmp_path))
+    async with asyncio.timeout(10):
+        while dead.exists():  # noqa: ASYNC110 - no event tells
+            await asyncio.sleep(0.01)
+    cleaning.cancel()
+    assert (tmp_path / f"penstock-{ALIVE}").exists()
+    own.close()
