@@ -23,7 +23,7 @@ MODEL_ERROR = "MODEL_ERROR"
 
 SHORT_NS = 300_000
 """Batches of a shorter mean time run in the event loop's thread."""
-STALL_S = 0.5
+STALL_S = 0.25
 _LONG_NS = 10_000_000
 _MOST_COUNTED_NS = 1_500_000
 _FIRST_MEAN_NS = 10_000_000
@@ -117,18 +117,27 @@ class ModelExecutor:
 
 
 class StallWatch:
-    """Calls ``on_stall`` every ``STALL_S`` while the event loop is held up; its thread starts with the first batch."""
+    """Calls ``on_stall`` every ``STALL_S`` while the event loop is held up, from twice that time on at the latest.
+
+    Its thread starts with the first batch, and sleeps while there are none.
+    """
 
     def __init__(self, on_stall: Callable[[], None]) -> None:
         self._on_stall = on_stall
         self._number = 0
         self._is_running = False
-        self._closed = Event()
+        self._is_asleep = True
+        self._begun, self._closed = Event(), Event()
         self._thread: Thread | None = None
 
     def begin(self) -> None:
         self._number += 1
         self._is_running = True
+        if self._is_asleep:
+            self._wake()
+
+    def _wake(self) -> None:
+        self._begun.set()
         if self._thread is None:
             self._thread = Thread(target=self._look, name="stall watch", daemon=True)
             self._thread.start()
@@ -137,14 +146,27 @@ class StallWatch:
         self._is_running = False
 
     def _look(self) -> None:
-        seen = 0
+        seen = self._sleep(0)
         while not self._closed.wait(STALL_S):
-            if self._is_running and self._number == seen:
+            if self._number != seen:
+                seen = self._number
+            elif self._is_running:
                 self._on_stall()
-            seen = self._number
+            else:
+                self._begun.clear()
+                seen = self._sleep(seen)
+
+    def _sleep(self, seen: int) -> int:
+        """Sleep until a batch begins that was not seen; its number."""
+        self._is_asleep = True  # whoever begins one from now on sets the event, which was cleared before
+        if self._number == seen and not self._closed.is_set():
+            self._begun.wait()
+        self._is_asleep = False
+        return self._number
 
     def close(self) -> None:
         self._closed.set()
+        self._begun.set()
         if self._thread is not None:
             self._thread.join()
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -118,6 +119,32 @@ def test_a_batch_that_holds_the_loop_up_is_noticed(monkeypatch: pytest.MonkeyPat
     assert noticed.wait(10)
     watch.end()
     watch.close()
+
+
+def test_a_watch_that_fell_asleep_wakes_for_the_next_batch(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(execution, "STALL_S", 0.01)
+    noticed = threading.Event()
+    watch = StallWatch(noticed.set)
+    for _ in range(3):
+        watch.begin()
+        watch.end()
+        while not watch._is_asleep:
+            time.sleep(0.001)
+        noticed.clear()
+        watch.begin()
+        assert noticed.wait(10)
+        watch.end()
+    watch.close()
+
+
+def test_a_watch_that_sleeps_can_be_closed(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(execution, "STALL_S", 0.001)
+    for number in range(20):
+        watch = StallWatch(lambda: None)
+        watch.begin()
+        watch.end()
+        time.sleep(number * 0.0005)
+        watch.close()
 
 
 @pytest.mark.parametrize(
