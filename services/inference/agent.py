@@ -7,7 +7,6 @@ import contextlib
 import logging
 from collections.abc import Awaitable, Callable, Iterator, Mapping
 
-from services.common import names
 from services.common.errors import PenstockError
 from services.inference.domain.fleet import Assignment, Slot, plan
 from services.inference.instance import Instance, State, Surroundings
@@ -95,8 +94,9 @@ class Agent:
 
     def is_serving(self, version: str) -> bool:
         """Whether a process of this version, given by its resource name, takes requests."""
+        ids = version.split("/")[1::2]
         return any(
-            instance.is_ready and names.version_name(slot.model, slot.version) == version
+            [slot.model, slot.version] == ids and instance.is_ready
             for slot, instances in self._slots.items()
             for instance in instances
         )

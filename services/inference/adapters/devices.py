@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import functools
 import os
 import platform
 from dataclasses import dataclass
@@ -57,6 +58,7 @@ def _fact(path: Path, name: str) -> str:
     return ""
 
 
+@functools.cache  # reading it takes 0.4 ms, and is asked for each version at each report
 def _release(library: str) -> str:
     for distribution in (library, f"{library}-gpu"):
         with contextlib.suppress(metadata.PackageNotFoundError):
