@@ -18,6 +18,7 @@ _log = logging.getLogger(__name__)
 Event = Mapping[str, Any]
 
 _LONGEST_LINE = 1 << 20
+_SIGNALS = {one.value: one.name for one in signal.Signals}
 
 
 class Child:
@@ -45,8 +46,13 @@ class Child:
             start_new_session=True,
             bufsize=0,
         )
-        with contextlib.suppress(BrokenPipeError):  # it died at once: wait() tells
-            await asyncio.to_thread(_pipe(process.stdin).write, spec.encode() + b"\n")
+        try:
+            with contextlib.suppress(BrokenPipeError):  # it died at once: wait() tells
+                await asyncio.to_thread(_pipe(process.stdin).write, spec.encode() + b"\n")
+        except asyncio.CancelledError:
+            with process:  # closes its pipes and waits
+                process.kill()
+            raise
         return cls(process, on_event)
 
     @property
@@ -64,7 +70,7 @@ class Child:
         if self._failure:
             return self._failure
         if code < 0:
-            how = f"died of {signal.Signals(-code).name}"
+            how = f"died of {_SIGNALS.get(-code, f'signal {-code}')}"
         elif code:
             how = f"ended with status {code}"
         else:
@@ -94,7 +100,9 @@ class Child:
             try:
                 event = json.loads(line)
             except ValueError:
-                _log.warning("process %d said %r, expected JSON", self.pid, line[:100])
+                event = None
+            if not isinstance(event, dict):
+                _log.warning("process %d said %r, expected a JSON object", self.pid, line[:100])
                 continue
             self._failure = event.get("failure", self._failure)
             self._on_event(event)
