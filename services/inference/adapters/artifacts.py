@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import hashlib
 import logging
 from collections import defaultdict
@@ -21,6 +22,8 @@ _log = logging.getLogger(__name__)
 
 _SILENCE_S = 30.0
 _BLOCK = 1 << 20
+_PARTIAL = "partial"
+"""The folder of files that are not whole yet."""
 
 
 class ArtifactCache:
@@ -41,10 +44,15 @@ class ArtifactCache:
 
     @property
     def size_bytes(self) -> int:
-        return sum(path.stat().st_size for path in self._files())
+        size = 0
+        for path in self._files():
+            with contextlib.suppress(FileNotFoundError):  # it may be removed meanwhile, this is asked by other threads
+                size += path.stat().st_size
+        return size
 
     def _files(self) -> list[Path]:
-        return [path for path in self._folder.glob("[0-9a-f][0-9a-f]/*") if path.is_file()]
+        found = (path for pattern in ("[0-9a-f][0-9a-f]/*", f"{_PARTIAL}/*") for path in self._folder.glob(pattern))
+        return [path for path in found if path.is_file()]
 
     async def fetch(self, sha256: str, on_progress: Callable[[float], None] = lambda _: None) -> Path:
         """The file with this content, downloaded first where it is missing; an interrupted download is resumed.
@@ -60,7 +68,7 @@ class ArtifactCache:
         async with self._locks[sha256]:
             if path.exists():
                 return path
-            partial = self._folder / "partial" / sha256
+            partial = self._folder / _PARTIAL / sha256
             try:
                 for folder in (path.parent, partial.parent):
                     folder.mkdir(parents=True, exist_ok=True)
@@ -97,7 +105,7 @@ class ArtifactCache:
                 call.cancel()
 
     def keep_only(self, digests: Collection[str]) -> None:
-        """Remove the files of versions that exist no more. A process that has one open keeps it until it ends."""
+        """Remove the files of versions that exist no more, whole or not. A process that has one open keeps it."""
         for path in self._files():
             digest = path.name.partition(PRODUCT)[0]
             if digest not in digests and not self._locks[digest].locked():
