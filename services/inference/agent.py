@@ -86,6 +86,8 @@ class Agent:
     def instances(self) -> Iterator[Instance]:
         """The instance that stands for each slot, by name: the successor, unless it is not ready and another one is."""
         for _, instances in sorted(self._slots.items()):
+            if not instances:
+                continue  # its last one ended just now: metrics are read by another thread
             newest = instances[-1]
             if newest.status[0] in (State.READY, State.UNAVAILABLE):
                 yield newest
