@@ -19,6 +19,7 @@ import time
 import urllib.request
 import warnings
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -27,7 +28,7 @@ import tritonclient.grpc as triton
 from sklearn.datasets import load_digits
 from sklearn.model_selection import train_test_split
 
-from penstock import Client, errors
+from penstock import Client, Tls, errors
 
 RECIPE = hashlib.sha256(Path(__file__).read_bytes()).hexdigest()[:16]
 """Kept as a label of each version: tells whether what is deployed was made by this very program."""
@@ -44,10 +45,24 @@ def main() -> None:
             train_and_deploy(client, train, train_labels, test, test_labels)
         for model in ("digits", "digits-pt2"):
             client.wait_serving(model, client.deployment(model).versions[-1])
-        at = client.endpoints
-    draw(test[:4], ask_rest(at.gateway_http, "digits", test[:4]), test_labels[:4])
-    classify_all(at.gateway, at.gateway_http, test, test_labels)
-    show_snippets(at.gateway, at.gateway_http, test[0])
+        gateway = Gateway(client.endpoints.gateway, client.endpoints.gateway_http, Tls.from_environ())
+    draw(test[:4], ask_rest(gateway, "digits", test[:4]), test_labels[:4])
+    classify_all(gateway, test, test_labels)
+    show_snippets(gateway, test[0])
+
+
+@dataclass(frozen=True, slots=True)
+class Gateway:
+    """Where the models are served, and how to speak TLS there, if at all."""
+
+    grpc: str
+    rest: str
+    tls: Tls | None
+
+    def connect(self) -> triton.InferenceServerClient:
+        if self.tls is None:
+            return triton.InferenceServerClient(self.grpc)
+        return triton.InferenceServerClient(self.grpc, creds=self.tls.credentials(), channel_args=self.tls.options)
 
 
 def is_deployed(client: Client, model: str) -> bool:
@@ -140,21 +155,21 @@ def export(network: Any, folder: Path) -> dict[str, Path]:
     return {"digits": onnx, "digits-pt2": pt2}
 
 
-def classify_all(grpc_address: str, http_address: str, images: Any, labels: Any) -> None:
+def classify_all(gateway: Gateway, images: Any, labels: Any) -> None:
     """Classify every test image, by gRPC with ONNX and by REST with torch.export."""
     print(f"\nAll {len(images)} test digits, one image per request, 64 requests at a time:")
     for how, model in (("gRPC", "digits"), ("REST", "digits-pt2")):
-        before, start = executions(grpc_address, model), time.monotonic()
-        answers = ask_grpc(grpc_address, model, images) if how == "gRPC" else ask_rest(http_address, model, images)
+        before, start = executions(gateway, model), time.monotonic()
+        answers = ask_grpc(gateway, model, images) if how == "gRPC" else ask_rest(gateway, model, images)
         took = time.monotonic() - start
-        batches = executions(grpc_address, model) - before
+        batches = executions(gateway, model) - before
         accuracy = (answers == labels).mean()
         print(f"  {how}, {model:<10}  {accuracy:.1%} right, {took:.2f} s, joined into {batches} batches by the server")
 
 
-def ask_grpc(address: str, model: str, images: Any) -> Any:
+def ask_grpc(gateway: Gateway, model: str, images: Any) -> Any:
     """The digit that each image shows, by tritonclient."""
-    client, done, answers = triton.InferenceServerClient(address), queue.Queue[Any](), np.full(len(images), -1)
+    client, done, answers = gateway.connect(), queue.Queue[Any](), np.full(len(images), -1)
 
     def send(number: int) -> None:
         tensor = triton.InferInput("image", [1, 64], "FP32")
@@ -174,22 +189,24 @@ def ask_grpc(address: str, model: str, images: Any) -> Any:
     return answers
 
 
-def ask_rest(address: str, model: str, images: Any) -> Any:
+def ask_rest(gateway: Gateway, model: str, images: Any) -> Any:
     """The digit that each image shows, by plain HTTP and JSON."""
+    url = f"{'https' if gateway.tls else 'http'}://{gateway.rest}/v2/models/{model}/infer"
+    context = gateway.tls.context() if gateway.tls else None
 
     def ask(image: Any) -> int:
         body = {"inputs": [{"name": "image", "datatype": "FP32", "shape": [1, 64], "data": image.tolist()}]}
-        request = urllib.request.Request(f"http://{address}/v2/models/{model}/infer", json.dumps(body).encode())
+        request = urllib.request.Request(url, json.dumps(body).encode())
         request.add_header("Content-Type", "application/json")
-        with urllib.request.urlopen(request, timeout=60) as response:
+        with urllib.request.urlopen(request, timeout=60, context=context) as response:
             return int(np.argmax(json.load(response)["outputs"][0]["data"]))
 
     with ThreadPoolExecutor(64) as threads:
         return np.array(list(threads.map(ask, images)))
 
 
-def executions(address: str, model: str) -> int:
-    client = triton.InferenceServerClient(address)
+def executions(gateway: Gateway, model: str) -> int:
+    client = gateway.connect()
     statistics = client.get_inference_statistics(model)
     client.close()
     return sum(one.execution_count for one in statistics.model_stats)
@@ -210,12 +227,15 @@ def shades(pixels: Any) -> str:
     return "".join(" ░▒▓█"[min(4, int(pixel) // 3)] * 2 for pixel in pixels)
 
 
-def show_snippets(grpc_address: str, http_address: str, image: Any) -> None:
+def show_snippets(gateway: Gateway, image: Any) -> None:
     """Two ways to ask the model oneself; they can be pasted as they stand."""
     python = shlex.quote(
         os.path.relpath(sys.executable) if Path(sys.executable).is_relative_to(Path.cwd()) else sys.executable
     )
     pixels = ",".join(str(int(pixel)) for pixel in image)
+    arguments, options, url = "", "", f"http://{gateway.rest}"
+    if gateway.tls is not None:
+        arguments, options, url = tls_snippets(gateway.tls, gateway.rest)
     body = f'{{"inputs":[{{"name":"image","datatype":"FP32","shape":[1,64],"data":[{pixels}]}}]}}'
     print(f"""
 Ask it yourself, from another terminal in this folder. With tritonclient:
@@ -224,15 +244,36 @@ Ask it yourself, from another terminal in this folder. With tritonclient:
 import sklearn.datasets, tritonclient.grpc as triton
 image = triton.InferInput("image", [1, 64], "FP32")
 image.set_data_from_numpy(sklearn.datasets.load_digits().data[:1].astype("float32"))
-answer = triton.InferenceServerClient("{grpc_address}").infer("digits", [image])
+answer = triton.InferenceServerClient("{gateway.grpc}"{arguments}).infer("digits", [image])
 print("That is a", answer.as_numpy("probabilities").argmax())
 END
 
 With curl (the first digit above; the answer is one probability per digit, from 0 to 9):
 
-curl -s http://{http_address}/v2/models/digits/infer -d '{body}'
+curl -s {options}{url}/v2/models/digits/infer -d '{body}'
 
 Then look around: {python} -m penstock status (or watch, models, incidents, --help)""")
+
+
+def tls_snippets(tls: Tls, rest: str) -> tuple[str, str, str]:
+    """What tritonclient and curl need to be told for TLS, and the URL for curl."""
+    files = {"root_certificates": tls.ca, "private_key": tls.key, "certificate_chain": tls.certificate}
+    arguments = [f"{name}={str(path)!r}" for name, path in files.items() if path]
+    options = [
+        f"{option} {shlex.quote(str(path))}"
+        for option, path in (("--cacert", tls.ca), ("--key", tls.key), ("--cert", tls.certificate))
+        if path
+    ]
+    if tls.server_name:
+        arguments.append(f"channel_args={tls.options!r}")
+        _, _, port = rest.rpartition(":")
+        options.append(f"--connect-to {tls.server_name}:{port}:{rest}")
+        rest = f"{tls.server_name}:{port}"
+    return (
+        ", ssl=True" + "".join(f", {one}" for one in arguments),
+        "".join(f"{one} " for one in options),
+        f"https://{rest}",
+    )
 
 
 if __name__ == "__main__":

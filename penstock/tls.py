@@ -7,7 +7,7 @@ import ssl
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Self
+from typing import Any, Self
 
 import grpc
 
@@ -66,13 +66,35 @@ class Tls:
             ValueError: a file is not what it must be.
         """
         files = [None if path is None else path.read_bytes() for path in (self.ca, self.key, self.certificate)]
-        # Of unfit files, grpc would say only that nothing can be connected.
-        context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
-        if self.ca is not None:
+        self.context()  # of unfit files, grpc would say only that nothing can be connected
+        return grpc.ssl_channel_credentials(*files)
+
+    def context(self) -> ssl.SSLContext:
+        """The same for REST, by ``http.client`` or ``urllib``.
+
+        Raises:
+            OSError, ValueError: as for :meth:`credentials`.
+        """
+        context = _ClientContext(ssl.PROTOCOL_TLS_CLIENT)
+        context.server_name = self.server_name
+        context.verify_flags |= ssl.VERIFY_X509_PARTIAL_CHAIN  # the certificate itself may be all that is trusted
+        if self.ca is None:
+            context.load_default_certs()
+        else:
             trust(context, self.ca)
         if self.certificate is not None and self.key is not None:
             show(context, self.certificate, self.key)
-        return grpc.ssl_channel_credentials(*files)
+        return context
+
+
+class _ClientContext(ssl.SSLContext):
+    server_name = ""
+    """Expected in the certificate, whatever the address."""
+
+    def wrap_socket(self, *args: Any, **options: Any) -> ssl.SSLSocket:
+        if self.server_name:
+            options["server_hostname"] = self.server_name
+        return super().wrap_socket(*args, **options)
 
 
 def show(context: ssl.SSLContext, certificate: Path, key: Path) -> None:

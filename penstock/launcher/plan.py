@@ -18,11 +18,11 @@ from typing import IO
 from urllib.parse import quote
 
 from penstock.endpoints import (
+    CLIENT_VARIABLES,
     GATEWAY_TLS_CERTIFICATE,
     INFERENCE,
     MONITOR,
     MONITOR_OTLP,
-    NOT_FOR_SERVICES,
     PORTS,
     REGISTRY,
     Endpoints,
@@ -79,7 +79,8 @@ def make(environ: Mapping[str, str]) -> Plan:
     """
     try:
         suite = load_suite(environ)
-        local = {name: text for name, text in environ.items() if name not in NOT_FOR_SERVICES}
+        # What is started here is what the main job, a client, is to call: by TLS as its variables say.
+        local = {name: text for name, text in environ.items() if name not in CLIENT_VARIABLES.values()}
         endpoints = Endpoints.from_environ(local)
         otlp = f"{local_host(suite.bind)}:{MONITOR_OTLP.number(local)}"
     except ValueError as error:

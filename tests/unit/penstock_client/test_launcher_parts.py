@@ -7,7 +7,14 @@ import pytest
 
 from penstock.launcher.children import LinePump, describe_status
 from penstock.launcher.logfiles import LogLine, ServiceLog
-from penstock.launcher.plan import redis_socket
+from penstock.launcher.plan import make, redis_socket
+
+
+def test_what_is_started_is_called_at_its_own_address_and_by_tls_as_clients_are_told(tmp_path: Path) -> None:
+    given = {"PENSTOCK_HOME": str(tmp_path), "PENSTOCK_GATEWAY_ADDRESS": "far:1", "PENSTOCK_GATEWAY_CA": "ca.pem"}
+    environ = make(given).environ
+    assert environ["PENSTOCK_GATEWAY_CA"] == "ca.pem"
+    assert "PENSTOCK_GATEWAY_ADDRESS" not in environ
 
 
 def _lines(*pieces: bytes) -> list[str]:

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import socket
+import ssl
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
 
 from penstock import Client, Tls
-from tests.support.certificates import Certificates
+from tests.support.certificates import Certificates, Pair
 
 
 def test_nothing_said_is_no_tls() -> None:
@@ -54,3 +57,35 @@ def test_unfit_files_are_named_before_anything_is_called(certificates: Certifica
         Client(tls=Tls(garbage))
     with pytest.raises(ValueError, match=r"certificate '.*client\.pem' with the key '.*server\.key': .*mismatch"):
         Client(tls=Tls(certificates.authority, client.certificate, certificates.server.key))
+
+
+def shake_hands(shown: Pair, trusting: Tls) -> ssl.SSLSocket:
+    """What a client gets when a server at ``localhost`` shows a certificate."""
+    server = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    server.load_cert_chain(shown.certificate, shown.key)
+    ours, theirs = socket.socketpair()
+    with ThreadPoolExecutor(1) as threads, theirs:
+        answering = threads.submit(server.wrap_socket, theirs, server_side=True)
+        try:
+            with trusting.context().wrap_socket(ours, server_hostname="localhost") as connected:
+                answering.result().close()
+                return connected
+        finally:
+            ours.close()
+
+
+@pytest.mark.parametrize("trusted", ["authority", "server"])
+def test_rest_trusts_an_authority_or_the_certificate_itself(certificates: Certificates, trusted: str) -> None:
+    server = certificates.server
+    shake_hands(server, Tls(certificates.authority if trusted == "authority" else server.certificate))
+
+    with pytest.raises(ssl.SSLCertVerificationError):
+        shake_hands(server, Tls(certificates.client.certificate))
+
+
+def test_rest_expects_the_name_that_is_said(certificates: Certificates) -> None:
+    elsewhere = certificates.elsewhere
+    shake_hands(elsewhere, Tls(certificates.authority, server_name="elsewhere.test"))
+
+    with pytest.raises(ssl.SSLCertVerificationError, match="localhost"):
+        shake_hands(elsewhere, Tls(certificates.authority))
