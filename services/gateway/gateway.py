@@ -97,6 +97,7 @@ class Gateway:
             is_ready=lambda: self.models.is_ready,
             is_redis_up=lambda: self.models.is_redis_up,
             worker_streams=lambda: self.replies.stream_count,
+            spans=lambda: self.exporter.results,
         )
 
     async def watch_lanes(self) -> None:

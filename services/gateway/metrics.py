@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from itertools import accumulate
 from typing import NamedTuple
 
@@ -60,13 +60,16 @@ class GatewayCollector(Collector):
         is_ready: Callable[[], bool],
         is_redis_up: Callable[[], bool],
         worker_streams: Callable[[], int],
+        spans: Callable[[], Mapping[str, int]],
     ) -> None:
+        """``spans`` are counted by what became of them."""
         self._loop = asyncio.get_running_loop()
         self._lanes = lanes
         self._reenqueued = reenqueued
         self._is_ready = is_ready
         self._is_redis_up = is_redis_up
         self._worker_streams = worker_streams
+        self._spans = spans
 
     def collect(self) -> Iterable[Metric]:
         lanes, reenqueued, streams = asyncio.run_coroutine_threadsafe(self._look(), self._loop).result(
@@ -81,6 +84,7 @@ class GatewayCollector(Collector):
             GaugeMetricFamily("penstock_gateway_ready", "Whether requests are taken", float(self._is_ready())),
             GaugeMetricFamily("penstock_gateway_redis_up", "Whether Redis answers", float(self._is_redis_up())),
             GaugeMetricFamily("penstock_gateway_worker_streams", "Open reply streams", float(streams)),
+            _of_spans(self._spans()),
         ]
 
     async def _look(self) -> tuple[list[LaneFigures], int, int]:
@@ -107,6 +111,13 @@ def _pending(lanes: Iterable[LaneFigures]) -> Metric:
     metric = GaugeMetricFamily("nv_inference_pending_request_count", "Requests waiting or running")
     for lane in lanes:
         metric.add_sample(metric.name, _labels(lane), lane.unsettled)
+    return metric
+
+
+def _of_spans(counts: Mapping[str, int]) -> Metric:
+    metric = CounterMetricFamily("penstock_gateway_spans", "Spans made, by what became of them", labels=("result",))
+    for result, count in counts.items():
+        metric.add_metric((result,), count)
     return metric
 
 

@@ -99,6 +99,8 @@ def test_errors_are_always_seen(traced: Stage, receiver: Receiver) -> None:
     url = f"http://{traced.gateway.http}/v2/models/nobody/infer"
     assert httpx.post(url, json={}, headers={"traceparent": SAMPLED}).status_code == 404
     eventually(lambda: len(receiver.find(SERVER)) == 2)
+    eventually(lambda: traced.gateway.scrape()['penstock_gateway_spans_total{result="sent"}'] == 2)
+    assert traced.gateway.scrape()['penstock_gateway_spans_total{result="dropped"}'] == 0
     over_grpc, over_http = receiver.find(SERVER)
     assert attributes(over_grpc) | {
         "rpc.response.status_code": "INVALID_ARGUMENT",
