@@ -12,12 +12,7 @@ from typing import Any
 
 import grpc
 
-from penstock.gateway.v1.reply_service_pb2 import (
-    BatchReply,
-    ConnectRequest,
-    ConnectResponse,
-    Welcome,
-)
+from penstock.gateway.v1.reply_service_pb2 import BatchReply, ConnectRequest, ConnectResponse, Welcome
 from services.common.errors import InvalidArgumentError
 from services.gateway.domain.lane import Lane
 from services.gateway.domain.tickets import Ticket

@@ -100,7 +100,7 @@ class Multiplexer(Sender):
         self.give_back(None, length)
         if stream is not None:
             self.reset_stream(stream, ErrorCode.STREAM_CLOSED, "DATA after the end of the stream")
-        elif stream_id not in self._reset and stream_id <= max(self._last_stream, self._next_stream):
+        elif stream_id not in self._reset:
             self.patience.tire()
             self.say(frames.rst_stream(stream_id, ErrorCode.STREAM_CLOSED))
 

@@ -13,7 +13,7 @@ import grpc
 from services.common.http2 import Connection, Headers, encode
 from services.gateway.fronts import grpc_wire as wire
 from services.gateway.fronts.grpc_answer import Answer
-from services.gateway.fronts.grpc_requests import Pieces, RequestStream, nowhere, unusual_message
+from services.gateway.fronts.grpc_requests import Pieces, RequestStream, nowhere, whole_message
 
 if TYPE_CHECKING:
     from services.gateway.fronts.grpc_route import Route
@@ -91,7 +91,7 @@ class Call(Answer):
         length = len(body) - wire.PREFIX_BYTES
         if length < 0 or body[0] or length > self._server.limit or int.from_bytes(body[1:5], "big") != length:
             try:
-                message = unusual_message(body, self._route.encoding, self._server.limit)
+                message = whole_message(body, self._route.encoding, self._server.limit)
             except wire.StatusError as error:
                 self.fail(error.code, error.details)
                 return

@@ -31,7 +31,7 @@ def nowhere(_size: int) -> None:
     """Reserve nothing."""
 
 
-def unusual_message(body: bytes | memoryview, encoding: str, limit: int) -> bytes:
+def whole_message(body: bytes | memoryview, encoding: str, limit: int) -> bytes:
     """The message of a whole body that may be compressed, or none.
 
     Raises:
@@ -99,7 +99,7 @@ class Pieces:
             return self._draft.message()
         parts, first = self._parts, self._parts[0]
         if len(first) < wire.PREFIX_BYTES or first[0]:
-            return unusual_message(b"".join(parts), encoding, self._limit)
+            return whole_message(b"".join(parts), encoding, self._limit)
         if self._size != self._length + wire.PREFIX_BYTES:
             raise self._misfit()
         return b"".join([memoryview(first)[wire.PREFIX_BYTES :], *parts[1:]])

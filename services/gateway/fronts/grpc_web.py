@@ -18,6 +18,7 @@ from starlette.routing import Route
 
 from services.common import serving
 from services.gateway.fronts import grpc_wire as wire
+from services.gateway.fronts.grpc_requests import whole_message
 
 _KINDS = {f"application/grpc-web{text}{proto}" for text in ("", "-text") for proto in ("", "+proto")}
 _TRAILERS = 0x80
@@ -30,8 +31,6 @@ _OF_HTTP = frozenset(
     }
 )  # fmt: skip
 """Headers that are the browser's talk, not the call's metadata."""
-
-Fields = Iterable[tuple[bytes, bytes]]
 
 
 class GrpcWeb:
@@ -66,19 +65,18 @@ class GrpcWeb:
         Raises:
             StatusError: the body is not one, or larger than the limit.
         """
-        body, limit = bytearray(), self._limit + wire.PREFIX_BYTES
+        body: bytes | bytearray = bytearray()
+        limit = self._limit + wire.PREFIX_BYTES
         async for chunk in request.stream():
             body += chunk
             if len(body) > (limit * 4 // 3 + 4 if is_text else limit):
                 raise wire.too_large(len(body), self._limit)
         if is_text:
             try:
-                body = bytearray(base64.b64decode(body, validate=True))
+                body = base64.b64decode(body, validate=True)
             except binascii.Error:
                 raise wire.StatusError(grpc.StatusCode.INTERNAL, "the body is no base64") from None
-        if len(body) != wire.PREFIX_BYTES + int.from_bytes(body[1 : wire.PREFIX_BYTES], "big"):
-            raise wire.StatusError(grpc.StatusCode.INTERNAL, f"got {len(body)} bytes that are not one whole message")
-        return wire.unpack(body[0], bytes(body[wire.PREFIX_BYTES :]), encoding, self._limit)
+        return whole_message(memoryview(body), encoding, self._limit)
 
     async def _frames(self, method: str, message: bytes, head: wire.Head, *, is_text: bool) -> AsyncIterator[bytes]:
         if self._channel is None:
@@ -103,5 +101,4 @@ def _framed(flag: int, payload: bytes, *, is_text: bool) -> bytes:
 
 
 def _ending(code: grpc.StatusCode, details: str, metadata: Any = ()) -> bytes:
-    fields: Fields = wire.status_fields(code, details, ((key, value) for key, value in metadata))
-    return b"".join(name + b":" + value + b"\r\n" for name, value in fields)
+    return b"".join(name + b":" + value + b"\r\n" for name, value in wire.status_fields(code, details, metadata))

@@ -38,10 +38,6 @@ class StatusError(Exception):
         self.code = code
         self.details = details
 
-    @property
-    def status(self) -> tuple[grpc.StatusCode, str]:
-        return self.code, self.details
-
 
 @dataclass(slots=True)
 class Head:
