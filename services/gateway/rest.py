@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import re
 import zlib
 from collections.abc import Awaitable, Callable, Sequence
 from typing import Any
@@ -29,6 +30,8 @@ from services.gateway.spans import RequestSpans
 HEADER_LENGTH = "Inference-Header-Content-Length"
 _COMPRESS_FROM_BYTES = 1_024
 _WBITS = {"gzip": 31, "deflate": 15}
+_REFUSED = re.compile(r"[\w*]+\s*;\s*q=0(\.0*)?\s*(,|$)")
+"""What Accept-Encoding names so that it isn't used."""
 
 
 class HttpInfer:
@@ -230,7 +233,8 @@ def _encoded(content: bytes, json_size: int | None, accepted: str) -> Response:
     headers = {"content-type": "application/json"}
     if json_size is not None:
         headers = {"content-type": "application/octet-stream", HEADER_LENGTH: str(json_size)}
-    encoding = next((one for one in ("gzip", "deflate") if one in accepted), None)
+    wanted = _REFUSED.sub("", accepted)
+    encoding = next((one for one in _WBITS if one in wanted), None)
     if encoding is not None and len(content) >= _COMPRESS_FROM_BYTES:
         packer = zlib.compressobj(level=1, wbits=_WBITS[encoding])
         content = packer.compress(content) + packer.flush()

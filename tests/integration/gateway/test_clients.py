@@ -134,6 +134,26 @@ def test_inference_over_http(http: Any, binary_in: bool, binary_out: bool | None
     assert (result.get_response()["id"], result.get_response()["model_version"]) == ("abc", "1")
 
 
+@pytest.mark.parametrize(
+    ("accepted", "encoding"),
+    [
+        ("gzip, deflate", "gzip"),
+        ("deflate", "deflate"),
+        ("gzip;q=0, deflate;q=0.5", "deflate"),
+        ("gzip; q=0.0", None),
+        ("identity", None),
+    ],
+)
+def test_rest_answers_are_compressed_as_the_caller_accepts(shared: Stage, accepted: str, encoding: str | None) -> None:
+    data = np.arange(1_024, dtype="f4").reshape(64, 16)
+    document = {"inputs": [{"name": "INPUT0", "datatype": "FP32", "shape": [64, 16], "data": data.tolist()}]}
+    answer = httpx.post(
+        f"http://{shared.gateway.http}/v2/models/identity/infer", json=document, headers={"accept-encoding": accepted}
+    )
+    assert answer.headers.get("content-encoding") == encoding
+    assert answer.json()["outputs"][0]["data"] == data.ravel().tolist()
+
+
 def test_plain_json_and_bare_bytes_over_http(shared: Stage) -> None:
     url = f"http://{shared.gateway.http}/v2/models/identity"
     document = {"inputs": [{"name": "INPUT0", "shape": [2, 16], "datatype": "FP32", "data": ROWS.tolist()}]}
