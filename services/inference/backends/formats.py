@@ -10,6 +10,8 @@ from services.inference.backends import LoadError
 from services.inference.backends.onnx_file import MalformedProtoError, OnnxFacts, read_facts
 from services.inference.domain.signature import Format
 
+_PICKLES = tuple(bytes((0x80, protocol)) for protocol in range(2, 6))
+
 
 def detect(path: Path) -> Format:
     """The format of a file, without loading it.
@@ -23,7 +25,7 @@ def detect(path: Path) -> Format:
         raise LoadError("the file is empty")
     if head.startswith(b"PK\x03\x04"):
         return _detect_in_archive(path)
-    if head[0] == 0x80 and head[1] in range(2, 6):
+    if head.startswith(_PICKLES):
         raise LoadError(
             "the file is a Python pickle, which can run any code while loading: expected ONNX or torch.export"
         )

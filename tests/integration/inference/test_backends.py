@@ -196,6 +196,7 @@ def archive(*names: str) -> Callable[[Path], Path]:
     ("make", "message"),
     [
         (contains(b""), "the file is empty"),
+        (contains(b"\x80"), "corrupt, or of an unknown format"),
         (contains(b"hello, I am a text file"), "corrupt, or of an unknown format"),
         (truncated, "corrupt, or of an unknown format"),
         (contains(b"\x80\x04\x95abc"), "Python pickle"),
