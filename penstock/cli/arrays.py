@@ -9,6 +9,7 @@ from zipfile import BadZipFile
 
 import numpy as np
 from numpy.typing import NDArray
+from rich.markup import escape
 
 from penstock import tensors
 from penstock.cli.output import screen
@@ -79,14 +80,15 @@ def _text(array: NDArray[Any]) -> NDArray[Any]:
 
 def show(name: str, array: NDArray[Any]) -> None:
     """Print an array's first rows."""
-    screen.print(f"[bold]{name}[/] {array.dtype} {'×'.join(map(str, array.shape))}")
-    flat = _text(array).reshape(array.shape[0] if array.ndim > 1 else 1, -1)
+    screen.print(f"[bold]{escape(name)}[/] {array.dtype} {'×'.join(map(str, array.shape))}")
+    count = array.shape[0] if array.ndim > 1 else 1
+    flat = _text(array).reshape(count, array.size // max(count, 1))
     is_classifier = array.ndim == 2 and array.dtype.kind == "f" and 1 < array.shape[1] <= 10_000
     rows = Rows(">ROW", "~VALUES", *([">HIGHEST AT"] if is_classifier else []))
     for number, row in enumerate(flat[:_SHOWN_ROWS]):
         values = "  ".join(f"{value:.3g}" if array.dtype.kind == "f" else str(value) for value in row[:_SHOWN_VALUES])
         more = f"  … {len(row) - _SHOWN_VALUES} more" if len(row) > _SHOWN_VALUES else ""
-        rows.add_row(str(number), values + more, *([str(int(row.argmax()))] if is_classifier else []))
+        rows.add_row(str(number), escape(values) + more, *([str(int(row.argmax()))] if is_classifier else []))
     screen.print(rows)
     if len(flat) > _SHOWN_ROWS:
         screen.print(f"… {len(flat) - _SHOWN_ROWS} more rows (--json shows all)")

@@ -107,3 +107,13 @@ def test_output_that_nobody_reads_ends_the_command_quietly() -> None:
     done = subprocess.run([sys.executable, "-c", program], check=False, stdout=writing, stderr=subprocess.PIPE)
     os.close(writing)
     assert (done.returncode, done.stderr) == (1, b"")
+
+
+def test_an_answer_is_shown_as_it_is(capsys: pytest.CaptureFixture[str]) -> None:
+    arrays.show("text[0]", np.array([[b"[red]x[/]", b"y"]], dtype=object))
+    arrays.show("boxes", np.zeros((0, 4), np.float32))
+
+    shown = capsys.readouterr().out
+    assert "text[0] object 1×2" in shown
+    assert "[red]x[/]  y" in shown
+    assert "boxes float32 0×4" in shown
