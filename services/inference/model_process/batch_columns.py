@@ -63,7 +63,7 @@ class BatchColumns:
         self.end_ns = first.end_ns
         self._stream = first.settled[0].delivery.stream
         self._close_reason = first.close_reason
-        # Packed at once: what is kept for a tenth of a second as objects is read from cold memory then.
+        # Packed at once: what is kept for a fifth of a second as objects is read from cold memory then.
         self._contexts = bytearray()
         self._enqueue_ns = array("q")
         self._status = bytearray()

@@ -19,7 +19,7 @@ from services.inference.model_process.worker import POISON_MESSAGE, BatchReport,
 
 _MOST_LINKS = 128
 _QUICK_NS = 2_000_000
-_GATHER_S = 0.1
+_GATHER_S = 0.2
 _MOST_REQUESTS = 4_096
 """Quick batches share a span: those that end within this time, up to so many requests."""
 
