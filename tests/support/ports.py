@@ -2,18 +2,33 @@
 
 from __future__ import annotations
 
+import errno
+import random
 import socket
+
+_CANDIDATES = range(10_000, 32_000)
+"""Below those that the kernel gives to outgoing connections, one of which could take a port before its server does."""
 
 
 def free_port() -> int:
     """A port that nothing listens on just now, never given twice by one process."""
     while True:
-        with socket.socket() as probe:
-            probe.bind(("127.0.0.1", 0))
-            port = int(probe.getsockname()[1])
-        if port not in _given:
+        port = _random.choice(_CANDIDATES)
+        if port not in _given and _is_free(port):
             _given.add(port)
             return port
 
 
+def _is_free(port: int) -> bool:
+    with socket.socket() as probe:
+        try:
+            probe.bind(("127.0.0.1", port))
+        except OSError as error:
+            if error.errno != errno.EADDRINUSE:
+                raise
+            return False
+    return True
+
+
 _given: set[int] = set()
+_random = random.SystemRandom()  # of its own: some tests set the seed of the other
