@@ -74,6 +74,8 @@ class InferenceServicer:
         except asyncio.CancelledError:
             self._desk.withdraw(ticket)
             raise
+        finally:
+            del answered, ticket  # an error's traceback holds this frame, and they hold the error
 
     def infer(self, message: bytes | memoryview, call: DirectCall) -> Callable[[], None] | None:
         """ModelInfer for :class:`TakesDirectHandlers`; returns what is to be called if the caller leaves."""
