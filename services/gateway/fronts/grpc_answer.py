@@ -96,5 +96,8 @@ class Answer(Context):
         self.send_headers(encode(fields), is_last=True)
 
     def _end(self) -> None:
-        """The status is about to be sent; for those who keep the calls."""
-        raise NotImplementedError
+        """The status is about to be sent."""
+        self.is_done = True
+        if self._callbacks is not None:
+            for callback in self._callbacks:
+                callback(self)

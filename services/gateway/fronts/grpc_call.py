@@ -236,10 +236,7 @@ class Call(Answer):
             self.fail(self.ended.code, self.ended.details)
 
     def _end(self) -> None:
-        self.is_done = True
         self._leave = None  # it may know this call: nothing is to be left to the garbage collector
         if self.deadline is not None:
             self._server.deadlines.remove(self, self.deadline)
-        if self._callbacks is not None:
-            for callback in self._callbacks:
-                callback(self)
+        super()._end()

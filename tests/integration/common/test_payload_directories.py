@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 
 from services.common.payloads import PayloadStore, directory, keep_clean
+from tests.support.waiting import until
 
 _HOLDS = """
 import sys
@@ -64,9 +65,7 @@ async def test_what_the_dead_left_is_found_by_who_starts_and_removed_by_who_keep
     assert (dead / "abandoned").exists(), "found dead"
     monkeypatch.setattr(directory, "RESPITE_S", 0.01)
     cleaning = asyncio.create_task(keep_clean(tmp_path))
-    async with asyncio.timeout(10):
-        while dead.exists():  # noqa: ASYNC110 - no event tells
-            await asyncio.sleep(0.01)
+    await until(lambda: not dead.exists())
     cleaning.cancel()
     assert (tmp_path / f"penstock-{ALIVE}").exists()
     own.close()

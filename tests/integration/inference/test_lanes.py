@@ -23,6 +23,7 @@ from services.inference.model_process.lane import Delivery, Lane
 from services.inference.model_process.redis_lane import RedisLane
 from tests.support.memory_lane import MemoryLane
 from tests.support.redis_server import RedisServer
+from tests.support.waiting import until
 
 KEYS = LaneKeys("m", "1")
 _numbers: Iterator[int] = itertools.count(1)
@@ -184,8 +185,7 @@ async def test_what_a_consumer_leaves_that_dies_while_the_others_are_idle_is_cla
     async with running(redis_url) as lane:
         taking = asyncio.create_task(take_some(lane))
         await redis.zadd(KEYS.leases, {"other": time.time() * 1_000 + 60_000})
-        while "other" not in lane.lease.live_consumers:  # noqa: ASYNC110 - no event tells
-            await asyncio.sleep(0.05)
+        await until(lambda: "other" in lane.lease.live_consumers)
         pipeline = redis.pipeline(transaction=True)  # in one step, so that it is "other" that gets the entry
         pipeline.xadd(KEYS.stream(0), lanes.encode(entry()))
         pipeline.xreadgroup(GROUP, "other", {KEYS.stream(0): ">"}, count=1)
@@ -208,10 +208,11 @@ async def test_an_idle_consumer_keeps_its_lease_and_has_it_again_when_redis_come
         return 0.0
 
     async def until_renewed(before: float) -> float:
-        async with asyncio.timeout(20):
-            while (end := await lease_end()) <= before:  # noqa: ASYNC110 - no event tells
-                await asyncio.sleep(0.05)
-        return end
+        async def is_renewed() -> bool:
+            return await lease_end() > before
+
+        await until(is_renewed)
+        return await lease_end()
 
     async with running(redis_server.url) as lane:
         taking = asyncio.create_task(take_some(lane))
@@ -233,8 +234,7 @@ async def test_a_renewal_that_is_on_its_way_does_not_outlive_a_consumer_that_lea
     redis = connect(redis_url)
     for _ in range(10):
         async with running(redis_url) as lane:
-            while lane.lease._connection is None:  # noqa: ASYNC110 - no event tells
-                await asyncio.sleep(0.01)
+            await until(lambda: lane.lease._connection is not None)
             lane.lease._turn()
         assert await redis.zcard(KEYS.leases) == 0
     await redis.aclose()
