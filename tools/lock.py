@@ -1,8 +1,9 @@
 """Pin every package that development and the embedded suite need: ``requirements.lock`` and ``torch.lock``.
 
-Run with the oldest Python that the lock is for. Pins are kept where they still fit; ``--upgrade`` looks for newer ones.
-The locks hold names, versions, markers and hashes, and no address: packages come from wherever pip is configured to
-look. torch is kept apart, without hashes, so that the set-up can choose between its builds.
+Run with the oldest Python that the lock is for, 3.11.2 or older: some packages need others there. Pins are kept where
+they still fit; ``--upgrade`` looks for newer ones. The locks hold names, versions, markers and hashes, and no address:
+packages come from wherever pip is configured to look. torch is kept apart, without hashes, so that the set-up can
+choose between its builds.
 """
 
 # ruff: noqa: S603

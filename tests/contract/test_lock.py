@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+import importlib.metadata
 import re
 import tomllib
 
 import pytest
 from packaging.requirements import Requirement
+from packaging.utils import canonicalize_name
 
 from tools.lock import EXTRAS, HEAD, LOCK, PINNED, ROOT, TORCH_LOCK, requirements
 
 PINS = re.split(r"^(?=[a-zA-Z0-9])", LOCK.read_text().removeprefix(HEAD), flags=re.MULTILINE)[1:]
+REQUIREMENTS = [Requirement(text.partition("\\")[0].strip()) for text in PINS]
 
 
 def asked_for() -> list[str]:
@@ -27,9 +30,30 @@ def test_the_lock_is_as_make_lock_writes_it() -> None:
 @pytest.mark.parametrize("wanted", asked_for())
 def test_what_is_asked_for_is_pinned(wanted: str) -> None:
     requirement = Requirement(wanted)
-    lines = [TORCH_LOCK.read_text().strip(), *(text.partition("\\")[0].strip() for text in PINS)]
-    pins = {one.name: one for one in map(Requirement, lines)}
-    pin = pins[requirement.name.replace("_", "-").lower()]
+    pins = {one.name: one for one in (Requirement(TORCH_LOCK.read_text().strip()), *REQUIREMENTS)}
+    pin = pins[canonicalize_name(requirement.name)]
     (version,) = pin.specifier
     assert requirement.specifier.contains(version.version)
     assert pin.marker == requirement.marker
+
+
+@pytest.mark.parametrize("python", ["3.11.0", "3.12.0", "3.13.0"])
+def test_what_pinned_packages_need_is_pinned_for_each_python(python: str) -> None:
+    """pip takes nothing else once it has hashes; it was 3.11.2 itself, Debian's, that once had a package too few."""
+    environment = {"python_full_version": python, "python_version": python.rpartition(".")[0], "extra": ""}
+    pinned = {one.name for one in REQUIREMENTS if one.marker is None or one.marker.evaluate(environment)}
+    missing = {
+        f"{needed} for {name}"
+        for name in pinned
+        for needed in map(Requirement, requires(name))
+        if (needed.marker is None or needed.marker.evaluate(environment))
+        and canonicalize_name(needed.name) not in pinned
+    }
+    assert not missing
+
+
+def requires(package: str) -> list[str]:
+    try:
+        return importlib.metadata.requires(package) or []
+    except importlib.metadata.PackageNotFoundError:  # pinned for another Python or platform
+        return []
