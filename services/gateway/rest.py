@@ -105,7 +105,7 @@ class RestApi:
         )
         # Uvicorn does not cancel a handler whose client left.
         leaving = asyncio.ensure_future(request.receive())
-        leaving.add_done_callback(lambda _: self._desk.withdraw(ticket))
+        leaving.add_done_callback(lambda _, ticket=ticket: self._desk.withdraw(ticket))  # type: ignore[misc]
         try:
             response = await answered
         except asyncio.CancelledError:
@@ -113,6 +113,7 @@ class RestApi:
             raise
         finally:
             leaving.cancel()
+            del answered, ticket, leaving  # an error's traceback holds this frame, and they hold the error
         content, json_size = write_response(response, form)
         return _encoded(content, json_size, headers.get("accept-encoding", ""))
 

@@ -54,9 +54,9 @@ def ask(client: Any, seed: int, kind: Any = triton_grpc, **options: Any) -> None
     np.testing.assert_array_equal(client.infer("m", [sent], **options).as_numpy("OUTPUT0"), data)
 
 
-def ask_rest(stage: Stage, seed: int) -> None:
+def ask_rest(stage: Stage, seed: int, **options: Any) -> None:
     with triton_http.InferenceServerClient(stage.gateway.http) as client:  # it belongs to one thread
-        ask(client, seed, triton_http)
+        ask(client, seed, triton_http, **options)
 
 
 def store_of(pid: int, digits: int) -> Path:
@@ -169,6 +169,8 @@ async def test_what_is_refused_cancelled_or_expired_gives_its_memory_back(stage:
             ask(stage.client, 1, client_timeout=0.05)
         with pytest.raises(InferenceServerException, match="expired"):
             ask(stage.client, 2, timeout=20_000)
+        with pytest.raises(InferenceServerException, match="expired"):
+            ask_rest(stage, 4, timeout=20_000)
         call = stage.client.async_infer("m", [tensor(3)[0]], lambda result, error: None)
         call.cancel()
         if number in (9, 19):
