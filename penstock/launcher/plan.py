@@ -33,6 +33,8 @@ from services.common.settings import load_suite
 
 _SOCKET_PATH_LIMIT = 107
 """Most bytes in the path of a unix socket on Linux; macOS takes 103."""
+_REDIS_SHARE = 4
+"""The embedded Redis takes a quarter of the machine's memory at most."""
 
 
 class StartError(Exception):
@@ -132,6 +134,9 @@ def _gateway(endpoints: Endpoints, environ: Mapping[str, str]) -> Part:
 
 def _redis(path: Path) -> Part:
     flags = ["--port", "0", "--unixsocket", str(path), "--unixsocketperm", "700", "--save", "", "--appendonly", "no"]
+    # Full of requests it refuses more, before the machine runs out of memory and kills something.
+    memory = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") // _REDIS_SHARE
+    flags += ["--maxmemory", str(memory), "--maxmemory-policy", "noeviction"]
     command = (_redis_executable(), *flags, "--dir", str(path.parent), "--daemonize", "no")
     return Part("redis", command, f"unix:{path}", functools.partial(probes.answers_ping, path), stop_within_s=3.0)
 

@@ -17,6 +17,9 @@ from services.common.redis_connection import connect
 Command = tuple[str | bytes | int, ...]
 Take = Callable[[list[Any], Exception | None], None]
 
+ANSWER_S = 2.0
+"""How long Redis may take to answer before its connection counts as half-open: recovery begins then."""
+
 _RESP2 = 2
 
 
@@ -27,7 +30,9 @@ class RespConnection(asyncio.Protocol):
     when it fires, watches over all answers: ``asyncio.timeout`` around each takes 7 % of a model process (benchmarks).
     """
 
-    def __init__(self, connection: AbstractConnection) -> None:
+    def __init__(self, connection: AbstractConnection, url: str) -> None:
+        self.url = url
+        """The server at the other end."""
         self._connection = connection
         # redis-py did the greeting: TLS, password, database. From here on its streams would only be in the way.
         self._transport: Any = connection._writer.transport  # type: ignore[union-attr]  # noqa: SLF001 - no public way
@@ -41,7 +46,7 @@ class RespConnection(asyncio.Protocol):
 
     @classmethod
     async def open(cls, url: str, *, within_s: float) -> Self:
-        """Connect to ``redis://``, ``rediss://`` or ``unix://``.
+        """Connect to one server, ``redis://``, ``rediss://`` or ``unix://``.
 
         Raises:
             RedisError: Redis can't be reached, or refuses.
@@ -51,7 +56,7 @@ class RespConnection(asyncio.Protocol):
         try:
             async with asyncio.timeout(within_s):
                 await connection.connect()
-            return cls(connection)
+            return cls(connection, url)
         except BaseException:
             await connection.disconnect(nowait=True)
             raise
@@ -129,9 +134,20 @@ class RespConnection(asyncio.Protocol):
         """
         raise await asyncio.shield(self._lost)
 
+    async def __aenter__(self) -> Self:
+        return self
+
+    async def __aexit__(self, kind: type[BaseException] | None, error: BaseException | None, at: object) -> None:
+        await self.close()
+
     def abort(self) -> None:
         """Break the connection; whoever still waits gets an error, soon."""
         self._transport.abort()
+
+    def finish(self) -> None:
+        """Break the connection once what is under way has its answers, or is overdue."""
+        ping = hiredis.pack_command(("PING",))
+        self.send(ping, 1, lambda _answers, _error: self.abort(), within_s=ANSWER_S)
 
     async def close(self) -> None:
         """Close at once; whoever still waits gets an error."""
@@ -148,13 +164,19 @@ class RespConnection(asyncio.Protocol):
                 self._transport.abort()
 
 
-def run_id_of(info: bytes) -> str:
-    """Which process Redis is, from its answer to INFO.
+def is_memory_full(error: object) -> bool:
+    """Whether Redis refused a command because its memory is full (``maxmemory``)."""
+    return isinstance(error, ResponseError) and str(error).startswith("OOM ")
+
+
+def told(info: bytes, name: str) -> str:
+    """What Redis's answer to INFO (or CLUSTER INFO) says of one thing.
 
     Raises:
-        RedisError: it doesn't say.
+        RedisError: nothing.
     """
+    start = f"{name}:".encode()
     for line in info.splitlines():
-        if line.startswith(b"run_id:"):
-            return line[7:].decode("ascii")
-    raise RedisError("Redis's answer to INFO has no run_id")
+        if line.startswith(start):
+            return line[len(start) :].decode()
+    raise RedisError(f"Redis's answer to INFO has no {name}")

@@ -50,7 +50,8 @@ class SuiteSettings(BaseSettings):
     bind: str = "127.0.0.1"
     """Address that servers listen on. Loopback unless told otherwise."""
     redis_url: str | None = None
-    """Redis for the lanes, `redis://`, `rediss://` or `unix://`. Unset: the embedded one, on a socket below `home`."""
+    """Redis for the lanes, `redis://`, `rediss://`, `unix://`, `redis+sentinel://` or `redis+cluster://`
+    (docs/architecture.md). Unset: the embedded one, on a socket below `home`."""
     registry_address: str = "127.0.0.1:8021"
     """Where the registry's gRPC API is."""
     otlp_endpoint: Annotated[str, AfterValidator(_reachable)] = "127.0.0.1:4317"

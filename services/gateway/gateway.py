@@ -4,19 +4,23 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import functools
 import secrets
 import time
 
 import penstock
-from services.common import redis_connection, serving
+from services.common import serving
 from services.common.errors import UnavailableError
 from services.common.lanes import LEASE_MS
 from services.common.payloads import Draft, PayloadStore
+from services.common.redis_masters import RedisMasters
 from services.common.settings import SuiteSettings
 from services.common.tracing import SpanExporter
 from services.common.watch import ResourceCache
+from services.gateway.adapters.cluster_writer import ClusterWriter
 from services.gateway.adapters.lane_watch import LaneWatch
 from services.gateway.adapters.lane_writer import LaneWriter
+from services.gateway.adapters.ticket_packer import TicketPacker
 from services.gateway.catalog import Catalog
 from services.gateway.grpc_servicer import SERVICE
 from services.gateway.inference import Desk
@@ -30,6 +34,8 @@ from services.gateway.settings import GatewaySettings
 from services.gateway.spans import RequestSpans
 
 _WATCH_PERIOD_S = 0.5
+_MISSED_AFTER_NS = 1_000_000_000
+"""After this time it is looked whether Redis still has what it took."""
 _SPAN_FLUSH_PERIOD_S = 1.0
 _PREPARE_WITHIN_S = 5.0
 _PAYLOAD_PERIOD_S = 5.0
@@ -52,20 +58,21 @@ class Gateway:
             max_traces_per_second=settings.max_traces_per_second,
             max_errors_per_second=settings.max_error_spans_per_second,
         )
-        redis_url = redis_connection.checked(suite.effective_redis_url)
-        self.lane_watch = LaneWatch(redis_url)
+        redis = RedisMasters(suite.effective_redis_url)
+        self.lane_watch = LaneWatch(redis)
         self.pending = PendingTable(self.spans)
         self.catalog = Catalog(
             clock=asyncio.get_running_loop().time, gateway_processes=settings.process_count if membership else 1
         )
         self.payload_store = PayloadStore(gateway_id, limit_bytes=suite.shared_payload_bytes)
         self._inline_limit_bytes = settings.inline_limit_bytes
-        self.writer = LaneWriter(
-            redis_url,
-            self.pending,
-            gateway_id=gateway_id,
-            inline_limit_bytes=settings.inline_limit_bytes,
-            payloads=self.payload_store,
+        self.packer = TicketPacker(
+            gateway_id=gateway_id, inline_limit_bytes=settings.inline_limit_bytes, payloads=self.payload_store
+        )
+        self.writer = (
+            ClusterWriter(redis, self.pending, self.packer)
+            if redis.is_cluster
+            else LaneWriter(functools.partial(redis.open_for, ""), self.pending, self.packer)
         )
         self.replies = ReplyServicer(
             gateway_id=gateway_id,
@@ -96,6 +103,7 @@ class Gateway:
             reenqueued=lambda: self.writer.reenqueued,
             is_ready=lambda: self.models.is_ready,
             is_redis_up=lambda: self.models.is_redis_up,
+            may_evict=lambda: self.writer.may_evict,
             worker_streams=lambda: self.replies.stream_count,
             spans=lambda: self.exporter.results,
         )
@@ -105,12 +113,19 @@ class Gateway:
         clock = asyncio.get_running_loop().time
         while True:
             lanes = self.catalog.lanes
-            sighting = await self.lane_watch.look([lane.keys for lane in lanes])
+            sent = self.pending.long_sent(before_ns=time.time_ns() - _MISSED_AFTER_NS)
+            entries = [(ticket.stream, ticket.entry_id) for ticket in sent]
+            sighting = await self.lane_watch.look([lane.keys for lane in lanes], entries)
             self.models.is_redis_up = sighting is not None
             if sighting is not None:
-                self.writer.note_run_id(sighting.run_id)
+                if not self.writer.compare(sighting.run_ids):
+                    await self.lane_watch.close()
+                for ticket, (stream, entry_id), is_gone in zip(sent, entries, sighting.are_gone, strict=True):
+                    if is_gone and ticket.key in self.pending and ticket.entry_id == entry_id:
+                        self.writer.lose(stream)
                 for lane, count in zip(lanes, sighting.live_consumers, strict=True):
-                    lane.observe_consumers(count, now=clock())
+                    if count is not None:
+                        lane.observe_consumers(count, now=clock())
                     if not lane.is_deployed and not lane.is_live:
                         self.desk.abandon(
                             lane, UnavailableError("the model is no longer deployed", reason="UNDEPLOYED")

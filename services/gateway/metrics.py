@@ -56,15 +56,17 @@ class GatewayCollector(Collector):
         reenqueued: Callable[[], int],
         is_ready: Callable[[], bool],
         is_redis_up: Callable[[], bool],
+        may_evict: Callable[[], bool],
         worker_streams: Callable[[], int],
         spans: Callable[[], Mapping[str, int]],
     ) -> None:
-        """``spans`` are counted by what became of them."""
+        """``may_evict``: Redis' policy for full memory allows it. ``spans`` are counted by what became of them."""
         self._loop = asyncio.get_running_loop()
         self._lanes = lanes
         self._reenqueued = reenqueued
         self._is_ready = is_ready
         self._is_redis_up = is_redis_up
+        self._may_evict = may_evict
         self._worker_streams = worker_streams
         self._spans = spans
 
@@ -80,6 +82,9 @@ class GatewayCollector(Collector):
             CounterMetricFamily("penstock_gateway_reenqueued", "Requests enqueued again", float(reenqueued)),
             GaugeMetricFamily("penstock_gateway_ready", "Whether requests are taken", float(self._is_ready())),
             GaugeMetricFamily("penstock_gateway_redis_up", "Whether Redis answers", float(self._is_redis_up())),
+            GaugeMetricFamily(
+                "penstock_gateway_redis_may_evict", "Whether Redis may drop requests", float(self._may_evict())
+            ),
             GaugeMetricFamily("penstock_gateway_worker_streams", "Open reply streams", float(streams)),
             _of_spans(self._spans()),
         ]

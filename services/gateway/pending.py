@@ -83,6 +83,16 @@ class PendingTable:
         """The tickets as they are now, oldest first."""
         return list(self._tickets.values())
 
+    def long_sent(self, *, before_ns: int) -> list[Ticket]:
+        """The oldest ticket of each stream that came before an instant (Unix time), and that Redis has taken."""
+        found: dict[str, Ticket] = {}
+        for ticket in self._tickets.values():
+            if ticket.enqueue_ns > before_ns:
+                break
+            if ticket.entry_id and ticket.sent_ns < before_ns:
+                found.setdefault(ticket.stream, ticket)
+        return list(found.values())
+
     def open(self, ticket: Ticket) -> bool:
         """Take a ticket in; True when the deadline timer must be set anew."""
         self._tickets[ticket.key] = ticket

@@ -98,7 +98,7 @@ async def serve(
                     "gateway listens: gRPC %d, REST %d, replies %s",
                     front.grpc_port,
                     front.http_port,
-                    gateway.writer.reply_address,
+                    gateway.packer.reply_address,
                 )
                 serving.favour_latency()
                 await stop.wait()
@@ -116,7 +116,7 @@ async def _internal_server(gateway: Gateway, suite: SuiteSettings, settings: Gat
     port = serving.bind(server, f"{suite.bind}:{settings.internal_port}")
     await server.start()
     await health.set_serving(is_serving=True)
-    gateway.writer.reply_address = f"{settings.reply_host or suite.bind}:{port}"
+    gateway.packer.reply_address = f"{settings.reply_host or suite.bind}:{port}"
     return server
 
 

@@ -18,7 +18,7 @@ from penstock.registry.v1.registry_service_pb2_grpc import RegistryServiceStub
 from services.common import names, serving
 from services.common.boundary import translated
 from services.common.payloads import keep_clean
-from services.common.redis_connection import connect
+from services.common.redis_masters import RedisMasters
 from services.common.settings import SuiteSettings
 from services.common.watch import ResourceCache
 from services.inference import backends
@@ -55,7 +55,7 @@ class InferenceServer:
         self._stub = RegistryServiceStub(self._channel)
         self._registry = RegistryClient(self._stub, node)
         self._cache = ArtifactCache(suite.home / "cache", self._stub)
-        self._redis = connect(suite.effective_redis_url)
+        redis = RedisMasters(suite.effective_redis_url)
         self._news, self._to_validate, self._has_resources = asyncio.Event(), asyncio.Event(), asyncio.Event()
         self._to_optimize = asyncio.Event()
         self._level = Level[settings.optimization.upper()]
@@ -66,8 +66,8 @@ class InferenceServer:
                 node=node,
                 incarnation=secrets.token_hex(4),
                 artifacts=self._cache,
-                end_lease=functools.partial(end_lease, self._redis),
-                until_empty=functools.partial(until_empty, self._redis),
+                end_lease=functools.partial(end_lease, redis),
+                until_empty=functools.partial(until_empty, redis),
                 redis_url=suite.effective_redis_url,
                 otlp_endpoint=suite.otlp_endpoint,
                 log_level=suite.log_level,
@@ -133,7 +133,6 @@ class InferenceServer:
             await self._agent.close()
             await server.stop(1.0)
             await self._channel.close()
-            await self._redis.aclose()
             await asyncio.to_thread(stop_metrics)
 
     async def _become_ready(self) -> None:

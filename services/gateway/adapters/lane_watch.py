@@ -1,52 +1,88 @@
-"""Sees which lanes are served, and whether Redis is there and still the same."""
+"""Sees which lanes are served, whether Redis is there and still the same, and whether it still has what it took."""
 
 from __future__ import annotations
 
+import asyncio
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-
-from redis.exceptions import RedisError
+from typing import Any
 
 from services.common.lanes import LaneKeys
-from services.common.resp import RespConnection, run_id_of
+from services.common.redis_masters import LOST, Masters, RedisMasters
+from services.common.resp import ANSWER_S, Command, RespConnection, told
 
-_TIMEOUT_S = 2.0
+# Whether an entry is in a stream, without its content crossing the connection.
+_IS_THERE = "return #redis.call('XRANGE', KEYS[1], ARGV[1], ARGV[1])"
 
 
 @dataclass(frozen=True, slots=True)
 class Sighting:
-    """What Redis said: who it is, and the live consumers of each lane asked about, in that order."""
+    """What Redis said. ``run_ids`` tells by server who its masters are.
 
-    run_id: str
-    live_consumers: list[int]
+    ``live_consumers`` are those of each lane asked about, in that order, None where a shard did not answer;
+    ``are_gone`` tells of each entry whether it is known not to be there.
+    """
+
+    run_ids: Mapping[str, str]
+    live_consumers: list[int | None]
+    are_gone: list[bool]
 
 
 class LaneWatch:
-    """Asks Redis over a connection of its own, opened when needed."""
+    """Asks Redis over a connection of its own, one for each master, opened when needed."""
 
-    def __init__(self, url: str) -> None:
-        self._url = url
-        self._connection: RespConnection | None = None
+    def __init__(self, masters: RedisMasters) -> None:
+        self._lookup = masters
+        self._masters: Masters | None = None
+        self._connections: dict[str, RespConnection] = {}
 
-    async def look(self, lanes: Sequence[LaneKeys]) -> Sighting | None:
-        """Ask, in one go, who Redis is and for the leases of lanes; None when it doesn't answer."""
+    async def look(self, lanes: Sequence[LaneKeys], entries: Sequence[tuple[str, bytes]] = ()) -> Sighting | None:
+        """Ask, in one go, who Redis is, for the leases of lanes, and for entries (stream and id) that should be there.
+
+        None when it doesn't answer.
+        """
         now_ms = int(time.time() * 1_000)
+        questions: list[tuple[str, Command]] = [
+            *((keys.leases, ("ZCOUNT", keys.leases, now_ms, "+inf")) for keys in lanes),
+            *((stream, ("EVAL", _IS_THERE, 1, stream, entry_id)) for stream, entry_id in entries),
+        ]
         try:
-            if self._connection is None or self._connection.is_closed:
-                await self.close()
-                self._connection = await RespConnection.open(self._url, within_s=_TIMEOUT_S)
-            info, *counts = await self._connection.execute(
-                ("INFO", "server"),
-                *(("ZCOUNT", keys.leases, now_ms, "+inf") for keys in lanes),
-                within_s=_TIMEOUT_S,
-            )
-            return Sighting(run_id_of(info), counts)
-        except (RedisError, OSError, TimeoutError):
-            await self.close()
+            if self._masters is None:
+                self._masters = await self._lookup.find()
+        except LOST:
             return None
+        asked = {server: list[int]() for server in self._masters.servers if server}
+        for at, (key, _) in enumerate(questions):
+            if server := self._masters.of(key):
+                asked[server].append(at)
+        found: list[int | None] = [None] * len(questions)
+        run_ids: dict[str, str] = {}
+        told_by = await asyncio.gather(*(self._ask(one, [questions[at][1] for at in asked[one]]) for one in asked))
+        for server, (run_id, answers) in zip(asked, told_by, strict=True):
+            if run_id:
+                run_ids[server] = run_id
+                for at, answer in zip(asked[server], answers, strict=True):
+                    found[at] = answer
+        counts, there = found[: len(lanes)], found[len(lanes) :]
+        return Sighting(run_ids, counts, [one == 0 for one in there]) if run_ids else None
+
+    async def _ask(self, server: str, commands: Sequence[Command]) -> tuple[str, list[Any]]:
+        try:
+            connection = self._connections.get(server)
+            if connection is None or connection.is_closed:
+                connection = self._connections[server] = await self._lookup.open(server)
+            info, *answers = await connection.execute(("INFO", "server"), *commands, within_s=ANSWER_S)
+            return told(info, "run_id"), answers
+        except LOST:
+            self._masters = None
+            if server in self._connections:
+                await self._connections.pop(server).close()
+            return "", []
 
     async def close(self) -> None:
-        connection, self._connection = self._connection, None
-        if connection is not None:
+        """Close all connections; the next look begins anew."""
+        self._masters = None
+        connections, self._connections = self._connections, {}
+        for connection in connections.values():
             await connection.close()

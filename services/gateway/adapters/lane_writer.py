@@ -5,36 +5,36 @@ from __future__ import annotations
 import asyncio
 import logging
 import time
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Awaitable, Callable, Iterable, Mapping
 from functools import partial
 from typing import Any, Protocol
 
 import hiredis
-from redis.exceptions import RedisError
 
 from services.common.errors import PenstockError, UnavailableError
-from services.common.lanes import EntryPacker
-from services.common.payloads import Reference, reference_of
-from services.common.resp import RespConnection, run_id_of
+from services.common.payloads import reference_of
+from services.common.redis_masters import LOST
+from services.common.resp import ANSWER_S, RespConnection, told
+from services.gateway.adapters.ticket_packer import TicketPacker
 from services.gateway.domain.statistics import Failure
 from services.gateway.domain.tickets import Ticket
 
 _log = logging.getLogger(__name__)
 
 _FIRST_PAUSE_S = 0.05
-_LAST_PAUSE_S = 1.0
-_ANSWER_S = 5.0
+_LAST_PAUSE_S = 0.5
 _PIPELINE_BYTES = 8 * 1024 * 1024
 """A pipeline ends after the entry that passes this size, and none begins while this much has no answer."""
 _HANDED_OVER_FROM = 3
 """Attempts that a request must have to be handed over: with a process that dies of another one, one more is lost."""
-_TEMPORARY = ("LOADING ", "MASTERDOWN ", "READONLY ", "NOAUTH ")
-
-
-class Payloads(Protocol):
-    """Shared memory."""
-
-    def put(self, parts: Sequence[bytes | memoryview], size: int) -> memoryview | None: ...
+_SLOWEST_BYTES_PER_S = 8 * 1024 * 1024
+"""A connection that is slower counts as broken."""
+_ELSEWHERE = frozenset(("MOVED", "ASK", "TRYAGAIN", "CLUSTERDOWN"))
+"""What a node of a cluster says that doesn't serve the lane just now."""
+_TEMPORARY = frozenset(("LOADING", "MASTERDOWN", "READONLY", "NOREPLICAS", "NOAUTH", "BUSY"))
+"""What Redis says that serves nobody just now."""
+_MEMORY_PAUSE_S = 0.2
+_LOGGED_EVERY_S = 1.0
 
 
 class Pending(Protocol):
@@ -47,35 +47,56 @@ class Pending(Protocol):
     def fail(self, ticket: Ticket, error: PenstockError, failure: Failure) -> bool: ...
 
 
+class Router(Protocol):
+    """Who knows which shard of a cluster a lane is in."""
+
+    def put_again(self, ticket: Ticket) -> None:
+        """Enqueue it once more, wherever its lane is now."""
+
+    def redirect(self, ticket: Ticket) -> None:
+        """Enqueue what is not served where it was sent."""
+
+    def doubt(self) -> None:
+        """Look again who serves what."""
+
+
 class LaneWriter:
-    """Enqueues tickets on a connection of its own, which ``run`` keeps open.
+    """Enqueues tickets in one Redis, or one shard of a cluster, on a connection which ``run`` keeps open.
 
     When Redis is away, everything waits; when it answers again as another process (``run_id``), every pending request
     is enqueued again, else only those whose XADD had no answer. Requests that may not be delivered twice fail instead.
     """
 
     def __init__(
-        self, url: str, pending: Pending, *, gateway_id: str, inline_limit_bytes: int, payloads: Payloads | None = None
+        self,
+        connect: Callable[[], Awaitable[RespConnection]],
+        pending: Pending,
+        packer: TicketPacker,
+        *,
+        router: Router | None = None,
     ) -> None:
-        self.reply_address = ""
-        """Where model processes send replies; must be set before the first ticket comes."""
+        """``connect`` finds the master and connects to it, or raises one of ``LOST``. A shard has a ``router``."""
         self.hand_over: Callable[[Ticket], bool] | None = None
         """Gives a request to an idle model process, if there is one."""
         self.reenqueued = 0
         """Requests that were enqueued again."""
-        self._url = url
+        self.may_evict = False
+        """Whether Redis throws requests away when its memory is full."""
+        self._connect = connect
         self._pending = pending
-        self._gateway_id = gateway_id
-        self._inline_limit_bytes = inline_limit_bytes
-        self._payloads = payloads
+        self._pack = packer.pack
+        self._inline_limit_bytes = packer.inline_limit_bytes
+        self._router = router
         self._run_id = ""
         self._connection: RespConnection | None = None
         self._waiting: dict[int, Ticket] = {}
+        self._accepted: set[int] = set()
+        """Keys of requests that are enqueued again: memory that is full is no reason to refuse them."""
         self._removals: list[tuple[str, bytes]] = []
         self._unanswered_bytes = 0
-        self._packers: dict[str, EntryPacker] = {}
         self._loop = asyncio.get_running_loop()
         self._is_due = False
+        self._log_at = 0.0
 
     def put(self, ticket: Ticket) -> None:
         self._waiting[ticket.key] = ticket
@@ -92,39 +113,59 @@ class LaneWriter:
     def take_back(self, ticket: Ticket) -> None:
         """Enqueue what was handed over to a model process that died, leaves, or doesn't answer."""
         ticket.sent_ns = 0
+        self._note_accepted([ticket])
         self.put(ticket)
 
-    def note_run_id(self, run_id: str) -> None:
-        """Hear which process Redis is; enqueue everything again when it is another one than before."""
-        if self._run_id and run_id != self._run_id:
-            sent = (ticket for ticket in self._pending.unsettled() if ticket.is_sent)
-            lost = [ticket for ticket in sent if ticket.key not in self._waiting]
-            _log.warning("Redis was restarted: enqueueing %d requests again", len(lost))
-            self._removals.clear()
-            self._enqueue_again(lost)
-        self._run_id = run_id
+    def lose(self, stream: str) -> None:
+        """Hear that Redis no longer has what it took for a stream; enqueue all of it again."""
+        lost = [ticket for ticket in self._pending.unsettled() if ticket.entry_id and ticket.stream == stream]
+        _log.warning("Redis lost the entries of %s: enqueueing %d requests again", stream, len(lost))
+        self.enqueue_again(lost)
+
+    def compare(self, run_ids: Mapping[str, str]) -> bool:
+        """Hear who somebody else takes for the master; connect anew, and return False, when it is another one."""
+        agrees = self._connection is None or self._run_id in run_ids.values()
+        if self._connection is not None and not agrees:
+            self._connection.abort()
+        return agrees
 
     async def run(self) -> None:
         """Keep the connection. Runs until cancelled."""
         pause_s = _FIRST_PAUSE_S
         while True:
+            started = self._loop.time()
             try:
-                connection = await RespConnection.open(self._url, within_s=_ANSWER_S)
+                connection = await self._connect()
                 try:
                     await self._greet(connection)
-                    pause_s = _FIRST_PAUSE_S
                     await connection.wait_lost()
                 finally:
                     self._connection = None
                     await connection.close()
-            except (RedisError, OSError, TimeoutError) as error:
+            except LOST as error:
+                if self._loop.time() - started > 2 * _LAST_PAUSE_S:
+                    pause_s = _FIRST_PAUSE_S
                 _log.warning("lost Redis, connecting again in %s s: %s", pause_s, error)
+                if self._router is not None:
+                    self._router.doubt()
             await asyncio.sleep(pause_s)
             pause_s = min(2 * pause_s, _LAST_PAUSE_S)
 
     async def _greet(self, connection: RespConnection) -> None:
-        (info,) = await connection.execute(("INFO", "server"), within_s=_ANSWER_S)
-        self.note_run_id(run_id_of(info))
+        server, memory = await connection.execute(("INFO", "server"), ("INFO", "memory"), within_s=ANSWER_S)
+        run_id, policy = told(server, "run_id"), told(memory, "maxmemory_policy")
+        if self._run_id and run_id != self._run_id:
+            sent = (ticket for ticket in self._pending.unsettled() if ticket.is_sent)
+            lost = [ticket for ticket in sent if ticket.key not in self._waiting]
+            _log.warning("Redis is another one than before: enqueueing %d requests again", len(lost))
+            self._removals.clear()
+            self.enqueue_again(lost)
+        self._run_id = run_id
+        self.may_evict = policy.startswith("allkeys") and told(memory, "maxmemory") != "0"
+        if self.may_evict:
+            _log.warning(
+                "Redis throws requests away when its memory is full: set maxmemory-policy to noeviction, not %s", policy
+            )
         self._connection = connection
         self._write_soon()
 
@@ -142,14 +183,15 @@ class LaneWriter:
         if self._removals:
             removals, self._removals = self._removals, []
             packed = b"".join(hiredis.pack_command(("XDEL", *removal)) for removal in removals)
-            connection.send(packed, len(removals), _ignore, within_s=_ANSWER_S)
+            connection.send(packed, len(removals), _ignore, within_s=ANSWER_S)
         if len(self._waiting) == 1 and self._hands_over(*self._waiting.values()):
             self._waiting.clear()
         if self._waiting:
             tickets, packed = self._take()
             self._unanswered_bytes += len(packed)
             take = partial(self._take_answers, connection, tickets, len(packed))
-            connection.send(packed, len(tickets), take, within_s=_ANSWER_S)
+            within_s = ANSWER_S + self._unanswered_bytes / _SLOWEST_BYTES_PER_S
+            connection.send(packed, len(tickets), take, within_s=within_s)
 
     def _hands_over(self, ticket: Ticket) -> bool:
         """Let a request that is alone in its lane go past it: so it takes one hop less each way."""
@@ -187,69 +229,82 @@ class LaneWriter:
     def _take_answers(
         self, connection: RespConnection, tickets: list[Ticket], size: int, answers: list[Any], error: Exception | None
     ) -> None:
-        now_ns, again = time.time_ns(), tickets[len(answers) :]
+        now_ns = time.time_ns()
         for ticket, answer in zip(tickets, answers, strict=error is None):
             if type(answer) is bytes:
                 ticket.entry_id = answer
                 ticket.sent_ns = ticket.sent_ns or now_ns
                 if ticket.is_unwanted:
                     self.remove(ticket)
-            elif str(answer).startswith(_TEMPORARY):
-                connection.abort()
-                again.append(ticket)
             else:
-                self._refuse(ticket, answer)
+                self._take_refusal(connection, ticket, answer)
         self._unanswered_bytes -= size
-        lost = (ticket for ticket in again if ticket.key in self._pending)
-        self._enqueue_again([ticket for ticket in lost if ticket.key not in self._waiting])
+        lost = (ticket for ticket in tickets[len(answers) :] if ticket.key in self._pending)
+        self.enqueue_again([ticket for ticket in lost if ticket.key not in self._waiting])
         if self._waiting:
             self._write_soon()
 
-    def _refuse(self, ticket: Ticket, error: Exception) -> None:
-        _log.error("Redis refused a request for %s: %s", ticket.stream, error)
-        self._pending.fail(ticket, UnavailableError("the queue refused the request", reason="QUEUE_REFUSED"), "OTHER")
+    def _take_refusal(self, connection: RespConnection, ticket: Ticket, error: Exception) -> None:
+        """Redis does not have this one, for certain."""
+        word = str(error).partition(" ")[0]
+        if ticket.key not in self._pending:
+            return
+        if word in _ELSEWHERE and self._router is not None:
+            self._router.redirect(ticket)
+        elif word in _TEMPORARY:
+            self._stand_back(connection, error)
+            self._waiting[ticket.key] = ticket
+        elif word == "OOM" and ticket.key in self._accepted:
+            self._loop.call_later(_MEMORY_PAUSE_S, self._retry, ticket)
+        else:
+            self._refuse(ticket, error, is_full=word == "OOM")
 
-    def _enqueue_again(self, lost: list[Ticket]) -> None:
+    def _stand_back(self, connection: RespConnection, error: Exception) -> None:
+        """Write no more on a connection, and let ``run`` open another one when all that is under way is answered."""
+        if self._connection is connection:
+            _log.warning("Redis takes nothing just now: %s", error)
+            self._connection = None
+            connection.finish()
+
+    def _retry(self, ticket: Ticket) -> None:
+        if ticket.key in self._pending:
+            self.put(ticket)
+
+    def _refuse(self, ticket: Ticket, error: Exception, *, is_full: bool) -> None:
+        if self._loop.time() >= self._log_at:
+            self._log_at = self._loop.time() + _LOGGED_EVERY_S
+            _log.error("Redis refuses requests, as one for %s: %s", ticket.stream, error)
+        refusal = (
+            UnavailableError("the queue's memory is full", reason="QUEUE_MEMORY_FULL")
+            if is_full
+            else UnavailableError("the queue refused the request", reason="QUEUE_REFUSED")
+        )
+        self._pending.fail(ticket, refusal, "REJECTED" if is_full else "OTHER")
+
+    def give_up(self, ticket: Ticket) -> bool:
+        """Let another shard have what waits here; False when it doesn't."""
+        return self._waiting.pop(ticket.key, None) is not None
+
+    def enqueue_again(self, lost: list[Ticket]) -> None:
+        """What there may still be of them is removed first, so that little runs twice."""
+        self._note_accepted(lost)
         for ticket in lost:
+            if ticket.entry_id:
+                self._removals.append((ticket.stream, ticket.entry_id))
+                ticket.entry_id = b""
             if ticket.lane.version.max_attempts == 1:
                 error = UnavailableError("the queue was lost, and the request may not run twice", reason="QUEUE_LOST")
                 self._pending.fail(ticket, error, "OTHER")
             else:
-                ticket.entry_id = b""
-                self.reenqueued += 1
-                self.put(ticket)
+                (self._router or self).put_again(ticket)
 
-    def _pack(self, ticket: Ticket) -> bytes:
-        stream, producer = ticket.stream, ticket.producer
-        packer = self._packers.get(stream)
-        if packer is None:
-            packer = self._packers[stream] = EntryPacker(
-                stream, gateway_id=self._gateway_id, reply_address=self.reply_address, priority=ticket.priority
-            )
-        payload = self._share(ticket)
-        message = ticket.message
-        is_inline = payload is None and len(message) <= self._inline_limit_bytes
-        return packer.pack(
-            bytes(message) if is_inline else b"",
-            key=ticket.key,
-            request_id=ticket.request_id,
-            rows=ticket.rows,
-            payload_bytes=0 if is_inline else len(message),
-            payload=payload or (0, 0),
-            is_sampled=producer.is_sampled,
-            traceparent=producer.traceparent,
-            tracestate=ticket.arrival.tracestate,
-            enqueue_ns=ticket.enqueue_ns,
-            deadline_ns=ticket.deadline_ns,
-            attempt=ticket.attempt,
-        )
+    def _note_accepted(self, tickets: list[Ticket]) -> None:
+        still = (key for key in self._accepted if key in self._pending)
+        self._accepted = {*still, *(ticket.key for ticket in tickets)}
 
-    def _share(self, ticket: Ticket) -> Reference | None:
-        """Where a message lies in shared memory; a large one is put there, if it isn't yet and there is room."""
-        message = ticket.message
-        if len(message) > self._inline_limit_bytes and isinstance(message, bytes) and self._payloads is not None:
-            message = ticket.message = self._payloads.put((message,), len(message)) or message
-        return reference_of(message) if isinstance(message, memoryview) else None
+    def put_again(self, ticket: Ticket) -> None:
+        self.reenqueued += 1
+        self.put(ticket)
 
 
 def _ignore(_answers: list[Any], _error: Exception | None) -> None:

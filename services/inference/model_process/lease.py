@@ -11,12 +11,17 @@ import hiredis
 from redis.exceptions import ResponseError
 
 from services.common.lanes import GROUP, IDLE_LEASE_RENEWAL_MS, LEASE_MS, LEASE_RENEWAL_MS, LaneKeys
-from services.common.resp import Command, RespConnection
+from services.common.resp import ANSWER_S, Command, RespConnection, is_memory_full
 
-_ANSWER_S = 5.0
 _WATCHED_S = 60.0
 """How often a connection's own watch may look after a renewal: the timer here looks at each turn."""
 _FORGOTTEN_MS = 30 * LEASE_MS
+
+# What was a write from its beginning may go on when Redis' memory is full. A ZADD alone is refused then.
+_RENEW = """
+redis.call('ZREMRANGEBYSCORE', KEYS[1], '-inf', ARGV[1])
+return redis.call('ZADD', KEYS[1], ARGV[2], ARGV[3])
+"""
 
 Consumers = dict[str, list[dict[bytes, Any]]]
 """What XINFO CONSUMERS answers, by stream."""
@@ -26,9 +31,10 @@ class Lease:
     """Renews a lease, and has a glance at the other consumers each time.
 
     The glance is all, as long as everybody who reads the lane holds a lease: ``on_news`` is called when one doesn't, or
-    when Redis did not answer as it should. ``is_busy`` says whether the consumer has something in hand, or had since
-    it was asked before. ``live_consumers`` are the holders of a lease as last seen, ``last_contact`` is when Redis last
-    answered (``time.monotonic``).
+    when Redis did not answer as it should. ``on_look`` hears how many entries the consumer has and how many nobody has.
+    ``is_busy`` says whether the consumer has something in hand, or had since it was asked before. ``live_consumers``
+    are the holders of a lease as last seen, ``last_contact`` is when Redis last answered
+    (``time.monotonic``).
     """
 
     def __init__(
@@ -39,18 +45,25 @@ class Lease:
         *,
         is_busy: Callable[[], bool],
         on_news: Callable[[], None],
+        on_look: Callable[[int, int], None],
     ) -> None:
         self._key = keys.leases
         self._streams = streams
         self._consumer = consumer
+        self._name = consumer.encode()
         self._is_busy = is_busy
         self._on_news = on_news
-        self._looks: list[Command] = [("XINFO", "CONSUMERS", stream, GROUP) for stream in streams]
+        self._on_look = on_look
+        self._looks: list[Command] = [
+            *(("XINFO", "CONSUMERS", stream, GROUP) for stream in streams),
+            *(("XLEN", stream) for stream in streams),
+        ]
         self._packed_looks = b"".join(map(hiredis.pack_command, self._looks))
         self._timer: asyncio.TimerHandle | None = None
         self._connection: RespConnection | None = None
         self._asked_at: float | None = None
         self._has_pending = True
+        self._is_memory_full = False
         self._live: list[bytes] = []
         self.live_consumers: frozenset[str] = frozenset()
         self.last_contact = time.monotonic()
@@ -65,27 +78,26 @@ class Lease:
         """
         self._connection = connection
         now_ms = time.time_ns() // 1_000_000
-        _, _, live, *consumers = await connection.execute(
-            ("ZREMRANGEBYSCORE", self._key, "-inf", now_ms - _FORGOTTEN_MS),
-            *self._renewal(now_ms),
-            *self._looks,
-            within_s=_ANSWER_S,
-            raise_on_error=False,
+        renewed, live, *looks = await connection.execute(
+            self.renewal(now_ms), self._reading(now_ms), *self._looks, within_s=ANSWER_S, raise_on_error=False
         )
+        if isinstance(renewed, Exception):
+            raise renewed
         if isinstance(live, Exception):
             raise live
         self._note(live)
         return {
             stream: [dict(zip(one[::2], one[1::2], strict=True)) for one in group]
-            for stream, group in zip(self._streams, consumers, strict=True)
+            for stream, group in zip(self._streams, looks, strict=False)
             if not isinstance(group, Exception)
         }
 
-    def _renewal(self, now_ms: int) -> tuple[Command, Command]:
-        return (
-            ("ZADD", self._key, now_ms + LEASE_MS, self._consumer),
-            ("ZRANGEBYSCORE", self._key, now_ms, "+inf"),
-        )
+    def renewal(self, now_ms: int) -> Command:
+        """The command that renews it in any case, and forgets leases that ended long ago."""
+        return ("EVAL", _RENEW, 1, self._key, now_ms - _FORGOTTEN_MS, now_ms + LEASE_MS, self._consumer)
+
+    def _reading(self, now_ms: int) -> Command:
+        return ("ZRANGEBYSCORE", self._key, now_ms, "+inf")
 
     def _note(self, live: list[bytes]) -> None:
         self.last_contact = time.monotonic()
@@ -114,20 +126,29 @@ class Lease:
             self._on_news()
         elif self._asked_at is None:
             self._asked_at = now
-            packed = b"".join(map(hiredis.pack_command, self._renewal(time.time_ns() // 1_000_000)))
-            count = 2 + len(self._looks)
-            connection.send(packed + self._packed_looks, count, self._glance, within_s=_WATCHED_S)
-        elif now - self._asked_at > _ANSWER_S:
+            now_ms = time.time_ns() // 1_000_000
+            renewal: Command = ("ZADD", self._key, now_ms + LEASE_MS, self._consumer)
+            if self._is_memory_full:
+                renewal = self.renewal(now_ms)
+            packed = hiredis.pack_command(renewal) + hiredis.pack_command(self._reading(now_ms)) + self._packed_looks
+            connection.send(packed, 2 + len(self._looks), self._glance, within_s=_WATCHED_S)
+        elif now - self._asked_at >= ANSWER_S:
             connection.abort()
 
     def _glance(self, answers: list[Any], error: Exception | None) -> None:
         self._asked_at = None
         if error is None and not any(isinstance(one, ResponseError) for one in answers):
-            _, live, *groups = answers
+            _, live, *looks = answers
+            groups, lengths = looks[: len(self._streams)], looks[len(self._streams) :]
             self._note(live)
-            self._has_pending = any(pending for group in groups for _, _, _, pending, *_ in group)
-            if all(name in live for group in groups for _, name, *_ in group):
+            consumers = [(name, pending) for group in groups for _, name, _, pending, *_ in group]
+            pending = sum([count for _, count in consumers])
+            self._has_pending = pending > 0
+            self._on_look(sum([count for name, count in consumers if name == self._name]), sum(lengths) - pending)
+            if all(name in live for name, _ in consumers):
                 return
+        else:
+            self._is_memory_full = bool(answers) and is_memory_full(answers[0])
         self._has_pending = True
         if self._timer is not None:
             self._timer.cancel()

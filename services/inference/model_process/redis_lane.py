@@ -11,12 +11,12 @@ from typing import Any
 
 import hiredis
 from redis import Redis
-from redis.exceptions import RedisError, ResponseError
+from redis.exceptions import ResponseError
 
 from services.common import lanes
 from services.common.lanes import GROUP, LEASE_MS, Entry, LaneKeys
-from services.common.redis_connection import connect
-from services.common.resp import RespConnection
+from services.common.redis_masters import LOST, RedisMasters
+from services.common.resp import ANSWER_S, RespConnection, is_memory_full
 from services.inference.model_process import claims
 from services.inference.model_process.lane import Delivery
 from services.inference.model_process.lease import Consumers, Lease
@@ -26,25 +26,31 @@ from services.inference.model_process.settlements import EntryKey, Settlements
 _log = logging.getLogger(__name__)
 
 _BLOCK_MS = 5_000
-_ANSWER_S = 5.0
+_READ_S = 5.0
+"""How long an answer with requests in it may take; see :meth:`RedisLane._look_at_reader`."""
 _PAUSE_S = 0.1
-_LOST = (RedisError, OSError, TimeoutError)
+_DEAF_LOOKS = 3
+
+# What was a write from its beginning may go on when Redis' memory is full. Making a group alone is refused then.
+_MAKE_GROUP = """
+redis.call('XACK', KEYS[1], ARGV[1], '0-0')
+return redis.call('XGROUP', 'CREATE', KEYS[1], ARGV[1], '0', 'MKSTREAM')
+"""
 
 
 class RedisLane:
     """One consumer of a model version's streams.
 
+    Both its connections go to the master that has the lane, which is looked up whenever one is opened.
     ``join`` first; ``keep`` and ``acknowledge`` run as tasks beside the reader until ``leave``; ``close`` at the end.
     ``lease`` knows who else is there.
     """
 
     def __init__(self, url: str, keys: LaneKeys, *, consumer: str, priority_levels: int = 1) -> None:
-        self._url = url
+        self._masters = RedisMasters(url)
         self._keys = keys
         self._streams = keys.streams(priority_levels)
         self._consumer = consumer
-        # redis-py annotates the answers of stream commands with the union of all its protocols' forms.
-        self._redis: Any = connect(url)
         self._reader: RespConnection | None = None
         self._reader_id = 0
         self._writer: RespConnection | None = None
@@ -61,7 +67,16 @@ class RedisLane:
         self._keep_on = asyncio.Event()
         self._has_read = False
         self._is_leaving = False
-        self.lease = Lease(keys, self._streams, consumer, is_busy=self._is_busy, on_news=self._keep_on.set)
+        self._has_heard = False
+        self._deaf_looks = 0
+        self.lease = Lease(
+            keys,
+            self._streams,
+            consumer,
+            is_busy=self._is_busy,
+            on_news=self._keep_on.set,
+            on_look=self._look_at_reader,
+        )
         self.claimed_count = 0
 
     async def join(self, stop: asyncio.Event) -> None:
@@ -121,7 +136,7 @@ class RedisLane:
                 await self._await_first(count, block_ms)
             else:
                 self._is_blocked = False
-        except _LOST as error:
+        except LOST as error:
             self._fail_reading(error)
 
     async def _read_each(self, count: int) -> None:
@@ -134,7 +149,7 @@ class RedisLane:
             raise ConnectionError("the lane isn't open")
         reads = self._reads.waiting(count, block_ms=block_ms, live=len(self.lease.live_consumers))
         packed = b"".join(map(hiredis.pack_command, reads))
-        self._reader.send(packed, len(reads), self._take_answers, within_s=block_ms / 1000 + _ANSWER_S)
+        self._reader.send(packed, len(reads), self._take_answers, within_s=block_ms / 1000 + _READ_S)
         if self._is_blocked:  # not if the connection was lost before
             await self._await_news(None)
         if self._ready and len(self._streams) > 1 and not self._is_blocked:
@@ -145,13 +160,14 @@ class RedisLane:
         if self._reader is None:
             raise ConnectionError("the lane isn't open")
         read = self._reads.sharing(count, stream, live=len(self.lease.live_consumers))
-        self._take_entries(await self._reader.execute(read, within_s=_ANSWER_S))
+        self._take_entries(await self._reader.execute(read, within_s=_READ_S))
 
     def _take_answers(self, answers: list[Any], error: Exception | None) -> None:
         """The answers of a read that waited."""
         self._is_blocked = False
         self._take_entries(answers)
-        error = error or next((one for one in answers if isinstance(one, ResponseError)), None)
+        refusals = (one for one in answers if isinstance(one, ResponseError) and not is_memory_full(one))
+        error = error or next(refusals, None)
         if error is not None:
             self._fail_reading(error)
         self._tell()
@@ -159,11 +175,26 @@ class RedisLane:
     def _fail_reading(self, error: Exception) -> None:
         _log.debug("reading from the lane failed, connecting again: %r", error)
         self._is_blocked = False
+        self._doubt()
+
+    def _doubt(self) -> None:
+        """Let the reader look for what it missed, and connect anew."""
         self._is_in_doubt = True
         if self._reader is not None:
             self._reader.abort()
 
+    def _look_at_reader(self, mine: int, waiting: int) -> None:
+        """Notice a connection on which answers are lost without an end: nothing of it comes, though it should."""
+        is_missing = mine > self._settlements.count or (waiting > 0 and self._is_blocked)
+        self._deaf_looks = self._deaf_looks + 1 if is_missing and not self._has_heard else 0
+        self._has_heard = False
+        if self._deaf_looks >= _DEAF_LOOKS:
+            _log.warning("the connection to Redis brings nothing any more, connecting again")
+            self._deaf_looks = 0
+            self._doubt()
+
     def _take_entries(self, answers: list[Any]) -> None:
+        self._has_heard = True
         for answer in answers:
             for stream, entries in answer if isinstance(answer, list) else ():
                 self._has_read = True
@@ -195,18 +226,20 @@ class RedisLane:
         """
         self._is_in_doubt = False
         try:
-            async with asyncio.timeout(_ANSWER_S):
+            async with asyncio.timeout(_READ_S):
                 await self._renew_lease()
+                writer = await self._open_writer()
                 for stream in self._streams:
-                    with contextlib.suppress(ResponseError):  # BUSYGROUP: it is there
-                        await self._redis.xgroup_create(stream, GROUP, id="0", mkstream=True)
-                    await self._recover(stream)
-                if self._reader is None or self._reader.is_closed:
+                    make = ("EVAL", _MAKE_GROUP, 1, stream, GROUP)
+                    await writer.execute(make, within_s=ANSWER_S, raise_on_error=False)  # BUSYGROUP: it is there
+                    await self._recover(writer, stream)
+                if self._reader is None or self._reader.is_closed or self._reader.url != writer.url:
                     await self._drop_reader()
-                    self._reader = await RespConnection.open(self._url, within_s=_ANSWER_S)
-                (self._reader_id,) = await self._reader.execute(("CLIENT", "ID"), within_s=_ANSWER_S)
-        except _LOST as error:
+                    self._reader = await RespConnection.open(writer.url, within_s=ANSWER_S)
+                (self._reader_id,) = await self._reader.execute(("CLIENT", "ID"), within_s=ANSWER_S)
+        except LOST as error:
             _log.debug("Redis is away: %r", error)
+            self._mistrust(error)
             await self._drop_reader()
             self._is_in_doubt = True
             return False
@@ -217,29 +250,28 @@ class RedisLane:
             await self._reader.close()
             self._reader = None
 
-    async def _recover(self, stream: str) -> None:
-        pending = await self._redis.xpending_range(stream, GROUP, "-", "+", 10_000, consumername=self._consumer)
-        for one in pending:
-            entry_id, count = one["message_id"], one["times_delivered"]
-            if (stream, entry_id) in self._settlements:
-                continue
-            for claimed_id, fields in await self._redis.xclaim(
-                stream, GROUP, self._consumer, 0, [entry_id], retrycount=count
-            ):
-                if claimed_id is None:
-                    await self._redis.xack(stream, GROUP, entry_id)
-                elif (stream, entry_id) not in self._settlements:
-                    self._receive(stream, entry_id, fields, count=count, is_suspect=count > 1)
+    async def _recover(self, writer: RespConnection, stream: str) -> None:
+        async for one in claims.find_own(writer, stream, self._consumer, known=self._settlements):
+            self._receive(stream, one.entry_id, one.fields, count=one.deliveries, is_suspect=one.deliveries > 1)
 
     async def wake(self) -> None:
         """Make a read that waits return. Redis may see this before the read itself: then once more."""
         self._tell()
-        with contextlib.suppress(*_LOST):
-            async with asyncio.timeout(_ANSWER_S):
+        try:
+            async with asyncio.timeout(ANSWER_S):
                 await self._unblock()
+        except LOST:
+            self._doubt()
 
     async def _unblock(self) -> None:
-        while self._is_blocked and not await self._redis.client_unblock(self._reader_id):  # noqa: ASYNC110
+        while self._is_blocked:
+            writer = await self._open_writer()
+            if self._is_reader_elsewhere():
+                self._doubt()
+                return
+            (is_done,) = await writer.execute(("CLIENT", "UNBLOCK", self._reader_id), within_s=ANSWER_S)
+            if is_done:
+                return
             await asyncio.sleep(0.001)
 
     def settle(self, deliveries: Iterable[Delivery]) -> None:
@@ -260,9 +292,10 @@ class RedisLane:
         self._settlements.due.clear()
         if self._settlements.is_any:
             try:
-                await self._settlements.send(await self._open_writer(), within_s=_ANSWER_S)
-            except _LOST as error:
+                await self._settlements.send(await self._open_writer(), within_s=ANSWER_S)
+            except LOST as error:
                 _log.debug("acknowledging failed, trying again: %r", error)
+                self._mistrust(error)
                 self._settlements.due.set()
                 return False
         if self._suspect is not None and self._suspect not in self._settlements:
@@ -276,10 +309,14 @@ class RedisLane:
         while not self._is_leaving:
             self._keep_on.clear()
             try:
-                await self._take_over(await self._renew_lease())
-            except _LOST as error:
+                consumers = await self._renew_lease()
+                if self._is_in_doubt or len(consumers) < len(self._streams) or self._is_reader_elsewhere():
+                    self._doubt()
+                await self._take_over(consumers)
+            except LOST as error:
                 _log.debug("renewing the lease failed: %r", error)
-                self._is_in_doubt = True  # Redis may have given us an entry that we never saw
+                self._mistrust(error)
+                self._doubt()  # Redis may have given us an entry that we never saw
                 self.lease.doubt()
             await self._keep_on.wait()
 
@@ -289,11 +326,11 @@ class RedisLane:
         return has_read or self._settlements.is_any_in_hand
 
     async def _renew_lease(self) -> Consumers:
-        """Renew ours, read everyone's; returns the consumers of each stream."""
-        consumers = await self.lease.renew(await self._open_writer())
-        if self._is_in_doubt or len(consumers) < len(self._streams):
-            await self.wake()  # the reader looks for what it missed; makes the group again, gone with Redis' memory
-        return consumers
+        """Renew ours, read everyone's; returns the consumers of each stream that is as we made it."""
+        return await self.lease.renew(await self._open_writer())
+
+    def _is_reader_elsewhere(self) -> bool:
+        return self._reader is not None and self._writer is not None and self._reader.url != self._writer.url
 
     async def _open_writer(self) -> RespConnection:
         """The connection for all but reads, which may block."""
@@ -301,15 +338,22 @@ class RedisLane:
             if self._writer is None or self._writer.is_closed:
                 if self._writer is not None:
                     await self._writer.close()
-                self._writer = await RespConnection.open(self._url, within_s=_ANSWER_S)
+                self._writer = await self._masters.open_for(self._keys.leases)
             return self._writer
+
+    def _mistrust(self, error: Exception) -> None:
+        """What refuses our commands may no longer be the master: look for it again."""
+        if isinstance(error, ResponseError) and self._writer is not None:
+            self._writer.abort()
 
     def renew_lease_meanwhile(self) -> None:
         """Renew the lease from another thread, while the event loop's is held up."""
+        if self._writer is None:
+            return
         try:
-            with Redis.from_url(self._url, socket_timeout=LEASE_MS / 1000) as redis:
-                redis.zadd(self._keys.leases, {self._consumer: time.time_ns() // 1_000_000 + LEASE_MS})
-        except _LOST as error:
+            with Redis.from_url(self._writer.url, socket_timeout=LEASE_MS / 1000) as redis:
+                redis.execute_command(*self.lease.renewal(time.time_ns() // 1_000_000))
+        except LOST as error:
             _log.debug("renewing the lease failed: %r", error)
 
     async def _take_over(self, consumers: Consumers) -> None:
@@ -319,15 +363,14 @@ class RedisLane:
             if all(one[b"name"].decode() in known for group in consumers.values() for one in group):
                 return
             live = self.lease.live_consumers
-            async with asyncio.timeout(_ANSWER_S):
-                claimed = await claims.claim_one(self._redis, consumers, live=live, me=self._consumer)
-            if claimed is None:
+            async with asyncio.timeout(_READ_S):
+                one = await claims.claim_one(await self._open_writer(), consumers, live=live, me=self._consumer)
+            if one is None:
                 return
-            stream, entry_id, fields, count = claimed
             self.claimed_count += 1
-            self._suspect = (stream, entry_id)
-            if (stream, entry_id) not in self._settlements:
-                self._receive(stream, entry_id, fields, count=count, is_suspect=True)
+            self._suspect = (one.stream, one.entry_id)
+            if self._suspect not in self._settlements:
+                self._receive(one.stream, one.entry_id, one.fields, count=one.deliveries, is_suspect=True)
         if self._ready:
             self._tell()
 
@@ -340,15 +383,15 @@ class RedisLane:
     async def close(self) -> None:
         """Send the last acknowledgements and give up the lease; what is still unsettled is for others to claim."""
         self.lease.stop()
-        with contextlib.suppress(*_LOST):
-            async with asyncio.timeout(_ANSWER_S):
+        with contextlib.suppress(*LOST):
+            async with asyncio.timeout(_READ_S):
                 await self._flush()
                 # On the connection of the renewals, one of which may still be on its way.
+                writer = await self._open_writer()
                 ends = [("ZREM", key, self._consumer) for key in (self._keys.leases, self._keys.idle)]
-                await (await self._open_writer()).execute(*ends, within_s=_ANSWER_S)
+                await writer.execute(*ends, within_s=ANSWER_S)
                 for stream in self._streams:
-                    await claims.forget(self._redis, stream, self._consumer)
+                    await claims.forget(writer, stream, self._consumer)
         await self._drop_reader()
         if self._writer is not None:
             await self._writer.close()
-        await self._redis.aclose()

@@ -3,14 +3,19 @@
 from __future__ import annotations
 
 import asyncio
+import logging
 from collections import defaultdict
 from collections.abc import Iterator, Mapping
 from itertools import chain
 from typing import Any
 
+from redis.exceptions import ResponseError
+
 from services.common import lanes
 from services.common.lanes import GROUP
-from services.common.resp import Command, RespConnection
+from services.common.resp import Command, RespConnection, is_memory_full
+
+_log = logging.getLogger(__name__)
 
 EntryKey = tuple[str, bytes]
 """Stream and entry id."""
@@ -28,7 +33,7 @@ class Settlements:
         self.due = asyncio.Event()
         """Whether there is something to send."""
 
-    def __contains__(self, entry: EntryKey) -> bool:
+    def __contains__(self, entry: object) -> bool:
         return entry in self._in_hand
 
     def add(self, entry: EntryKey) -> None:
@@ -50,13 +55,19 @@ class Settlements:
     async def send(self, connection: RespConnection, *, within_s: float) -> None:
         """Send all that gathered in one pipeline; after an error it is there for another time.
 
+        Dead letters that Redis has no memory for are given up: what is acknowledged must not wait for them.
+
         Raises:
             RedisError, OSError: it may or may not be done.
         """
         acks, self._acks = self._acks, defaultdict(list)
         dead, self._dead = self._dead, []
         try:
-            await connection.execute(*self._commands(acks, dead), within_s=within_s)
+            answers = await connection.execute(*self._commands(acks, dead), within_s=within_s, raise_on_error=False)
+            for error in (answer for answer in answers if isinstance(answer, ResponseError)):
+                if not is_memory_full(error):
+                    raise error
+                _log.error("a dead letter was dropped: %s", error)
         except BaseException:
             for stream, ids in acks.items():
                 self._acks[stream] += ids
@@ -72,6 +83,11 @@ class Settlements:
         for stream, ids in acks.items():
             yield ("XACK", stream, GROUP, *ids)
             yield ("XDEL", stream, *ids)
+
+    @property
+    def count(self) -> int:
+        """How many are in hand."""
+        return len(self._in_hand)
 
     @property
     def is_any_in_hand(self) -> bool:

@@ -175,6 +175,28 @@ def test_redis_restarted_without_persistence_loses_nothing(stage: Stage, worker:
     assert figures["penstock_gateway_redis_up"] == 1
 
 
+def test_what_is_flushed_while_redis_runs_on_is_enqueued_again(stage: Stage, worker: FakeWorker) -> None:
+    worker.pause()
+    with ThreadPoolExecutor(16) as pool:
+        calls = start(pool, stage, 4)
+        eventually(lambda: lane_length(stage) == 4)
+        stage.redis.flush()
+        eventually(lambda: lane_length(stage) == 4)
+        worker.resume()
+        check_answers(calls)
+    assert stage.gateway.scrape()["penstock_gateway_reenqueued_total"] == 4
+
+
+def test_a_redis_that_may_throw_requests_away_is_told_of(stage: Stage) -> None:
+    assert stage.gateway.scrape()["penstock_gateway_redis_may_evict"] == 0
+    with redis.Redis.from_url(stage.redis.url) as client:
+        client.config_set("maxmemory", "1gb")
+        client.config_set("maxmemory-policy", "allkeys-lru")
+        client.client_kill_filter(_type="normal", skipme=True)
+    eventually(lambda: stage.gateway.scrape()["penstock_gateway_redis_may_evict"] == 1)
+    assert "set maxmemory-policy to noeviction, not allkeys-lru" in stage.gateway.stderr()
+
+
 def test_a_request_that_may_not_run_twice_fails_when_redis_lost_it(stage: Stage, worker: FakeWorker) -> None:
     stage.registry.deploy("identity", queue=QueueConfig(max_attempts=1, max_queue_size=77))
     eventually(

@@ -16,7 +16,7 @@ from redis.exceptions import RedisError
 
 from penstock.queue.v1.envelope_pb2 import Envelope
 from services.common import lanes
-from services.common.lanes import GROUP, Entry, LaneKeys
+from services.common.lanes import GROUP, LEASE_MS, Entry, LaneKeys
 from services.common.redis_connection import connect
 from services.inference.model_process import claims
 from services.inference.model_process.lane import Delivery, Lane
@@ -227,6 +227,28 @@ async def test_an_idle_consumer_keeps_its_lease_and_has_it_again_when_redis_come
         end = await until_renewed(0.0)
         await redis.xadd(KEYS.stream(0), lanes.encode(entry()))
         lane.settle(await taking)
+    await redis.aclose()
+
+
+async def test_a_lane_goes_on_while_redis_has_no_memory_left(redis_server: RedisServer) -> None:
+    redis = connect(redis_server.url)
+    async with running(redis_server.url) as lane, running(redis_server.url, "other"):
+        for _ in range(3):
+            await redis.xadd(KEYS.stream(0), lanes.encode(entry()))
+        await redis.config_set("maxmemory", 1)
+        await until(lambda: lane.lease.live_consumers == {"me", "other"})
+        first, *others = await take_some(lane)
+        lane.bury(first, "there is no room for it")
+        lane.settle([first, *others])
+        ends = await redis.zrange(KEYS.leases, 0, -1, withscores=True)
+
+        async def are_renewed() -> bool:
+            now = await redis.zrange(KEYS.leases, 0, -1, withscores=True)
+            return all(score > dict(ends)[name] + 2 * LEASE_MS for name, score in now) and len(now) == 2
+
+        await until(are_renewed)
+        assert await redis.xlen(KEYS.dead_letters) == 0
+    assert await redis.xlen(KEYS.stream(0)) == 0
     await redis.aclose()
 
 

@@ -28,23 +28,27 @@ class Redis:
 
     live: list[bytes] = field(default_factory=lambda: [b"me"])
     group: Any = field(default_factory=lambda: [consumer(b"me")])
+    renewed: Any = 0
+    length: int = 0
     is_silent: bool = False
     is_closed: bool = False
     asked_at: list[float] = field(default_factory=list)
+    sent: list[bytes] = field(default_factory=list)
 
     def execute(self, *commands: Any, **_: Any) -> asyncio.Future[list[Any]]:
-        assert commands[1][0] == "ZADD"
+        assert commands[0][0] == "EVAL"
         answer: asyncio.Future[list[Any]] = asyncio.get_running_loop().create_future()
-        answer.set_result([0, 0, self.live, self.group])
+        answer.set_result([0, self.live, self.group, self.length])
         return answer
 
     def send(self, packed: bytes, count: int, take: Callable[[list[Any], Exception | None], None], **_: Any) -> None:
         assert packed.count(b"ZADD") == 1
-        assert count == 3
+        assert count == 4
+        self.sent.append(packed)
         self.asked_at.append(round(asyncio.get_running_loop().time(), 1))
         self._take = take
         if not self.is_silent:
-            take([0, self.live, self.group], None)
+            take([self.renewed, self.live, self.group, self.length], None)
 
     def abort(self) -> None:
         self.is_closed = True
@@ -58,7 +62,15 @@ class Stage:
         self.redis = redis
         self.news: list[float] = []
         self.is_busy = False
-        self.lease = Lease(KEYS, [KEYS.stream(0)], "me", is_busy=lambda: self.is_busy, on_news=self._note)
+        self.looks: list[tuple[int, int]] = []
+        self.lease = Lease(
+            KEYS,
+            [KEYS.stream(0)],
+            "me",
+            is_busy=lambda: self.is_busy,
+            on_news=self._note,
+            on_look=lambda mine, waiting: self.looks.append((mine, waiting)),
+        )
 
     def _note(self) -> None:
         self.news.append(round(asyncio.get_running_loop().time(), 1))
@@ -116,11 +128,24 @@ def test_a_consumer_without_a_lease_and_a_lost_group_are_news(redis: dict[str, A
     assert staged(lambda stage: stage.run(2.2), **redis).news == [0.5, 1.0, 1.5, 2.0]
 
 
-def test_a_connection_that_does_not_answer_is_broken_after_five_seconds() -> None:
-    stage = staged(lambda stage: stage.run(7.7), is_silent=True)
+def test_each_look_tells_what_is_ours_and_what_is_nobodys() -> None:
+    group = [consumer(b"me", pending=2), consumer(b"other", pending=1)]
+    stage = staged(lambda stage: stage.run(0.7), live=[b"me", b"other"], group=group, length=7)
+    assert stage.looks == [(2, 4)]
+    assert stage.news == []
+
+
+def test_with_memory_full_it_is_renewed_by_a_script() -> None:
+    stage = staged(lambda stage: stage.run(1.2), renewed=ResponseError("OOM command not allowed"))
+    assert [b"EVAL" in packed for packed in stage.redis.sent] == [False, True]
+    assert stage.news == [0.5, 1.0]
+
+
+def test_a_connection_that_does_not_answer_is_broken_after_two_seconds() -> None:
+    stage = staged(lambda stage: stage.run(3.7), is_silent=True)
     assert stage.redis.asked_at == [0.5], "once is enough"
     assert stage.redis.is_closed
-    assert stage.news == [6.0, 6.5, 7.0, 7.5]
+    assert stage.news == [2.5, 3.0, 3.5]
 
 
 def test_in_doubt_every_turn_is_news() -> None:
