@@ -28,7 +28,7 @@ _log = logging.getLogger(__name__)
 _BLOCK_MS = 5_000
 _READ_S = 5.0
 """How long an answer with requests in it may take; see :meth:`RedisLane._look_at_reader`."""
-_PAUSE_S = 0.1
+_PAUSE_S, _LAST_PAUSE_S = 0.1, 0.5
 _DEAF_LOOKS = 3
 
 # What was a write from its beginning may go on when Redis' memory is full. Making a group alone is refused then.
@@ -58,6 +58,7 @@ class RedisLane:
         self._is_blocked = False
         """Whether a read waits in Redis for an entry that is to come, or is about to."""
         self._is_in_doubt = False
+        self._pause_s = _PAUSE_S
         self._is_resting = False
         self._news: asyncio.Future[None] | None = None
         self._reads = Reads(keys, self._streams, consumer)
@@ -81,8 +82,8 @@ class RedisLane:
 
     async def join(self, stop: asyncio.Event) -> None:
         """Take part from now on; waits for Redis as long as it takes, or until ``stop`` is set."""
-        while not stop.is_set() and not await self._reopen():  # noqa: ASYNC110 - only asking tells
-            await asyncio.sleep(_PAUSE_S)
+        while not stop.is_set() and not await self._reopen():
+            await self._pause()
 
     async def take(self, count: int, *, wait_s: float | None) -> list[Delivery]:
         if not self._ready:
@@ -91,7 +92,7 @@ class RedisLane:
                     await self._await_news(wait_s)
             elif self._reader is None or self._is_in_doubt:
                 if not await self._reopen():
-                    await asyncio.sleep(_PAUSE_S)
+                    await self._pause()
             else:
                 block_ms = _BLOCK_MS if wait_s is None else int(wait_s * 1000)
                 if wait_s and not block_ms:
@@ -243,7 +244,13 @@ class RedisLane:
             await self._drop_reader()
             self._is_in_doubt = True
             return False
+        self._pause_s = _PAUSE_S
         return True
+
+    async def _pause(self) -> None:
+        """A fleet that has lost its Redis must not keep the sentinels, or those that are left of a cluster, busy."""
+        await asyncio.sleep(self._pause_s)
+        self._pause_s = min(2 * self._pause_s, _LAST_PAUSE_S)
 
     async def _drop_reader(self) -> None:
         if self._reader is not None:

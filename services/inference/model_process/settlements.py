@@ -81,8 +81,9 @@ class Settlements:
             kept = ("MAXLEN", "~", lanes.DEAD_LETTERS_KEPT, "*")
             yield ("XADD", self._dead_letters, *kept, *chain(*fields.items()))
         for stream, ids in acks.items():
-            yield ("XACK", stream, GROUP, *ids)
+            # What is deleted and not acknowledged is cleared away by others; the other way round it would stay.
             yield ("XDEL", stream, *ids)
+            yield ("XACK", stream, GROUP, *ids)
 
     @property
     def count(self) -> int:

@@ -28,7 +28,7 @@ from tests.support.scripted_registry import ScriptedRegistry
 from tests.support.waiting import until
 
 RIGHTS = (
-    "~penstock:* +ping +info +role +client|id +client|unblock +eval +time "
+    "~penstock:* +ping +info +role +client|id +client|unblock +client|setinfo +eval +time "
     "+xadd +xdel +xlen +xrange +xack +xclaim +xpending +xreadgroup +xgroup +xinfo "
     "+zadd +zrem +zcount +zrangebyscore +zremrangebyscore"
 )
