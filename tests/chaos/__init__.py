@@ -1,0 +1,1 @@
+"""What clients see while one thing breaks: ``python -m tests.chaos --help``."""

@@ -1,0 +1,8 @@
+"""The stages by name."""
+
+from __future__ import annotations
+
+from tests.chaos.stage import Stage
+from tests.chaos.stages.suite import SuiteStage
+
+STAGES: dict[str, type[Stage]] = {stage.name: stage for stage in (SuiteStage,)}
