@@ -18,7 +18,9 @@ class Journal:
         self.path = folder / "results.jsonl"
         self.sittings: list[dict[str, Any]] = []
         self.repetitions: list[Repetition] = []
-        for line in self.path.read_text().splitlines() if self.path.exists() else ():
+        text = self.path.read_text() if self.path.exists() else ""
+        self._begins_line = not text or text.endswith("\n")
+        for line in text.splitlines():
             try:
                 content = json.loads(line)
             except ValueError:
@@ -47,4 +49,5 @@ class Journal:
 
     def _append(self, content: dict[str, Any]) -> None:
         with self.path.open("a") as file:
-            file.write(json.dumps(content) + "\n")
+            file.write(("" if self._begins_line else "\n") + json.dumps(content) + "\n")
+        self._begins_line = True

@@ -29,8 +29,8 @@ class SuiteStage(Stage):
     name = "suite"
     title = "`penstock up`: one of each, but two gateway processes"
 
-    def __init__(self) -> None:
-        self._suite = Suite(PENSTOCK_GATEWAY__PROCESSES="2", PENSTOCK_LOG_LEVEL="INFO")
+    def __init__(self, **settings: str) -> None:
+        self._suite = Suite(PENSTOCK_GATEWAY__PROCESSES="2", **settings)
         self.home = self._suite.home
         self.redis_url = f"unix://{self.home}/redis.sock"
         self.fronts = Fronts([self._suite.grpc_address], [self._suite.http_address])

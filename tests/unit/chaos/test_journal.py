@@ -36,6 +36,8 @@ def test_a_run_is_continued_where_it_ended(journal: Journal, tmp_path: Path) -> 
     assert again.repetitions == journal.repetitions
     assert again.sittings == journal.sittings
     assert [len(again.of(name)) for name in (KILL, "kill-agent")] == [2, 0]
+    again.add(repetition(3))
+    assert len(Journal(tmp_path).of(KILL)) == 3
 
 
 def test_what_was_not_tried_says_why(journal: Journal) -> None:

