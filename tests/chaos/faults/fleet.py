@@ -10,7 +10,7 @@ from tests.chaos.callers import CONNECTION_LOST
 from tests.chaos.fault import Fault
 from tests.chaos.faults.processes import KillFault
 from tests.chaos.stage import Stage
-from tests.chaos.stages.fleet import GATEWAYS, NODES, PROXIED, ClockStage, FleetStage
+from tests.chaos.stages.fleet import GATEWAYS, NODES, PROXIED, FleetStage
 from tests.support.tcp_proxy import TcpProxy
 
 _AWAY_S = 2.0
@@ -24,13 +24,6 @@ def fleet(stage: Stage) -> FleetStage:
     """The stage that a fault of this module is made for."""
     if not isinstance(stage, FleetStage):
         raise TypeError(f"got the stage {stage.name}, expected a fleet")
-    return stage
-
-
-def clocks(stage: Stage) -> ClockStage:
-    """The stage that has clocks."""
-    if not isinstance(stage, ClockStage):
-        raise TypeError(f"got the stage {stage.name}, expected one with clocks")
     return stage
 
 
@@ -188,16 +181,13 @@ class CutReplies(CutWay, ReplyWayFault):
 class ClockFault(Fault):
     """The clock of a host steps, and steps back some seconds later."""
 
-    stage = "clocks"
+    stage = "fleet"
     promise = "latency"
     lasts_s = _BAD_S
     hosts: ClassVar[tuple[str, ...]]
 
-    def obstacle(self, stage: Stage) -> str:
-        return next(iter(clocks(stage).clocks.values())).obstacle
-
     async def prepare(self, stage: Stage) -> None:
-        self._clock = clocks(stage).clocks[self.random.choice(self.hosts)]
+        self._clock = fleet(stage).clocks[self.random.choice(self.hosts)]
 
     async def strike(self, stage: Stage) -> None:
         self._clock.set(self.random.choice(_STEPS_S))

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from tests.chaos.stage import Stage
-from tests.chaos.stages.fleet import ClockStage, FleetStage
+from tests.chaos.stages.fleet import FleetStage
 from tests.chaos.stages.suite import SuiteStage
 
-STAGES: dict[str, type[Stage]] = {stage.name: stage for stage in (SuiteStage, FleetStage, ClockStage)}
+STAGES: dict[str, type[Stage]] = {stage.name: stage for stage in (SuiteStage, FleetStage)}

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import tempfile
-from collections.abc import Collection, Iterable, Mapping
+from collections.abc import Collection, Iterable
 from pathlib import Path
 
 import psutil
@@ -55,6 +55,7 @@ class FleetStage(Stage):
         self.redis_ways = {name: TcpProxy(redis, host=beside, port=self._port(name, "redis")) for name in PROXIED}
         inside = self.address(GATEWAYS[0], "internal")
         self.reply_way = TcpProxy(inside, host=beside, port=self._port(GATEWAYS[0], "internal"))
+        self.clocks = {name: Clock(self.home / f"{name}.clock") for name in (*GATEWAYS, *NODES)}
         self.services: dict[str, Service] = {}
 
     def host(self, name: str) -> Host:
@@ -171,28 +172,10 @@ class FleetStage(Stage):
             "PENSTOCK_REGISTRY_ADDRESS": self.registry_address,
             "PENSTOCK_OTLP_ENDPOINT": self.address("monitor", "otlp"),
             **{f"{section}{setting}": str(self._port(name, use)) for setting, use in ports.items()},
-            **self.more_settings(name),
+            **(self.clocks[name].environ if name in self.clocks else {}),
         }
         if part == "inference":
             settings |= {f"{section}NODE": name, f"{section}OPTIMIZATION": "off"}
         if name == GATEWAYS[0]:
             settings[f"{section}REPLY_HOST"] = self.reply_way.address.rpartition(":")[0]
         return Service.of_ours(name, part, host=host, folder=self.home, settings=settings)
-
-    def more_settings(self, name: str) -> Mapping[str, str]:
-        """What else a service of a stage like this one is told by its environment."""
-        return {}
-
-
-class ClockStage(FleetStage):
-    """The clock of each gateway's and each node's host can be set."""
-
-    name = "clocks"
-    title = "The same fleet, with clocks that can be set"
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.clocks = {name: Clock(self.home / f"{name}.clock") for name in (*GATEWAYS, *NODES)}
-
-    def more_settings(self, name: str) -> Mapping[str, str]:
-        return self.clocks[name].environ if name in self.clocks else {}
