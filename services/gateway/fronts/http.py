@@ -12,6 +12,10 @@ from starlette.types import ASGIApp
 from services.gateway.fronts import FrontOptions
 from services.gateway.ports import bound
 
+_KEEP_ALIVE_S = 75
+"""How long an idle connection is kept. The sooner it is closed, the more requests meet its end on their way; and after
+a standstill that was longer, uvicorn closes it before reading what came meanwhile."""
+
 
 class HttpFront(uvicorn.Server):
     """A uvicorn server that leaves signals to the process it is in."""
@@ -33,6 +37,7 @@ class HttpFront(uvicorn.Server):
             log_level="warning",
             access_log=False,
             server_header=False,
+            timeout_keep_alive=_KEEP_ALIVE_S,
             timeout_graceful_shutdown=max(1, round(options.drain_timeout_s)),
         )
         config.load()
