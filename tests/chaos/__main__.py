@@ -19,6 +19,7 @@ from tests.chaos.run import Order, carry_out
 from tests.chaos.screen import Screen, faults_table, results_table
 from tests.chaos.summary import Summary
 
+_TABLE_WIDTH = 150
 BUILD = Path(__file__).resolve().parents[2] / "build" / "chaos"
 
 
@@ -45,13 +46,13 @@ def main(
     journal = Journal(output)
     summaries = [Summary(kind, journal.of(kind.name), journal.why_skipped(kind.name)) for kind in FAULTS.values()]
     if only_list:
-        console.print(faults_table(summaries))
+        Console(width=max(console.width, _TABLE_WIDTH)).print(faults_table(summaries))
         return
     order = Order(chosen, repetitions, seed=seed, version=commit(), within_s=seconds)
     was_interrupted = not _run(order, journal, console)
     summaries = [Summary(kind, journal.of(kind.name), journal.why_skipped(kind.name)) for kind in FAULTS.values()]
     mine = [one for one in summaries if one.fault in chosen]
-    console.print(results_table(mine))
+    Console(width=max(console.width, _TABLE_WIDTH)).print(results_table(mine))
     (output / "results.json").write_text(json.dumps([one.as_json() for one in summaries], indent=1))
     if write_page:
         page.write(journal, summaries)

@@ -8,6 +8,7 @@ import itertools
 import time
 from collections.abc import AsyncIterator, Sequence
 from dataclasses import dataclass
+from random import Random
 from types import TracebackType
 from typing import Self
 
@@ -21,13 +22,16 @@ _MARGIN_S = 3.0
 
 @dataclass(frozen=True, slots=True)
 class Mix:
-    """Who asks, and how often: each caller again so many seconds after its last request, or once that is answered."""
+    """Who asks, and how often: each caller again so many seconds after its last request, or once that is answered.
 
-    grpc: int = 8
-    rest: int = 4
+    The pace is slow beside what an answer takes, so that fewer answers come only when some callers wait for long.
+    """
+
+    grpc: int = 20
+    rest: int = 10
     large: int = 1
-    pace_s: float = 0.05
-    large_pace_s: float = 0.4
+    pace_s: float = 0.25
+    large_pace_s: float = 0.5
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,6 +50,7 @@ class Load:
         self._mix = mix or Mix()
         self._roles: list[_Role] = []
         self._numbers = itertools.count(1)
+        self._random = Random(0)
         self._answered: set[int] = set()
 
     async def __aenter__(self) -> Self:
@@ -99,7 +104,8 @@ class Load:
             call = Call(next(self._numbers), role.caller.name, time.monotonic())
             calls.append(call)
             await self._ask(role, model, call)
-            delay_s = max(0.0, call.sent + role.pace_s - time.monotonic())
+            pace_s = role.pace_s * self._random.uniform(0.5, 1.5)  # lest they all ask at once, ever after
+            delay_s = max(0.0, call.sent + pace_s - time.monotonic())
 
     async def _ask(self, role: _Role, model: str, call: Call) -> None:
         try:

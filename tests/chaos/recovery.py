@@ -6,7 +6,7 @@ from bisect import bisect_left
 from collections.abc import Sequence
 from itertools import pairwise
 
-WINDOW_S = 0.25
+WINDOW_S = 0.5
 _STEP_S = 0.05
 _SHARE = 0.5
 
@@ -19,7 +19,7 @@ def rate(answered: Sequence[float], start: float, end: float) -> float:
 def time_to_recover(answered: Sequence[float], *, struck: float, until: float, usual: float) -> float:
     """Seconds from the fault until the answers were back for good; 0 where they never stayed away.
 
-    They are away in a quarter of a second that has fewer than half as many as ``usual`` (answers a second). What
+    They are away in half a second that has fewer than half as many as ``usual`` (answers a second). What
     happens after ``until`` is not looked at.
     """
     recovered = struck

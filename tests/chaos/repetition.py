@@ -77,6 +77,7 @@ def figures(calls: Sequence[Call], fault: type[Fault], moments: Moments) -> dict
     usual = rate(answered, moments.began, moments.struck)
     latencies = sorted(call.seconds for call in calls if call.sent + call.seconds >= moments.struck)
     refused = [call for call in calls if call.verdict is Verdict.REFUSED]
+    shown_s = min(AFTER_S, moments.ended - moments.struck)
     unexpected = [call for call in refused if not is_excused(call, fault, moments)]
     return {
         "sent": len(calls),
@@ -93,7 +94,7 @@ def figures(calls: Sequence[Call], fault: type[Fault], moments: Moments) -> dict
         "usual_rate": round(usual, 1),
         "p99_ms": round(percentile(latencies, 0.99) * 1e3, 1),
         "max_ms": round(percentile(latencies, 1.0) * 1e3, 1),
-        "timeline": counts(answered, struck=moments.struck, start_s=-BEFORE_S, end_s=AFTER_S, bin_s=BIN_S),
+        "timeline": counts(answered, struck=moments.struck, start_s=-BEFORE_S, end_s=shown_s, bin_s=BIN_S),
     }  # fmt: skip
 
 

@@ -73,12 +73,17 @@ class Stage(ABC):
 
     def deploy(self, model: str, path: Path) -> str:
         """Upload a version and wait until it serves; blocks. Returns the version's name."""
+        version = self.add_version(model, path)
+        with self.client() as client:
+            serving = Serving(replicas=REPLICAS[model], optimize="off")
+            client.deploy(model, version, serving=serving, timeout_s=_DEPLOYED_WITHIN_S)
+        return version
+
+    def add_version(self, model: str, path: Path) -> str:
+        """Upload a version and wait until it was tried; blocks. Returns its name."""
         with self.client() as client:
             version = client.create_version(model, client.upload(path))
-            client.wait_validated(version.name, timeout_s=_DEPLOYED_WITHIN_S)
-            serving = Serving(replicas=REPLICAS[model], optimize="off")
-            client.deploy(model, version.name, serving=serving, timeout_s=_DEPLOYED_WITHIN_S)
-        return version.name
+            return client.wait_validated(version.name, timeout_s=_DEPLOYED_WITHIN_S).name
 
     async def instances(self, model: str) -> list[InstanceStatus]:
         """A model's processes, as a registry knows them.

@@ -11,6 +11,7 @@ from tests.chaos.summary import Summary
 
 _COLUMNS, _WIDE, _HIGH, _GAP, _TOP = 3, 280, 60, 20, 18
 _MOST = 12
+_BINS = round((BEFORE_S + AFTER_S) / BIN_S)
 _WORTH_S = 0.4
 """Faults whose answers stayed away for less, in the median, have no picture."""
 
@@ -37,8 +38,9 @@ def _picture(one: Summary) -> str:
     worst = max(
         (repetition for repetition in one.repetitions if repetition.timeline), key=lambda each: each.recovery_s or 0
     )
-    typical = [median(column) for column in zip(*lines, strict=True)]
-    struck = _x(BEFORE_S / BIN_S, len(typical))
+    # Some were over sooner; of the others, too few tell what is typical.
+    typical = [median(column) for place in range(_BINS) if len(column := _column(lines, place)) * 2 > len(lines)]
+    struck = _x(BEFORE_S / BIN_S)
     return (
         f'<text y="10">{escape(one.fault.name)}</text><g transform="translate(0 {_TOP})">'
         f'<rect width="{_WIDE}" height="{_HIGH}" fill="#f4f6f8"/>'
@@ -51,8 +53,12 @@ def _picture(one: Summary) -> str:
 
 def _points(line: Sequence[float], usual: float) -> str:
     heights = (_HIGH - min(value / usual / 1.5, 1.0) * _HIGH for value in line)
-    return " ".join(f"{_x(place, len(line)):.0f},{height:.0f}" for place, height in enumerate(heights))
+    return " ".join(f"{_x(place):.0f},{height:.0f}" for place, height in enumerate(heights))
 
 
-def _x(place: float, count: int) -> float:
-    return place / max(1, count - 1) * _WIDE
+def _column(lines: Sequence[Sequence[int]], place: int) -> list[int]:
+    return [line[place] for line in lines if place < len(line)]
+
+
+def _x(place: float) -> float:
+    return place / (_BINS - 1) * _WIDE

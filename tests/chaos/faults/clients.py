@@ -97,6 +97,7 @@ class LeavingClients(Fault):
                 with contextlib.suppress(TimeoutError, RefusedError):
                     async with asyncio.timeout(self.random.uniform(0.0, 0.02)):
                         await caller.ask(self.model, question(number, width))
+                await asyncio.sleep(self.random.uniform(0.0, 0.1))
         finally:
             await caller.close()
 

@@ -39,14 +39,14 @@ class RedisOutOfMemory(Fault):
 
 
 class FullDisk(Fault):
-    """A version is deployed while a disk is full: that fails, or waits, and what is served is served on."""
+    """A version is uploaded and tried while a disk is full: that fails, or waits, and what is served is served on."""
 
     lasts_s = _SHORTAGE_S
-    promise = "nothing; a deployment begun meanwhile fails and says why, or waits"
+    promise = "nothing; a version uploaded meanwhile is refused with the reason, or waits"
 
     def __init__(self, random: Random) -> None:
         super().__init__(random)
-        self._deploying: asyncio.Task[str] | None = None
+        self._adding: asyncio.Task[str] | None = None
 
     def disk(self, stage: SuiteStage) -> SmallDisk:
         raise NotImplementedError
@@ -62,17 +62,17 @@ class FullDisk(Fault):
 
     async def strike(self, stage: Stage) -> None:
         await asyncio.to_thread(self._disk.fill)
-        self._deploying = asyncio.create_task(asyncio.to_thread(stage.deploy, self.model, self._path))
+        self._adding = asyncio.create_task(asyncio.to_thread(stage.add_version, self.model, self._path))
 
     async def mend(self, stage: Stage) -> None:
         await asyncio.to_thread(self._disk.clear)
 
     async def healed(self, stage: Stage) -> None:
-        assert self._deploying is not None
+        assert self._adding is not None
         try:
-            await self._deploying
+            await self._adding
         except PenstockError:
-            await asyncio.to_thread(stage.deploy, self.model, self._path)
+            await asyncio.to_thread(stage.add_version, self.model, self._path)
         await stage.whole()
 
 

@@ -21,12 +21,12 @@ def test_nothing_happened_takes_no_time_to_recover_from() -> None:
 @pytest.mark.parametrize("gap", [0.5, 1.7, 4.0])
 def test_a_gap_takes_as_long_as_it_lasts(gap: float) -> None:
     answered = [*steady(0, 3), *steady(3 + gap, 12)]
-    assert time_to_recover(answered, struck=3, until=11.9, usual=100) == pytest.approx(gap, abs=0.2)
+    assert time_to_recover(answered, struck=3, until=11.9, usual=100) == pytest.approx(gap, abs=0.3)
 
 
 def test_what_comes_late_counts_from_the_fault() -> None:
     answered = [*steady(0, 5), *steady(6, 12)]
-    assert time_to_recover(answered, struck=3, until=11.9, usual=100) == pytest.approx(3, abs=0.2)
+    assert time_to_recover(answered, struck=3, until=11.9, usual=100) == pytest.approx(3, abs=0.3)
 
 
 def test_answers_that_stay_away_never_come_back() -> None:
