@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import re
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field
@@ -15,6 +16,7 @@ from tests.chaos.recovery import counts, rate, time_to_recover
 BIN_S = 0.1
 BEFORE_S, AFTER_S = 1.0, 9.0
 """What of a repetition the timeline shows, from the fault on."""
+_NUMBER = re.compile(r"\d{2,}")
 _SLACK_S = 0.3
 """A request sent so shortly after the fault may have met a connection whose end wasn't known yet."""
 
@@ -86,7 +88,7 @@ def figures(calls: Sequence[Call], fault: type[Fault], moments: Moments) -> dict
         "duplicates": verdicts[Verdict.DUPLICATE],
         "lost": verdicts[Verdict.LOST] + verdicts[Verdict.OPEN],
         "errors": dict(Counter(call.status for call in refused)),
-        "unexpected": dict(Counter(f"{call.front} {call.status}: {call.detail[:160]}" for call in unexpected)),
+        "unexpected": dict(Counter(map(_told, unexpected))),
         "recovery_s": round(
             time_to_recover(answered, struck=moments.struck, until=moments.ended, usual=usual), 3
         ) if fault.comes_back else None,
@@ -104,6 +106,11 @@ def is_excused(call: Call, fault: type[Fault], moments: Moments) -> bool:
     if was_open and call.status in fault.open_calls_may:
         return True
     return call.sent >= moments.struck - _SLACK_S and call.status in fault.calls_may
+
+
+def _told(call: Call) -> str:
+    """An error in words; those that differ by a number only count as one."""
+    return f"{call.front} {call.status}: {_NUMBER.sub('…', call.detail[:160])}"
 
 
 def percentile(ordered: Sequence[float], share: float) -> float:
