@@ -118,7 +118,7 @@ class Agent:
             raise
 
 
-async def repeat(action: Callable[[], Awaitable[None]], *, wake: asyncio.Event, every_s: float) -> None:
+async def repeat(action: Callable[[], Awaitable[object]], *, wake: asyncio.Event, every_s: float) -> None:
     """Do something at each wake-up and at least so often; errors that have a meaning are for the next time."""
     while True:
         wake.clear()

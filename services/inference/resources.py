@@ -82,9 +82,16 @@ def trial_message(trial: Trial) -> pb.VariantTrial:
 
 
 def desired(
-    resources: ResourceCache, hardware: Hardware, *, limit: Level, has_product: Callable[[str], bool] = lambda _: True
+    resources: ResourceCache,
+    hardware: Hardware,
+    *,
+    node: str,
+    limit: Level,
+    has_product: Callable[[str], bool] = lambda _: True,
 ) -> dict[Slot, Assignment]:
-    """The processes that the deployments ask for. Versions that have not arrived yet, or can't serve, are left out.
+    """The processes that are placed on a node, given by its resource name.
+
+    Versions that have not arrived yet, or can't serve, are left out.
 
     ``limit`` is the most that this node does to run them faster: with OFF what was found is not used either.
     ``has_product`` says whether this node has native code of a file; without it what is compiled can't be used.
@@ -93,7 +100,7 @@ def desired(
         slot: assignment
         for deployment in resources.deployments.values()
         for slot, assignment in _of(
-            deployment, resources, partial(_variant, hardware=hardware, limit=limit, has_product=has_product)
+            deployment, resources, node, partial(_variant, hardware=hardware, limit=limit, has_product=has_product)
         )
     }
 
@@ -114,9 +121,16 @@ def _variant(
 
 
 def _of(
-    deployment: pb.Deployment, resources: ResourceCache, variant_of: Callable[[pb.Deployment, pb.ModelVersion], Variant]
+    deployment: pb.Deployment,
+    resources: ResourceCache,
+    node: str,
+    variant_of: Callable[[pb.Deployment, pb.ModelVersion], Variant],
 ) -> Iterator[tuple[Slot, Assignment]]:
-    for name in deployment.versions:
+    placed: dict[str, list[int]] = {}
+    for place in deployment.placements:
+        if place.node == node:
+            placed.setdefault(place.version, []).append(place.replica)
+    for name, replicas in placed.items():
         version = resources.versions.get(name)
         model_format = None if version is None else format_of(version)
         if version is None or model_format is None or not version.HasField("signature"):
@@ -136,7 +150,7 @@ def _of(
             _batching(deployment, signature),
             variant_of(deployment, version),
         )
-        for replica in range(deployment.replicas or 1):
+        for replica in replicas:
             yield Slot(model, number, replica), assignment
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import functools
 import logging
 import secrets
@@ -17,6 +18,7 @@ from penstock.registry.v1 import resources_pb2
 from penstock.registry.v1.registry_service_pb2_grpc import RegistryServiceStub
 from services.common import names, serving
 from services.common.boundary import translated
+from services.common.errors import PenstockError
 from services.common.payloads import keep_clean
 from services.common.redis_masters import RedisMasters
 from services.common.settings import SuiteSettings
@@ -27,6 +29,7 @@ from services.inference.adapters.devices import Hardware, devices
 from services.inference.adapters.lane_keeping import end_lease, until_empty
 from services.inference.adapters.registry import RegistryClient, open_channel
 from services.inference.agent import Agent, repeat
+from services.inference.capacity import Capacity
 from services.inference.domain.variants import Level
 from services.inference.inference_servicer import InferenceServicer, status_message
 from services.inference.instance import Surroundings
@@ -38,7 +41,9 @@ from services.inference.validation import Validator
 
 _log = logging.getLogger(__name__)
 
-_REPORT_EVERY_S = 5.0
+_REPORT_EVERY_S = 1.0
+_TIDY_EVERY_S = 5.0
+_LEAVE_EVERY_S = 0.25
 _CLAIM_EVERY_S = 10.0
 _OPTIMIZE_EVERY_S = 10.0
 _VERSION_STATE = resources_pb2.ModelVersion.State
@@ -97,12 +102,14 @@ class InferenceServer:
             is_serving=self._agent.is_serving,
             has_product=self._cache.has_product,
         )
+        self._capacity = Capacity(max_instances=settings.max_instances, gpu=Hardware.gpu(settings.device))
         self._node = Node(
             name=f"nodes/{node}",
             devices=devices(),
             formats=[FORMATS[one] for one in backends.installed_formats()],
         )
         self._node.start_time.GetCurrentTime()
+        self._address = ""
         self._health = serving.Health(DESCRIPTOR.services_by_name["InferenceService"].full_name)
 
     async def run(self, stop: asyncio.Event) -> None:
@@ -111,7 +118,8 @@ class InferenceServer:
         servicer = InferenceServicer(self._agent, self._cache, self._node)
         add_InferenceServiceServicer_to_server(translated(servicer), server)
         await self._health.attach(server)
-        serving.bind(server, f"{self._suite.bind}:{self._settings.port}")
+        port = serving.bind(server, f"{self._suite.bind}:{self._settings.port}")
+        self._address = f"{self._suite.bind}:{port}"
         metrics = CollectorRegistry()
         metrics.register(InstanceCollector(self._agent, self._cache, self._optimizer))
         stop_metrics = serving.serve_metrics(metrics, host=self._suite.bind, port=self._settings.metrics_port)
@@ -122,6 +130,7 @@ class InferenceServer:
                 [
                     self._resources.follow(self._stub),
                     repeat(self._report, wake=self._news, every_s=_REPORT_EVERY_S),
+                    repeat(self._tidy, wake=asyncio.Event(), every_s=_TIDY_EVERY_S),
                     repeat(self._validate, wake=self._to_validate, every_s=_CLAIM_EVERY_S),
                     repeat(self._optimizer.optimize_pending, wake=self._to_optimize, every_s=_OPTIMIZE_EVERY_S),
                     self._become_ready(),
@@ -130,6 +139,7 @@ class InferenceServer:
             )
         finally:
             await self._health.set_serving(is_serving=False)
+            await self._leave()
             await self._agent.close()
             await server.stop(1.0)
             await self._channel.close()
@@ -155,18 +165,39 @@ class InferenceServer:
         self._to_optimize.set()
 
     def _reconcile(self) -> None:
-        wanted = desired(self._resources, self._hardware, limit=self._level, has_product=self._cache.has_product)
+        wanted = desired(
+            self._resources,
+            self._hardware,
+            node=self._node.name,
+            limit=self._level,
+            has_product=self._cache.has_product,
+        )
         self._agent.reconcile(wanted)
 
     def _has_pending(self) -> bool:
         unfinished = (_VERSION_STATE.STATE_PENDING, _VERSION_STATE.STATE_VALIDATING)
         return any(version.state in unfinished for version in self._resources.versions.values())
 
-    async def _report(self) -> None:
+    async def _report(self, *, is_leaving: bool = False) -> int:
+        instances = [status_message(one, self._node.name) for one in self._agent.instances()]
+        return await self._registry.report_node(
+            instances, self._capacity.message(), address=self._address, is_leaving=is_leaving
+        )
+
+    async def _tidy(self) -> None:
         if self._resources.is_complete:
             self._reconcile()
             self._cache.keep_only({version.artifact.sha256 for version in self._resources.versions.values()})
-        await self._registry.report_node([status_message(one, self._node.name) for one in self._agent.instances()])
+        await self._capacity.refresh(self._agent.instances())
+
+    async def _leave(self) -> None:
+        """Go on until other nodes, if there are any, take requests in this one's place; for a while at most."""
+        with contextlib.suppress(PenstockError, TimeoutError):
+            async with asyncio.timeout(self._settings.leave_timeout_s):
+                while True:
+                    if not await self._report(is_leaving=True):
+                        return
+                    await asyncio.sleep(_LEAVE_EVERY_S)
 
     async def _validate(self) -> None:
         if self._has_pending():

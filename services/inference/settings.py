@@ -26,6 +26,10 @@ class InferenceSettings(BaseSettings):
     """Device that models run on: `auto` (CUDA where there is one, else the CPU), `cpu` or `cuda:0`."""
     threads: int = Field(default=0, ge=0)
     """Processor threads of one execution; 0 takes half of the processors that this process may use."""
+    max_instances: int = Field(default=0, ge=0)
+    """Most model processes that are placed on this node; 0: as many as there is memory for."""
+    leave_timeout_s: float = Field(default=10.0, ge=0)
+    """Longest that an agent that is asked to stop waits for other nodes to take requests in its place, in seconds."""
     drain_timeout_s: float = Field(default=10.0, gt=0)
     """Longest that a model process waits for gateways to take its last replies, in seconds; then it is ended."""
     validation_timeout_s: float = Field(default=300.0, gt=0)

@@ -7,13 +7,15 @@ from dataclasses import replace
 
 from services.common import names
 from services.common.errors import AlreadyExistsError, FailedPreconditionError
+from services.registry import placing
 from services.registry.adapters.transaction import Transaction
 from services.registry.domain import etags, ids, masks, serving
+from services.registry.domain.placement import Fleet
 from services.registry.domain.resources import Deployment, Model, ModelVersion, VersionState
 from services.registry.replays import create_once
 
 
-def create_deployment(tx: Transaction, wanted: Deployment, *, request_id: str) -> Deployment:
+def create_deployment(tx: Transaction, wanted: Deployment, *, request_id: str, fleet: Fleet) -> Deployment:
     names.model_id(wanted.model)
     wanted = serving.normalise(wanted)
 
@@ -21,7 +23,7 @@ def create_deployment(tx: Transaction, wanted: Deployment, *, request_id: str) -
         tx.get(Model, wanted.model)
         if tx.find(Deployment, wanted.model) is not None:
             raise AlreadyExistsError(f"{wanted.name} exists: update it instead")
-        return _put(tx, replace(wanted, create_time_ns=tx.now_ns))
+        return _put(tx, replace(wanted, create_time_ns=tx.now_ns), fleet)
 
     return create_once(tx, create, kind=Deployment, request_id=request_id, target=wanted.name)
 
@@ -30,11 +32,11 @@ def get_deployment(tx: Transaction, name: str) -> Deployment:
     return tx.get(Deployment, ids.parse_deployment(name))
 
 
-def update_deployment(tx: Transaction, wanted: Deployment, *, paths: Sequence[str]) -> Deployment:
+def update_deployment(tx: Transaction, wanted: Deployment, *, paths: Sequence[str], fleet: Fleet) -> Deployment:
     present = tx.get(Deployment, wanted.model)
     etags.check(present.name, present=present.etag, given=wanted.etag)
     changed = masks.merge(present, wanted, paths=paths, allowed=masks.DEPLOYMENT_FIELDS)
-    return _put(tx, serving.normalise(changed))
+    return _put(tx, serving.normalise(changed), fleet)
 
 
 def delete_deployment(tx: Transaction, name: str, *, etag: str) -> None:
@@ -43,12 +45,13 @@ def delete_deployment(tx: Transaction, name: str, *, etag: str) -> None:
     tx.delete(deployment)
 
 
-def _put(tx: Transaction, deployment: Deployment) -> Deployment:
+def _put(tx: Transaction, deployment: Deployment, fleet: Fleet) -> Deployment:
+    """Write a deployment together with the places of its replicas."""
     for name in deployment.versions:
         version = tx.find(ModelVersion, *ids.parse_version(name))
         if version is None or version.state is not VersionState.READY:
             got = "does not exist" if version is None else f"is {version.state.name}"
             reason = f" ({version.state_reason})" if version is not None and version.state_reason else ""
             raise FailedPreconditionError(f"{name} {got}{reason}, expected READY")
-    tx.put(replace(deployment, update_time_ns=tx.now_ns))
+    tx.put(placing.place_written(tx, fleet, replace(deployment, update_time_ns=tx.now_ns)))
     return tx.get(Deployment, deployment.model)

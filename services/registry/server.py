@@ -42,6 +42,7 @@ async def serve(
     stop: asyncio.Event,
     *,
     clock: Clock = time.time_ns,
+    monotonic: Clock = time.monotonic_ns,
     poll_s: float = 1.0,
     started: Callable[[int], None] = lambda _port: None,
 ) -> None:
@@ -69,7 +70,7 @@ async def serve(
         store = ArtifactStore(suite.home / "artifacts")
         artifacts = Artifacts(store, database, clock=clock)
         stack.callback(artifacts.close)
-        nodes = Nodes(database, registry=f"{socket.gethostname()}:{port}", clock=clock)
+        nodes = Nodes(database, registry=f"{socket.gethostname()}:{port}", clock=clock, monotonic=monotonic)
         watch, streams = Watch(database), UploadStreams()
         database.on_commit = watch.advance
         metrics.observe(revision=lambda: watch.revision, watchers=lambda: watch.watchers)
@@ -95,6 +96,7 @@ async def serve(
             stop,
             [
                 upkeep.follow_database(database, poll_s=poll_s, seen=seen, health=health),
+                upkeep.watch_nodes(nodes),
                 upkeep.sweep(database, artifacts, nodes, clock=clock, poll_s=poll_s),
             ],
         )

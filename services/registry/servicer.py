@@ -156,7 +156,7 @@ class RegistryServicer(RegistryServiceServicer):
         self, request: api.CreateDeploymentRequest, _context: Any
     ) -> api.CreateDeploymentResponse:
         wanted = codec.deployment_from_pb(request.deployment, model=request.deployment_id)
-        deployment = await self._database.write(deployments.create_deployment, wanted, request_id=request.request_id)
+        deployment = await self._nodes.write(deployments.create_deployment, wanted, request_id=request.request_id)
         return api.CreateDeploymentResponse(deployment=codec.deployment_to_pb(deployment))
 
     async def GetDeployment(self, request: api.GetDeploymentRequest, _context: Any) -> api.GetDeploymentResponse:
@@ -174,7 +174,7 @@ class RegistryServicer(RegistryServiceServicer):
     ) -> api.UpdateDeploymentResponse:
         model = ids.parse_deployment(request.deployment.name)
         wanted = codec.deployment_from_pb(request.deployment, model=model)
-        deployment = await self._database.write(deployments.update_deployment, wanted, paths=request.update_mask.paths)
+        deployment = await self._nodes.write(deployments.update_deployment, wanted, paths=request.update_mask.paths)
         return api.UpdateDeploymentResponse(deployment=codec.deployment_to_pb(deployment))
 
     async def DeleteDeployment(
@@ -184,8 +184,11 @@ class RegistryServicer(RegistryServiceServicer):
         return api.DeleteDeploymentResponse()
 
     async def ReportNode(self, request: api.ReportNodeRequest, _context: Any) -> api.ReportNodeResponse:
-        await self._nodes.report(request.node, [codec.instance_from_pb(one) for one in request.instances])
-        return api.ReportNodeResponse()
+        return api.ReportNodeResponse(moving_replicas=await self._nodes.report(codec.report_from_pb(request)))
+
+    async def ListNodes(self, request: api.ListNodesRequest, _context: Any) -> api.ListNodesResponse:
+        found, token = await self._nodes.list(size=request.page_size, token=request.page_token)
+        return api.ListNodesResponse(nodes=map(codec.node_to_pb, found), next_page_token=token)
 
     async def WatchResources(
         self, request: api.WatchResourcesRequest, _context: Any

@@ -18,6 +18,9 @@ from services.registry.nodes import Nodes
 _log = logging.getLogger(__name__)
 
 _SWEEP_NS = 60 * 10**9
+_LOOK_S = 0.25
+_ABSENCE_S = 1.5
+"""A registry that slept for so long was itself stopped: what it didn't hear is no node's silence."""
 
 
 async def follow_database(
@@ -39,6 +42,20 @@ async def follow_database(
 
 def _read_figures(tx: Transaction) -> tuple[int, int]:
     return tx.revision, artifact_rows.total_bytes(tx)
+
+
+async def watch_nodes(nodes: Nodes) -> None:
+    """Look after the nodes: who fell silent, and what that means for the placements."""
+    loop = asyncio.get_running_loop()
+    while True:
+        try:
+            await nodes.sweep()
+        except PenstockError as error:
+            _log.warning("placing replicas failed, it is tried again: %s", error)
+        slept_at = loop.time()
+        await asyncio.sleep(_LOOK_S)
+        if loop.time() - slept_at > _ABSENCE_S:
+            nodes.forgive()
 
 
 async def sweep(database: Database, artifacts: Artifacts, nodes: Nodes, *, clock: Clock, poll_s: float) -> None:

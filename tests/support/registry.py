@@ -133,7 +133,9 @@ async def running_registry(
     )
     stop, port = asyncio.Event(), asyncio.get_running_loop().create_future()
     serving = asyncio.create_task(
-        serve(SuiteSettings(home=home), settings, stop, clock=clock, poll_s=0.02, started=port.set_result)
+        serve(
+            SuiteSettings(home=home), settings, stop, clock=clock, monotonic=clock, poll_s=0.02, started=port.set_result
+        )
     )
     try:
         await asyncio.wait([serving, port], return_when=asyncio.FIRST_COMPLETED)

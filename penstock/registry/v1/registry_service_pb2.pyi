@@ -351,16 +351,40 @@ class DeleteDeploymentResponse(_message.Message):
     def __init__(self) -> None: ...
 
 class ReportNodeRequest(_message.Message):
-    __slots__ = ("node", "instances")
+    __slots__ = ("node", "instances", "capacity", "address", "is_leaving")
     NODE_FIELD_NUMBER: _ClassVar[int]
     INSTANCES_FIELD_NUMBER: _ClassVar[int]
+    CAPACITY_FIELD_NUMBER: _ClassVar[int]
+    ADDRESS_FIELD_NUMBER: _ClassVar[int]
+    IS_LEAVING_FIELD_NUMBER: _ClassVar[int]
     node: str
     instances: _containers.RepeatedCompositeFieldContainer[_resources_pb2.InstanceStatus]
-    def __init__(self, node: _Optional[str] = ..., instances: _Optional[_Iterable[_Union[_resources_pb2.InstanceStatus, _Mapping]]] = ...) -> None: ...
+    capacity: _resources_pb2.NodeCapacity
+    address: str
+    is_leaving: bool
+    def __init__(self, node: _Optional[str] = ..., instances: _Optional[_Iterable[_Union[_resources_pb2.InstanceStatus, _Mapping]]] = ..., capacity: _Optional[_Union[_resources_pb2.NodeCapacity, _Mapping]] = ..., address: _Optional[str] = ..., is_leaving: _Optional[bool] = ...) -> None: ...
 
 class ReportNodeResponse(_message.Message):
-    __slots__ = ()
-    def __init__(self) -> None: ...
+    __slots__ = ("moving_replicas",)
+    MOVING_REPLICAS_FIELD_NUMBER: _ClassVar[int]
+    moving_replicas: int
+    def __init__(self, moving_replicas: _Optional[int] = ...) -> None: ...
+
+class ListNodesRequest(_message.Message):
+    __slots__ = ("page_size", "page_token")
+    PAGE_SIZE_FIELD_NUMBER: _ClassVar[int]
+    PAGE_TOKEN_FIELD_NUMBER: _ClassVar[int]
+    page_size: int
+    page_token: str
+    def __init__(self, page_size: _Optional[int] = ..., page_token: _Optional[str] = ...) -> None: ...
+
+class ListNodesResponse(_message.Message):
+    __slots__ = ("nodes", "next_page_token")
+    NODES_FIELD_NUMBER: _ClassVar[int]
+    NEXT_PAGE_TOKEN_FIELD_NUMBER: _ClassVar[int]
+    nodes: _containers.RepeatedCompositeFieldContainer[_resources_pb2.Node]
+    next_page_token: str
+    def __init__(self, nodes: _Optional[_Iterable[_Union[_resources_pb2.Node, _Mapping]]] = ..., next_page_token: _Optional[str] = ...) -> None: ...
 
 class WatchResourcesRequest(_message.Message):
     __slots__ = ("revision",)

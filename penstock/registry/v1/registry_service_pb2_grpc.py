@@ -155,6 +155,11 @@ class RegistryServiceStub:
                 request_serializer=penstock_dot_registry_dot_v1_dot_registry__service__pb2.ReportNodeRequest.SerializeToString,
                 response_deserializer=penstock_dot_registry_dot_v1_dot_registry__service__pb2.ReportNodeResponse.FromString,
                 _registered_method=True)
+        self.ListNodes = channel.unary_unary(
+                '/penstock.registry.v1.RegistryService/ListNodes',
+                request_serializer=penstock_dot_registry_dot_v1_dot_registry__service__pb2.ListNodesRequest.SerializeToString,
+                response_deserializer=penstock_dot_registry_dot_v1_dot_registry__service__pb2.ListNodesResponse.FromString,
+                _registered_method=True)
         self.WatchResources = channel.unary_stream(
                 '/penstock.registry.v1.RegistryService/WatchResources',
                 request_serializer=penstock_dot_registry_dot_v1_dot_registry__service__pb2.WatchResourcesRequest.SerializeToString,
@@ -331,8 +336,15 @@ class RegistryServiceServicer:
         raise NotImplementedError('Method not implemented!')
 
     def ReportNode(self, request, context):
-        """An agent's whole present state; instances that it names no more are gone. Also its heartbeat: a node silent for
-        15 seconds loses its instances.
+        """An agent's whole present state; instances that it names no more are gone. Also its heartbeat, sent every second: what
+        is placed on a node that is silent for 3 seconds is placed elsewhere, after 15 seconds it loses its instances.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def ListNodes(self, request, context):
+        """Lists the nodes that were heard of, by name.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -468,6 +480,11 @@ def add_RegistryServiceServicer_to_server(servicer, server):
                     servicer.ReportNode,
                     request_deserializer=penstock_dot_registry_dot_v1_dot_registry__service__pb2.ReportNodeRequest.FromString,
                     response_serializer=penstock_dot_registry_dot_v1_dot_registry__service__pb2.ReportNodeResponse.SerializeToString,
+            ),
+            'ListNodes': grpc.unary_unary_rpc_method_handler(
+                    servicer.ListNodes,
+                    request_deserializer=penstock_dot_registry_dot_v1_dot_registry__service__pb2.ListNodesRequest.FromString,
+                    response_serializer=penstock_dot_registry_dot_v1_dot_registry__service__pb2.ListNodesResponse.SerializeToString,
             ),
             'WatchResources': grpc.unary_stream_rpc_method_handler(
                     servicer.WatchResources,
@@ -1124,6 +1141,33 @@ class RegistryService:
             '/penstock.registry.v1.RegistryService/ReportNode',
             penstock_dot_registry_dot_v1_dot_registry__service__pb2.ReportNodeRequest.SerializeToString,
             penstock_dot_registry_dot_v1_dot_registry__service__pb2.ReportNodeResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def ListNodes(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/penstock.registry.v1.RegistryService/ListNodes',
+            penstock_dot_registry_dot_v1_dot_registry__service__pb2.ListNodesRequest.SerializeToString,
+            penstock_dot_registry_dot_v1_dot_registry__service__pb2.ListNodesResponse.FromString,
             options,
             channel_credentials,
             insecure,

@@ -39,6 +39,13 @@ class Hardware:
             return cls(f"{_processor()}, {count} processors, {threads} threads", is_gpu=False, threads=threads)
         return cls(_fact(next(_NVIDIA.iterdir()) / "information", "Model") or "NVIDIA GPU", True, threads)
 
+    @staticmethod
+    def gpu(device: str) -> int | None:
+        """The number of the GPU that models run on for the device setting; None where they run on the processors."""
+        if device == "cpu" or len(devices()) == 1:
+            return None
+        return int(device.partition(":")[2] or 0)
+
     def key(self, model_format: Format) -> str:
         """Names this hardware and the library that serves a format."""
         return f"{self.name}, {library_of(model_format)} {_release(library_of(model_format))}"[:255]

@@ -9,7 +9,7 @@ import grpc
 
 from penstock.registry.v1 import registry_service_pb2 as pb
 from penstock.registry.v1.registry_service_pb2_grpc import RegistryServiceStub
-from penstock.registry.v1.resources_pb2 import InstanceStatus, ModelFormat, ModelVersion, Optimization
+from penstock.registry.v1.resources_pb2 import InstanceStatus, ModelFormat, ModelVersion, NodeCapacity, Optimization
 from services.common import serving
 from services.common.errors import PenstockError
 from services.common.status import error_from_code
@@ -43,8 +43,14 @@ class RegistryClient:
         request = pb.ReportOptimizationRequest(name=version, node=self._node, optimization=found)
         await self._call(self._stub.ReportOptimization, request)
 
-    async def report_node(self, instances: Sequence[InstanceStatus]) -> None:
-        await self._call(self._stub.ReportNode, pb.ReportNodeRequest(node=self._node, instances=instances))
+    async def report_node(
+        self, instances: Sequence[InstanceStatus], capacity: NodeCapacity, *, address: str, is_leaving: bool = False
+    ) -> int:
+        """Tell the node's whole state. Returns how many of its replicas wait for their successors elsewhere."""
+        request = pb.ReportNodeRequest(
+            node=self._node, instances=instances, capacity=capacity, address=address, is_leaving=is_leaving
+        )
+        return int((await self._call(self._stub.ReportNode, request)).moving_replicas)
 
     async def _call(self, method: Any, request: Any) -> Any:
         try:

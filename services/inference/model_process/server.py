@@ -172,9 +172,10 @@ class ModelProcess:
         await self._pipe.agent_left()
         _log.warning("the agent is gone; serving on until its successor has an instance ready")
         mine, lease, orphaned_at = incarnation_of(self._spec.consumer), self._lane.lease, time.monotonic()
+        others = lease.live_consumers  # of other nodes: they are no successors
         while True:
             now = time.monotonic()
-            is_replaced = any(incarnation_of(name) != mine for name in lease.live_consumers)
+            is_replaced = any(incarnation_of(name) != mine for name in lease.live_consumers - others)
             if is_replaced or now - orphaned_at > ORPHAN_S or now - lease.last_contact > REDIS_LOST_S:
                 stop.set()
                 await asyncio.Event().wait()

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection
+
 from sqlalchemy import delete, func, insert, select, update
 
+from services.common import names
 from services.registry.adapters.tables import artifacts, versions
 from services.registry.adapters.transaction import Transaction
 
@@ -34,6 +37,15 @@ def list_unreferenced(tx: Transaction) -> list[str]:
 
 def forget(tx: Transaction, sha256: str) -> None:
     tx.connection.execute(delete(artifacts).where(artifacts.c.sha256 == sha256))
+
+
+def sizes_of_versions(tx: Transaction, models: Collection[str]) -> dict[str, int]:
+    """Size in bytes of the content of each version of some models, by the version's name."""
+    statement = select(versions.c.model, versions.c.version, artifacts.c.size_bytes).select_from(
+        versions.join(artifacts)
+    )
+    rows = tx.connection.execute(statement.where(versions.c.model.in_(models)))
+    return {names.version_name(model, str(version)): size for model, version, size in rows}
 
 
 def total_bytes(tx: Transaction) -> int:

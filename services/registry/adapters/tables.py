@@ -19,7 +19,7 @@ from sqlalchemy import (
     Text,
 )
 
-REVISION = "0002"
+REVISION = "0003"
 """The last migration's: a database that has it is up to date."""
 
 metadata = MetaData(
@@ -97,6 +97,7 @@ deployments = Table(
     Column("batching", _Json, nullable=False),
     Column("queue", _Json, nullable=False),
     Column("optimization", Integer, nullable=False),
+    Column("placements", _Json, nullable=False),
     Column("create_time_ns", BigInteger, nullable=False),
     Column("update_time_ns", BigInteger, nullable=False),
     Column("etag", String(32), nullable=False),

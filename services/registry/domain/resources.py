@@ -239,9 +239,23 @@ class InstanceStatus:
     variant: Variant = ()
 
 
+@dataclass(frozen=True, slots=True)
+class Placement:
+    """Where a replica of a version runs; ``node`` is a resource name, or empty with the reason why none takes it.
+
+    ``is_leaving`` is the place that it has until its other one takes requests.
+    """
+
+    version: str
+    replica: int
+    node: str = ""
+    is_leaving: bool = False
+    reason: str = ""
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Deployment:
-    """The desired state of one model's serving, and what the agents report of it."""
+    """The desired state of one model's serving, where it runs, and what the agents report of it."""
 
     model: str
     versions: tuple[str, ...] = ()
@@ -253,10 +267,64 @@ class Deployment:
     update_time_ns: int = 0
     etag: str = ""
     optimization: OptimizationLevel = OptimizationLevel.UNSPECIFIED
+    placements: tuple[Placement, ...] = ()
 
     @property
     def name(self) -> str:
         return names.deployment_name(self.model)
+
+
+@dataclass(frozen=True, slots=True)
+class DeviceCapacity:
+    """The memory of one GPU, in bytes."""
+
+    device: str
+    memory_bytes: int
+    free_memory_bytes: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class NodeCapacity:
+    """What a node has for model processes. ``resident_bytes`` is what one takes, by its version's name.
+
+    0 bytes of memory: it doesn't know; 0 instances: as many as there is memory for.
+    """
+
+    memory_bytes: int = 0
+    free_memory_bytes: int = 0
+    processors: int = 0
+    max_instances: int = 0
+    devices: tuple[DeviceCapacity, ...] = ()
+    resident_bytes: Mapping[str, int] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class NodeReport:
+    """What an agent says of its node. ``node`` is a resource name, ``address`` where the agent's API is."""
+
+    node: str
+    instances: tuple[InstanceStatus, ...] = ()
+    capacity: NodeCapacity = NodeCapacity()
+    address: str = ""
+    is_leaving: bool = False
+
+
+class NodeState(IntEnum):
+    """Whether a node runs and takes replicas."""
+
+    ALIVE = 1
+    LEAVING = 2
+    SILENT = 3
+
+
+@dataclass(frozen=True, slots=True)
+class Node:
+    """A node, how many replicas are placed on it, and when it last reported."""
+
+    report: NodeReport
+    state: NodeState
+    replicas: int
+    report_time_ns: int
 
 
 Resource = Model | ModelVersion | Alias | Deployment

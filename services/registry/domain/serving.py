@@ -4,20 +4,33 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import fields, replace
+from itertools import chain
 
 from services.common.errors import InvalidArgumentError
 from services.registry.domain import ids
 from services.registry.domain.limits import shorten
 from services.registry.domain.optimizations import check_variant
-from services.registry.domain.resources import BatchingConfig, Deployment, InstanceStatus, QueueConfig
+from services.registry.domain.resources import BatchingConfig, Deployment, InstanceStatus, NodeReport, QueueConfig
 
 MAX_REPLICAS = 64
 MAX_VERSIONS = 64
 MAX_PRIORITY_LEVELS = 100
 MAX_INSTANCE_ID = 255
 
-SILENCE_NS = 15 * 10**9
+SILENCE_NS = 3 * 10**9
+"""What is placed on a node that was silent for so long is placed elsewhere."""
+
+EXPIRY_NS = 15 * 10**9
 """A node that was silent for so long loses its instances."""
+
+GRACE_NS = 6 * 10**9
+"""How long nodes may take to report to a registry that has just begun."""
+
+LOOK_AGAIN_NS = 2 * 10**9
+"""How often it is looked whether there is room by now for replicas that found none."""
+
+UNKNOWN_BYTES = 1 << 62
+"""What a node has free that doesn't know its memory."""
 
 RENEWAL_NS = 60 * 10**9
 """How often a registry notes in the database that it still hears a node whose instances don't change."""
@@ -63,12 +76,21 @@ def _check_not_negative(what: str, config: BatchingConfig | QueueConfig) -> None
             raise InvalidArgumentError(f"got {what}.{field.name} {value}, expected 0 or more")
 
 
-def check_report(node: str, instances: Sequence[InstanceStatus]) -> tuple[InstanceStatus, ...]:
-    """A node's instances in the order they are kept, each known to be the node's own.
+def check_report(report: NodeReport) -> NodeReport:
+    """The report with its instances in the order they are kept, each known to be the node's own.
 
     Raises:
-        InvalidArgumentError: one of them can't be told from another, or says what can't be.
+        InvalidArgumentError: it says what can't be.
     """
+    capacity = report.capacity
+    figures = (capacity.memory_bytes, capacity.free_memory_bytes, capacity.processors, capacity.max_instances)
+    of_devices = ((one.memory_bytes, one.free_memory_bytes) for one in capacity.devices)
+    if (least := min(*figures, *chain(*of_devices), *capacity.resident_bytes.values())) < 0:
+        raise InvalidArgumentError(f"got a capacity with {least} in it, expected 0 or more")
+    return replace(report, instances=_check_instances(ids.check_node(report.node), report.instances))
+
+
+def _check_instances(node: str, instances: Sequence[InstanceStatus]) -> tuple[InstanceStatus, ...]:
     if len({one.instance for one in instances}) < len(instances):
         raise InvalidArgumentError("got two instances of one name, expected each once")
     for one in instances:
@@ -92,12 +114,12 @@ def changed_models(before: Sequence[InstanceStatus], after: Sequence[InstanceSta
     return sorted({ids.parse_version(one.version)[0] for one in set(before) ^ set(after)})
 
 
-def is_silent(*, heard_ns: int, seen_ns: int, is_own: bool, now_ns: int) -> bool:
+def is_expired(*, silent_ns: int, seen_ns: int, is_own: bool, now_ns: int) -> bool:
     """Whether a node has lost its instances.
 
-    ``heard_ns`` is when this registry last heard the node, or began. For a node that reports to another registry
+    ``silent_ns`` is for how long this registry has not heard the node. For a node that reports to another registry
     (``is_own`` false) the database tells, where ``seen_ns`` is written at most every :data:`RENEWAL_NS`.
     """
     if is_own:
-        return now_ns - heard_ns >= SILENCE_NS
-    return now_ns - max(seen_ns, heard_ns) >= RENEWAL_NS + SILENCE_NS
+        return silent_ns >= EXPIRY_NS
+    return min(silent_ns, now_ns - seen_ns) >= RENEWAL_NS + EXPIRY_NS

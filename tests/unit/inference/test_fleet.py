@@ -21,6 +21,7 @@ from services.inference.resources import desired, signature_from, signature_mess
 SIGNATURE = Signature(
     (TensorSpec("x", "FP32", (-1, 4)),), (TensorSpec("y", "FP32", (-1, 2)),), is_batchable=True, max_batch_size=32
 )
+NODE = "nodes/local"
 HARDWARE = Hardware("some processor", is_gpu=False, threads=1)
 FIRST = Assignment("a" * 64, 1, Format.ONNX, is_trusted=False, signature=SIGNATURE, batching=Batching(8))
 SECOND = dataclasses.replace(FIRST, batching=Batching(16))
@@ -53,13 +54,20 @@ def resources(**deployment: object) -> ResourceCache:
         signature=signature_message(SIGNATURE),
     )
     cache.deployments["deployments/m"] = pb.Deployment(
-        name="deployments/m", versions=["models/m/versions/1", "models/m/versions/2"], **deployment
+        name="deployments/m",
+        versions=["models/m/versions/1", "models/m/versions/2"],
+        placements=[
+            pb.Placement(version=f"models/m/versions/{version}", replica=replica, node=node)
+            for version in (1, 2)
+            for replica, node in enumerate((NODE, NODE, "nodes/other"))
+        ],
+        **deployment,
     )
     return cache
 
 
-def test_a_deployment_gets_its_replicas_with_defaults_filled_in_and_what_is_unknown_is_left_out() -> None:
-    wanted = desired(resources(replicas=2), HARDWARE, limit=Level.FULL)
+def test_a_node_runs_what_is_placed_on_it_with_defaults_filled_in_and_what_is_unknown_is_left_out() -> None:
+    wanted = desired(resources(), HARDWARE, node=NODE, limit=Level.FULL)
     assert list(wanted) == [slot(0), slot(1)]
     assert wanted[slot(0)].batching == Batching(max_batch_size=32, max_attempts=3, priority_levels=1)
 
@@ -71,6 +79,7 @@ def test_a_deployments_own_settings_are_taken_over() -> None:
             queue=pb.QueueConfig(max_attempts=1, priority_levels=3),
         ),
         HARDWARE,
+        node=NODE,
         limit=Level.FULL,
     )
     assert wanted[slot(0)].batching == Batching(4, 700, 1, 3)
@@ -93,7 +102,7 @@ def test_what_was_found_on_the_same_hardware_is_used_unless_it_is_switched_off(
     cache.versions["models/m/versions/1"].optimizations.add(
         hardware=HARDWARE.key(Format.ONNX), variant={"graph": "extended"}
     )
-    assert desired(cache, hardware, limit=limit)[slot(0)].variant == expected
+    assert desired(cache, hardware, node=NODE, limit=limit)[slot(0)].variant == expected
 
 
 def test_what_is_compiled_is_used_where_it_was_compiled_only() -> None:
@@ -102,7 +111,9 @@ def test_what_is_compiled_is_used_where_it_was_compiled_only() -> None:
         hardware=HARDWARE.key(Format.ONNX), variant=dict(compiled.options)
     )
     for is_there, expected in ((True, compiled), (False, ORIGINAL)):
-        wanted = desired(cache, HARDWARE, limit=Level.FULL, has_product=lambda _, is_there=is_there: is_there)
+        wanted = desired(
+            cache, HARDWARE, node=NODE, limit=Level.FULL, has_product=lambda _, is_there=is_there: is_there
+        )
         assert wanted[slot(0)].variant == expected
 
 

@@ -8,6 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from penstock.registry.v1 import registry_service_pb2 as api
 from penstock.registry.v1 import resources_pb2 as pb
 from services.common.errors import InvalidArgumentError
 from services.registry.adapters import codec
@@ -121,4 +122,4 @@ def test_an_instant_that_can_not_be_kept_is_refused(seconds: int, nanos: int) ->
     status.update_time.seconds, status.update_time.nanos = seconds, nanos
 
     with pytest.raises(InvalidArgumentError, match="instant"):
-        codec.instance_from_pb(status)
+        codec.report_from_pb(api.ReportNodeRequest(node="nodes/a", instances=[status]))

@@ -7,13 +7,22 @@ from dataclasses import replace
 import pytest
 
 from services.common.errors import InvalidArgumentError
-from services.registry.domain.resources import BatchingConfig, Deployment, InstanceState, InstanceStatus, QueueConfig
+from services.registry.domain.resources import (
+    BatchingConfig,
+    Deployment,
+    DeviceCapacity,
+    InstanceState,
+    InstanceStatus,
+    NodeCapacity,
+    NodeReport,
+    QueueConfig,
+)
 from services.registry.domain.serving import (
+    EXPIRY_NS,
     RENEWAL_NS,
-    SILENCE_NS,
     changed_models,
     check_report,
-    is_silent,
+    is_expired,
     normalise,
 )
 
@@ -51,9 +60,9 @@ def test_what_makes_no_sense_is_refused(wrong: dict[str, object]) -> None:
 def test_a_report_is_sorted_and_signed() -> None:
     unsigned = [replace(INSTANCE, instance=name, node="", reason="x" * 5000) for name in ("b", "a")]
 
-    checked = check_report("nodes/a", unsigned)
+    checked = check_report(NodeReport(node="nodes/a", instances=tuple(unsigned)))
 
-    assert [(one.instance, one.node, len(one.reason)) for one in checked] == [
+    assert [(one.instance, one.node, len(one.reason)) for one in checked.instances] == [
         ("a", "nodes/a", 4096),
         ("b", "nodes/a", 4096),
     ]
@@ -68,17 +77,27 @@ def test_models_change_with_any_of_their_instances() -> None:
     assert changed_models((INSTANCE,), (replace(INSTANCE, progress=0.5),)) == ["m"]
 
 
-def test_a_node_of_ours_is_silent_after_what_we_heard_last() -> None:
-    def at(now_ns: int) -> bool:
-        return is_silent(heard_ns=SECOND, seen_ns=0, is_own=True, now_ns=now_ns)
+def test_a_capacity_is_not_negative() -> None:
+    for wrong in (
+        NodeCapacity(free_memory_bytes=-1),
+        NodeCapacity(devices=(DeviceCapacity("cuda:0", 1, -1),)),
+        NodeCapacity(resident_bytes={"models/m/versions/1": -1}),
+    ):
+        with pytest.raises(InvalidArgumentError, match=r"got .*expected"):
+            check_report(NodeReport(node="nodes/a", capacity=wrong))
 
-    assert not at(SECOND + SILENCE_NS - 1)
-    assert at(SECOND + SILENCE_NS)
+
+def test_a_node_of_ours_loses_its_instances_after_what_we_heard_last() -> None:
+    def after(silent_ns: int) -> bool:
+        return is_expired(silent_ns=silent_ns, seen_ns=0, is_own=True, now_ns=100 * SECOND)
+
+    assert not after(EXPIRY_NS - 1)
+    assert after(EXPIRY_NS)
 
 
 def test_a_node_of_another_registry_is_given_the_time_to_be_written_down() -> None:
     def at(now_ns: int) -> bool:
-        return is_silent(heard_ns=0, seen_ns=SECOND, is_own=False, now_ns=now_ns)
+        return is_expired(silent_ns=1000 * SECOND, seen_ns=SECOND, is_own=False, now_ns=now_ns)
 
-    assert not at(SECOND + RENEWAL_NS + SILENCE_NS - 1)
-    assert at(SECOND + RENEWAL_NS + SILENCE_NS)
+    assert not at(SECOND + RENEWAL_NS + EXPIRY_NS - 1)
+    assert at(SECOND + RENEWAL_NS + EXPIRY_NS)

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from services.registry.adapters.codec.change_log import decode, encode, encode_deleted, event_to_pb
-from services.registry.adapters.codec.deployments import deployment_from_pb, deployment_to_pb, instance_from_pb
+from services.registry.adapters.codec.deployments import deployment_from_pb, deployment_to_pb
 from services.registry.adapters.codec.models import alias_to_pb, model_from_pb, model_to_pb
+from services.registry.adapters.codec.nodes import node_to_pb, report_from_pb
 from services.registry.adapters.codec.optimizations import optimization_from_pb
 from services.registry.adapters.codec.versions import (
     artifact_to_pb,
@@ -24,10 +25,11 @@ __all__ = [
     "encode_deleted",
     "event_to_pb",
     "format_from_pb",
-    "instance_from_pb",
     "model_from_pb",
     "model_to_pb",
+    "node_to_pb",
     "optimization_from_pb",
+    "report_from_pb",
     "verdict_from_pb",
     "version_from_pb",
     "version_to_pb",

@@ -8,7 +8,12 @@ from typing import Any, TypeVar, cast
 
 from penstock.registry.v1 import registry_service_pb2 as api
 from penstock.registry.v1 import resources_pb2 as pb
-from services.registry.adapters.codec.deployments import deployment_from_pb, deployment_to_pb, instance_from_pb
+from services.registry.adapters.codec.deployments import (
+    deployment_from_pb,
+    deployment_to_pb,
+    instance_from_pb,
+    placement_from_pb,
+)
 from services.registry.adapters.codec.models import alias_to_pb, model_from_pb, model_to_pb
 from services.registry.adapters.codec.times import nanoseconds
 from services.registry.adapters.codec.versions import version_from_pb, version_to_pb
@@ -62,8 +67,13 @@ def _created_deployment(body: bytes) -> Deployment:
     message = pb.Deployment.FromString(body)
     deployment = deployment_from_pb(message, model=ids.parse_deployment(message.name))
     created_ns = nanoseconds(message.create_time)
-    instances = tuple(instance_from_pb(one) for one in message.instances)
-    return replace(deployment, instances=instances, create_time_ns=created_ns, update_time_ns=created_ns)
+    return replace(
+        deployment,
+        instances=tuple(map(instance_from_pb, message.instances)),
+        placements=tuple(map(placement_from_pb, message.placements)),
+        create_time_ns=created_ns,
+        update_time_ns=created_ns,
+    )
 
 
 _DECODERS: dict[type[Resource], Callable[[bytes], Resource]] = {

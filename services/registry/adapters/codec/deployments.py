@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import asdict
+
 from penstock.registry.v1 import resources_pb2 as pb
 from services.common.errors import InvalidArgumentError
 from services.registry.adapters.codec.optimizations import level_from_pb, variant_from_pb
@@ -11,6 +13,7 @@ from services.registry.domain.resources import (
     Deployment,
     InstanceState,
     InstanceStatus,
+    Placement,
     QueueConfig,
 )
 
@@ -36,6 +39,7 @@ def deployment_to_pb(deployment: Deployment) -> pb.Deployment:
         update_time=timestamp(deployment.update_time_ns),
         etag=deployment.etag,
         optimization=int(deployment.optimization),  # type: ignore[arg-type]
+        placements=[pb.Placement(**asdict(one)) for one in deployment.placements],
     )
 
 
@@ -57,6 +61,10 @@ def deployment_from_pb(message: pb.Deployment, *, model: str) -> Deployment:
         etag=message.etag,
         optimization=level_from_pb(message.optimization),
     )
+
+
+def placement_from_pb(message: pb.Placement) -> Placement:
+    return Placement(message.version, message.replica, message.node, message.is_leaving, message.reason)
 
 
 def _instance_to_pb(status: InstanceStatus) -> pb.InstanceStatus:

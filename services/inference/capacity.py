@@ -1,0 +1,61 @@
+"""What this node has for model processes, as the registry is told of it."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import os
+from collections.abc import Iterable
+
+import psutil
+
+from penstock.registry.v1.resources_pb2 import DeviceCapacity, NodeCapacity
+from services.common import names
+from services.inference.inference_servicer import resident_bytes
+from services.inference.instance import Instance
+
+_MIB = 1 << 20
+_ANSWER_S = 10.0
+_GPU_MEMORY = ("nvidia-smi", "--query-gpu=memory.total,memory.free", "--format=csv,noheader,nounits")
+
+
+class Capacity:
+    """Looked up in two paces: what every heartbeat tells, and what :meth:`refresh` asks processes and GPUs for."""
+
+    def __init__(self, *, max_instances: int, gpu: int | None) -> None:
+        """``gpu`` is the number of the one that models run on, if they do."""
+        self._gpu = gpu
+        self._known = NodeCapacity(
+            memory_bytes=psutil.virtual_memory().total,
+            processors=len(os.sched_getaffinity(0)),
+            max_instances=max_instances,
+        )
+
+    def message(self) -> NodeCapacity:
+        """What there is now."""
+        self._known.free_memory_bytes = psutil.virtual_memory().available
+        return self._known
+
+    async def refresh(self, instances: Iterable[Instance]) -> None:
+        """See what the processes that serve take, and what the GPU has left."""
+        self._known.resident_bytes.clear()
+        for one in instances:
+            if one.is_ready and (size := resident_bytes(one.pid)):
+                version = names.version_name(one.slot.model, one.slot.version)
+                self._known.resident_bytes[version] = max(size, self._known.resident_bytes[version])
+        if self._gpu is not None:
+            del self._known.devices[:]
+            self._known.devices.extend(await _gpu_memory(self._gpu))
+
+
+async def _gpu_memory(number: int) -> list[DeviceCapacity]:
+    """That of one GPU, by the driver's own tool: a library would take hundreds of MiB of it to say so."""
+    with contextlib.suppress(OSError, ValueError, TimeoutError):
+        visible = os.environ.get("CUDA_VISIBLE_DEVICES", "").split(",")
+        chosen = visible[number] if number < len(visible) and visible[number] else str(number)
+        asked = await asyncio.create_subprocess_exec(*_GPU_MEMORY, f"--id={chosen}", stdout=asyncio.subprocess.PIPE)
+        async with asyncio.timeout(_ANSWER_S):
+            answer, _ = await asked.communicate()
+        total, free = (int(figure) * _MIB for figure in answer.decode().split(","))
+        return [DeviceCapacity(device=f"cuda:{number}", memory_bytes=total, free_memory_bytes=free)]
+    return []

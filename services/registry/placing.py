@@ -1,0 +1,90 @@
+"""Where replicas run: what the fleet and the deployments make of it, written down for the agents to follow."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, replace
+
+from services.registry.adapters import artifact_rows
+from services.registry.adapters.transaction import Transaction
+from services.registry.domain import placement
+from services.registry.domain.placement import Fleet, Wanted
+from services.registry.domain.resources import Deployment, InstanceState
+
+
+@dataclass(frozen=True, slots=True)
+class Placed:
+    """What came of it: ``changed`` are the deployments with other placements than before.
+
+    ``moving`` counts, by node, the replicas that leave it once they serve elsewhere, ``waiting`` those without a node.
+    """
+
+    changed: tuple[Deployment, ...]
+    moving: Mapping[str, int]
+    waiting: int
+
+
+def plan(tx: Transaction, fleet: Fleet, *, writing: Deployment | None = None) -> Placed:
+    """Decide, and write nothing. ``writing`` is a deployment as it is about to be."""
+    deployments = {one.model: one for one in tx.select(Deployment)}
+    if writing is not None:
+        deployments[writing.model] = writing
+    sizes = artifact_rows.sizes_of_versions(tx, deployments.keys())
+    decided = placement.decide([wanted for one in deployments.values() for wanted in _wanted(one, sizes, fleet)], fleet)
+    changed, moving, waiting = [], Counter[str](), 0
+    for one in deployments.values():
+        places = tuple(place for version in one.versions for place in decided[version])
+        moving.update(place.node for place in places if place.is_leaving)
+        waiting += sum(not place.node for place in places)
+        if places != one.placements:
+            changed.append(replace(one, placements=places))
+    return Placed(tuple(changed), moving, waiting)
+
+
+def place(tx: Transaction, fleet: Fleet) -> Placed:
+    """Decide, and tell the watchers. Etags stay: nobody's update is to fail for that."""
+    placed = plan(tx, fleet)
+    for deployment in placed.changed:
+        tx.store(deployment)
+        tx.announce(deployment)
+    return placed
+
+
+def place_written(tx: Transaction, fleet: Fleet, deployment: Deployment) -> Deployment:
+    """A deployment that is about to be written, with its places; what it makes of others' is written down."""
+    written = deployment
+    for one in plan(tx, fleet, writing=deployment).changed:
+        if one.model == deployment.model:
+            written = one
+        else:
+            tx.store(one)
+            tx.announce(one)
+    return written
+
+
+def count_replicas(tx: Transaction) -> Counter[str]:
+    """How many replicas are placed on each node."""
+    return Counter(place.node for one in tx.select(Deployment) for place in one.placements if place.node)
+
+
+def _wanted(deployment: Deployment, sizes: Mapping[str, int], fleet: Fleet) -> Iterator[Wanted]:
+    for version in deployment.versions:
+        yield Wanted(
+            version=version,
+            replicas=deployment.replicas,
+            need_bytes=max(sizes.get(version, 0), fleet.resident_bytes.get(version, 0)),
+            placements=[one for one in deployment.placements if one.version == version],
+            ready=_places(deployment, version, InstanceState.READY),
+            failing=_places(deployment, version, InstanceState.UNAVAILABLE),
+        )
+
+
+def _places(deployment: Deployment, version: str, state: InstanceState) -> frozenset[tuple[int, str]]:
+    """Number and node of the replicas of a version that are in a state."""
+    numbers = (
+        (one.instance.rpartition(".")[2], one.node)
+        for one in deployment.instances
+        if one.version == version and one.state is state
+    )
+    return frozenset((int(number), node) for number, node in numbers if number.isdecimal())
