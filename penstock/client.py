@@ -39,6 +39,7 @@ from penstock.registry.v1.resources_pb2 import (
     Model,
     ModelFormat,
     ModelVersion,
+    Node,
 )
 from penstock.serving import UNCHANGED, Serving
 from penstock.tls import Tls
@@ -151,6 +152,10 @@ class Client:
         state = ModelVersion.State.Name(version.state).removeprefix("STATE_")
         raise errors.WaitTimeoutError(f"{name} is still {state} after {timeout_s:g} s")
 
+    def nodes(self) -> list[Node]:
+        """The nodes that run models, as they last reported themselves."""
+        return self._pages(self._registry.ListNodes, pb.ListNodesRequest(), "nodes")
+
     def models(self) -> list[Model]:
         return self._pages(self._registry.ListModels, pb.ListModelsRequest(), "models")
 
@@ -238,9 +243,12 @@ class Client:
             ModelFailedError: they crash again and again; the message says why.
             WaitTimeoutError: it did not happen in time.
         """
+        waiting = ""
         for _ in _attempts(timeout_s):
             deployment = self.deployment(model)
             on_change(deployment)
+            places = [one for one in deployment.placements if one.version == version and one.reason]
+            waiting = f": {places[0].reason}" if places else ""
             instances = [instance for instance in deployment.instances if instance.version == version]
             ready = sum(instance.state == InstanceStatus.STATE_READY for instance in instances)
             for instance in instances:
@@ -249,7 +257,7 @@ class Client:
                     raise errors.ModelFailedError(f"{version} does not come up: {instance.reason}")
             if ready >= max(deployment.replicas, 1) and self.is_ready(model, version.rpartition("/")[2]):
                 return deployment
-        raise errors.WaitTimeoutError(f"{version} is not ready after {timeout_s:g} s")
+        raise errors.WaitTimeoutError(f"{version} is not ready after {timeout_s:g} s{waiting}")
 
     def undeploy(self, model: str) -> None:
         """End a model's serving; the model and its versions stay in the registry."""

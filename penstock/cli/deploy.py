@@ -155,4 +155,5 @@ class _Steps:
     def loading(self, deployment: Deployment) -> None:
         states = [InstanceStatus.State.Name(one.state).removeprefix("STATE_").lower() for one in deployment.instances]
         ready = states.count("ready")
-        self._update(total=max(len(states), 1), completed=ready, detail=", ".join(states) or "waiting for an agent")
+        waiting = next((one.reason for one in deployment.placements if one.reason), "waiting for an agent")
+        self._update(total=max(len(states), 1), completed=ready, detail=", ".join(states) or waiting)

@@ -82,6 +82,9 @@ def _instances(deployments: list[Deployment]) -> Any:
                 word = state(InstanceStatus.State.Name(one.state))
                 pid = str(one.pid or "–")
                 rows.add_row(model, version, one.instance, word, one.device, pid, str(one.restarts), escape(one.reason))
-            if not found:
-                rows.add_row(model, version, "–", "[yellow]waiting[/]", "", "", "", "no agent has taken it up yet")
+            waiting = [one.reason for one in deployment.placements if one.version == name and not one.node]
+            if not found and not waiting:
+                waiting = ["no agent has taken it up yet"]
+            for reason in waiting:
+                rows.add_row(model, version, "–", "[yellow]waiting[/]", "", "", "", escape(reason))
     return rows

@@ -43,6 +43,7 @@ class InferenceNode:
             **settings,
         }
         self.processes: dict[str, subprocess.Popen[bytes]] = {}
+        self._agents: dict[str, dict[str, str]] = {}
         self._models: set[str] = set()
 
     async def __aenter__(self) -> Self:
@@ -59,7 +60,7 @@ class InferenceNode:
         self, kind: type[BaseException] | None, error: BaseException | None, at: TracebackType | None
     ) -> None:
         children = [child for one in self.processes.values() for child in _children(one.pid)]
-        for name in ("inference", "registry"):
+        for name in (*self._agents, "inference", "registry"):
             if self.processes[name].poll() is None:
                 self.stop(name)
         for child in children:
@@ -69,16 +70,36 @@ class InferenceNode:
             await channel.close()
 
     def start(self, name: str) -> None:
-        self.processes[name] = subprocess.Popen([sys.executable, "-m", f"services.{name}"], env=self._environ)
+        """Start "registry", "inference", or an agent that was added before."""
+        service = name if name in ("registry", "inference") else "inference"
+        environ = {**self._environ, **self._agents.get(name, {})}
+        self.processes[name] = subprocess.Popen([sys.executable, "-m", f"services.{service}"], env=environ)
+
+    def add_agent(self, node: str, **settings: str) -> None:
+        """Start one more agent, with a node, ports and a folder of its own; it is known by the node's id here."""
+        self._agents[node] = {
+            "PENSTOCK_HOME": str(self.home.with_name(node)),
+            "PENSTOCK_INFERENCE__NODE": node,
+            "PENSTOCK_INFERENCE__PORT": str(free_port()),
+            "PENSTOCK_INFERENCE__METRICS_PORT": str(free_port()),
+            **settings,
+        }
+        self.start(node)
 
     def stop(self, name: str) -> int:
         """Ask it to end; returns its exit code."""
         self.processes[name].send_signal(signal.SIGTERM)
         return self.processes[name].wait(20)
 
-    def kill(self, name: str) -> None:
+    def kill(self, name: str, *, with_children: bool = False) -> None:
+        doomed = _children(self.processes[name].pid) if with_children else []
         self.processes[name].kill()
+        for child in doomed:
+            child.kill()
         self.processes[name].wait()
+
+    def signal(self, name: str, number: signal.Signals) -> None:
+        self.processes[name].send_signal(number)
 
     async def create_version(self, model: str, path: Path, **fields: Any) -> str:
         """Upload a file as a model's next version; returns the version's name."""

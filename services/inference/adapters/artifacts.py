@@ -4,11 +4,14 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import fcntl
 import hashlib
 import logging
+import os
 from collections import defaultdict
 from collections.abc import Callable, Collection
 from pathlib import Path
+from typing import BinaryIO
 
 import grpc
 
@@ -21,6 +24,7 @@ from services.inference.backends import PRODUCT
 _log = logging.getLogger(__name__)
 
 _SILENCE_S = 30.0
+_TAKEN_S = 0.1
 _BLOCK = 1 << 20
 _PARTIAL = "partial"
 """The folder of files that are not whole yet."""
@@ -72,37 +76,44 @@ class ArtifactCache:
             try:
                 for folder in (path.parent, partial.parent):
                     folder.mkdir(parents=True, exist_ok=True)
-                await self._download(sha256, partial, on_progress)
-                if await asyncio.to_thread(digest_of, partial) != sha256:
-                    partial.unlink()
-                    raise DataLossError(f"the registry's answer is not the artifact {sha256[:12]}…: its digest differs")
-                partial.rename(path)
+                while not path.exists():
+                    with partial.open("ab") as file:
+                        if _is_taken(file, partial):  # by another agent with the same folder
+                            await asyncio.sleep(_TAKEN_S)
+                            continue
+                        await self._download(sha256, file, on_progress)
+                        file.flush()
+                        if await asyncio.to_thread(digest_of, partial) != sha256:
+                            partial.unlink()
+                            raise DataLossError(
+                                f"the registry's answer is not the artifact {sha256[:12]}…: its digest differs"
+                            )
+                        partial.rename(path)
             except OSError as error:
                 raise ResourceExhaustedError(f"can't keep the artifact on this node: {error.strerror}") from error
             return path
 
-    async def _download(self, sha256: str, partial: Path, on_progress: Callable[[float], None]) -> None:
-        with partial.open("ab") as file:
-            offset, size = file.tell(), 0
-            call = self._stub.DownloadArtifact(pb.DownloadArtifactRequest(sha256=sha256, offset_bytes=offset))
-            try:
-                while True:
-                    async with asyncio.timeout(_SILENCE_S):
-                        response = await call.read()
-                    if response is grpc.aio.EOF:
-                        break
-                    size = response.size_bytes or size
-                    await asyncio.to_thread(file.write, response.chunk)
-                    offset += len(response.chunk)
-                    on_progress(min(1.0, offset / size) if size else 0.0)
-            except TimeoutError:
-                raise UnavailableError(f"the registry sent nothing for {_SILENCE_S:.0f} s") from None
-            except grpc.aio.AioRpcError as error:
-                if error.code() is grpc.StatusCode.OUT_OF_RANGE:
-                    file.truncate(0)
-                raise _error_of(error) from error
-            finally:
-                call.cancel()
+    async def _download(self, sha256: str, file: BinaryIO, on_progress: Callable[[float], None]) -> None:
+        offset, size = file.seek(0, os.SEEK_END), 0
+        call = self._stub.DownloadArtifact(pb.DownloadArtifactRequest(sha256=sha256, offset_bytes=offset))
+        try:
+            while True:
+                async with asyncio.timeout(_SILENCE_S):
+                    response = await call.read()
+                if response is grpc.aio.EOF:
+                    break
+                size = response.size_bytes or size
+                await asyncio.to_thread(file.write, response.chunk)
+                offset += len(response.chunk)
+                on_progress(min(1.0, offset / size) if size else 0.0)
+        except TimeoutError:
+            raise UnavailableError(f"the registry sent nothing for {_SILENCE_S:.0f} s") from None
+        except grpc.aio.AioRpcError as error:
+            if error.code() is grpc.StatusCode.OUT_OF_RANGE:
+                file.truncate(0)
+            raise _error_of(error) from error
+        finally:
+            call.cancel()
 
     def keep_only(self, digests: Collection[str]) -> None:
         """Remove the files of versions that exist no more, whole or not. A process that has one open keeps it."""
@@ -111,6 +122,15 @@ class ArtifactCache:
             if digest not in digests and not self._locks[digest].locked():
                 _log.info("removing the artifact %s: no version names it any more", path.name)
                 path.unlink(missing_ok=True)
+
+
+def _is_taken(file: BinaryIO, path: Path) -> bool:
+    """Whether another process writes the file, or put it away just now; else it is this one's until it is closed."""
+    try:
+        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        return path.stat().st_ino != os.fstat(file.fileno()).st_ino
+    except (BlockingIOError, FileNotFoundError):
+        return True
 
 
 def digest_of(path: Path) -> str:

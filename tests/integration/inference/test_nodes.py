@@ -1,0 +1,125 @@
+"""Two agents with a real registry and real model processes: replicas move between them, and nobody notices."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import signal
+from collections.abc import AsyncIterator, Callable
+from pathlib import Path
+
+import numpy as np
+import pytest
+from redis.asyncio import Redis
+
+from penstock.registry.v1 import registry_service_pb2 as api
+from penstock.registry.v1 import resources_pb2 as pb
+from services.common.lanes import LaneKeys
+from services.common.redis_connection import connect
+from tests.support.fake_gateway import FakeGateway
+from tests.support.inference_node import InferenceNode
+from tests.support.models import identity_onnx
+
+KEYS = LaneKeys("m", "1")
+ROW = np.arange(16, dtype=np.float32)[None]
+
+pytestmark = pytest.mark.timeout(120)
+
+
+@pytest.fixture
+async def gateway(redis_url: str) -> AsyncIterator[FakeGateway]:
+    redis: Redis = connect(redis_url)
+    async with FakeGateway(redis, KEYS) as gateway:
+        yield gateway
+    await redis.aclose()
+
+
+@pytest.fixture
+async def pair(tmp_path: Path, redis_url: str) -> AsyncIterator[InferenceNode]:
+    """Nodes "local" and "second", a replica of a model on each."""
+    async with InferenceNode(tmp_path / "home", redis_url) as fleet:
+        name = await fleet.create_version("m", identity_onnx(tmp_path / "m.onnx"))
+        assert (await fleet.validated(name)).state == pb.ModelVersion.STATE_READY
+        await fleet.deploy("m", name, replicas=2)
+        await fleet.instances("m", ready_on("local", "local"))
+        fleet.add_agent("second")
+        await fleet.instances("m", ready_on("local", "second"))
+        yield fleet
+
+
+def ready_on(*nodes: str) -> Callable[[list[pb.InstanceStatus]], bool]:
+    """Whether these nodes, and no others, have so many replicas, all of which take requests."""
+
+    def is_so(found: list[pb.InstanceStatus]) -> bool:
+        states = {one.state for one in found}
+        return sorted(one.node for one in found) == sorted(f"nodes/{node}" for node in nodes) and states == {
+            pb.InstanceStatus.STATE_READY
+        }
+
+    return is_so
+
+
+@contextlib.asynccontextmanager
+async def asking(gateway: FakeGateway) -> AsyncIterator[None]:
+    """One request after the other, each answered right."""
+    is_over = False
+
+    async def ask() -> int:
+        count = 0
+        while not is_over:
+            np.testing.assert_array_equal(await gateway.ask(ROW), ROW)
+            count += 1
+        return count
+
+    task = asyncio.create_task(ask())
+    try:
+        yield
+    finally:
+        is_over = True
+        assert await task > 10
+
+
+async def settled_on(fleet: InferenceNode, *nodes: str) -> None:
+    """Wait until each replica has one place, these nodes, and is ready there."""
+
+    async def places() -> list[str]:
+        request = api.GetDeploymentRequest(name="deployments/m")
+        deployment = (await fleet.registry.GetDeployment(request, wait_for_ready=True)).deployment
+        return sorted(one.node for one in deployment.placements)
+
+    await fleet.instances("m", ready_on(*nodes))
+    async with asyncio.timeout(30):
+        while await places() != sorted(f"nodes/{node}" for node in nodes):  # noqa: ASYNC110 - nothing tells
+            await asyncio.sleep(0.05)
+
+
+async def test_a_node_that_joins_and_one_that_leaves_in_order_take_nothing_from_anybody(
+    pair: InferenceNode, gateway: FakeGateway
+) -> None:
+    async with asking(gateway):
+        assert await asyncio.to_thread(pair.stop, "second") == 0
+        await settled_on(pair, "local", "local")
+        pair.start("second")
+        await settled_on(pair, "local", "second")
+        found = {one.name: one for one in (await pair.registry.ListNodes(api.ListNodesRequest())).nodes}
+        assert {name: (one.state, one.replicas) for name, one in found.items()} == {
+            "nodes/local": (pb.Node.STATE_ALIVE, 1),
+            "nodes/second": (pb.Node.STATE_ALIVE, 1),
+        }
+        assert 0 < found["nodes/local"].capacity.free_memory_bytes < found["nodes/local"].capacity.memory_bytes
+
+    assert {reply.attempt for replies in gateway.replies.values() for reply in replies} == {1}, "nothing was claimed"
+
+
+async def test_the_replicas_of_a_node_that_dies_are_served_elsewhere(pair: InferenceNode, gateway: FakeGateway) -> None:
+    async with asking(gateway):
+        pair.kill("inference", with_children=True)
+        await settled_on(pair, "second", "second")
+
+
+async def test_a_node_that_was_only_paused_settles(pair: InferenceNode, gateway: FakeGateway) -> None:
+    async with asking(gateway):
+        pair.signal("second", signal.SIGSTOP)
+        await asyncio.sleep(5)
+        pair.signal("second", signal.SIGCONT)
+        await settled_on(pair, "local", "second")
