@@ -44,6 +44,7 @@ _log = logging.getLogger(__name__)
 _REPORT_EVERY_S = 1.0
 _TIDY_EVERY_S = 5.0
 _LEAVE_EVERY_S = 0.25
+_GOODBYE_S = 1.0
 _CLAIM_EVERY_S = 10.0
 _OPTIMIZE_EVERY_S = 10.0
 _VERSION_STATE = resources_pb2.ModelVersion.State
@@ -141,6 +142,7 @@ class InferenceServer:
             await self._health.set_serving(is_serving=False)
             await self._leave()
             await self._agent.close()
+            await self._say_goodbye()
             await server.stop(1.0)
             await self._channel.close()
             await asyncio.to_thread(stop_metrics)
@@ -198,6 +200,12 @@ class InferenceServer:
                     if not await self._report(is_leaving=True):
                         return
                     await asyncio.sleep(_LEAVE_EVERY_S)
+
+    async def _say_goodbye(self) -> None:
+        """Tell that nothing runs here any more."""
+        with contextlib.suppress(PenstockError, TimeoutError):
+            async with asyncio.timeout(_GOODBYE_S):
+                await self._report(is_leaving=True)
 
     async def _validate(self) -> None:
         if self._has_pending():

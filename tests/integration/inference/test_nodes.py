@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import signal
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator
 from pathlib import Path
 
 import numpy as np
@@ -19,6 +19,7 @@ from services.common.redis_connection import connect
 from tests.support.fake_gateway import FakeGateway
 from tests.support.inference_node import InferenceNode
 from tests.support.models import identity_onnx
+from tests.support.waiting import until
 
 KEYS = LaneKeys("m", "1")
 ROW = np.arange(16, dtype=np.float32)[None]
@@ -41,22 +42,10 @@ async def pair(tmp_path: Path, redis_url: str) -> AsyncIterator[InferenceNode]:
         name = await fleet.create_version("m", identity_onnx(tmp_path / "m.onnx"))
         assert (await fleet.validated(name)).state == pb.ModelVersion.STATE_READY
         await fleet.deploy("m", name, replicas=2)
-        await fleet.instances("m", ready_on("local", "local"))
+        await settled_on(fleet, "local", "local")
         fleet.add_agent("second")
-        await fleet.instances("m", ready_on("local", "second"))
+        await settled_on(fleet, "local", "second")
         yield fleet
-
-
-def ready_on(*nodes: str) -> Callable[[list[pb.InstanceStatus]], bool]:
-    """Whether these nodes, and no others, have so many replicas, all of which take requests."""
-
-    def is_so(found: list[pb.InstanceStatus]) -> bool:
-        states = {one.state for one in found}
-        return sorted(one.node for one in found) == sorted(f"nodes/{node}" for node in nodes) and states == {
-            pb.InstanceStatus.STATE_READY
-        }
-
-    return is_so
 
 
 @contextlib.asynccontextmanager
@@ -80,17 +69,18 @@ async def asking(gateway: FakeGateway) -> AsyncIterator[None]:
 
 
 async def settled_on(fleet: InferenceNode, *nodes: str) -> None:
-    """Wait until each replica has one place, these nodes, and is ready there."""
+    """Wait until the replicas have one place each, on these nodes, and take requests there."""
+    expected = sorted(f"nodes/{node}" for node in nodes)
 
-    async def places() -> list[str]:
+    async def is_so() -> bool:
         request = api.GetDeploymentRequest(name="deployments/m")
         deployment = (await fleet.registry.GetDeployment(request, wait_for_ready=True)).deployment
-        return sorted(one.node for one in deployment.placements)
+        ready = [one.node for one in deployment.instances if one.state == pb.InstanceStatus.STATE_READY]
+        placed = sorted(one.node for one in deployment.placements)
+        return placed == expected == sorted(node for node in ready if node in expected)
 
-    await fleet.instances("m", ready_on(*nodes))
-    async with asyncio.timeout(30):
-        while await places() != sorted(f"nodes/{node}" for node in nodes):  # noqa: ASYNC110 - nothing tells
-            await asyncio.sleep(0.05)
+    async with asyncio.timeout(40):
+        await until(is_so)
 
 
 async def test_a_node_that_joins_and_one_that_leaves_in_order_take_nothing_from_anybody(
