@@ -38,11 +38,11 @@ class Capacity:
 
     async def refresh(self, instances: Iterable[Instance]) -> None:
         """See what the processes that serve take, and what the GPU has left."""
-        self._known.resident_bytes.clear()
+        self._known.resident_memory.clear()
         for one in instances:
             if one.is_ready and (size := resident_bytes(one.pid)):
                 version = names.version_name(one.slot.model, one.slot.version)
-                self._known.resident_bytes[version] = max(size, self._known.resident_bytes[version])
+                self._known.resident_memory[version] = max(size, self._known.resident_memory[version])
         if self._gpu is not None:
             del self._known.devices[:]
             self._known.devices.extend(await _gpu_memory(self._gpu))

@@ -83,9 +83,8 @@ async def settled_on(fleet: InferenceNode, *nodes: str) -> None:
         await until(is_so)
 
 
-async def test_a_node_that_joins_and_one_that_leaves_in_order_take_nothing_from_anybody(
-    pair: InferenceNode, gateway: FakeGateway
-) -> None:
+async def test_what_becomes_of_nodes_is_nobodys_concern(pair: InferenceNode, gateway: FakeGateway) -> None:
+    """One leaves in order and comes back; one is paused; one dies with its model processes."""
     async with asking(gateway):
         assert await asyncio.to_thread(pair.stop, "second") == 0
         await settled_on(pair, "local", "local")
@@ -97,19 +96,13 @@ async def test_a_node_that_joins_and_one_that_leaves_in_order_take_nothing_from_
             "nodes/second": (pb.Node.STATE_ALIVE, 1),
         }
         assert 0 < found["nodes/local"].capacity.free_memory_bytes < found["nodes/local"].capacity.memory_bytes
-
     assert {reply.attempt for replies in gateway.replies.values() for reply in replies} == {1}, "nothing was claimed"
 
-
-async def test_the_replicas_of_a_node_that_dies_are_served_elsewhere(pair: InferenceNode, gateway: FakeGateway) -> None:
-    async with asking(gateway):
-        pair.kill("inference", with_children=True)
-        await settled_on(pair, "second", "second")
-
-
-async def test_a_node_that_was_only_paused_settles(pair: InferenceNode, gateway: FakeGateway) -> None:
     async with asking(gateway):
         pair.signal("second", signal.SIGSTOP)
         await asyncio.sleep(5)
         pair.signal("second", signal.SIGCONT)
         await settled_on(pair, "local", "second")
+
+        pair.kill("inference", with_children=True)
+        await settled_on(pair, "second", "second")

@@ -164,7 +164,7 @@ async def test_what_fits_nowhere_says_so_and_is_placed_when_there_is_room(regist
     registry.clock.turn(2)
 
     await until(lambda: _are(registry, "a"))
-    scarce.resident_bytes[VERSION] = 2 << 30
+    scarce.resident_memory[VERSION] = 2 << 30
     await report(registry, "a", serving=[0], capacity=scarce)
     changed = pb.Deployment(name=deployment.name, versions=[VERSION], replicas=2)
     answer = await registry.stub.UpdateDeployment(api.UpdateDeploymentRequest(deployment=changed))
@@ -187,7 +187,7 @@ async def _has_no_nodes(registry: Registry) -> bool:
 async def test_nodes_are_listed_as_they_report_themselves(registry: Registry) -> None:
     capacity = pb.NodeCapacity(memory_bytes=5, free_memory_bytes=4, processors=3, max_instances=2)
     capacity.devices.add(device="cuda:0", memory_bytes=7, free_memory_bytes=6)
-    capacity.resident_bytes[VERSION] = 1
+    capacity.resident_memory[VERSION] = 1
     await report(registry, "b", is_leaving=True)
     await report(registry, "a", address="a:1", capacity=capacity)
 

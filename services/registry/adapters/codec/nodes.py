@@ -36,7 +36,7 @@ def node_to_pb(node: Node) -> pb.Node:
                 )
                 for one in capacity.devices
             ],
-            resident_bytes=capacity.resident_bytes,
+            resident_memory=capacity.resident_bytes,
         ),
         replicas=node.replicas,
         report_time=timestamp(node.report_time_ns),
@@ -50,5 +50,5 @@ def _capacity_from_pb(message: pb.NodeCapacity) -> NodeCapacity:
         processors=message.processors,
         max_instances=message.max_instances,
         devices=tuple(DeviceCapacity(one.device, one.memory_bytes, one.free_memory_bytes) for one in message.devices),
-        resident_bytes=dict(message.resident_bytes),
+        resident_bytes=dict(message.resident_memory),
     )
