@@ -11,15 +11,18 @@ from typing import Any, NoReturn, TypeVar
 
 import grpc
 from google.protobuf import any_pb2
+from google.protobuf.duration_pb2 import Duration
 from google.rpc import error_details_pb2, status_pb2
 from grpc_status import rpc_status
 
-from services.common.errors import PenstockError
+from services.common.errors import PenstockError, UnavailableError
 from services.common.status import code_of
 
 _log = logging.getLogger(__name__)
 
 ERROR_DOMAIN = "penstock.dev"
+RETRY_AFTER = "retry-after"
+"""Trailing metadata, and the header of HTTP, that says when to come again, in whole seconds."""
 
 Servicer = TypeVar("Servicer")
 
@@ -63,8 +66,21 @@ async def abort(error: Exception, context: Any) -> NoReturn:
     """End a call with the status of ``error``. Never returns."""
     if isinstance(error, grpc.aio.AbortError):
         raise error
-    await context.abort_with_status(rpc_status.to_status(status_of(error)))
+    await context.abort_with_status(rich_status(error))
     raise AssertionError("unreachable: abort_with_status raises")
+
+
+def rich_status(error: Exception) -> Any:
+    """The status of an error as a ``grpc.Status``, with all that goes into the trailers."""
+    status: Any = rpc_status.to_status(status_of(error))
+    if (seconds := retry_after_s(error)) is not None:
+        status = status._replace(trailing_metadata=(*status.trailing_metadata, (RETRY_AFTER, str(seconds))))
+    return status
+
+
+def retry_after_s(error: Exception) -> int | None:
+    """Whole seconds after which the caller may try again; None: nobody knows."""
+    return error.retry_after_s if isinstance(error, UnavailableError) else None
 
 
 def status_of(error: Exception) -> status_pb2.Status:
@@ -72,7 +88,10 @@ def status_of(error: Exception) -> status_pb2.Status:
     if isinstance(error, PenstockError):
         details = any_pb2.Any()
         details.Pack(error_details_pb2.ErrorInfo(reason=error.reason, domain=ERROR_DOMAIN, metadata=error.metadata))
-        return status_pb2.Status(code=code_of(error).value[0], message=error.message, details=[details])
+        status = status_pb2.Status(code=code_of(error).value[0], message=error.message, details=[details])
+        if (seconds := retry_after_s(error)) is not None:
+            status.details.add().Pack(error_details_pb2.RetryInfo(retry_delay=Duration(seconds=seconds)))
+        return status
     return status_pb2.Status(code=grpc.StatusCode.INTERNAL.value[0], message=internal_message(error))
 
 

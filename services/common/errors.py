@@ -64,7 +64,15 @@ class AbortedError(PenstockError):
 
 
 class UnavailableError(PenstockError):
+    """``retry_after_s`` says from when on repeating is worth while, where that is known."""
+
     reason = "UNAVAILABLE"
+
+    def __init__(
+        self, message: str, *, reason: str | None = None, retry_after_s: int | None = None, **metadata: str
+    ) -> None:
+        super().__init__(message, reason=reason, **metadata)
+        self.retry_after_s = retry_after_s
 
 
 class ResourceExhaustedError(PenstockError):

@@ -79,7 +79,7 @@ class Catalog:
         lane = self._lanes.get((served.model, served.version))
         if lane is None:
             lane = self._lanes[served.model, served.version] = Lane(served, now=self._clock())
-        lane.version = served
+        lane.redefine(served)
         return lane
 
 

@@ -60,7 +60,7 @@ class Gateway:
         )
         redis = RedisMasters(suite.effective_redis_url)
         self.lane_watch = LaneWatch(redis)
-        self.pending = PendingTable(self.spans)
+        self.pending = PendingTable(self.spans, max_bytes=settings.pending_bytes_of_a_process)
         self.catalog = Catalog(
             clock=asyncio.get_running_loop().time, gateway_processes=settings.process_count if membership else 1
         )
@@ -100,6 +100,7 @@ class Gateway:
     def collector(self) -> GatewayCollector:
         return GatewayCollector(
             lanes=lambda: self.catalog.lanes,
+            pending_bytes=lambda: self.pending.bytes.held,
             reenqueued=lambda: self.writer.reenqueued,
             is_ready=lambda: self.models.is_ready,
             is_redis_up=lambda: self.models.is_redis_up,

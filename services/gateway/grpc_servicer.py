@@ -16,6 +16,7 @@ from tritonclient.grpc import service_pb2_grpc
 from services.common.boundary import translated
 from services.common.errors import InvalidArgumentError, PenstockError, UnimplementedError
 from services.common.status import code_of
+from services.gateway.callers import TENANT, peer_of, tenant
 from services.gateway.domain.tickets import Arrival, Outcome
 from services.gateway.inference import Desk
 from services.gateway.models import Models
@@ -66,9 +67,11 @@ class InferenceServicer:
         self._spans = spans
 
     async def ModelInfer(self, message: bytes, context: Any) -> bytes:
-        arrival = self._arrive(context)
+        arrival, caller = self._arrive(context)
         answered: asyncio.Future[bytes | memoryview] = asyncio.get_running_loop().create_future()
-        ticket = self._desk.admit(message, _read, arrival, time_left_s=context.time_remaining(), outcome=answered)
+        ticket = self._desk.admit(
+            message, _read, arrival, caller=caller, time_left_s=context.time_remaining(), outcome=answered
+        )
         try:
             return bytes(await answered)
         except asyncio.CancelledError:
@@ -80,22 +83,27 @@ class InferenceServicer:
     def infer(self, message: bytes | memoryview, call: DirectCall) -> Callable[[], None] | None:
         """ModelInfer for :class:`TakesDirectHandlers`; returns what is to be called if the caller leaves."""
         try:
+            arrival, caller = self._arrive(call)
             ticket = self._desk.admit(
-                message, _read, self._arrive(call), time_left_s=call.time_remaining(), outcome=call
+                message, _read, arrival, caller=caller, time_left_s=call.time_remaining(), outcome=call
             )
         except Exception as error:  # noqa: BLE001 - the boundary is where everything ends
             call.set_exception(error)
             return None
         return functools.partial(self._desk.withdraw, ticket)
 
-    def _arrive(self, context: Any) -> Arrival:
-        traceparent = tracestate = ""
+    def _arrive(self, context: Any) -> tuple[Arrival, str]:
+        """Note a request, and who calls."""
+        traceparent = tracestate = caller = ""
         for key, value in context.invocation_metadata():
             if key == "traceparent":
                 traceparent = value
             elif key == "tracestate":
                 tracestate = value
-        return self._spans.arrive(_GRPC_INFER, traceparent=traceparent, tracestate=tracestate)
+            elif key == TENANT:
+                caller = tenant(value)
+        arrival = self._spans.arrive(_GRPC_INFER, traceparent=traceparent, tracestate=tracestate)
+        return arrival, caller or peer_of(context)
 
     async def ServerLive(self, _request: Any, _context: Any) -> Any:
         return pb.ServerLiveResponse(live=True)

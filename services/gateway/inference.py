@@ -67,14 +67,15 @@ class Desk:
         read: Callable[[bytes | memoryview], InferRequest],
         arrival: Arrival,
         *,
+        caller: str,
         time_left_s: float | None,
         outcome: Outcome,
     ) -> Ticket:
         """Check a request and enqueue it; ``outcome`` gets the serialised response or the error.
 
-        ``message`` is the request as bytes, ``time_left_s`` the caller's deadline. ``read`` parses the message, or
-        raises a PenstockError; it isn't called for one that differs in contents only from one seen before. Whoever
-        stops waiting must call :meth:`withdraw`.
+        ``message`` is the request as bytes, ``time_left_s`` the deadline of ``caller``, who gets a fair share. ``read``
+        parses the message, or raises a PenstockError; it isn't called for one that differs in contents only from one
+        seen before. Whoever stops waiting must call :meth:`withdraw`.
 
         Raises:
             PenstockError: the request is refused; nothing is left of it.
@@ -82,26 +83,30 @@ class Desk:
         plan = self.routes.forms.recall(message)
         if plan is None:
             plan = self._plan(message, read, arrival)
-        lane, now, now_ns = plan.lane, self._loop.time(), self._clock_ns()
+        lane, tier, rows, now, now_ns = plan.lane, plan.tier, plan.rows, self._loop.time(), self._clock_ns()
         timeout_s = plan.timeout_s
         if time_left_s is not None and time_left_s < timeout_s:
             timeout_s = time_left_s
         try:
-            lane.check_takes_requests(now=now, grace_s=self._recovery_grace_s)
             if timeout_s <= 0:
                 raise expired()
+            lane.check_admits(
+                tier, rows=rows, caller=caller, timeout_s=timeout_s, now=now, grace_s=self._recovery_grace_s
+            )
+            self._pending.bytes.check(len(message))
         except PenstockError as error:
             self.refuse(arrival, error, lane, model=lane.version.model, request_id=plan.request_id)
             raise
         ticket = Ticket(
             next(self._keys),
             lane,
+            tier,
+            caller,
             arrival,
             outcome,
             message,
             plan.request_id,
-            plan.rows,
-            plan.priority,
+            rows,
             now + timeout_s,
             now_ns + int(timeout_s * 1e9),
             now_ns,
@@ -128,7 +133,8 @@ class Desk:
             self.refuse(arrival, error, lane, model=model, version=version, request_id=request_id)
             raise
         timeout_us = min(options.timeout_us or served.default_timeout_us, served.default_timeout_us)
-        plan = Plan(lane, rows, served.priority_of(options.priority), timeout_us * 1e-6, request_id)
+        tier = lane.tiers[served.priority_of(options.priority)]
+        plan = Plan(lane, tier, rows, timeout_us * 1e-6, request_id)
         if not request_id and served.takes_any_contents:
             self.routes.forms.learn(message, request.raw_input_contents, plan)
         return plan
@@ -146,7 +152,10 @@ class Desk:
         """Count and trace a request that was not admitted; ``model`` and ``version`` are what the caller named."""
         if lane is not None:
             version = lane.version.version
-            failure: Failure = "REJECTED" if isinstance(error, UnavailableError) else "OTHER"
+            failure: Failure = "OTHER"
+            if isinstance(error, UnavailableError):
+                failure = "REJECTED"
+                lane.refused[error.reason] += 1
             lane.statistics.count_failure(failure, self._clock_ns() - arrival.start_ns)
         self._spans.refuse(arrival, error, model=model, version=version, request_id=request_id)
 

@@ -40,6 +40,17 @@ class LaneFigures(NamedTuple):
     version: ServedVersion
     statistics: VersionStatistics
     unsettled: int
+    refused: Mapping[str, int]
+    estimated_wait_s: float
+
+
+class GatewayFigures(NamedTuple):
+    """What a scrape sees of all."""
+
+    lanes: list[LaneFigures]
+    reenqueued: int
+    streams: int
+    pending_bytes: int
 
 
 class GatewayCollector(Collector):
@@ -53,6 +64,7 @@ class GatewayCollector(Collector):
         self,
         *,
         lanes: Callable[[], Iterable[Lane]],
+        pending_bytes: Callable[[], int],
         reenqueued: Callable[[], int],
         is_ready: Callable[[], bool],
         is_redis_up: Callable[[], bool],
@@ -63,6 +75,7 @@ class GatewayCollector(Collector):
         """``may_evict``: Redis' policy for full memory allows it. ``spans`` are counted by what became of them."""
         self._loop = asyncio.get_running_loop()
         self._lanes = lanes
+        self._pending_bytes = pending_bytes
         self._reenqueued = reenqueued
         self._is_ready = is_ready
         self._is_redis_up = is_redis_up
@@ -71,13 +84,16 @@ class GatewayCollector(Collector):
         self._spans = spans
 
     def collect(self) -> Iterable[Metric]:
-        lanes, reenqueued, streams = asyncio.run_coroutine_threadsafe(self._look(), self._loop).result(
+        lanes, reenqueued, streams, pending_bytes = asyncio.run_coroutine_threadsafe(self._look(), self._loop).result(
             _SCRAPE_TIMEOUT_S
         )
         return [
             *(_counter(name, text, lanes, read) for name, (text, read) in _COUNTERS.items()),
             _failures(lanes),
+            _refusals(lanes),
             _pending(lanes),
+            _waits(lanes),
+            GaugeMetricFamily("penstock_gateway_pending_bytes", "Bytes of requests under way", float(pending_bytes)),
             *(_histogram(name, text, lanes, read) for name, (text, read) in _HISTOGRAMS.items()),
             CounterMetricFamily("penstock_gateway_reenqueued", "Requests enqueued again", float(reenqueued)),
             GaugeMetricFamily("penstock_gateway_ready", "Whether requests are taken", float(self._is_ready())),
@@ -89,9 +105,19 @@ class GatewayCollector(Collector):
             _of_spans(self._spans()),
         ]
 
-    async def _look(self) -> tuple[list[LaneFigures], int, int]:
-        lanes = [LaneFigures(lane.version, lane.statistics.copy(), lane.unsettled) for lane in self._lanes()]
-        return lanes, self._reenqueued(), self._worker_streams()
+    async def _look(self) -> GatewayFigures:
+        now = self._loop.time()
+        lanes = [
+            LaneFigures(
+                lane.version,
+                lane.statistics.copy(),
+                lane.unsettled,
+                dict(lane.refused),
+                lane.estimated_wait_s(now=now),
+            )
+            for lane in self._lanes()
+        ]
+        return GatewayFigures(lanes, self._reenqueued(), self._worker_streams(), self._pending_bytes())
 
 
 def _counter(name: str, text: str, lanes: Iterable[LaneFigures], read: Callable[[VersionStatistics], int]) -> Metric:
@@ -113,6 +139,22 @@ def _pending(lanes: Iterable[LaneFigures]) -> Metric:
     metric = GaugeMetricFamily("nv_inference_pending_request_count", "Requests waiting or running")
     for lane in lanes:
         metric.add_sample(metric.name, _labels(lane), lane.unsettled)
+    return metric
+
+
+def _refusals(lanes: Iterable[LaneFigures]) -> Metric:
+    labels = ("model", "version", "reason")
+    metric = CounterMetricFamily("penstock_gateway_refusals", "Requests that were not taken, for now", labels=labels)
+    for lane in lanes:
+        for reason, count in lane.refused.items():
+            metric.add_metric((lane.version.model, lane.version.version, reason), count)
+    return metric
+
+
+def _waits(lanes: Iterable[LaneFigures]) -> Metric:
+    metric = GaugeMetricFamily("penstock_gateway_estimated_wait_seconds", "Time that a request would take now")
+    for lane in lanes:
+        metric.add_sample(metric.name, _labels(lane), lane.estimated_wait_s)
     return metric
 
 

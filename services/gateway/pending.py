@@ -7,6 +7,7 @@ nothing and is ignored. So every outcome is counted, traced and answered once.
 from __future__ import annotations
 
 import asyncio
+import sys
 import time
 from collections.abc import Callable, Iterable, Sequence
 from typing import Protocol
@@ -15,6 +16,7 @@ from services.common.errors import PenstockError, UnavailableError
 from services.common.status import error_from_code
 from services.gateway.domain.deadlines import DeadlineQueue
 from services.gateway.domain.lane import Lane
+from services.gateway.domain.pending_bytes import PendingBytes
 from services.gateway.domain.statistics import Failure
 from services.gateway.domain.tickets import Ticket
 from services.gateway.spans import RequestSpans
@@ -64,7 +66,10 @@ def expired() -> UnavailableError:
 class PendingTable:
     """Unsettled requests by key. Belongs to one event loop's thread."""
 
-    def __init__(self, spans: RequestSpans, *, clock_ns: Callable[[], int] = time.time_ns) -> None:
+    def __init__(
+        self, spans: RequestSpans, *, max_bytes: int = sys.maxsize, clock_ns: Callable[[], int] = time.time_ns
+    ) -> None:
+        self.bytes = PendingBytes(max_bytes)
         self._spans = spans
         self._clock_ns = clock_ns
         self._tickets: dict[int, Ticket] = {}
@@ -96,12 +101,14 @@ class PendingTable:
     def open(self, ticket: Ticket) -> bool:
         """Take a ticket in; True when the deadline timer must be set anew."""
         self._tickets[ticket.key] = ticket
-        ticket.lane.unsettled += 1
+        ticket.lane.enter(ticket.tier, ticket.rows, ticket.caller)
+        self.bytes.held += len(ticket.message)
         return self.deadlines.add(ticket.key, ticket.deadline)
 
     def settle_batch(self, batch: Batch, lane: Lane | None, responses: Responses | None = None) -> None:
         """Settle the requests of a batch that are still pending, all of one lane; it may be None when that is gone."""
         now_ns, answered_for, rows = self._clock_ns(), lane, 0
+        batch_rows, rows_before = batch.batch_rows, 0 if lane is None else lane.rows
         request_ns: list[int] = []
         queue_ns: list[int] = []
         for reply in batch.replies:
@@ -109,6 +116,8 @@ class PendingTable:
             response = _response_of(reply, responses)  # also of one nobody waits for, so that it is given back
             if ticket is None:
                 continue
+            if batch_rows:
+                ticket.tier.answered += ticket.rows or 1
             if reply.code or response is None:
                 self._fail(ticket, _error_of(reply), "BACKEND", now_ns=now_ns, is_from_batch=bool(batch.span_id))
                 continue
@@ -122,18 +131,10 @@ class PendingTable:
                 asyncio.get_running_loop().call_soon(self._finish_sampled, ticket, now_ns)
         if answered_for is not None and request_ns:
             answered_for.statistics.count_successes(request_ns=request_ns, queue_ns=queue_ns, rows=rows)
-        if lane is None or not batch.batch_rows:
-            return
-        times = {
-            "rows": batch.batch_rows,
-            "input_ns": batch.compute_input_ns,
-            "infer_ns": batch.compute_infer_ns,
-            "output_ns": batch.compute_output_ns,
-        }
-        if request_ns:
-            lane.statistics.count_batch(requests=len(request_ns), **times)
-        if batch.is_execution_counted:
-            lane.statistics.count_execution(now_ms=now_ns // 1_000_000, **times)
+        if lane is not None and batch_rows:
+            took_ns = batch.compute_input_ns + batch.compute_infer_ns + batch.compute_output_ns
+            lane.note_batch(rows_before=rows_before, took_s=took_ns * 1e-9, now=asyncio.get_running_loop().time())
+            _count(batch, lane, requests=len(request_ns), now_ms=now_ns // 1_000_000)
 
     def _finish_sampled(self, ticket: Ticket, end_ns: int) -> None:
         self._spans.finish(ticket, end_ns=end_ns, settled_by="worker")
@@ -155,7 +156,8 @@ class PendingTable:
     def _close(self, key: int) -> Ticket | None:
         ticket = self._tickets.pop(key, None)
         if ticket is not None:
-            ticket.lane.unsettled -= 1
+            ticket.lane.leave(ticket.tier, ticket.rows, ticket.caller)
+            self.bytes.held -= len(ticket.message)
             self.deadlines.remove(key, ticket.deadline)
         return ticket
 
@@ -166,6 +168,20 @@ class PendingTable:
         self._spans.finish(ticket, end_ns=now_ns, error=error, settled_by="worker" if is_from_batch else "gateway")
         if not ticket.outcome.done():
             ticket.outcome.set_exception(error)
+
+
+def _count(batch: Batch, lane: Lane, *, requests: int, now_ms: int) -> None:
+    """Count what a batch took, of which so many requests were answered."""
+    times = {
+        "rows": batch.batch_rows,
+        "input_ns": batch.compute_input_ns,
+        "infer_ns": batch.compute_infer_ns,
+        "output_ns": batch.compute_output_ns,
+    }
+    if requests:
+        lane.statistics.count_batch(requests=requests, **times)
+    if batch.is_execution_counted:
+        lane.statistics.count_execution(now_ms=now_ms, **times)
 
 
 def _response_of(reply: Reply, responses: Responses | None) -> bytes | memoryview | None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import re
 import zlib
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from typing import Any
 
 import orjson
@@ -17,9 +17,10 @@ from starlette.requests import ClientDisconnect, Request
 from starlette.responses import Response
 from starlette.routing import Route
 
-from services.common.boundary import internal_message
+from services.common.boundary import RETRY_AFTER, internal_message, retry_after_s
 from services.common.errors import InvalidArgumentError, PenstockError, ResourceExhaustedError
 from services.common.status import http_status_of
+from services.gateway.callers import TENANT, tenant
 from services.gateway.domain.tickets import Arrival
 from services.gateway.inference import Desk
 from services.gateway.models import Models
@@ -66,7 +67,7 @@ class RestApi:
             allow_origins=cors_origins,
             allow_methods=["GET", "POST"],
             allow_headers=["*"],
-            expose_headers=[HEADER_LENGTH],
+            expose_headers=[HEADER_LENGTH, RETRY_AFTER],
         )
         return Starlette(
             middleware=[allow_pages] if cors_origins else [],
@@ -101,7 +102,12 @@ class RestApi:
         message, form = await self._read(request, arrival)
         answered: asyncio.Future[bytes | memoryview] = asyncio.get_running_loop().create_future()
         ticket = self._desk.admit(
-            message.SerializeToString(), lambda _: message, arrival, time_left_s=None, outcome=answered
+            message.SerializeToString(),
+            lambda _: message,
+            arrival,
+            caller=caller_of(request),
+            time_left_s=None,
+            outcome=answered,
         )
         # Uvicorn does not cancel a handler whose client left.
         leaving = asyncio.ensure_future(request.receive())
@@ -178,7 +184,8 @@ def _guarded(handler: Callable[[Request], Awaitable[Response]]) -> Callable[[Req
         try:
             return await handler(request)
         except PenstockError as error:
-            return _error(http_status_of(error), error.message)
+            seconds = retry_after_s(error)
+            return _error(http_status_of(error), error.message, {} if seconds is None else {RETRY_AFTER: str(seconds)})
         except ClientDisconnect:
             return Response(status_code=400)
         except Exception as error:  # noqa: BLE001 - the boundary is where everything ends
@@ -199,12 +206,17 @@ def _names(request: Request) -> tuple[str, str]:
     return request.path_params.get("model", ""), request.path_params.get("version", "")
 
 
+def caller_of(request: Request) -> str:
+    """Who calls: as it says, or by its address."""
+    return tenant(request.headers.get(TENANT, "")) or (request.client.host if request.client else "unknown")
+
+
 def _json(document: Any) -> Response:
     return Response(orjson.dumps(document), media_type="application/json")
 
 
-def _error(status: int, message: str) -> Response:
-    return Response(orjson.dumps({"error": message}), status, media_type="application/json")
+def _error(status: int, message: str, headers: Mapping[str, str] | None = None) -> Response:
+    return Response(orjson.dumps({"error": message}), status, headers, media_type="application/json")
 
 
 def decompressed(body: bytes, encoding: str, limit: int) -> bytes:

@@ -10,6 +10,8 @@ from typing import Annotated, Literal, Self
 from pydantic import Field, model_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
+from services.common.memory import memory_bytes
+
 
 class GatewaySettings(BaseSettings):
     """Settings of the gateway (``PENSTOCK_GATEWAY__…``)."""
@@ -48,6 +50,8 @@ class GatewaySettings(BaseSettings):
     """Requests larger than this stay in the gateway, and model processes read them there."""
     max_request_bytes: int = Field(default=2**31 - 1, ge=1, le=2**31 - 1)
     """Largest request to take, in bytes, after decompression."""
+    max_pending_bytes: int | None = Field(default=None, ge=1)
+    """Most bytes that all requests under way may take; more are refused. Unset: a quarter of the memory there is."""
     max_traces_per_second: int = Field(default=10, ge=0)
     """Most requests to sample in a second by `PENSTOCK_TRACE_SAMPLE_RATIO`; those that arrive sampled always are."""
     max_error_spans_per_second: int = Field(default=200, ge=1)
@@ -60,6 +64,11 @@ class GatewaySettings(BaseSettings):
         if self.tls_client_ca is not None and self.tls_certificate is None:
             raise ValueError("got tls_client_ca without tls_certificate and tls_key")
         return self
+
+    @property
+    def pending_bytes_of_a_process(self) -> int:
+        """The share of `max_pending_bytes` that one process may use."""
+        return max(1, (self.max_pending_bytes or memory_bytes() // 4) // self.process_count)
 
     @property
     def process_count(self) -> int:

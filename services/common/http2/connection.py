@@ -39,6 +39,8 @@ class Connection(Multiplexer):
         super().__init__(limits, accept)
         self.closed: asyncio.Future[None] = self.loop.create_future()
         """Done when the connection is lost."""
+        self.memo: Any = None
+        """What whoever serves the connection found out about the peer and wants to keep."""
         self.vigil = Vigil(self)
         self._on_made = on_made
         self._on_lost = on_lost

@@ -2,61 +2,164 @@
 
 from __future__ import annotations
 
-from services.common.errors import UnavailableError
+from collections import Counter
+
 from services.common.lanes import LaneKeys
+from services.gateway.domain import refusals
 from services.gateway.domain.statistics import VersionStatistics
+from services.gateway.domain.throughput import Throughput
+from services.gateway.domain.tiers import Tier
 from services.gateway.domain.versions import ServedVersion
+
+_BATCHES_AHEAD = 2
+"""Of each process: the one that it runs, and a whole one that waits."""
+_LEAST_WAIT_S = 0.02
+"""What waits for less may lie in the pipes between the processes, so that one of them has nothing to do."""
+_MARGIN = 1.2
+"""Times that an estimate is taken: answers don't come evenly."""
+_FAIR_PART = 0.75
+"""Of the room there is, that is divided among callers; the rest is for those that hold less than their share."""
 
 
 class Lane:
-    """The state of one model version at this gateway; lives from its deployment until its last request is settled."""
+    """The state of one model version at this gateway; lives from its deployment until its last request is settled.
+
+    With several gateways each sees its own requests and the answers to them, and so its own share of lane and rate.
+    """
 
     def __init__(self, version: ServedVersion, *, now: float) -> None:
         """``now`` is when the version was first heard of: from then on a process may be awaited. Monotonic seconds."""
         self.version = version
         self.keys = LaneKeys(version.model, version.version)
-        self.streams = _Streams(self.keys)
-        """The stream of each priority."""
+        self.tiers = _Tiers(self.keys)
+        """By priority."""
         self.statistics = VersionStatistics()
+        self.refused: Counter[str] = Counter()
+        """Requests that were not taken, by reason."""
         self.unsettled = 0
+        self.rows = 0
+        """Of the unsettled requests, each counted as one at least."""
         self.is_deployed = True
         self.live_consumers = 0
+        self.throughput = Throughput()
         self._absent_since = now
+        self._set_bounds()
 
     @property
     def is_live(self) -> bool:
         return self.live_consumers > 0
 
+    def redefine(self, version: ServedVersion) -> None:
+        """Take over what a changed deployment says."""
+        self.version = version
+        self._set_bounds()
+
     def observe_consumers(self, count: int, *, now: float) -> None:
         """Note how many processes hold a lease."""
         if self.live_consumers and not count:
             self._absent_since = now
-        self.live_consumers = count
+        if self.live_consumers != count:
+            self.live_consumers = count
+            self._set_bounds()
 
-    def check_takes_requests(self, *, now: float, grace_s: float) -> None:
-        """Refuse when nobody served the lane for ``grace_s``, or when it is full.
+    def _set_bounds(self) -> None:
+        version = self.version
+        self._busy_rows = _BATCHES_AHEAD * max(1, version.max_batch_size) * max(1, self.live_consumers)
+        self.calm_rows = min(self._busy_rows, version.queue_places // 2)
+        """With fewer rows unsettled, there is room for everybody."""
+
+    def enter(self, tier: Tier, rows: int, caller: str) -> None:
+        """Count a request that was admitted."""
+        rows = rows or 1
+        self.unsettled += 1
+        self.rows += rows
+        tier.unsettled += 1
+        tier.rows += rows
+        tier.shares.add(caller, rows)
+
+    def leave(self, tier: Tier, rows: int, caller: str) -> None:
+        """Count a request that was settled."""
+        rows = rows or 1
+        self.unsettled -= 1
+        self.rows -= rows
+        tier.unsettled -= 1
+        tier.rows -= rows
+        tier.shares.remove(caller, rows)
+
+    def note_batch(self, *, rows_before: int, took_s: float, now: float) -> None:
+        """Learn from a batch that was answered; ``rows_before`` were unsettled before that."""
+        if rows_before < self._busy_rows and not self.throughput.is_watching:
+            return
+        tiers = self.tiers.values()
+        enough = max(self._busy_rows, _LEAST_WAIT_S * max(tier.rate for tier in tiers))
+        was_busy, is_busy = rows_before >= enough, self.rows >= enough
+        self.throughput.note_batch(tiers, took_s=took_s, was_busy=was_busy, is_busy=is_busy, now=now)
+
+    def estimated_wait_s(self, *, now: float) -> float:
+        """How long a request of the least urgent would take now; 0 where there is no need or no way to tell."""
+        if self.rows < self._busy_rows or not self.throughput.is_fresh(now):
+            return 0.0
+        rate = min(tier.rate for tier in self.tiers.values())
+        return self.rows / rate + self.throughput.batch_s if rate else 0.0
+
+    def check_admits(self, tier: Tier, *, rows: int, caller: str, timeout_s: float, now: float, grace_s: float) -> None:
+        """Refuse a request when nobody served the lane for ``grace_s``, or there is no room for it.
 
         Raises:
             UnavailableError: repeating the request may work.
         """
-        version = self.version
         if not self.live_consumers and now - self._absent_since > grace_s:
-            raise UnavailableError(
-                f"model '{version.model}' version {version.version} has no live process", reason="NO_LIVE_PROCESS"
+            raise refusals.no_live_process(str(self))
+        if self.rows >= self.calm_rows:
+            self._check_room(tier, rows=rows or 1, caller=caller, timeout_s=timeout_s, now=now)
+
+    def _check_room(self, tier: Tier, *, rows: int, caller: str, timeout_s: float, now: float) -> None:
+        """There is room for so many requests, and for the rows that can be answered before the deadline.
+
+        Only what is as urgent counts, or more urgent. From half of the room on it is divided among the callers.
+        """
+        ahead, rows_ahead = self._ahead_of(tier)
+        if not ahead:
+            return
+        places, batch_s, shares = self.version.queue_places, self.throughput.batch_s, tier.shares
+        room = rows_ahead / ahead * places
+        rate = tier.rate if rows_ahead >= self._busy_rows and self.throughput.is_fresh(now) else 0.0
+        if rate:
+            room = min(room, (timeout_s - batch_s) * rate / _MARGIN)
+        drained_in_s = (rows_ahead - room / 2) / rate if rate else 0.0
+        if ahead >= places:
+            shares.note_refusal(caller, room=room, now=now)
+            raise refusals.queue_full(str(self), unsettled=ahead, places=places, drained_in_s=drained_in_s)
+        if rate and rows_ahead + rows > room:
+            shares.note_refusal(caller, room=room, now=now)
+            wait_s, possible_in_s = (rows_ahead + rows) / rate + batch_s, (rows_ahead + rows - room) / rate
+            raise refusals.deadline_unreachable(
+                str(self), rows=rows_ahead, rate=rate, wait_s=wait_s, timeout_s=timeout_s, possible_in_s=possible_in_s
             )
-        if self.unsettled >= version.queue_places:
-            raise UnavailableError(
-                f"Exceeds maximum queue size: model '{version.model}' version {version.version} has {self.unsettled} "
-                f"requests waiting or running, expected less than {version.queue_places}",
-                reason="QUEUE_FULL",
-            )
+        beside = max(shares.room_beside(caller, now=now), _BATCHES_AHEAD * self._busy_rows)
+        fair_room = _FAIR_PART * min(room, beside) - (rows_ahead - tier.rows)
+        if 2 * rows_ahead >= min(room, beside) and shares.is_used_up(caller, fair_room, now=now):
+            shares.note_refusal(caller, room=room, now=now)
+            raise refusals.fair_share_used_up(str(self), rows=shares.held[caller], drained_in_s=drained_in_s)
+
+    def _ahead_of(self, tier: Tier) -> tuple[int, int]:
+        """Requests as urgent as a tier's or more, and their rows."""
+        if len(self.tiers) == 1:
+            return tier.unsettled, tier.rows
+        urgent = [one for one in self.tiers.values() if one.priority <= tier.priority]
+        return sum(one.unsettled for one in urgent), sum(one.rows for one in urgent)
+
+    def __str__(self) -> str:
+        return f"model '{self.version.model}' version {self.version.version}"
 
 
-class _Streams(dict[int, str]):
+class _Tiers(dict[int, Tier]):
+    """Made when first asked for."""
+
     def __init__(self, keys: LaneKeys) -> None:
         super().__init__()
         self._keys = keys
 
-    def __missing__(self, priority: int) -> str:
-        made = self[priority] = self._keys.stream(priority)
+    def __missing__(self, priority: int) -> Tier:
+        made = self[priority] = Tier(priority, self._keys.stream(priority))
         return made

@@ -8,6 +8,7 @@ from typing import NamedTuple, Protocol
 from services.common.errors import PenstockError
 from services.common.trace_context import TraceContext
 from services.gateway.domain.lane import Lane
+from services.gateway.domain.tiers import Tier
 
 
 class Surface(Protocol):
@@ -51,16 +52,18 @@ class Ticket:
     ``deadline_ns`` the same instant in nanoseconds of Unix time. ``entry_id`` and ``sent_ns`` (Unix time) are set when
     Redis has the entry, ``sent_ns`` also when a model process got the request past the lane; ``attempt`` is 2 once that
     one may have died of it. ``producer`` is the PRODUCER span's identity. ``is_unwanted`` asks for the entry's removal.
+    ``caller`` is who is to have a fair share.
     """
 
     key: int
     lane: Lane
+    tier: Tier
+    caller: str
     arrival: Arrival
     outcome: Outcome
     message: bytes | memoryview
     request_id: str
     rows: int
-    priority: int
     deadline: float
     deadline_ns: int
     enqueue_ns: int
@@ -72,6 +75,10 @@ class Ticket:
     is_unwanted: bool = False
 
     @property
+    def priority(self) -> int:
+        return self.tier.priority
+
+    @property
     def stream(self) -> str:
         """The key of the stream that the ticket goes into."""
-        return self.lane.streams[self.priority]
+        return self.tier.stream

@@ -8,9 +8,8 @@ from collections.abc import Iterable
 from typing import Any
 
 import grpc
-from grpc_status import rpc_status
 
-from services.common.boundary import status_of
+from services.common.boundary import rich_status
 from services.common.http2 import encode
 from services.gateway.fronts import grpc_wire as wire
 from services.gateway.fronts.grpc_context import Context
@@ -72,7 +71,7 @@ class Answer(Context):
 
     def set_exception(self, error: Exception) -> None:
         """End the call with the rich status of an error."""
-        status: Any = rpc_status.to_status(status_of(error))
+        status = rich_status(error)
         self._trailing = status.trailing_metadata
         self.fail(status.code, status.details)
 

@@ -17,6 +17,7 @@ from starlette.responses import Response, StreamingResponse
 from starlette.routing import Route
 
 from services.common import serving
+from services.gateway.callers import TENANT
 from services.gateway.fronts import grpc_wire as wire
 from services.gateway.fronts.grpc_requests import whole_message
 
@@ -54,6 +55,8 @@ class GrpcWeb:
         is_text = "-text" in kind
         try:
             head = wire.read_head(pair for pair in request.headers.raw if pair[0] not in _OF_HTTP)
+            if not any(name == TENANT for name, _ in head.metadata) and request.client:
+                head.metadata += ((TENANT, request.client.host),)  # to its own port, all calls come from here
             message = await self._read(request, head.encoding, is_text=is_text)
         except wire.StatusError as error:
             return Response(_framed(_TRAILERS, _ending(error.code, error.details), is_text=is_text), media_type=kind)

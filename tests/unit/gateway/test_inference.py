@@ -71,7 +71,7 @@ class Scene:
     def clock_ns(self) -> int:
         return int(self.loop.time() * 1e9)
 
-    def admit(self, request: Any = None, *, time_left_s: float | None = None) -> Ticket:
+    def admit(self, request: Any = None, *, time_left_s: float | None = None, caller: str = "somebody") -> Ticket:
         request = request or infer_request()
         arrival = self.spans.arrive(GrpcInfer())
         self.was_read = False
@@ -81,7 +81,12 @@ class Scene:
             return request
 
         return self.desk.admit(
-            request.SerializeToString(), read, arrival, time_left_s=time_left_s, outcome=self.loop.create_future()
+            request.SerializeToString(),
+            read,
+            arrival,
+            caller=caller,
+            time_left_s=time_left_s,
+            outcome=self.loop.create_future(),
         )
 
     def reply(self, *replies: Reply, **batch: Any) -> None:

@@ -15,7 +15,8 @@ from services.gateway.domain.lane import Lane
 from services.gateway.domain.plans import Plan
 from tests.unit.gateway.requests import infer_request, served
 
-PLAN = Plan(Lane(served(), now=0.0), rows=1, priority=0, timeout_s=1.0, request_id="")
+LANE = Lane(served(), now=0.0)
+PLAN = Plan(LANE, LANE.tiers[0], rows=1, timeout_s=1.0, request_id="")
 WORDS = st.sampled_from(["", "m", "INPUT0", "3:\x04abcd"])
 CONTENTS = st.lists(st.binary(max_size=200), min_size=1, max_size=3)
 

@@ -37,27 +37,3 @@ def test_an_unknown_model() -> None:
 def test_before_the_registry_was_heard_nothing_is_unknown() -> None:
     with pytest.raises(UnavailableError):
         RoutingTable({}, is_complete=False).resolve("m", "")
-
-
-def test_a_lane_takes_requests_until_its_grace_is_over() -> None:
-    lane = Lane(served(), now=100.0)
-    lane.check_takes_requests(now=110.0, grace_s=10.0)
-    with pytest.raises(UnavailableError, match="model 'm' version 1 has no live process"):
-        lane.check_takes_requests(now=110.1, grace_s=10.0)
-    lane.observe_consumers(2, now=120.0)
-    lane.check_takes_requests(now=200.0, grace_s=10.0)
-    lane.observe_consumers(0, now=200.0)
-    assert not lane.is_live
-    lane.observe_consumers(0, now=205.0)
-    lane.check_takes_requests(now=210.0, grace_s=10.0)
-    with pytest.raises(UnavailableError):
-        lane.check_takes_requests(now=210.1, grace_s=10.0)
-
-
-def test_a_full_lane_refuses() -> None:
-    lane = Lane(served(max_queue_size=2), now=0.0)
-    lane.unsettled = 2
-    with pytest.raises(
-        UnavailableError, match=r"Exceeds maximum queue size: .* has 2 requests .*, expected less than 2"
-    ):
-        lane.check_takes_requests(now=0.0, grace_s=10.0)

@@ -34,15 +34,17 @@ def spans_of(exporter: SpanExporter, **settings: Any) -> RequestSpans:
 
 
 def ticket_of(arrival: Arrival) -> Ticket:
+    lane = Lane(served(), now=0.0)
     return Ticket(
         key=1,
-        lane=Lane(served(), now=0.0),
+        lane=lane,
+        tier=lane.tiers[0],
+        caller="somebody",
         arrival=arrival,
         outcome=None,  # type: ignore[arg-type]
         message=b"",
         request_id="abc",
         rows=1,
-        priority=0,
         deadline=0.0,
         deadline_ns=0,
         enqueue_ns=6,

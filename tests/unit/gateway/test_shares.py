@@ -1,0 +1,76 @@
+"""Max-min fairness, beside its definition."""
+
+from __future__ import annotations
+
+import math
+
+from hypothesis import given
+from hypothesis import strategies as st
+
+from services.gateway.domain.shares import Shares
+
+
+def fair_level(demands: list[float], capacity: float) -> float:
+    """The most that anybody gets, by pouring: whoever has enough leaves, the others share what is left."""
+    open_, left = sorted(demands), capacity
+    while open_:
+        level = left / len(open_)
+        if open_[0] > level:
+            return level
+        left -= open_.pop(0)
+    return math.inf
+
+
+holdings = st.dictionaries(st.text(min_size=1, max_size=2), st.integers(1, 100), min_size=2, max_size=3)
+
+
+@given(held=holdings, wanting=st.sets(st.text(min_size=1, max_size=2), max_size=3), capacity=st.integers(1, 400))
+def test_a_share_is_used_up_from_the_fair_level_on(held: dict[str, int], wanting: set[str], capacity: int) -> None:
+    shares = Shares()
+    for caller, rows in held.items():
+        shares.add(caller, rows)
+    for caller in wanting:
+        shares.note_refusal(caller, room=5.0, now=0.0)
+    demands = [math.inf if caller in wanting else float(rows) for caller, rows in held.items()]
+    level = fair_level([*demands, *(math.inf for caller in wanting - held.keys())], capacity)
+    for caller, rows in held.items():
+        if abs(rows - level) > 1e-9:
+            shares._uses = 10**9  # as if it had been asked often
+            assert shares.is_used_up(caller, capacity, now=1.0) == (rows > level)
+
+
+@given(
+    st.lists(st.tuples(st.sampled_from("abc"), st.integers(1, 5)), max_size=50),
+    st.randoms(use_true_random=False),
+)
+def test_nothing_is_left_of_callers_that_have_gone(entries: list[tuple[str, int]], random: object) -> None:
+    shares = Shares()
+    for caller, rows in entries:
+        shares.add(caller, rows)
+    assert sum(shares.held.values()) == sum(rows for _, rows in entries)
+    random.shuffle(entries)  # type: ignore[attr-defined]
+    for caller, rows in entries:
+        shares.remove(caller, rows)
+    assert shares.held == {}
+
+
+def test_those_that_were_refused_are_remembered_for_a_while_and_not_without_bound() -> None:
+    shares = Shares()
+    for index in range(5_000):
+        shares.note_refusal(f"caller {index}", room=10.0, now=0.0)
+    assert len(shares._wanting) <= 1_024
+    assert shares.room_beside("somebody", now=1.0) == 10.0
+    shares._uses = 10**9
+    assert shares.room_beside("somebody", now=3.0) == math.inf
+    assert shares._wanting == {}
+
+
+def test_a_caller_with_many_others_beside_it() -> None:
+    shares = Shares()
+    shares.add("greedy", 500)
+    for index in range(500):
+        shares.add(f"caller {index}", 1)
+    assert shares.is_used_up("greedy", 900, now=0.0)
+    assert not shares.is_used_up("greedy", 1_001, now=0.0)
+    assert not shares.is_used_up("caller 1", 900, now=0.0)
+    assert not shares.is_used_up("new", 10, now=0.0)
