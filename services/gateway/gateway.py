@@ -22,6 +22,7 @@ from services.gateway.adapters.lane_watch import LaneWatch
 from services.gateway.adapters.lane_writer import LaneWriter
 from services.gateway.adapters.ticket_packer import TicketPacker
 from services.gateway.catalog import Catalog
+from services.gateway.domain.pending_bytes import PendingBytes
 from services.gateway.grpc_servicer import SERVICE
 from services.gateway.inference import Desk
 from services.gateway.metrics import GatewayCollector
@@ -60,7 +61,8 @@ class Gateway:
         )
         redis = RedisMasters(suite.effective_redis_url)
         self.lane_watch = LaneWatch(redis)
-        self.pending = PendingTable(self.spans, max_bytes=settings.pending_bytes_of_a_process)
+        self.pending_bytes = PendingBytes(settings.pending_bytes_of_a_process)
+        self.pending = PendingTable(self.spans, pending_bytes=self.pending_bytes)
         self.catalog = Catalog(
             clock=asyncio.get_running_loop().time, gateway_processes=settings.process_count if membership else 1
         )
@@ -100,7 +102,7 @@ class Gateway:
     def collector(self) -> GatewayCollector:
         return GatewayCollector(
             lanes=lambda: self.catalog.lanes,
-            pending_bytes=lambda: self.pending.bytes.held,
+            pending_bytes=self.pending_bytes,
             reenqueued=lambda: self.writer.reenqueued,
             is_ready=lambda: self.models.is_ready,
             is_redis_up=lambda: self.models.is_redis_up,

@@ -11,6 +11,8 @@ from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Histo
 from prometheus_client.registry import Collector
 
 from services.gateway.domain.lane import Lane
+from services.gateway.domain.pending_bytes import PendingBytes
+from services.gateway.domain.refusals import PENDING_BYTES_FULL
 from services.gateway.domain.statistics import Histogram, VersionStatistics
 from services.gateway.domain.versions import ServedVersion
 
@@ -44,15 +46,6 @@ class LaneFigures(NamedTuple):
     estimated_wait_s: float
 
 
-class GatewayFigures(NamedTuple):
-    """What a scrape sees of all."""
-
-    lanes: list[LaneFigures]
-    reenqueued: int
-    streams: int
-    pending_bytes: int
-
-
 class GatewayCollector(Collector):
     """Renders all metrics of the gateway, as they were at one moment.
 
@@ -64,7 +57,7 @@ class GatewayCollector(Collector):
         self,
         *,
         lanes: Callable[[], Iterable[Lane]],
-        pending_bytes: Callable[[], int],
+        pending_bytes: PendingBytes,
         reenqueued: Callable[[], int],
         is_ready: Callable[[], bool],
         is_redis_up: Callable[[], bool],
@@ -84,16 +77,17 @@ class GatewayCollector(Collector):
         self._spans = spans
 
     def collect(self) -> Iterable[Metric]:
-        lanes, reenqueued, streams, pending_bytes = asyncio.run_coroutine_threadsafe(self._look(), self._loop).result(
+        lanes, reenqueued, streams = asyncio.run_coroutine_threadsafe(self._look(), self._loop).result(
             _SCRAPE_TIMEOUT_S
         )
+        held = self._pending_bytes.held
         return [
             *(_counter(name, text, lanes, read) for name, (text, read) in _COUNTERS.items()),
             _failures(lanes),
-            _refusals(lanes),
+            _refusals(lanes, self._pending_bytes.refused),
             _pending(lanes),
             _waits(lanes),
-            GaugeMetricFamily("penstock_gateway_pending_bytes", "Bytes of requests under way", float(pending_bytes)),
+            GaugeMetricFamily("penstock_gateway_pending_bytes", "Bytes of requests under way", float(held)),
             *(_histogram(name, text, lanes, read) for name, (text, read) in _HISTOGRAMS.items()),
             CounterMetricFamily("penstock_gateway_reenqueued", "Requests enqueued again", float(reenqueued)),
             GaugeMetricFamily("penstock_gateway_ready", "Whether requests are taken", float(self._is_ready())),
@@ -105,7 +99,7 @@ class GatewayCollector(Collector):
             _of_spans(self._spans()),
         ]
 
-    async def _look(self) -> GatewayFigures:
+    async def _look(self) -> tuple[list[LaneFigures], int, int]:
         now = self._loop.time()
         lanes = [
             LaneFigures(
@@ -117,7 +111,7 @@ class GatewayCollector(Collector):
             )
             for lane in self._lanes()
         ]
-        return GatewayFigures(lanes, self._reenqueued(), self._worker_streams(), self._pending_bytes())
+        return lanes, self._reenqueued(), self._worker_streams()
 
 
 def _counter(name: str, text: str, lanes: Iterable[LaneFigures], read: Callable[[VersionStatistics], int]) -> Metric:
@@ -142,12 +136,14 @@ def _pending(lanes: Iterable[LaneFigures]) -> Metric:
     return metric
 
 
-def _refusals(lanes: Iterable[LaneFigures]) -> Metric:
+def _refusals(lanes: Iterable[LaneFigures], unread: int) -> Metric:
+    """``unread`` were refused before it was known for which model they were."""
     labels = ("model", "version", "reason")
     metric = CounterMetricFamily("penstock_gateway_refusals", "Requests that were not taken, for now", labels=labels)
     for lane in lanes:
         for reason, count in lane.refused.items():
             metric.add_metric((lane.version.model, lane.version.version, reason), count)
+    metric.add_metric(("", "", PENDING_BYTES_FULL), unread)
     return metric
 
 

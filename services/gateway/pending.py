@@ -7,7 +7,6 @@ nothing and is ignored. So every outcome is counted, traced and answered once.
 from __future__ import annotations
 
 import asyncio
-import sys
 import time
 from collections.abc import Callable, Iterable, Sequence
 from typing import Protocol
@@ -67,9 +66,13 @@ class PendingTable:
     """Unsettled requests by key. Belongs to one event loop's thread."""
 
     def __init__(
-        self, spans: RequestSpans, *, max_bytes: int = sys.maxsize, clock_ns: Callable[[], int] = time.time_ns
+        self,
+        spans: RequestSpans,
+        *,
+        pending_bytes: PendingBytes | None = None,
+        clock_ns: Callable[[], int] = time.time_ns,
     ) -> None:
-        self.bytes = PendingBytes(max_bytes)
+        self.bytes = pending_bytes or PendingBytes()
         self._spans = spans
         self._clock_ns = clock_ns
         self._tickets: dict[int, Ticket] = {}
@@ -117,7 +120,7 @@ class PendingTable:
             if ticket is None:
                 continue
             if batch_rows:
-                ticket.tier.answered += ticket.rows or 1
+                ticket.tier.answered += ticket.rows
             if reply.code or response is None:
                 self._fail(ticket, _error_of(reply), "BACKEND", now_ns=now_ns, is_from_batch=bool(batch.span_id))
                 continue

@@ -21,6 +21,7 @@ from services.common.boundary import RETRY_AFTER, internal_message, retry_after_
 from services.common.errors import InvalidArgumentError, PenstockError, ResourceExhaustedError
 from services.common.status import http_status_of
 from services.gateway.callers import TENANT, tenant
+from services.gateway.domain.pending_bytes import PendingBytes
 from services.gateway.domain.tickets import Arrival
 from services.gateway.inference import Desk
 from services.gateway.models import Models
@@ -54,10 +55,13 @@ class HttpInfer:
 class RestApi:
     """The handlers; they translate and delegate."""
 
-    def __init__(self, *, desk: Desk, models: Models, spans: RequestSpans, max_request_bytes: int) -> None:
+    def __init__(
+        self, *, desk: Desk, models: Models, spans: RequestSpans, pending_bytes: PendingBytes, max_request_bytes: int
+    ) -> None:
         self._desk = desk
         self._models = models
         self._spans = spans
+        self._pending_bytes = pending_bytes
         self._max_request_bytes = max_request_bytes
 
     def application(self, *, more: Sequence[Route] = (), cors_origins: Sequence[str] = ()) -> Starlette:
@@ -140,12 +144,18 @@ class RestApi:
 
     async def _body(self, request: Request) -> bytes:
         chunks, size = [], 0
-        async for chunk in request.stream():
-            size += len(chunk)
-            if size > self._max_request_bytes:
-                raise _too_large(self._max_request_bytes)
-            chunks.append(chunk)
-        return b"".join(chunks)
+        pending = self._pending_bytes
+        try:
+            async for chunk in request.stream():
+                pending.check(len(chunk), mine=size)
+                pending.held += len(chunk)
+                size += len(chunk)
+                if size > self._max_request_bytes:
+                    raise _too_large(self._max_request_bytes)
+                chunks.append(chunk)
+            return b"".join(chunks)
+        finally:
+            pending.held -= size
 
     async def live(self, _request: Request) -> Response:
         return Response()

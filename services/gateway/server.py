@@ -23,7 +23,6 @@ from services.common.settings import SuiteSettings
 from services.gateway.descriptions import Description
 from services.gateway.fronts import FrontOptions
 from services.gateway.fronts.front import Front
-from services.gateway.fronts.grpc_requests import Reserve
 from services.gateway.fronts.grpc_server import GrpcServer
 from services.gateway.fronts.grpc_web import GrpcWeb
 from services.gateway.fronts.grpcio import GrpcioFront
@@ -63,7 +62,7 @@ async def serve(
         )
         internal = await _internal_server(gateway, suite, settings)
         closing.push_async_callback(_close_internal, gateway, internal)
-        front = _front(suite, settings, reuse_port=membership is not None, reserve=gateway.reserve)
+        front = _front(gateway, suite, settings, reuse_port=membership is not None)
         web = GrpcWeb(
             (SERVICE, health.SERVICE_NAME),
             address=lambda: front.own_address,
@@ -136,7 +135,7 @@ def _server_for_workers(settings: GatewaySettings) -> grpc.aio.Server:
     return grpc.aio.server(options=[*serving.SERVER_OPTIONS, *keepalive])
 
 
-def _front(suite: SuiteSettings, settings: GatewaySettings, *, reuse_port: bool, reserve: Reserve) -> Front:
+def _front(gateway: Gateway, suite: SuiteSettings, settings: GatewaySettings, *, reuse_port: bool) -> Front:
     kind = NativeFront if settings.front == "native" else GrpcioFront
     tls = None
     if settings.tls_certificate and settings.tls_key:
@@ -150,7 +149,8 @@ def _front(suite: SuiteSettings, settings: GatewaySettings, *, reuse_port: bool,
             drain_timeout_s=settings.drain_timeout_s,
             tls=tls,
             reuse_port=reuse_port,
-            reserve=reserve,
+            reserve=gateway.reserve,
+            pending_bytes=gateway.pending_bytes,
         )
     )
 
@@ -163,6 +163,7 @@ async def _publish(gateway: Gateway, front: Front, web: GrpcWeb, settings: Gatew
         desk=gateway.desk,
         models=gateway.models,
         spans=gateway.spans,
+        pending_bytes=gateway.pending_bytes,
         max_request_bytes=settings.max_request_bytes,
     )
     front.open(api.application(more=web.routes, cors_origins=settings.cors_origins))

@@ -196,6 +196,18 @@ async def test_a_reason_of_its_own_reaches_the_caller(failing: tuple[Failing, Re
     assert info.reason == "QUEUE_FULL"
 
 
+async def test_when_to_come_again_reaches_the_caller(failing: tuple[Failing, RegistryServiceStub]) -> None:
+    servicer, stub = failing
+    servicer.error = errors.UnavailableError("the queue is full", retry_after_s=7)
+
+    ended = await call(stub, "unary")
+
+    rich, retry = rpc_status.from_call(ended), error_details_pb2.RetryInfo()
+    assert rich is not None
+    assert rich.details[1].Unpack(retry)
+    assert (retry.retry_delay.seconds, dict(ended.trailing_metadata())["retry-after"]) == (7, "7")
+
+
 @pytest.mark.parametrize("shape", SHAPES)
 @pytest.mark.parametrize("error", [ValueError(SECRET), KeyError(SECRET), OSError(2, SECRET)], ids=repr)
 async def test_an_unexpected_error_is_logged_and_hidden_behind_an_id(

@@ -38,7 +38,7 @@ class Lane:
         """Requests that were not taken, by reason."""
         self.unsettled = 0
         self.rows = 0
-        """Of the unsettled requests, each counted as one at least."""
+        """Of the unsettled requests."""
         self.is_deployed = True
         self.live_consumers = 0
         self.throughput = Throughput()
@@ -70,7 +70,6 @@ class Lane:
 
     def enter(self, tier: Tier, rows: int, caller: str) -> None:
         """Count a request that was admitted."""
-        rows = rows or 1
         self.unsettled += 1
         self.rows += rows
         tier.unsettled += 1
@@ -79,7 +78,6 @@ class Lane:
 
     def leave(self, tier: Tier, rows: int, caller: str) -> None:
         """Count a request that was settled."""
-        rows = rows or 1
         self.unsettled -= 1
         self.rows -= rows
         tier.unsettled -= 1
@@ -111,7 +109,7 @@ class Lane:
         if not self.live_consumers and now - self._absent_since > grace_s:
             raise refusals.no_live_process(str(self))
         if self.rows >= self.calm_rows:
-            self._check_room(tier, rows=rows or 1, caller=caller, timeout_s=timeout_s, now=now)
+            self._check_room(tier, rows=rows, caller=caller, timeout_s=timeout_s, now=now)
 
     def _check_room(self, tier: Tier, *, rows: int, caller: str, timeout_s: float, now: float) -> None:
         """There is room for so many requests, and for the rows that can be answered before the deadline.

@@ -6,6 +6,7 @@ import math
 
 from services.common.errors import UnavailableError
 
+PENDING_BYTES_FULL = "PENDING_BYTES_FULL"
 _LONGEST_S = 60
 _PROCESS_STARTS_IN_S = 5
 
@@ -52,6 +53,6 @@ def memory_full(size: int, *, held: int, limit: int) -> UnavailableError:
     return UnavailableError(
         f"Exceeds maximum pending bytes: the gateway holds requests of {held} bytes, got one of {size}, "
         f"expected at most {limit} together",
-        reason="PENDING_BYTES_FULL",
+        reason=PENDING_BYTES_FULL,
         retry_after_s=1,
     )

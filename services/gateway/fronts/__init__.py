@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
+from services.gateway.domain.pending_bytes import PendingBytes
 from services.gateway.fronts.grpc_requests import Reserve, nowhere
 from services.gateway.fronts.tls import Tls
 
@@ -22,3 +23,5 @@ class FrontOptions:
     """Whether other processes listen on the same ports."""
     reserve: Reserve = nowhere
     """Makes room for a message that comes in pieces."""
+    pending_bytes: PendingBytes = field(default_factory=PendingBytes)
+    """What all requests hold, those in pieces too."""

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 import grpc
 
+from services.common.errors import UnavailableError
 from services.common.http2 import Connection, Headers, encode
 from services.gateway.fronts import grpc_wire as wire
 from services.gateway.fronts.grpc_answer import Answer
@@ -114,7 +115,10 @@ class Call(Answer):
         if self._pieces is None:
             reserve = nowhere if self._route.direct is None else self._server.reserve
             self._pieces = Pieces(self._server.limit, reserve)
+        pending = self._server.pending_bytes
         try:
+            pending.check(len(data), mine=self._pieces.size)
+            pending.held += len(data)
             self._pieces.add(data)
             if not is_last:
                 return
@@ -122,8 +126,17 @@ class Call(Answer):
         except wire.StatusError as error:
             self.fail(error.code, error.details)
             return
-        self._pieces = None
+        except UnavailableError as error:
+            pending.refused += 1
+            self.set_exception(error)
+            return
+        self._drop_pieces()
         self._take_message(message)
+
+    def _drop_pieces(self) -> None:
+        if self._pieces is not None:
+            self._server.pending_bytes.held -= self._pieces.size
+            self._pieces = None
 
     # Requests
 
@@ -237,6 +250,7 @@ class Call(Answer):
 
     def _end(self) -> None:
         self._leave = None  # it may know this call: nothing is to be left to the garbage collector
+        self._drop_pieces()
         if self.deadline is not None:
             self._server.deadlines.remove(self, self.deadline)
         super()._end()

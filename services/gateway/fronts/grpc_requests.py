@@ -57,29 +57,30 @@ class Pieces:
         self._reserve: Reserve | None = reserve
         self._draft: Draft | None = None
         self._parts: list[bytes | memoryview] = []
-        self._size = 0
+        self.size = 0
+        """Bytes that have come."""
         self._length = 0
 
     def add(self, data: bytes | memoryview) -> None:
         """Raises StatusError when the message is or will be larger than the limit, or than it says."""
-        before, self._size = self._size, self._size + len(data)
+        before, self.size = self.size, self.size + len(data)
         if self._draft is not None:
-            if self._size > self._length + wire.PREFIX_BYTES:
+            if self.size > self._length + wire.PREFIX_BYTES:
                 raise self._misfit()
             self._draft.add(data)
             return
         self._parts.append(data)
-        if before < wire.PREFIX_BYTES <= self._size:
+        if before < wire.PREFIX_BYTES <= self.size:
             self._length = wire.check_length(b"".join(self._parts)[: wire.PREFIX_BYTES], self._limit)
-        if self._size > self._limit + wire.PREFIX_BYTES:
-            raise wire.too_large(self._size - wire.PREFIX_BYTES, self._limit)
-        if self._reserve is not None and self._size >= wire.PREFIX_BYTES and 4 * self._size >= self._length:
+        if self.size > self._limit + wire.PREFIX_BYTES:
+            raise wire.too_large(self.size - wire.PREFIX_BYTES, self._limit)
+        if self._reserve is not None and self.size >= wire.PREFIX_BYTES and 4 * self.size >= self._length:
             self._begin(self._reserve)
 
     def _begin(self, reserve: Reserve) -> None:
         """Go on in what was reserved, if there is something."""
         first, self._reserve = self._parts[0], None
-        if len(first) < wire.PREFIX_BYTES or first[0] or self._size > self._length + wire.PREFIX_BYTES:
+        if len(first) < wire.PREFIX_BYTES or first[0] or self.size > self._length + wire.PREFIX_BYTES:
             return
         self._draft = reserve(self._length)
         if self._draft is not None:
@@ -94,18 +95,18 @@ class Pieces:
             StatusError: they are none.
         """
         if self._draft is not None:
-            if self._size != self._length + wire.PREFIX_BYTES:
+            if self.size != self._length + wire.PREFIX_BYTES:
                 raise self._misfit()
             return self._draft.message()
         parts, first = self._parts, self._parts[0]
         if len(first) < wire.PREFIX_BYTES or first[0]:
             return whole_message(b"".join(parts), encoding, self._limit)
-        if self._size != self._length + wire.PREFIX_BYTES:
+        if self.size != self._length + wire.PREFIX_BYTES:
             raise self._misfit()
         return b"".join([memoryview(first)[wire.PREFIX_BYTES :], *parts[1:]])
 
     def _misfit(self) -> wire.StatusError:
-        got = self._size - wire.PREFIX_BYTES
+        got = self.size - wire.PREFIX_BYTES
         return wire.StatusError(grpc.StatusCode.INTERNAL, f"got {got} bytes, expected one message of {self._length}")
 
 

@@ -13,6 +13,7 @@ from typing import Any
 import grpc
 
 from services.common.http2 import Connection, Limits
+from services.gateway.domain.pending_bytes import PendingBytes
 from services.gateway.fronts.deadlines import Deadlines
 from services.gateway.fronts.grpc_call import Call
 from services.gateway.fronts.grpc_requests import Reserve, nowhere
@@ -33,10 +34,13 @@ class GrpcServer(grpc.aio.Server):
         limits: Limits | None = None,
         reuse_port: bool = False,
         reserve: Reserve = nowhere,
+        pending_bytes: PendingBytes | None = None,
     ) -> None:
         self.limit = max_request_bytes
         self.reserve = reserve
         """Makes room for direct handlers' messages that come in pieces."""
+        self.pending_bytes = pending_bytes or PendingBytes()
+        """What messages hold while they come."""
         self.router = Router()
         self.deadlines = Deadlines(asyncio.get_running_loop())
         self._limits = limits or Limits()

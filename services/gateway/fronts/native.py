@@ -14,7 +14,10 @@ class NativeFront(Front):
 
     def __init__(self, options: FrontOptions) -> None:
         server = GrpcServer(
-            max_request_bytes=options.max_request_bytes, reuse_port=options.reuse_port, reserve=options.reserve
+            max_request_bytes=options.max_request_bytes,
+            reuse_port=options.reuse_port,
+            reserve=options.reserve,
+            pending_bytes=options.pending_bytes,
         )
         super().__init__(server, options)
 

@@ -313,3 +313,54 @@ async def test_executions_are_counted_by_the_message_that_says_so() -> None:
         scene.reply(Reply(request_key=ticket.key, rows=1), batch_rows=2, is_execution_counted=counts)
     figures = scene.lane.statistics
     assert (figures.execution_count, figures.success.count, list(figures.by_batch_size)) == (1, 2, [2])
+
+
+@in_virtual_time
+async def test_what_is_refused_is_counted_by_reason_and_leaves_nothing() -> None:
+    scene = Scene(max_queue_size=2)
+    tickets = [scene.admit(caller="a"), scene.admit(caller="b")]
+    with pytest.raises(UnavailableError) as caught:
+        scene.admit()
+    assert caught.value.retry_after_s == 1
+    assert scene.lane.refused == {"QUEUE_FULL": 1}
+    assert scene.pending.bytes.held == sum(len(ticket.message) for ticket in tickets)
+    assert scene.lane.tiers[0].shares.held == {"a": 1, "b": 1}
+    scene.reply(*(Reply(request_key=ticket.key, response=b"x", rows=1) for ticket in tickets))
+    assert (scene.pending.bytes.held, scene.lane.rows, scene.lane.tiers[0].shares.held) == (0, 0, {})
+
+
+@in_virtual_time
+async def test_a_lane_learns_from_answers_what_it_can_do() -> None:
+    scene = Scene(max_batch_size=2)
+    tickets = [scene.admit() for _ in range(40)]
+    for at in range(0, 20, 2):
+        await asyncio.sleep(0.1)
+        scene.reply(*(Reply(request_key=one.key, response=b"x", rows=1) for one in tickets[at : at + 2]))
+    assert scene.lane.tiers[0].rate == pytest.approx(20)
+    with pytest.raises(UnavailableError, match=r"20 rows waiting .* answers about 20 a second") as caught:
+        scene.admit(time_left_s=1.0)
+    assert caught.value.reason == "DEADLINE_UNREACHABLE"
+    scene.admit(time_left_s=2.0)
+    assert scene.failures == {"REJECTED": 1}
+
+
+@in_virtual_time
+async def test_batches_that_ran_nothing_say_nothing_of_how_fast_a_lane_is() -> None:
+    scene = Scene(max_batch_size=2)
+    for ticket in [scene.admit() for _ in range(20)]:
+        await asyncio.sleep(0.1)
+        scene.reply(Reply(request_key=ticket.key, code=4, message="late"), batch_rows=0)
+        assert ticket.outcome.exception()
+    assert scene.lane.tiers[0].rate == scene.lane.tiers[0].answered == 0
+
+
+@in_virtual_time
+async def test_requests_beyond_the_bytes_that_may_be_pending_are_refused() -> None:
+    scene = Scene()
+    scene.pending.bytes.limit = 60
+    first = scene.admit()
+    with pytest.raises(UnavailableError, match="Exceeds maximum pending bytes"):
+        scene.admit()
+    scene.desk.withdraw(first)
+    assert first.outcome.exception()
+    scene.admit()
