@@ -5,7 +5,7 @@ PYTHON ?= $(shell for p in python3 python3.13 python3.12 python3.11; do $$p -c '
 BIN := .venv/bin
 PYTEST := $(BIN)/python -m pytest
 
-.PHONY: help setup run up test test-fronts test-unit test-e2e bench bench-peers chaos soak profile lint fmt protos check lock clean
+.PHONY: help setup run up test test-fronts test-unit test-e2e bench bench-peers overload chaos soak profile lint fmt protos check lock clean
 
 help: ## Show this list
 	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## / { printf "  make %-11s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -37,6 +37,9 @@ bench: setup ## Measure requests/s, latency and CPU per request
 
 bench-peers: setup ## Measure Penstock beside other servers, each installed in an environment of its own
 	@$(BIN)/python -m benchmarks.peers
+
+overload: setup ## Send three minutes of three times what the suite can do; ARGS=--help for more
+	@$(BIN)/python -m benchmarks.overload $(ARGS)
 
 chaos: setup ## Break one thing at a time under load, 20 times each, and render docs/reliability.md
 	@$(BIN)/python -m tests.chaos --page

@@ -84,16 +84,18 @@ class Desk:
         if plan is None:
             plan = self._plan(message, read, arrival)
         lane, tier, rows, now, now_ns = plan.lane, plan.tier, plan.rows, self._loop.time(), self._clock_ns()
-        timeout_s = plan.timeout_s
+        timeout_s, pending_bytes = plan.timeout_s, self._pending.bytes
         if time_left_s is not None and time_left_s < timeout_s:
             timeout_s = time_left_s
         try:
             if timeout_s <= 0:
                 raise expired()
-            lane.check_admits(
-                tier, rows=rows, caller=caller, timeout_s=timeout_s, now=now, grace_s=self._recovery_grace_s
-            )
-            self._pending.bytes.check(len(message))
+            if lane.rows >= lane.calm_rows or not lane.live_consumers:
+                lane.check_admits(
+                    tier, rows=rows, caller=caller, timeout_s=timeout_s, now=now, grace_s=self._recovery_grace_s
+                )
+            if pending_bytes.held + len(message) > pending_bytes.limit:
+                pending_bytes.check(len(message))
         except PenstockError as error:
             self.refuse(arrival, error, lane, model=lane.version.model, request_id=plan.request_id)
             raise

@@ -33,6 +33,7 @@ class Reply(Protocol):
     response: bytes
     queue_ns: int
     rows: int
+    attempt: int
     response_use: int
 
 
@@ -135,8 +136,8 @@ class PendingTable:
         if answered_for is not None and request_ns:
             answered_for.statistics.count_successes(request_ns=request_ns, queue_ns=queue_ns, rows=rows)
         if lane is not None and batch_rows:
-            took_ns = batch.compute_input_ns + batch.compute_infer_ns + batch.compute_output_ns
-            lane.note_batch(rows_before=rows_before, took_s=took_ns * 1e-9, now=asyncio.get_running_loop().time())
+            if rows_before >= lane.busy_rows or lane.throughput.is_watching:
+                _learn(batch, lane, rows_before)
             _count(batch, lane, requests=len(request_ns), now_ms=now_ns // 1_000_000)
 
     def _finish_sampled(self, ticket: Ticket, end_ns: int) -> None:
@@ -171,6 +172,15 @@ class PendingTable:
         self._spans.finish(ticket, end_ns=now_ns, error=error, settled_by="worker" if is_from_batch else "gateway")
         if not ticket.outcome.done():
             ticket.outcome.set_exception(error)
+
+
+def _learn(batch: Batch, lane: Lane, rows_before: int) -> None:
+    """Let a lane with much to do learn how fast it is; from what runs alone since a process died, nothing."""
+    if any(reply.attempt > 1 for reply in batch.replies[:1]):
+        lane.throughput.is_watching = False
+        return
+    took_ns = batch.compute_input_ns + batch.compute_infer_ns + batch.compute_output_ns
+    lane.note_batch(rows_before=rows_before, took_s=took_ns * 1e-9, now=asyncio.get_running_loop().time())
 
 
 def _count(batch: Batch, lane: Lane, *, requests: int, now_ms: int) -> None:

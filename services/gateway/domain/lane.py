@@ -64,9 +64,10 @@ class Lane:
 
     def _set_bounds(self) -> None:
         version = self.version
-        self._busy_rows = _BATCHES_AHEAD * max(1, version.max_batch_size) * max(1, self.live_consumers)
-        self.calm_rows = min(self._busy_rows, version.queue_places // 2)
-        """With fewer rows unsettled, there is room for everybody."""
+        self.busy_rows = _BATCHES_AHEAD * max(1, version.max_batch_size) * max(1, self.live_consumers)
+        """From so many unsettled rows on all processes have enough to do."""
+        self.calm_rows = min(self.busy_rows, version.queue_places // 2)
+        """With fewer rows unsettled there is room for everybody, if anybody serves the lane: no need to check."""
 
     def enter(self, tier: Tier, rows: int, caller: str) -> None:
         """Count a request that was admitted."""
@@ -74,7 +75,8 @@ class Lane:
         self.rows += rows
         tier.unsettled += 1
         tier.rows += rows
-        tier.shares.add(caller, rows)
+        held = tier.shares.held
+        held[caller] = held.get(caller, 0) + rows
 
     def leave(self, tier: Tier, rows: int, caller: str) -> None:
         """Count a request that was settled."""
@@ -82,20 +84,22 @@ class Lane:
         self.rows -= rows
         tier.unsettled -= 1
         tier.rows -= rows
-        tier.shares.remove(caller, rows)
+        held = tier.shares.held
+        if left := held[caller] - rows:
+            held[caller] = left
+        else:
+            del held[caller]
 
     def note_batch(self, *, rows_before: int, took_s: float, now: float) -> None:
         """Learn from a batch that was answered; ``rows_before`` were unsettled before that."""
-        if rows_before < self._busy_rows and not self.throughput.is_watching:
-            return
         tiers = self.tiers.values()
-        enough = max(self._busy_rows, _LEAST_WAIT_S * max(tier.rate for tier in tiers))
+        enough = max(self.busy_rows, _LEAST_WAIT_S * max(tier.rate for tier in tiers))
         was_busy, is_busy = rows_before >= enough, self.rows >= enough
         self.throughput.note_batch(tiers, took_s=took_s, was_busy=was_busy, is_busy=is_busy, now=now)
 
     def estimated_wait_s(self, *, now: float) -> float:
         """How long a request of the least urgent would take now; 0 where there is no need or no way to tell."""
-        if self.rows < self._busy_rows or not self.throughput.is_fresh(now):
+        if self.rows < self.busy_rows or not self.throughput.is_fresh(now):
             return 0.0
         rate = min(tier.rate for tier in self.tiers.values())
         return self.rows / rate + self.throughput.batch_s if rate else 0.0
@@ -121,7 +125,7 @@ class Lane:
             return
         places, batch_s, shares = self.version.queue_places, self.throughput.batch_s, tier.shares
         room = rows_ahead / ahead * places
-        rate = tier.rate if rows_ahead >= self._busy_rows and self.throughput.is_fresh(now) else 0.0
+        rate = tier.rate if rows_ahead >= self.busy_rows and self.throughput.is_fresh(now) else 0.0
         if rate:
             room = min(room, (timeout_s - batch_s) * rate / _MARGIN)
         drained_in_s = (rows_ahead - room / 2) / rate if rate else 0.0
@@ -134,7 +138,7 @@ class Lane:
             raise refusals.deadline_unreachable(
                 str(self), rows=rows_ahead, rate=rate, wait_s=wait_s, timeout_s=timeout_s, possible_in_s=possible_in_s
             )
-        beside = max(shares.room_beside(caller, now=now), _BATCHES_AHEAD * self._busy_rows)
+        beside = max(shares.room_beside(caller, now=now), _BATCHES_AHEAD * self.busy_rows)
         fair_room = _FAIR_PART * min(room, beside) - (rows_ahead - tier.rows)
         if 2 * rows_ahead >= min(room, beside) and shares.is_used_up(caller, fair_room, now=now):
             shares.note_refusal(caller, room=room, now=now)

@@ -24,22 +24,13 @@ class Shares:
 
     def __init__(self) -> None:
         self.held: dict[str, int] = {}
+        """Kept by the lane; who has none is not in it."""
         self._wanting: dict[str, tuple[float, float]] = {}
         """Until when, and in how little room, by caller."""
         self._tightest: list[tuple[float, str]] = []
         self._demands: list[float] = []
         self._sums: list[float] = [0.0]
         self._uses = 0
-
-    def add(self, caller: str, rows: int) -> None:
-        self.held[caller] = self.held.get(caller, 0) + rows
-
-    def remove(self, caller: str, rows: int) -> None:
-        left = self.held[caller] - rows
-        if left:
-            self.held[caller] = left
-        else:
-            del self.held[caller]
 
     def note_refusal(self, caller: str, *, room: float, now: float) -> None:
         """Remember for a while that a caller wants more, where others leave so much room; of thousands, only some."""

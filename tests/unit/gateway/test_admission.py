@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
+from random import Random
+
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from services.common.errors import UnavailableError
 from services.gateway.domain.lane import Lane
@@ -38,6 +42,22 @@ def test_a_lane_takes_requests_until_its_grace_is_over() -> None:
     check(lane, now=210.0)
     with pytest.raises(UnavailableError):
         check(lane, now=210.1)
+
+
+@given(st.lists(st.tuples(st.sampled_from("abc"), st.integers(1, 2), st.integers(1, 5)), max_size=30), st.randoms())
+def test_nothing_is_left_of_callers_that_have_gone(entries: list[tuple[str, int, int]], random: Random) -> None:
+    lane = Lane(served(priority_levels=2), now=0.0)
+    for caller, priority, rows in entries:
+        lane.enter(lane.tiers[priority], rows, caller)
+    assert (lane.unsettled, lane.rows) == (len(entries), sum(rows for *_, rows in entries))
+    for priority, tier in lane.tiers.items():
+        assert sum(tier.shares.held.values()) == tier.rows
+        assert tier.unsettled == sum(1 for _, one, _ in entries if one == priority)
+    random.shuffle(entries)
+    for caller, priority, rows in entries:
+        lane.leave(lane.tiers[priority], rows, caller)
+    assert (lane.unsettled, lane.rows) == (0, 0)
+    assert not any(tier.shares.held or tier.rows or tier.unsettled for tier in lane.tiers.values())
 
 
 def test_a_full_lane_refuses() -> None:

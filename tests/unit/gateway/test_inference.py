@@ -355,6 +355,16 @@ async def test_batches_that_ran_nothing_say_nothing_of_how_fast_a_lane_is() -> N
 
 
 @in_virtual_time
+async def test_requests_that_run_alone_since_their_process_died_say_nothing_of_how_fast_a_lane_is() -> None:
+    scene = Scene(max_batch_size=8)
+    for ticket in [scene.admit() for _ in range(40)][:20]:
+        await asyncio.sleep(0.1)
+        scene.reply(Reply(request_key=ticket.key, response=b"x", rows=1, attempt=2))
+    assert scene.lane.tiers[0].rate == 0
+    scene.admit(time_left_s=0.5)
+
+
+@in_virtual_time
 async def test_requests_beyond_the_bytes_that_may_be_pending_are_refused() -> None:
     scene = Scene()
     scene.pending.bytes.limit = 60

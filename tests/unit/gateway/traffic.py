@@ -149,4 +149,5 @@ class Site:
             self.lane.leave(request.tier, request.source.rows, request.source.caller)
         outcome.answered += batch
         self._idle += 1
-        self.lane.note_batch(rows_before=before, took_s=self.batch_s, now=now)
+        if before >= self.lane.busy_rows or self.lane.throughput.is_watching:
+            self.lane.note_batch(rows_before=before, took_s=self.batch_s, now=now)
