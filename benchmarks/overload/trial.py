@@ -42,7 +42,7 @@ _SETTLING_S = 10.0
 _REST_PAUSE_S = 0.2
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)  # with slots, super() finds another class
 class Ranked(Serving):
     """With two priorities."""
 
@@ -108,7 +108,7 @@ def _overload(
     say: Callable[[str], None],
 ) -> None:
     course.offered = {tenant: load * part for tenant, part in TENANTS.items()}
-    address = suite.api(workload).address
+    address = suite.api(workload).call(workload.rows(1)).address
 
     def errand(tenant: str, rate: float, begin: float, seconds: float, kinds: Sequence[Kind]) -> Errand:
         output = str(folder / f"{tenant}.npy")

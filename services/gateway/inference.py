@@ -85,15 +85,14 @@ class Desk:
             plan = self._plan(message, read, arrival)
         lane, tier, rows, now, now_ns = plan.lane, plan.tier, plan.rows, self._loop.time(), self._clock_ns()
         timeout_s, pending_bytes = plan.timeout_s, self._pending.bytes
+        share = tier.shares.get(caller) or tier.shares.make(caller, now=now)
         if time_left_s is not None and time_left_s < timeout_s:
             timeout_s = time_left_s
         try:
             if timeout_s <= 0:
                 raise expired()
             if lane.rows >= lane.calm_rows or not lane.live_consumers:
-                lane.check_admits(
-                    tier, rows=rows, caller=caller, timeout_s=timeout_s, now=now, grace_s=self._recovery_grace_s
-                )
+                lane.check_admits(tier, share, rows=rows, timeout_s=timeout_s, now=now, grace_s=self._recovery_grace_s)
             if pending_bytes.held + len(message) > pending_bytes.limit:
                 pending_bytes.check(len(message))
         except PenstockError as error:
@@ -103,7 +102,7 @@ class Desk:
             next(self._keys),
             lane,
             tier,
-            caller,
+            share,
             arrival,
             outcome,
             message,

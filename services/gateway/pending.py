@@ -105,14 +105,15 @@ class PendingTable:
     def open(self, ticket: Ticket) -> bool:
         """Take a ticket in; True when the deadline timer must be set anew."""
         self._tickets[ticket.key] = ticket
-        ticket.lane.enter(ticket.tier, ticket.rows, ticket.caller)
+        ticket.lane.enter(ticket.tier, ticket.share, ticket.rows)
         self.bytes.held += len(ticket.message)
         return self.deadlines.add(ticket.key, ticket.deadline)
 
     def settle_batch(self, batch: Batch, lane: Lane | None, responses: Responses | None = None) -> None:
         """Settle the requests of a batch that are still pending, all of one lane; it may be None when that is gone."""
         now_ns, answered_for, rows = self._clock_ns(), lane, 0
-        batch_rows, rows_before = batch.batch_rows, 0 if lane is None else lane.rows
+        is_learning = lane is not None and lane.is_learning and batch.batch_rows > 0
+        rows_before = 0 if lane is None else lane.rows
         request_ns: list[int] = []
         queue_ns: list[int] = []
         for reply in batch.replies:
@@ -120,7 +121,7 @@ class PendingTable:
             response = _response_of(reply, responses)  # also of one nobody waits for, so that it is given back
             if ticket is None:
                 continue
-            if batch_rows:
+            if is_learning:
                 ticket.tier.answered += ticket.rows
             if reply.code or response is None:
                 self._fail(ticket, _error_of(reply), "BACKEND", now_ns=now_ns, is_from_batch=bool(batch.span_id))
@@ -135,8 +136,8 @@ class PendingTable:
                 asyncio.get_running_loop().call_soon(self._finish_sampled, ticket, now_ns)
         if answered_for is not None and request_ns:
             answered_for.statistics.count_successes(request_ns=request_ns, queue_ns=queue_ns, rows=rows)
-        if lane is not None and batch_rows:
-            if rows_before >= lane.busy_rows or lane.throughput.is_watching:
+        if lane is not None and batch.batch_rows:
+            if is_learning:
                 _learn(batch, lane, rows_before)
             _count(batch, lane, requests=len(request_ns), now_ms=now_ns // 1_000_000)
 
@@ -160,7 +161,7 @@ class PendingTable:
     def _close(self, key: int) -> Ticket | None:
         ticket = self._tickets.pop(key, None)
         if ticket is not None:
-            ticket.lane.leave(ticket.tier, ticket.rows, ticket.caller)
+            ticket.lane.leave(ticket.tier, ticket.share, ticket.rows)
             self.bytes.held -= len(ticket.message)
             self.deadlines.remove(key, ticket.deadline)
         return ticket

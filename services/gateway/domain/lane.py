@@ -6,6 +6,7 @@ from collections import Counter
 
 from services.common.lanes import LaneKeys
 from services.gateway.domain import refusals
+from services.gateway.domain.shares import Share
 from services.gateway.domain.statistics import VersionStatistics
 from services.gateway.domain.throughput import Throughput
 from services.gateway.domain.tiers import Tier
@@ -69,26 +70,28 @@ class Lane:
         self.calm_rows = min(self.busy_rows, version.queue_places // 2)
         """With fewer rows unsettled there is room for everybody, if anybody serves the lane: no need to check."""
 
-    def enter(self, tier: Tier, rows: int, caller: str) -> None:
+    def enter(self, tier: Tier, share: Share, rows: int) -> None:
         """Count a request that was admitted."""
         self.unsettled += 1
         self.rows += rows
-        tier.unsettled += 1
-        tier.rows += rows
-        held = tier.shares.held
-        held[caller] = held.get(caller, 0) + rows
+        share.rows += rows
+        if tier.priority:
+            tier.unsettled += 1
+            tier.rows += rows
 
-    def leave(self, tier: Tier, rows: int, caller: str) -> None:
+    def leave(self, tier: Tier, share: Share, rows: int) -> None:
         """Count a request that was settled."""
         self.unsettled -= 1
         self.rows -= rows
-        tier.unsettled -= 1
-        tier.rows -= rows
-        held = tier.shares.held
-        if left := held[caller] - rows:
-            held[caller] = left
-        else:
-            del held[caller]
+        share.rows -= rows
+        if tier.priority:
+            tier.unsettled -= 1
+            tier.rows -= rows
+
+    @property
+    def is_learning(self) -> bool:
+        """Whether answers to come say how fast the lane is: enough waits, or did so at the last one."""
+        return self.rows >= self.busy_rows or self.throughput.is_watching
 
     def note_batch(self, *, rows_before: int, took_s: float, now: float) -> None:
         """Learn from a batch that was answered; ``rows_before`` were unsettled before that."""
@@ -104,7 +107,9 @@ class Lane:
         rate = min(tier.rate for tier in self.tiers.values())
         return self.rows / rate + self.throughput.batch_s if rate else 0.0
 
-    def check_admits(self, tier: Tier, *, rows: int, caller: str, timeout_s: float, now: float, grace_s: float) -> None:
+    def check_admits(
+        self, tier: Tier, share: Share, *, rows: int, timeout_s: float, now: float, grace_s: float
+    ) -> None:
         """Refuse a request when nobody served the lane for ``grace_s``, or there is no room for it.
 
         Raises:
@@ -113,9 +118,9 @@ class Lane:
         if not self.live_consumers and now - self._absent_since > grace_s:
             raise refusals.no_live_process(str(self))
         if self.rows >= self.calm_rows:
-            self._check_room(tier, rows=rows, caller=caller, timeout_s=timeout_s, now=now)
+            self._check_room(tier, share, rows=rows, timeout_s=timeout_s, now=now)
 
-    def _check_room(self, tier: Tier, *, rows: int, caller: str, timeout_s: float, now: float) -> None:
+    def _check_room(self, tier: Tier, share: Share, *, rows: int, timeout_s: float, now: float) -> None:
         """There is room for so many requests, and for the rows that can be answered before the deadline.
 
         Only what is as urgent counts, or more urgent. From half of the room on it is divided among the callers.
@@ -130,26 +135,29 @@ class Lane:
             room = min(room, (timeout_s - batch_s) * rate / _MARGIN)
         drained_in_s = (rows_ahead - room / 2) / rate if rate else 0.0
         if ahead >= places:
-            shares.note_refusal(caller, room=room, now=now)
+            shares.note_refusal(share, room=room, now=now)
             raise refusals.queue_full(str(self), unsettled=ahead, places=places, drained_in_s=drained_in_s)
         if rate and rows_ahead + rows > room:
-            shares.note_refusal(caller, room=room, now=now)
+            shares.note_refusal(share, room=room, now=now)
             wait_s, possible_in_s = (rows_ahead + rows) / rate + batch_s, (rows_ahead + rows - room) / rate
             raise refusals.deadline_unreachable(
                 str(self), rows=rows_ahead, rate=rate, wait_s=wait_s, timeout_s=timeout_s, possible_in_s=possible_in_s
             )
-        beside = max(shares.room_beside(caller, now=now), _BATCHES_AHEAD * self.busy_rows)
-        fair_room = _FAIR_PART * min(room, beside) - (rows_ahead - tier.rows)
-        if 2 * rows_ahead >= min(room, beside) and shares.is_used_up(caller, fair_room, now=now):
-            shares.note_refusal(caller, room=room, now=now)
-            raise refusals.fair_share_used_up(str(self), rows=shares.held[caller], drained_in_s=drained_in_s)
+        beside = max(shares.room_beside(share, now=now), _BATCHES_AHEAD * self.busy_rows)
+        fair_room = _FAIR_PART * min(room, beside) - (rows_ahead - tier.rows if tier.priority else 0)
+        if 2 * rows_ahead >= min(room, beside) and shares.is_used_up(share, fair_room, now=now):
+            shares.note_refusal(share, room=room, now=now)
+            raise refusals.fair_share_used_up(str(self), rows=share.rows, drained_in_s=drained_in_s)
 
     def _ahead_of(self, tier: Tier) -> tuple[int, int]:
         """Requests as urgent as a tier's or more, and their rows."""
-        if len(self.tiers) == 1:
-            return tier.unsettled, tier.rows
-        urgent = [one for one in self.tiers.values() if one.priority <= tier.priority]
-        return sum(one.unsettled for one in urgent), sum(one.rows for one in urgent)
+        unsettled, rows = self.unsettled, self.rows
+        if len(self.tiers) > 1:
+            for other in self.tiers.values():
+                if other.priority > tier.priority:
+                    unsettled -= other.unsettled
+                    rows -= other.rows
+        return unsettled, rows
 
     def __str__(self) -> str:
         return f"model '{self.version.model}' version {self.version.version}"

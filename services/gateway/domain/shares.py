@@ -10,45 +10,67 @@ from itertools import accumulate
 _WANTS_FOR_S = 2.0
 """How long a caller that was refused counts as one that wants more: until it can have come again."""
 _MOST_WANTING = 1_024
+_KEPT = 64
 
 
-class Shares:
-    """Rows by caller, for those that hold some, and the max-min fair share of each.
+class Share:
+    """What one caller has: rows of its unsettled requests, counted by the lane."""
+
+    __slots__ = ("caller", "room", "rows", "wants_until")
+
+    def __init__(self, caller: str) -> None:
+        self.caller = caller
+        self.rows = 0
+        self.wants_until = -math.inf
+        self.room = math.inf
+        """How little room others left it when it was refused."""
+
+
+class Shares(dict[str, Share]):
+    """The shares by caller, and whether one is fair (max-min).
 
     Fair is: what a caller doesn't want of an equal share is divided among the others. A caller wants what it holds, and
     as much as it can get for a while after it was refused, so that one that holds nothing is not forgotten. Where there
-    are many callers, answers may be about the others' rows of a few questions ago.
+    are many callers, answers may be about the others' rows of a few questions ago. Callers that hold and want nothing
+    are forgotten when there are many.
     """
 
-    __slots__ = ("_demands", "_sums", "_tightest", "_uses", "_wanting", "held")
-
     def __init__(self) -> None:
-        self.held: dict[str, int] = {}
-        """Kept by the lane; who has none is not in it."""
-        self._wanting: dict[str, tuple[float, float]] = {}
-        """Until when, and in how little room, by caller."""
-        self._tightest: list[tuple[float, str]] = []
+        super().__init__()
         self._demands: list[float] = []
         self._sums: list[float] = [0.0]
+        self._tightest: list[tuple[float, str]] = []
+        self._wanting = 0
         self._uses = 0
+        self._full_at = _KEPT
 
-    def note_refusal(self, caller: str, *, room: float, now: float) -> None:
+    def make(self, caller: str, *, now: float) -> Share:
+        """The share of a caller that has none yet."""
+        if len(self) >= self._full_at:
+            for one in [one for one in self.values() if not one.rows and one.wants_until <= now]:
+                del self[one.caller]
+            self._full_at = max(_KEPT, 2 * len(self))
+        made = self[caller] = Share(caller)
+        return made
+
+    def note_refusal(self, share: Share, *, room: float, now: float) -> None:
         """Remember for a while that a caller wants more, where others leave so much room; of thousands, only some."""
-        if len(self._wanting) >= _MOST_WANTING:
-            self._forget(now)
-        if len(self._wanting) < _MOST_WANTING:
-            self._wanting[caller] = now + _WANTS_FOR_S, room
+        if share.wants_until <= now:
+            if self._wanting >= _MOST_WANTING:
+                return
+            self._wanting += 1
+        share.wants_until, share.room = now + _WANTS_FOR_S, room
 
-    def room_beside(self, caller: str, *, now: float) -> float:
+    def room_beside(self, share: Share, *, now: float) -> float:
         """The least room that any other caller was refused for the lack of lately; infinite if none was."""
         if not self._wanting:
             return math.inf
         self._look(now)
-        return next((room for room, other in self._tightest if other != caller), math.inf)
+        return next((room for room, caller in self._tightest if caller != share.caller), math.inf)
 
-    def is_used_up(self, caller: str, capacity: float, *, now: float) -> bool:
+    def is_used_up(self, share: Share, capacity: float, *, now: float) -> bool:
         """Whether a caller holds its fair share of ``capacity`` rows; never where it is alone, or has nothing."""
-        mine = self.held.get(caller, 0)
+        mine = share.rows
         if not mine:
             return False
         self._look(now)
@@ -63,14 +85,9 @@ class Shares:
         if 4 * self._uses <= len(self._demands):
             return
         self._uses = 0
-        self._forget(now)
-        wanting, held = self._wanting, self.held
-        demands = [math.inf if caller in wanting else rows for caller, rows in held.items()]
-        demands += [math.inf for caller in wanting if caller not in held]
-        self._demands = sorted(demands)
+        wanting = [share for share in self.values() if share.wants_until > now]
+        demands = [float(share.rows) for share in self.values() if share.rows and share.wants_until <= now]
+        self._wanting = len(wanting)
+        self._demands = sorted(demands) + [math.inf] * len(wanting)
         self._sums = [0.0, *accumulate(self._demands)]
-        self._tightest = heapq.nsmallest(2, ((room, caller) for caller, (_, room) in wanting.items()))
-
-    def _forget(self, now: float) -> None:
-        for caller in [caller for caller, (until, _) in self._wanting.items() if until <= now]:
-            del self._wanting[caller]
+        self._tightest = heapq.nsmallest(2, ((share.room, share.caller) for share in wanting))

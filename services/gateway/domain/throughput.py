@@ -52,12 +52,12 @@ class Throughput:
             self._seconds = self._seconds * kept + gap_s
             self._batches = self._batches * kept + 1
             for tier in tiers:
-                tier.recent = tier.recent * kept + tier.answered - tier.noted
+                tier.recent = tier.recent * kept + tier.answered
             if self._seconds >= _LEAST_S and self._batches >= _LEAST_BATCHES:
                 self._set_rates(tiers)
                 self._fresh_until = now + max(_FRESH_S, 8 * self._gap_s)
         for tier in tiers:
-            tier.noted = tier.answered
+            tier.answered = 0
         self._last, self.is_watching = now, is_busy
 
     def _set_rates(self, tiers: Collection[Tier]) -> None:

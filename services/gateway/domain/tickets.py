@@ -8,6 +8,7 @@ from typing import NamedTuple, Protocol
 from services.common.errors import PenstockError
 from services.common.trace_context import TraceContext
 from services.gateway.domain.lane import Lane
+from services.gateway.domain.shares import Share
 from services.gateway.domain.tiers import Tier
 
 
@@ -52,13 +53,13 @@ class Ticket:
     ``deadline_ns`` the same instant in nanoseconds of Unix time. ``entry_id`` and ``sent_ns`` (Unix time) are set when
     Redis has the entry, ``sent_ns`` also when a model process got the request past the lane; ``attempt`` is 2 once that
     one may have died of it. ``producer`` is the PRODUCER span's identity. ``is_unwanted`` asks for the entry's removal.
-    ``caller`` is who is to have a fair share.
+    ``share`` is its caller's.
     """
 
     key: int
     lane: Lane
     tier: Tier
-    caller: str
+    share: Share
     arrival: Arrival
     outcome: Outcome
     message: bytes | memoryview

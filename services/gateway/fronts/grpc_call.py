@@ -130,13 +130,12 @@ class Call(Answer):
             pending.refused += 1
             self.set_exception(error)
             return
-        self._drop_pieces()
+        self._drop_pieces(self._pieces)
         self._take_message(message)
 
-    def _drop_pieces(self) -> None:
-        if self._pieces is not None:
-            self._server.pending_bytes.held -= self._pieces.size
-            self._pieces = None
+    def _drop_pieces(self, pieces: Pieces) -> None:
+        self._server.pending_bytes.held -= pieces.size
+        self._pieces = None
 
     # Requests
 
@@ -250,7 +249,8 @@ class Call(Answer):
 
     def _end(self) -> None:
         self._leave = None  # it may know this call: nothing is to be left to the garbage collector
-        self._drop_pieces()
+        if self._pieces is not None:
+            self._drop_pieces(self._pieces)
         if self.deadline is not None:
             self._server.deadlines.remove(self, self.deadline)
         super()._end()

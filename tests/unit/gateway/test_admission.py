@@ -12,6 +12,7 @@ from services.common.errors import UnavailableError
 from services.gateway.domain.lane import Lane
 from services.gateway.domain.pending_bytes import PendingBytes
 from services.gateway.domain.refusals import whole_seconds
+from services.gateway.domain.shares import Share
 from tests.unit.gateway.requests import served
 from tests.unit.gateway.traffic import Site, Source
 
@@ -19,13 +20,19 @@ STEADY_S = 3.0
 """From when on a lane in these tests knows what it can do."""
 
 
+def share_of(lane: Lane, caller: str, priority: int = 0) -> Share:
+    shares = lane.tiers[priority].shares
+    return shares.get(caller) or shares.make(caller, now=0.0)
+
+
 def check(lane: Lane, *, now: float = 0.0, caller: str = "a", priority: int = 0, timeout_s: float = 60.0) -> None:
-    lane.check_admits(lane.tiers[priority], rows=1, caller=caller, timeout_s=timeout_s, now=now, grace_s=10.0)
+    share = share_of(lane, caller, priority)
+    lane.check_admits(lane.tiers[priority], share, rows=1, timeout_s=timeout_s, now=now, grace_s=10.0)
 
 
 def fill(lane: Lane, count: int, *, caller: str = "a", priority: int = 0) -> None:
     for _ in range(count):
-        lane.enter(lane.tiers[priority], 1, caller)
+        lane.enter(lane.tiers[priority], share_of(lane, caller, priority), 1)
 
 
 def test_a_lane_takes_requests_until_its_grace_is_over() -> None:
@@ -44,20 +51,22 @@ def test_a_lane_takes_requests_until_its_grace_is_over() -> None:
         check(lane, now=210.1)
 
 
-@given(st.lists(st.tuples(st.sampled_from("abc"), st.integers(1, 2), st.integers(1, 5)), max_size=30), st.randoms())
+@given(st.lists(st.tuples(st.sampled_from("abc"), st.integers(0, 2), st.integers(1, 5)), max_size=30), st.randoms())
 def test_nothing_is_left_of_callers_that_have_gone(entries: list[tuple[str, int, int]], random: Random) -> None:
     lane = Lane(served(priority_levels=2), now=0.0)
     for caller, priority, rows in entries:
-        lane.enter(lane.tiers[priority], rows, caller)
+        lane.enter(lane.tiers[priority], share_of(lane, caller, priority), rows)
     assert (lane.unsettled, lane.rows) == (len(entries), sum(rows for *_, rows in entries))
     for priority, tier in lane.tiers.items():
-        assert sum(tier.shares.held.values()) == tier.rows
-        assert tier.unsettled == sum(1 for _, one, _ in entries if one == priority)
+        assert sum(share.rows for share in tier.shares.values()) == sum(
+            rows for _, one, rows in entries if one == priority
+        )
     random.shuffle(entries)
     for caller, priority, rows in entries:
-        lane.leave(lane.tiers[priority], rows, caller)
+        lane.leave(lane.tiers[priority], share_of(lane, caller, priority), rows)
     assert (lane.unsettled, lane.rows) == (0, 0)
-    assert not any(tier.shares.held or tier.rows or tier.unsettled for tier in lane.tiers.values())
+    for tier in lane.tiers.values():
+        assert (tier.unsettled, tier.rows, sum(share.rows for share in tier.shares.values())) == (0, 0, 0)
 
 
 def test_a_full_lane_refuses() -> None:
@@ -77,7 +86,7 @@ def test_a_lone_caller_may_use_all_of_a_queue_and_a_second_one_is_let_in_before_
     check(lane, caller="greedy")
     check(lane, caller="modest")
     fill(lane, 1, caller="modest")
-    lane.leave(lane.tiers[0], 1, "greedy")
+    lane.leave(lane.tiers[0], share_of(lane, "greedy"), 1)
     with pytest.raises(UnavailableError, match="fair share") as caught:
         check(lane, caller="greedy")
     assert caught.value.reason == "FAIR_SHARE_USED_UP"
@@ -90,7 +99,7 @@ def test_a_caller_that_found_the_queue_full_is_let_in_before_those_that_filled_i
     fill(lane, 100, caller="greedy")
     with pytest.raises(UnavailableError, match="maximum queue size"):
         check(lane, caller="modest", now=1.0)
-    lane.leave(lane.tiers[0], 1, "greedy")
+    lane.leave(lane.tiers[0], share_of(lane, "greedy"), 1)
     with pytest.raises(UnavailableError, match="fair share"):
         check(lane, caller="greedy", now=1.5)
     check(lane, caller="modest", now=2.0)

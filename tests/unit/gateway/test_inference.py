@@ -324,9 +324,10 @@ async def test_what_is_refused_is_counted_by_reason_and_leaves_nothing() -> None
     assert caught.value.retry_after_s == 1
     assert scene.lane.refused == {"QUEUE_FULL": 1}
     assert scene.pending.bytes.held == sum(len(ticket.message) for ticket in tickets)
-    assert scene.lane.tiers[0].shares.held == {"a": 1, "b": 1}
+    assert {one.caller: one.rows for one in scene.lane.tiers[0].shares.values()} == {"a": 1, "b": 1, "somebody": 0}
     scene.reply(*(Reply(request_key=ticket.key, response=b"x", rows=1) for ticket in tickets))
-    assert (scene.pending.bytes.held, scene.lane.rows, scene.lane.tiers[0].shares.held) == (0, 0, {})
+    assert (scene.pending.bytes.held, scene.lane.unsettled, scene.lane.rows) == (0, 0, 0)
+    assert not any(one.rows for one in scene.lane.tiers[0].shares.values())
 
 
 @in_virtual_time

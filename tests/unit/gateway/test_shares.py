@@ -24,35 +24,49 @@ def fair_level(demands: list[float], capacity: float) -> float:
 holdings = st.dictionaries(st.text(min_size=1, max_size=2), st.integers(1, 100), min_size=2, max_size=3)
 
 
+def shares_of(held: dict[str, int]) -> Shares:
+    shares = Shares()
+    for caller, rows in held.items():
+        shares.make(caller, now=0.0).rows = rows
+    return shares
+
+
 @given(held=holdings, wanting=st.sets(st.text(min_size=1, max_size=2), max_size=3), capacity=st.integers(1, 400))
 def test_a_share_is_used_up_from_the_fair_level_on(held: dict[str, int], wanting: set[str], capacity: int) -> None:
-    shares = Shares()
-    shares.held.update(held)
+    shares = shares_of({**dict.fromkeys(wanting, 0), **held})
     for caller in wanting:
-        shares.note_refusal(caller, room=5.0, now=0.0)
+        shares.note_refusal(shares[caller], room=5.0, now=0.0)
     demands = [math.inf if caller in wanting else float(rows) for caller, rows in held.items()]
     level = fair_level([*demands, *(math.inf for caller in wanting - held.keys())], capacity)
     for caller, rows in held.items():
         if abs(rows - level) > 1e-9:
             shares._uses = 10**9  # as if it had been asked often
-            assert shares.is_used_up(caller, capacity, now=1.0) == (rows > level)
+            assert shares.is_used_up(shares[caller], capacity, now=1.0) == (rows > level)
 
 
 def test_those_that_were_refused_are_remembered_for_a_while_and_not_without_bound() -> None:
     shares = Shares()
     for index in range(5_000):
-        shares.note_refusal(f"caller {index}", room=10.0, now=0.0)
-    assert len(shares._wanting) <= 1_024
-    assert shares.room_beside("somebody", now=1.0) == 10.0
+        shares.note_refusal(shares.make(f"caller {index}", now=0.0), room=10.0, now=0.0)
+    assert sum(share.wants_until > 1.0 for share in shares.values()) == 1_024
+    somebody = shares.make("somebody", now=1.0)
     shares._uses = 10**9
-    assert shares.room_beside("somebody", now=3.0) == math.inf
-    assert shares._wanting == {}
+    assert shares.room_beside(somebody, now=1.0) == 10.0
+    shares._uses = 10**9
+    assert shares.room_beside(somebody, now=3.0) == math.inf
+
+
+def test_callers_that_come_and_go_are_forgotten() -> None:
+    shares = shares_of({"one that stays": 1})
+    for index in range(5_000):
+        shares.note_refusal(shares.make(f"caller {index}", now=index), room=10.0, now=index)
+        assert len(shares) <= 64
+    assert "one that stays" in shares
 
 
 def test_a_caller_with_many_others_beside_it() -> None:
-    shares = Shares()
-    shares.held.update({"greedy": 500, **{f"caller {index}": 1 for index in range(500)}})
-    assert shares.is_used_up("greedy", 900, now=0.0)
-    assert not shares.is_used_up("greedy", 1_001, now=0.0)
-    assert not shares.is_used_up("caller 1", 900, now=0.0)
-    assert not shares.is_used_up("new", 10, now=0.0)
+    shares = shares_of({"greedy": 500, **{f"caller {index}": 1 for index in range(500)}, "new": 0})
+    assert shares.is_used_up(shares["greedy"], 900, now=0.0)
+    assert not shares.is_used_up(shares["greedy"], 1_001, now=0.0)
+    assert not shares.is_used_up(shares["caller 1"], 900, now=0.0)
+    assert not shares.is_used_up(shares["new"], 10, now=0.0)

@@ -39,7 +39,7 @@ def ticket_of(arrival: Arrival) -> Ticket:
         key=1,
         lane=lane,
         tier=lane.tiers[0],
-        caller="somebody",
+        share=lane.tiers[0].shares.make("somebody", now=0.0),
         arrival=arrival,
         outcome=None,  # type: ignore[arg-type]
         message=b"",

@@ -11,6 +11,7 @@ from typing import Any
 
 from services.common.errors import UnavailableError
 from services.gateway.domain.lane import Lane
+from services.gateway.domain.shares import Share
 from services.gateway.domain.tiers import Tier
 from tests.unit.gateway.requests import served
 
@@ -34,6 +35,7 @@ class Source:
 class Request:
     source: Source
     tier: Tier
+    share: Share
     born: float
     ended: float = 0.0
 
@@ -100,7 +102,9 @@ class Site:
                 self._answer(event, outcome, now)
             self._cut(outcome, now)
         assert (self.lane.unsettled, self.lane.rows) == (0, 0)
-        assert not any(tier.shares.held for tier in self.lane.tiers.values())
+        for tier in self.lane.tiers.values():
+            assert (tier.unsettled, tier.rows) == (0, 0)
+            assert not any(share.rows for share in tier.shares.values())
         return outcome
 
     def _at(self, when: float, event: Any) -> None:
@@ -108,15 +112,14 @@ class Site:
 
     def _arrive(self, source: Source, outcome: Outcome, now: float) -> None:
         tier = self.lane.tiers[source.priority]
+        share = tier.shares.get(source.caller) or tier.shares.make(source.caller, now=now)
         try:
-            self.lane.check_admits(
-                tier, rows=source.rows, caller=source.caller, timeout_s=source.timeout_s, now=now, grace_s=GRACE_S
-            )
+            self.lane.check_admits(tier, share, rows=source.rows, timeout_s=source.timeout_s, now=now, grace_s=GRACE_S)
         except UnavailableError as error:
             outcome.refused.append((now, source, error))
             return
-        self.lane.enter(tier, source.rows, source.caller)
-        self._waiting.setdefault(source.priority, deque()).append(Request(source, tier, now))
+        self.lane.enter(tier, share, source.rows)
+        self._waiting.setdefault(source.priority, deque()).append(Request(source, tier, share, now))
 
     def _cut(self, outcome: Outcome, now: float) -> None:
         begin, end = self.paused
@@ -134,7 +137,7 @@ class Site:
             while waiting and (rows + waiting[0].source.rows <= self.batch or not rows):
                 request = waiting.popleft()
                 if now - request.born > request.source.timeout_s:
-                    self.lane.leave(request.tier, request.source.rows, request.source.caller)
+                    self.lane.leave(request.tier, request.share, request.source.rows)
                     outcome.expired.append(request)
                     continue
                 batch.append(request)
@@ -142,12 +145,12 @@ class Site:
         return batch
 
     def _answer(self, batch: list[Request], outcome: Outcome, now: float) -> None:
-        before = self.lane.rows
+        before, is_learning = self.lane.rows, self.lane.is_learning
         for request in batch:
             request.ended = now
-            request.tier.answered += request.source.rows
-            self.lane.leave(request.tier, request.source.rows, request.source.caller)
+            request.tier.answered += request.source.rows if is_learning else 0
+            self.lane.leave(request.tier, request.share, request.source.rows)
         outcome.answered += batch
         self._idle += 1
-        if before >= self.lane.busy_rows or self.lane.throughput.is_watching:
+        if is_learning:
             self.lane.note_batch(rows_before=before, took_s=self.batch_s, now=now)
