@@ -275,7 +275,7 @@ class LaneWriter:
             self._log_at = self._loop.time() + _LOGGED_EVERY_S
             _log.error("Redis refuses requests, as one for %s: %s", ticket.stream, error)
         refusal = (
-            UnavailableError("the queue's memory is full", reason="QUEUE_MEMORY_FULL")
+            UnavailableError("the queue's memory is full", reason="QUEUE_MEMORY_FULL", retry_after_s=1)
             if is_full
             else UnavailableError("the queue refused the request", reason="QUEUE_REFUSED")
         )
