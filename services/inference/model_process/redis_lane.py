@@ -108,6 +108,10 @@ class RedisLane:
             self._tell()
         return not self._is_resting
 
+    def put_back(self, delivery: Delivery) -> None:
+        self._ready.append(delivery)
+        self._tell()
+
     async def rest(self) -> list[Delivery]:
         while self._is_blocked:
             await self._await_news(None)
