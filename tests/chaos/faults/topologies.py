@@ -8,10 +8,11 @@ import os
 import signal
 
 from tests.chaos.fault import Fault
+from tests.chaos.faults.processes import PAUSE_S
 from tests.chaos.stage import Stage
 from tests.chaos.stages.topologies import TopologyStage
 
-_AWAY_S = 5.0
+_AWAY_S = 3.5
 
 
 class MasterFault(Fault):
@@ -46,6 +47,7 @@ class PauseMaster(MasterFault):
     name = "pause-redis-sentinel"
     breaks = "Redis' master stands still; Sentinel makes its replica the master"
     stage = "sentinel"
+    lasts_s = PAUSE_S
 
     async def strike(self, stage: Stage) -> None:
         self.signal(signal.SIGSTOP)

@@ -27,7 +27,7 @@ FAULTS: tuple[type[Fault], ...] = (*PROCESS_FAULTS, RedisOutOfMemory, LeavingCli
 _EXCUSED = frozenset({"UNAVAILABLE", CONNECTION_LOST})
 """Some of the faults excuse these; which call met which fault is not asked here."""
 _SAMPLE_EVERY_S = 5.0
-_MIXES = {STEADY: Mix(grpc=12, rest=6, large=2), LONE: Mix(grpc=6, rest=4, large=0)}
+_MIXES = {STEADY: Mix(grpc=24, rest=12, large=2), LONE: Mix(grpc=12, rest=8, large=0)}
 
 
 @dataclass(frozen=True, slots=True)
