@@ -5,7 +5,7 @@ PYTHON ?= $(shell for p in python3 python3.13 python3.12 python3.11; do $$p -c '
 BIN := .venv/bin
 PYTEST := $(BIN)/python -m pytest
 
-.PHONY: help setup run up test test-fronts test-unit test-e2e bench bench-peers overload chaos soak profile lint fmt protos check lock clean
+.PHONY: help setup run up test test-fronts test-queue test-unit test-e2e bench bench-peers overload chaos soak profile lint fmt protos check lock clean
 
 help: ## Show this list
 	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## / { printf "  make %-11s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -25,6 +25,9 @@ test: setup ## Run all tests: unit, contract, integration, e2e; FRONT=grpcio: wi
 
 test-fronts: setup ## Run all tests twice: with each front of the gateway
 	@for front in native grpcio; do TEST_FRONT=$$front $(PYTEST) || exit; done
+
+test-queue: setup ## Let hypothesis try 500 sequences of events on the queue (QUEUE_EXAMPLES: so many)
+	@QUEUE_EXAMPLES=$${QUEUE_EXAMPLES:-500} $(PYTEST) tests/integration/queue
 
 test-unit: setup ## Run the unit and contract tests
 	@$(PYTEST) tests/unit tests/contract

@@ -27,10 +27,10 @@ class Mix:
     The pace is slow beside what an answer takes, so that fewer answers come only when some callers wait for long.
     """
 
-    grpc: int = 40
-    rest: int = 20
+    grpc: int = 20
+    rest: int = 10
     large: int = 1
-    pace_s: float = 0.5
+    pace_s: float = 0.25
     large_pace_s: float = 0.5
 
 

@@ -19,7 +19,7 @@ from sqlalchemy import (
     Text,
 )
 
-REVISION = "0004"
+REVISION = "0003"
 """The last migration's: a database that has it is up to date."""
 
 metadata = MetaData(
@@ -103,7 +103,14 @@ deployments = Table(
     Column("etag", String(32), nullable=False),
 )
 
-nodes = Table("nodes", metadata, Column("node", String(80), primary_key=True))
+nodes = Table(
+    "nodes",
+    metadata,
+    Column("node", String(80), primary_key=True),
+    # The registry that the node reports to, and when that registry last wrote so.
+    Column("registry", String(255), nullable=False),
+    Column("seen_ns", BigInteger, nullable=False),
+)
 
 instances = Table(
     "instances",
@@ -139,11 +146,6 @@ revision = Table(
     metadata,
     Column("id", Integer, primary_key=True),
     Column("value", BigInteger, nullable=False),
-    # Which registry writes: how often that changed, its address, and whether it answers the others.
-    Column("term", BigInteger, nullable=False),
-    Column("writer", String(255), nullable=False),
-    Column("asked", BigInteger, nullable=False),
-    Column("answered", BigInteger, nullable=False),
 )
 
 changes = Table(
