@@ -17,6 +17,8 @@ from benchmarks.overload import findings
 from benchmarks.overload.caller import Ending
 from benchmarks.overload.trial import KINDS, PROBE, TENANTS, URGENT, Course, run
 from benchmarks.report import Section, Table
+from benchmarks.server_process import StartError
+from penstock.errors import PenstockError
 
 REPORT = Path(__file__).resolve().parents[2] / "build" / "overload"
 _RAMP_S = 3.0
@@ -26,18 +28,21 @@ _RAMP_S = 3.0
 def main(
     seconds: Annotated[float, typer.Option(min=10, help="How long the overload lasts.")] = 180.0,
     times: Annotated[float, typer.Option(min=1, help="Load, as a multiple of what the suite can do.")] = 3.0,
+    rows: Annotated[int, typer.Option(min=1, help="Rows that the model takes at a time, in 10 ms.")] = 4,
     peak_seconds: Annotated[float, typer.Option(min=1, help="How long to measure what it can do.")] = 12.0,
 ) -> None:
     """Find what a suite with its defaults can do, send it three times as much, and see who gets what, and how it ends.
 
-    The model sleeps 10 ms for a batch of up to 4 rows. Three tenants send requests of two priorities and three
-    deadlines, whether they are answered or not; probes and REST go along. All figures go to build/overload.
+    Three tenants send requests of two priorities and three deadlines to a model that sleeps, whether they are answered
+    or not; probes and REST go along. All figures go to build/overload.
     """
     console = Console(width=150)
     try:
         with Console(stderr=True).status("") as status:
-            course = run(seconds=seconds, peak_s=peak_seconds, times=times, client=H2load(), say=status.update)
-    except LoadFailedError as error:
+            course = run(
+                seconds=seconds, peak_s=peak_seconds, times=times, batch=rows, client=H2load(), say=status.update
+            )
+    except (LoadFailedError, StartError, PenstockError) as error:
         sys.exit(str(error))
     section = report(course)
     section.show(console)
@@ -114,11 +119,15 @@ def _counts(counts: dict[Any, int]) -> str:
 
 
 def _tenants(course: Course, noted: dict[str, findings.Rows], rate: float) -> Table:
-    seconds = course.end - course.begin - _RAMP_S
-    fair, rows = findings.fair_shares(course.offered, rate), []
+    """Urgent requests come first; the rest is to be divided fairly."""
+    seconds, rows = course.end - course.begin - _RAMP_S, []
+    weights = [kind.weight for kind in KINDS]
+    urgent = sum(kind.weight for kind in KINDS if kind.priority == URGENT) / sum(weights)
+    wanted = {tenant: offered * (1 - urgent) for tenant, offered in course.offered.items()}
+    fair = findings.fair_shares(wanted, rate - urgent * sum(course.offered.values()))
     for tenant, requests in noted.items():
-        answered = (requests[:, findings.ENDING] == Ending.ANSWERED).sum() / seconds
-        rows.append([tenant, f"{course.offered[tenant]:,.0f}", f"{answered:,.0f}", f"{fair[tenant]:,.0f}"])
+        answered, offered = (requests[:, findings.ENDING] == Ending.ANSWERED).sum() / seconds, course.offered[tenant]
+        rows.append([tenant, f"{offered:,.0f}", f"{answered:,.0f}", f"{fair[tenant] + urgent * offered:,.0f}"])
     return Table(["<tenant", "offered/s", "answered/s", "fair share"], rows)
 
 

@@ -101,7 +101,7 @@ class Caller:
         errand = self._errand
         limits = [("grpc.use_local_subchannel_pool", 1)]
         async with grpc.aio.insecure_channel(errand.address, options=limits) as channel:
-            infer = channel.unary_unary(METHOD)
+            infer: Any = channel.unary_unary(METHOD)
             await channel.channel_ready()
             await asyncio.sleep(max(0.0, errand.begin - time.monotonic()))
             sent, calls = 0, set[asyncio.Task[None]]()

@@ -25,8 +25,8 @@ from benchmarks.workloads import Identity
 from penstock.registry.v1.resources_pb2 import Deployment
 from penstock.serving import Serving
 
-MAX_BATCH = 4
-CONCURRENCY = 16 * MAX_BATCH
+_IN_FLIGHT = 16
+"""Batches that callers keep under way who wait for their answers."""
 URGENT, ORDINARY = 1, 2
 KINDS = (
     *(Kind(URGENT, timeout_s) for timeout_s in (0.25, 1.0, 5.0)),
@@ -65,16 +65,18 @@ class Course:
     strangers: float = 0.0
 
 
-def run(*, seconds: float, peak_s: float, times: float, client: H2load, say: Callable[[str], None]) -> Course:
-    """Measure; the suite is one of its own, with its defaults, and a model that sleeps 10 ms for up to four rows."""
+def run(
+    *, seconds: float, peak_s: float, times: float, batch: int, client: H2load, say: Callable[[str], None]
+) -> Course:
+    """Measure; the suite is one of its own, with its defaults, and a model that sleeps 10 ms for ``batch`` rows."""
     course, workload = Course(), Identity()
     paths = os.pathsep.join([str(SLEEPING), *filter(None, [os.environ.get("PYTHONPATH")])])
     with ExitStack() as opened:
         folder = Path(opened.enter_context(tempfile.TemporaryDirectory(prefix="penstock-overload-")))
         say("starting Penstock")
         suite = opened.enter_context(PenstockSystem(settings={"PYTHONPATH": paths}))
-        suite.deploy(workload, serving=Ranked(max_batch_size=MAX_BATCH, replicas=1))
-        course.peak = _peak(suite, workload, client, seconds=peak_s, say=say)
+        suite.deploy(workload, serving=Ranked(max_batch_size=batch, replicas=1))
+        course.peak = _peak(suite, workload, client, concurrency=_IN_FLIGHT * batch, seconds=peak_s, say=say)
         before = CpuClock.read(suite.parts(workload))
         _note_memory(course, suite, workload, "before")
         course.begin = time.monotonic() + _QUIET_S
@@ -86,14 +88,20 @@ def run(*, seconds: float, peak_s: float, times: float, client: H2load, say: Cal
 
 
 def _peak(
-    suite: PenstockSystem, workload: Identity, client: H2load, *, seconds: float, say: Callable[[str], None]
+    suite: PenstockSystem,
+    workload: Identity,
+    client: H2load,
+    *,
+    concurrency: int,
+    seconds: float,
+    say: Callable[[str], None],
 ) -> float:
     """Requests a second that are answered to callers that wait for their answers, the best of three."""
-    load = Load(suite.api(workload).call(workload.rows(1)), CONCURRENCY)
-    rate, rates = client.run(load, requests=10 * CONCURRENCY).rate, []
+    load = Load(suite.api(workload).call(workload.rows(1)), concurrency)
+    rate, rates = client.run(load, requests=10 * concurrency).rate, []
     for index in range(3):
         say(f"what it can do, {index + 1} of 3")
-        rates.append(client.run(load, requests=max(CONCURRENCY, int(rate * seconds / 3))).rate)
+        rates.append(client.run(load, requests=max(concurrency, int(rate * seconds / 3))).rate)
     return max(rates)
 
 

@@ -33,7 +33,7 @@ def translated(servicer: Servicer) -> Servicer:
     A :class:`PenstockError` becomes its code with ``google.rpc.ErrorInfo``; anything else is logged with its traceback
     under a fresh id and becomes INTERNAL with a fixed text and that id. Cancellation passes through.
     """
-    for name, method in inspect.getmembers(servicer, inspect.ismethod):
+    for name, method in inspect.getmembers(servicer, inspect.isroutine):
         if name[0].isupper():
             setattr(servicer, name, _streaming(method) if inspect.isasyncgenfunction(method) else _single(method))
     return servicer

@@ -207,6 +207,6 @@ def _response_of(reply: Reply, responses: Responses | None) -> bytes | memoryvie
 def _error_of(reply: Reply) -> PenstockError:
     if not reply.code:
         return UnavailableError("the response is no longer in shared memory", reason="RESPONSE_LOST")
-    if reply.code == _DEADLINE_EXCEEDED:
+    if reply.code == _DEADLINE_EXCEEDED or reply.reason == "DEADLINE_EXCEEDED":
         return expired()
     return error_from_code(reply.code, reply.message, reason=reply.reason)

@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import re
-import zlib
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from typing import Any
 
@@ -18,22 +16,19 @@ from starlette.responses import Response
 from starlette.routing import Route
 
 from services.common.boundary import RETRY_AFTER, internal_message, retry_after_s
-from services.common.errors import InvalidArgumentError, PenstockError, ResourceExhaustedError
+from services.common.errors import PenstockError
 from services.common.status import http_status_of
 from services.gateway.callers import TENANT, tenant
 from services.gateway.domain.pending_bytes import PendingBytes
 from services.gateway.domain.tickets import Arrival
 from services.gateway.inference import Desk
 from services.gateway.models import Models
+from services.gateway.rest_compression import compressed, decompressed, encoding_for, too_large
 from services.gateway.rest_request import OutputForm, read_request
 from services.gateway.rest_response import write_response
 from services.gateway.spans import RequestSpans
 
 HEADER_LENGTH = "Inference-Header-Content-Length"
-_COMPRESS_FROM_BYTES = 1_024
-_WBITS = {"gzip": 31, "deflate": 15}
-_REFUSED = re.compile(r"[\w*]+\s*;\s*q=0(\.0*)?\s*(,|$)")
-"""What Accept-Encoding names so that it isn't used."""
 
 
 class HttpInfer:
@@ -151,7 +146,7 @@ class RestApi:
                 pending.held += len(chunk)
                 size += len(chunk)
                 if size > self._max_request_bytes:
-                    raise _too_large(self._max_request_bytes)
+                    raise too_large(self._max_request_bytes)
                 chunks.append(chunk)
             return b"".join(chunks)
         finally:
@@ -208,10 +203,6 @@ async def _answer_http_error(_request: Request, error: Any) -> Response:
     return _error(error.status_code, error.detail)
 
 
-def _too_large(limit: int) -> ResourceExhaustedError:
-    return ResourceExhaustedError(f"got a body of more than {limit} bytes, the most that is taken")
-
-
 def _names(request: Request) -> tuple[str, str]:
     return request.path_params.get("model", ""), request.path_params.get("version", "")
 
@@ -229,37 +220,11 @@ def _error(status: int, message: str, headers: Mapping[str, str] | None = None) 
     return Response(orjson.dumps({"error": message}), status, headers, media_type="application/json")
 
 
-def decompressed(body: bytes, encoding: str, limit: int) -> bytes:
-    """A request's body without its Content-Encoding; at most ``limit`` bytes.
-
-    Raises:
-        InvalidArgumentError: the encoding is unknown, or the body is not what it says.
-        ResourceExhaustedError: the body is larger than ``limit``.
-    """
-    if encoding in ("", "identity"):
-        return body
-    if encoding not in _WBITS:
-        raise InvalidArgumentError(f"got Content-Encoding '{encoding}', expected gzip, deflate or none")
-    unpacker = zlib.decompressobj(_WBITS[encoding])
-    try:
-        plain = unpacker.decompress(body, limit)
-    except zlib.error as error:
-        raise InvalidArgumentError(f"the body is no {encoding} data: {error}") from None
-    if unpacker.unconsumed_tail:
-        raise _too_large(limit)
-    if not unpacker.eof or unpacker.unused_data:
-        raise InvalidArgumentError(f"the body is no whole {encoding} data: got {len(body)} bytes")
-    return plain
-
-
 def _encoded(content: bytes, json_size: int | None, accepted: str) -> Response:
     headers = {"content-type": "application/json"}
     if json_size is not None:
         headers = {"content-type": "application/octet-stream", HEADER_LENGTH: str(json_size)}
-    wanted = _REFUSED.sub("", accepted)
-    encoding = next((one for one in _WBITS if one in wanted), None)
-    if encoding is not None and len(content) >= _COMPRESS_FROM_BYTES:
-        packer = zlib.compressobj(level=1, wbits=_WBITS[encoding])
-        content = packer.compress(content) + packer.flush()
+    if encoding := encoding_for(content, accepted):
+        content = compressed(content, encoding)
         headers["content-encoding"] = encoding
     return Response(content, headers=headers)

@@ -103,7 +103,7 @@ class InferenceServer:
             is_serving=self._agent.is_serving,
             has_product=self._cache.has_product,
         )
-        self._capacity = Capacity(max_instances=settings.max_instances, gpu=Hardware.gpu(settings.device))
+        self._capacity = Capacity(settings)
         self._node = Node(
             name=f"nodes/{node}",
             devices=devices(),

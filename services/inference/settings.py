@@ -44,6 +44,11 @@ class InferenceSettings(BaseSettings):
     optimization_memory_share: float = Field(default=0.5, gt=0, le=1)
     """Share of the memory that is free when a search begins that it may take."""
 
+    def driver_id(self, gpu: int) -> str:
+        """What the driver calls the GPU with this number: `CUDA_VISIBLE_DEVICES` may leave some out."""
+        visible = os.environ.get("CUDA_VISIBLE_DEVICES", "").split(",")
+        return (visible[gpu] if gpu < len(visible) else "") or str(gpu)
+
     @property
     def effective_threads(self) -> int:
         """The number of threads asked for, or half of the processors."""

@@ -9,7 +9,6 @@ from typing import Any, TypeVar
 from services.registry import placing
 from services.registry.adapters import node_rows
 from services.registry.adapters.database import Clock, Database
-from services.registry.adapters.node_rows import NodeRow
 from services.registry.adapters.transaction import Transaction
 from services.registry.domain import paging, serving
 from services.registry.domain.placement import Fleet, Health, Room
@@ -30,32 +29,27 @@ class _Heard:
     time_ns: int
 
 
-@dataclass(frozen=True, slots=True)
-class _Written:
-    """What the database has of a node, and when it was written."""
-
-    instances: tuple[InstanceStatus, ...]
-    time_ns: int
-
-
 class Nodes:
     """Takes reports, and has replicas placed. Heartbeats that change nothing are remembered here and not written.
 
-    ``registry`` is this registry's name among those on the database, the same after a restart. ``clock`` tells Unix
-    time; ``monotonic`` is what silence is measured by.
+    ``clock`` tells Unix time; ``monotonic`` is what silence is measured by.
     """
 
-    def __init__(self, database: Database, *, registry: str, clock: Clock, monotonic: Clock) -> None:
+    def __init__(self, database: Database, *, clock: Clock, monotonic: Clock) -> None:
         self._database = database
-        self._registry = registry
         self._clock = clock
         self._monotonic = monotonic
-        self._start_ns = monotonic()
+        self._changes, self._seen_changes, self._looked_ns = 0, -1, 0
+        self.begin()
+
+    def begin(self) -> None:
+        """Know nothing: this registry writes from now on, and its nodes have a moment to report."""
+        self._start_ns = self._monotonic()
         self._heard: dict[str, _Heard] = {}
-        self._written: dict[str, _Written] = {}
+        self._written: dict[str, tuple[InstanceStatus, ...]] = {}
         self._health: dict[str, Health] = {}
         self._placed = Placed((), {}, 0)
-        self._changes, self._seen_changes, self._looked_ns = 0, -1, 0
+        self._changes += 1
 
     def fleet(self) -> Fleet:
         """The nodes as they are now."""
@@ -86,17 +80,14 @@ class Nodes:
         report = serving.check_report(report)
         self._heard[report.node] = _Heard(report, self._monotonic(), self._clock())
         is_news = self._has_other_health()
-        written = self._written.get(report.node)
-        is_due = written is None or self._clock() - written.time_ns >= serving.RENEWAL_NS
-        if is_news or is_due or written is None or report.instances != written.instances:
+        if is_news or report.instances != self._written.get(report.node):
             await self._write(report, has_to_place=is_news or bool(self._placed.moving))
         return self._placed.moving.get(report.node, 0)
 
     async def _write(self, report: NodeReport, *, has_to_place: bool) -> None:
-        row, seen = NodeRow(report.node, self._registry, self._clock()), self._changes
-        fleet = self.fleet() if has_to_place else None
-        placed = await self._database.write(_put, row, report.instances, fleet=fleet)
-        self._written[report.node] = _Written(report.instances, row.seen_ns)
+        seen, fleet = self._changes, self.fleet() if has_to_place else None
+        placed = await self._database.write(_put, report.node, report.instances, fleet=fleet)
+        self._written[report.node] = report.instances
         if placed is not None:
             self._note(placed, seen)
 
@@ -143,14 +134,9 @@ class Nodes:
         """That of nodes that have placements, and were never heard."""
         return Health.UNHEARD if self._monotonic() - self._start_ns < serving.GRACE_NS else Health.SILENT
 
-    def _is_expired(self, row: NodeRow) -> bool:
-        heard = self._heard.get(row.node)
-        return serving.is_expired(
-            silent_ns=self._monotonic() - max(self._start_ns, heard.heard_ns if heard else 0),
-            seen_ns=row.seen_ns,
-            is_own=row.registry == self._registry,
-            now_ns=self._clock(),
-        )
+    def _is_expired(self, node: str) -> bool:
+        heard = self._heard.get(node)
+        return self._monotonic() - max(self._start_ns, heard.heard_ns if heard else 0) >= serving.EXPIRY_NS
 
     async def list(self, *, size: int, token: str) -> tuple[list[Node], str]:
         """A page of nodes, by name, and the token of the next one."""
@@ -175,13 +161,13 @@ def _room(report: NodeReport, health: Health) -> Room:
 
 
 def _put(
-    tx: Transaction, row: NodeRow, statuses: tuple[InstanceStatus, ...], *, fleet: Fleet | None = None
+    tx: Transaction, node: str, statuses: tuple[InstanceStatus, ...], *, fleet: Fleet | None = None
 ) -> Placed | None:
     """Write down a report. With a fleet, replicas are placed too."""
-    node_rows.put_node(tx, row)
-    before = node_rows.list_instances(tx, row.node)
+    node_rows.note_node(tx, node)
+    before = node_rows.list_instances(tx, node)
     if statuses != before:
-        node_rows.put_instances(tx, row.node, statuses)
+        node_rows.put_instances(tx, node, statuses)
     placed = None if fleet is None else placing.place(tx, fleet)
     told = set() if placed is None else {one.model for one in placed.changed}
     for model in serving.changed_models(before, statuses):
@@ -190,13 +176,13 @@ def _put(
     return placed
 
 
-def _list_silent(tx: Transaction, is_silent: Callable[[NodeRow], bool]) -> list[NodeRow]:
-    return [row for row in node_rows.list_nodes(tx) if is_silent(row)]
+def _list_silent(tx: Transaction, is_silent: Callable[[str], bool]) -> list[str]:
+    return list(filter(is_silent, node_rows.list_nodes(tx)))
 
 
-def _expire(tx: Transaction, is_silent: Callable[[NodeRow], bool]) -> list[str]:
+def _expire(tx: Transaction, is_silent: Callable[[str], bool]) -> list[str]:
     silent = _list_silent(tx, is_silent)
-    for row in silent:
-        _put(tx, row, ())
-        node_rows.forget_node(tx, row.node)
-    return [row.node for row in silent]
+    for node in silent:
+        _put(tx, node, ())
+        node_rows.forget_node(tx, node)
+    return silent

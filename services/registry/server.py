@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import logging
-import socket
 import time
 from collections.abc import Callable
 from contextlib import AsyncExitStack
@@ -18,9 +17,11 @@ from services.common.settings import SuiteSettings
 from services.registry import upkeep
 from services.registry.adapters.artifact_store import ArtifactStore
 from services.registry.adapters.database import Clock, Database
+from services.registry.adapters.forwarding import Forwarder
 from services.registry.adapters.metrics import Metrics
 from services.registry.adapters.upload_streams import UploadStreams
 from services.registry.artifacts import Artifacts
+from services.registry.lease import Lease
 from services.registry.nodes import Nodes
 from services.registry.servicer import RegistryServicer
 from services.registry.settings import RegistrySettings
@@ -70,16 +71,28 @@ async def serve(
         store = ArtifactStore(suite.home / "artifacts")
         artifacts = Artifacts(store, database, clock=clock)
         stack.callback(artifacts.close)
-        nodes = Nodes(database, registry=f"{socket.gethostname()}:{port}", clock=clock, monotonic=monotonic)
+        nodes = Nodes(database, clock=clock, monotonic=monotonic)
+        lease = Lease(database, address=f"{suite.bind}:{port}")
         watch, streams = Watch(database), UploadStreams()
         database.on_commit = watch.advance
-        metrics.observe(revision=lambda: watch.revision, watchers=lambda: watch.watchers)
+        metrics.observe(
+            revision=lambda: watch.revision, watchers=lambda: watch.watchers, is_writer=lambda: lease.is_writer
+        )
         servicer = RegistryServicer(database, store, artifacts=artifacts, streams=streams, nodes=nodes, watch=watch)
-        add_RegistryServiceServicer_to_server(metrics.measure(translated(servicer)), server)
+        forwarder = Forwarder(lease, store, streams)
+        stack.push_async_callback(forwarder.close)
+        add_RegistryServiceServicer_to_server(metrics.measure(translated(forwarder.wrap(servicer))), server)
         await health.attach(server)
 
+        async def begin_writing() -> None:
+            nodes.begin()
+            await artifacts.adopt()
+
         await database.migrate()
-        await artifacts.adopt()
+        await lease.begin()
+        stack.push_async_callback(lease.release)
+        if lease.is_writer:
+            await begin_writing()
         await server.start()
         stack.push_async_callback(server.stop, _GRACE_S)
         stack.callback(watch.close)
@@ -95,8 +108,9 @@ async def serve(
         await serving.run_until_stopped(
             stop,
             [
+                lease.keep(seen=watch.advance, begun=begin_writing),
                 upkeep.follow_database(database, poll_s=poll_s, seen=seen, health=health),
-                upkeep.watch_nodes(nodes),
-                upkeep.sweep(database, artifacts, nodes, clock=clock, poll_s=poll_s),
+                upkeep.watch_nodes(nodes, lease),
+                upkeep.sweep(database, artifacts, nodes, lease, clock=clock, poll_s=poll_s),
             ],
         )

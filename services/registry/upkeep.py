@@ -13,6 +13,7 @@ from services.registry.adapters import artifact_rows
 from services.registry.adapters.database import Clock, Database
 from services.registry.adapters.transaction import Transaction
 from services.registry.artifacts import Artifacts
+from services.registry.lease import Lease
 from services.registry.nodes import Nodes
 
 _log = logging.getLogger(__name__)
@@ -44,12 +45,13 @@ def _read_figures(tx: Transaction) -> tuple[int, int]:
     return tx.revision, artifact_rows.total_bytes(tx)
 
 
-async def watch_nodes(nodes: Nodes) -> None:
-    """Look after the nodes: who fell silent, and what that means for the placements."""
+async def watch_nodes(nodes: Nodes, lease: Lease) -> None:
+    """Look after the nodes, as the writer: who fell silent, and what that means for the placements."""
     loop = asyncio.get_running_loop()
     while True:
         try:
-            await nodes.sweep()
+            if lease.is_writer:
+                await nodes.sweep()
         except PenstockError as error:
             _log.warning("placing replicas failed, it is tried again: %s", error)
         slept_at = loop.time()
@@ -58,10 +60,15 @@ async def watch_nodes(nodes: Nodes) -> None:
             nodes.forgive()
 
 
-async def sweep(database: Database, artifacts: Artifacts, nodes: Nodes, *, clock: Clock, poll_s: float) -> None:
-    """Let go of what has had its time: silent nodes at once, everything else within a minute."""
+async def sweep(
+    database: Database, artifacts: Artifacts, nodes: Nodes, lease: Lease, *, clock: Clock, poll_s: float
+) -> None:
+    """Let go, as the writer, of what has had its time: silent nodes at once, everything else within a minute."""
     swept_ns = 0
     while True:
+        await asyncio.sleep(poll_s)
+        if not lease.is_writer:
+            continue
         try:
             await nodes.expire_silent()
             if not 0 <= (now_ns := clock()) - swept_ns < _SWEEP_NS:  # less than 0: the clock was set back
@@ -70,4 +77,3 @@ async def sweep(database: Database, artifacts: Artifacts, nodes: Nodes, *, clock
                 swept_ns = now_ns
         except (PenstockError, OSError) as error:
             _log.warning("sweeping failed, it is tried again: %s", error)
-        await asyncio.sleep(poll_s)

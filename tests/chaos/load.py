@@ -27,10 +27,10 @@ class Mix:
     The pace is slow beside what an answer takes, so that fewer answers come only when some callers wait for long.
     """
 
-    grpc: int = 20
-    rest: int = 10
+    grpc: int = 40
+    rest: int = 20
     large: int = 1
-    pace_s: float = 0.25
+    pace_s: float = 0.5
     large_pace_s: float = 0.5
 
 

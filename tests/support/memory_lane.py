@@ -18,6 +18,7 @@ class MemoryLane:
     def __init__(self) -> None:
         self._entries: list[tuple[int, int, Entry]] = []
         self._suspects: list[Delivery] = []
+        self._back: list[Delivery] = []
         self._numbers = itertools.count(1)
         self._news = asyncio.Event()
         self.unsettled: dict[bytes, Delivery] = {}
@@ -35,22 +36,27 @@ class MemoryLane:
         self._news.set()
 
     async def take(self, count: int, *, wait_s: float | None) -> list[Delivery]:
-        if not self._entries and not self._suspects and wait_s != 0:
+        if not self._entries and not self._suspects and not self._back and wait_s != 0:
             self._news.clear()
             try:
                 async with asyncio.timeout(_A_GOOD_WHILE_S if wait_s is None else wait_s):
                     await self._news.wait()
             except TimeoutError:
                 return []
-        taken, self._suspects = self._suspects, []
+        taken, self._suspects, self._back = self._suspects + self._back, [], []
         room = count - len(taken)
         fresh, self._entries = self._entries[:room], self._entries[room:]
         taken += [Delivery("lane", b"%d" % number, entry) for _, number, entry in fresh]
         self.unsettled.update((one.entry_id, one) for one in taken)
         return taken
 
+    def put_back(self, delivery: Delivery) -> None:
+        self._back.append(delivery)
+        self._news.set()
+
     async def rest(self) -> list[Delivery]:
-        return []
+        taken, self._back = self._back, []
+        return taken
 
     def settle(self, deliveries: Iterable[Delivery]) -> None:
         for delivery in deliveries:

@@ -145,7 +145,7 @@ class Lane:
             )
         beside = max(shares.room_beside(share, now=now), _BATCHES_AHEAD * self.busy_rows)
         fair_room = _FAIR_PART * min(room, beside) - (rows_ahead - tier.rows if tier.priority else 0)
-        if 2 * rows_ahead >= min(room, beside) and shares.is_used_up(share, fair_room, now=now):
+        if 2 * rows_ahead >= min(room, beside) and shares.is_used_up(share, fair_room, rows=rows, now=now):
             shares.note_refusal(share, room=room, now=now)
             raise refusals.fair_share_used_up(str(self), rows=share.rows, drained_in_s=drained_in_s)
 

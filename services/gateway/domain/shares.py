@@ -16,14 +16,15 @@ _KEPT = 64
 class Share:
     """What one caller has: rows of its unsettled requests, counted by the lane."""
 
-    __slots__ = ("caller", "room", "rows", "wants_until")
+    __slots__ = ("caller", "room", "room_until", "rows", "wants_until")
 
     def __init__(self, caller: str) -> None:
         self.caller = caller
         self.rows = 0
         self.wants_until = -math.inf
         self.room = math.inf
-        """How little room others left it when it was refused."""
+        """How little room others left it when it was refused; for a while."""
+        self.room_until = -math.inf
 
 
 class Shares(dict[str, Share]):
@@ -59,7 +60,9 @@ class Shares(dict[str, Share]):
             if self._wanting >= _MOST_WANTING:
                 return
             self._wanting += 1
-        share.wants_until, share.room = now + _WANTS_FOR_S, room
+        share.wants_until = now + _WANTS_FOR_S
+        if room <= share.room or share.room_until <= now:
+            share.room, share.room_until = room, share.wants_until
 
     def room_beside(self, share: Share, *, now: float) -> float:
         """The least room that any other caller was refused for the lack of lately; infinite if none was."""
@@ -68,16 +71,19 @@ class Shares(dict[str, Share]):
         self._look(now)
         return next((room for room, caller in self._tightest if caller != share.caller), math.inf)
 
-    def is_used_up(self, share: Share, capacity: float, *, now: float) -> bool:
-        """Whether a caller holds its fair share of ``capacity`` rows; never where it is alone, or has nothing."""
-        mine = share.rows
-        if not mine:
+    def is_used_up(self, share: Share, capacity: float, *, rows: int, now: float) -> bool:
+        """Whether ``rows`` more exceed a caller's share of ``capacity``; never where it is alone, or has nothing."""
+        if not share.rows:
             return False
         self._look(now)
         if len(self._demands) <= 1:
             return False
+        mine = share.rows + rows
         at = bisect_right(self._demands, mine)
-        return self._sums[at] + mine * (len(self._demands) - at) >= capacity
+        taken = self._sums[at] + mine * (len(self._demands) - at)
+        if share.wants_until <= now:
+            taken += rows  # it is among the demands with what it has
+        return taken > capacity
 
     def _look(self, now: float) -> None:
         """Sort demands once in a while, so that a question costs the same however many callers there are."""

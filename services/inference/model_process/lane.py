@@ -40,6 +40,9 @@ class Lane(Protocol):
         about to be delivered would be lost until this process ends.
         """
 
+    def put_back(self, delivery: Delivery) -> None:
+        """Let the next ``take`` give this out again, in its present state. Makes a waiting one return."""
+
     async def rest(self) -> list[Delivery]:
         """All that was delivered and not taken; nothing more is, after this and :meth:`wake`."""
 

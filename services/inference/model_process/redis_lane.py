@@ -108,6 +108,10 @@ class RedisLane:
             self._tell()
         return not self._is_resting
 
+    def put_back(self, delivery: Delivery) -> None:
+        self._ready.append(delivery)
+        self._tell()
+
     async def rest(self) -> list[Delivery]:
         while self._is_blocked:
             await self._await_news(None)
@@ -316,9 +320,9 @@ class RedisLane:
         while not self._is_leaving:
             self._keep_on.clear()
             try:
-                consumers = await self._renew_lease()
-                if self._is_in_doubt or len(consumers) < len(self._streams) or self._is_reader_elsewhere():
-                    self._doubt()
+                writer, consumers = self._writer, await self._renew_lease()
+                if self._is_in_doubt or self._writer is not writer or len(consumers) < len(self._streams):
+                    self._doubt()  # what broke one connection may have silenced the other
                 await self._take_over(consumers)
             except LOST as error:
                 _log.debug("renewing the lease failed: %r", error)

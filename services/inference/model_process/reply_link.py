@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import logging
 from collections import deque
 from collections.abc import Callable, Sequence
@@ -25,6 +26,8 @@ FORGOTTEN_AFTER_S = 90.0
 _FIRST_PAUSE_S, _LONGEST_PAUSE_S = 0.05, 1.0
 _WELCOME_S = 5.0
 _FETCH_S = 30.0
+_FETCH_PAUSE_S = 0.5
+"""How often who waits for a connection looks whether the gateway is gone."""
 _LIMITS = Limits(keepalive_s=10.0, keepalive_timeout_s=5.0)
 _CONNECT = "/penstock.gateway.v1.ReplyService/Connect"
 _FETCH = "/penstock.gateway.v1.PayloadService/Fetch"
@@ -195,29 +198,20 @@ class ReplyLink:
     async def fetch(self, request_key: int, size: int) -> bytes | None:
         """Bytes of a request that stayed with the gateway; None when it was settled meanwhile.
 
+        Where the gateway can't be reached, it is tried again until it counts as gone.
+
         Raises:
-            UnavailableError: the gateway can't be reached.
+            UnavailableError: the gateway is gone, or takes too long.
             DataLossError: it sent another number of bytes.
         """
         request = payload_pb.FetchRequest(gateway_id=self._gateway_id, request_key=request_key).SerializeToString()
+        ended: Exception | None = None
         chunks: list[bytes] = []
-        stream: GrpcStream | None = None
-        try:
+        with contextlib.suppress(TimeoutError):
             async with asyncio.timeout(_FETCH_S):
-                connection = await self._reachable()
-                stream = GrpcStream(
-                    connection,
-                    _FETCH,
-                    authority=self._address,
-                    on_message=lambda content: chunks.append(payload_pb.FetchResponse.FromString(content).chunk),
-                )
-                stream.send(request, is_last=True)
-                ended = await asyncio.shield(stream.ended)
-        except (OSError, TimeoutError) as error:
-            ended = error
-        finally:
-            if stream is not None:
-                stream.reset()
+                while ended is None and not self.is_gone:
+                    chunks.clear()
+                    ended = await self._fetch_once(request, chunks)
         if isinstance(ended, CallEndedError) and ended.code == NOT_FOUND:
             return None
         if not isinstance(ended, CallEndedError) or ended.code != OK:
@@ -227,9 +221,26 @@ class ReplyLink:
             raise DataLossError(f"got {len(content)} bytes of a request from its gateway, expected {size}")
         return content
 
-    async def _reachable(self) -> Connection:
-        """The connection, once there is one."""
-        async with asyncio.timeout(_WELCOME_S):
-            while self._connection is None:
+    async def _fetch_once(self, request: bytes, chunks: list[bytes]) -> Exception | None:
+        """How the call ended; None when there was no connection for it, or that was lost."""
+        try:
+            async with asyncio.timeout(_FETCH_PAUSE_S):
                 await self._is_connected.wait()
-        return self._connection
+        except TimeoutError:
+            return None
+        connection = self._connection
+        if connection is None or connection.is_closing:
+            await asyncio.sleep(_FIRST_PAUSE_S)
+            return None
+        stream = GrpcStream(
+            connection,
+            _FETCH,
+            authority=self._address,
+            on_message=lambda content: chunks.append(payload_pb.FetchResponse.FromString(content).chunk),
+        )
+        try:
+            stream.send(request, is_last=True)
+            ended = await asyncio.shield(stream.ended)
+        finally:
+            stream.reset()
+        return None if connection.is_lost else ended

@@ -28,6 +28,9 @@ DEADLINE_EXCEEDED = "DEADLINE_EXCEEDED"
 _FRESH_NS = 1_000_000
 """Requests that were looked at so recently are run without a second look."""
 
+_PROMPT_S = 0.1
+"""How long requests wait for the bytes of those that were taken along with them."""
+
 
 class Request:
     """A delivery whose content was read. A suspect shares its batch with nobody and goes first."""
@@ -127,6 +130,8 @@ class Worker:
         self._screened_ns = 0
         """When the request in hand was looked at that is longest here."""
         self._is_stopping = False
+        self._late: set[asyncio.Task[Delivery | None]] = set()
+        """What fetches bytes that others don't wait for."""
 
     async def serve(self) -> None:
         """Serve until :meth:`stop`, then finish what is in hand."""
@@ -178,15 +183,16 @@ class Worker:
         await self._accept(await self._lane.take(count, wait_s=wait_s))
 
     async def _take_rest(self) -> bool:
-        """Take what was delivered although this process stops; whether it was something."""
+        """Take what was delivered although this process stops; whether there was, or is to come, something."""
+        if self._late:
+            await asyncio.wait(self._late)
         await self._accept(await self._lane.rest())
-        return bool(self._backlog)
+        return bool(self._backlog or self._late)
 
     async def _accept(self, deliveries: Sequence[Delivery]) -> None:
         deliveries = self._screen_deliveries(deliveries)
         if any(not one.entry.request for one in deliveries):
-            opened = await asyncio.gather(*map(self._open, deliveries))
-            deliveries = [one for one in opened if one is not None]
+            deliveries = await self._opened(deliveries)
         for delivery in deliveries:
             try:
                 self._backlog.add(Request(delivery, self._decoder.decode(delivery.entry.request)))
@@ -200,6 +206,20 @@ class Worker:
         if room > 0 and not self._is_stopping:
             await self._take(room, wait_s=0)
 
+    async def _opened(self, deliveries: Sequence[Delivery]) -> list[Delivery]:
+        """Those whose bytes are here soon. A gateway that can't be reached keeps nobody else's requests waiting."""
+        opening = [asyncio.create_task(self._open(one), name="open a large request") for one in deliveries]
+        _, late = await asyncio.wait(opening, timeout=_PROMPT_S)
+        for task in late:
+            self._late.add(task)
+            task.add_done_callback(self._open_late)
+        return [one for task in opening if task not in late and (one := task.result()) is not None]
+
+    def _open_late(self, task: asyncio.Task[Delivery | None]) -> None:
+        self._late.discard(task)
+        if not task.cancelled() and (delivery := task.result()) is not None:
+            self._lane.put_back(delivery)
+
     async def _open(self, delivery: Delivery) -> Delivery | None:
         """Fetch the bytes of a large request."""
         entry = delivery.entry
@@ -209,6 +229,9 @@ class Worker:
             content = await self._gateways.fetch(entry.envelope)
         except PenstockError as error:
             self._refuse(delivery, error)
+            return None
+        except Exception as error:  # noqa: BLE001 - as above
+            self._refuse(delivery, InternalError(internal_message(error)))
             return None
         if content is None:
             self._lane.settle([delivery])

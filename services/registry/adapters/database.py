@@ -13,9 +13,11 @@ import sqlalchemy
 from sqlalchemy import Connection, Engine, event, exc
 
 from services.common.errors import PenstockError, ResourceExhaustedError, UnavailableError
+from services.registry.adapters import heads
+from services.registry.adapters.heads import Head
 from services.registry.adapters.tables import REVISION
 from services.registry.adapters.threads import run_in
-from services.registry.adapters.transaction import Transaction, read_revision, write_revision
+from services.registry.adapters.transaction import Transaction
 
 _log = logging.getLogger(__name__)
 
@@ -29,6 +31,9 @@ _READERS = 4
 _BUSY_TIMEOUT_S = 15
 _MIGRATION_LOCK = 8021
 _WRITE = "registry_write"
+
+NOT_WRITER = "NOT_WRITER"
+"""The reason of an error that says that another registry writes."""
 
 
 class Database:
@@ -44,6 +49,8 @@ class Database:
         self._changes_kept = changes_kept
         self.on_commit: Callable[[int], None] = lambda _revision: None
         """Called on the event loop with the revision that a write brought."""
+        self.term: int | None = None
+        """The term in which this process may write; 0 for none, None where nobody else does."""
         self._readers = ThreadPoolExecutor(_READERS, "registry-read")
         self._writer = ThreadPoolExecutor(1, "registry-write")
 
@@ -60,7 +67,7 @@ class Database:
         """Run a verb alone, and commit.
 
         Raises:
-            UnavailableError: the database can't be reached.
+            UnavailableError: the database can't be reached, or another process writes (:data:`NOT_WRITER`).
             ResourceExhaustedError: its disk is full; nothing was written.
             PenstockError: what the verb raises; nothing was written.
         """
@@ -72,6 +79,24 @@ class Database:
                 loop.call_soon_threadsafe(self.on_commit, revision)
 
         return await run_in(self._writer, self._write, lambda tx: verb(tx, *args, **kwargs), committed)
+
+    async def head(self) -> Head:
+        """The database's revision, and who writes.
+
+        Raises:
+            UnavailableError: the database can't be reached.
+        """
+        return await run_in(self._readers, self._head)
+
+    async def contend(
+        self, step: Callable[Concatenate[Connection, Head, P], T], *args: P.args, **kwargs: P.kwargs
+    ) -> T:
+        """Take a step towards who writes: run alone, whoever does at present.
+
+        Raises:
+            UnavailableError: the database can't be reached.
+        """
+        return await run_in(self._writer, self._contend, lambda *found: step(*found, *args, **kwargs))
 
     async def migrate(self) -> None:
         """Bring the schema to this release's.
@@ -93,18 +118,34 @@ class Database:
             if connection.dialect.name == "postgresql":
                 connection.execution_options(isolation_level="REPEATABLE READ", postgresql_readonly=True)
             with connection.begin():
-                return verb(self._transaction(connection, read_revision(connection, is_locked=False)))
+                return verb(self._transaction(connection, heads.read(connection).revision))
 
     def _write(self, verb: Callable[[Transaction], T], committed: Callable[[int], None]) -> T:
         with _translated(), self._begin_write() as connection:
-            before = read_revision(connection, is_locked=True)
+            head = heads.read(connection, is_locked=True)
+            self._check_term(head)
+            before = head.revision
             transaction = self._transaction(connection, before)
             result = verb(transaction)
             if transaction.revision != before:
-                write_revision(connection, transaction.revision)
+                heads.write_revision(connection, transaction.revision)
         if transaction.revision != before:
             committed(transaction.revision)
         return result
+
+    def _check_term(self, head: Head) -> None:
+        """Raises: UnavailableError: another process writes."""
+        if self.term is not None and self.term != head.term:
+            self.term = 0
+            raise UnavailableError("another registry writes by now, try again", reason=NOT_WRITER)
+
+    def _head(self) -> Head:
+        with _translated(), self._engine.connect() as connection:
+            return heads.read(connection)
+
+    def _contend(self, step: Callable[[Connection, Head], T]) -> T:
+        with _translated(), self._begin_write() as connection:
+            return step(connection, heads.read(connection, is_locked=True))
 
     @contextlib.contextmanager
     def _begin_write(self) -> Iterator[Connection]:
@@ -165,7 +206,7 @@ def _sqlite(url: sqlalchemy.URL) -> Engine:
 
 def _postgresql(url: sqlalchemy.URL) -> Engine:
     # No writer may keep the others waiting for ever: neither in a statement, nor by a process that hangs.
-    limits = "-c lock_timeout=15s -c statement_timeout=30s -c idle_in_transaction_session_timeout=60s"
+    limits = "-c lock_timeout=15s -c statement_timeout=30s -c idle_in_transaction_session_timeout=10s"
     connect_args = {"connect_timeout": 5, "options": limits}
     try:
         return sqlalchemy.create_engine(url, connect_args=connect_args, pool_size=_READERS + 1, pool_pre_ping=True)

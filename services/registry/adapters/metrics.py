@@ -25,6 +25,9 @@ class Metrics:
         )
         self._revision = Gauge("penstock_registry_revision", "The present revision", registry=self.collectors)
         self._watchers = Gauge("penstock_registry_watchers", "Open watch streams", registry=self.collectors)
+        self._is_writer = Gauge(
+            "penstock_registry_writer", "1 while this registry is the one that writes", registry=self.collectors
+        )
         self._requests = Counter(
             "penstock_registry_requests_total", "Ended calls", ["method", "code"], registry=self.collectors
         )
@@ -32,8 +35,11 @@ class Metrics:
             "penstock_registry_request_duration_seconds", "Time from call to end", ["method"], registry=self.collectors
         )
 
-    def observe(self, *, revision: Callable[[], float], watchers: Callable[[], float]) -> None:
+    def observe(
+        self, *, revision: Callable[[], float], watchers: Callable[[], float], is_writer: Callable[[], bool]
+    ) -> None:
         """Say where to read figures that are kept elsewhere."""
+        self._is_writer.set_function(is_writer)
         self._revision.set_function(revision)
         self._watchers.set_function(watchers)
 

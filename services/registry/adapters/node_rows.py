@@ -1,11 +1,10 @@
-"""What the nodes reported, and to which registry."""
+"""What the nodes reported."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 
-from sqlalchemy import delete, insert, select, update
+from sqlalchemy import delete, insert, select
 
 from services.registry.adapters import rows
 from services.registry.adapters.tables import instances, nodes
@@ -14,29 +13,13 @@ from services.registry.domain import ids
 from services.registry.domain.resources import InstanceStatus
 
 
-@dataclass(frozen=True, slots=True)
-class NodeRow:
-    """A node, the registry that it reports to, and when that registry last wrote so."""
-
-    node: str
-    registry: str
-    seen_ns: int
+def list_nodes(tx: Transaction) -> list[str]:
+    return list(tx.connection.scalars(select(nodes.c.node)))
 
 
-def list_nodes(tx: Transaction) -> list[NodeRow]:
-    return [NodeRow(*row) for row in tx.connection.execute(select(nodes.c.node, nodes.c.registry, nodes.c.seen_ns))]
-
-
-def find_node(tx: Transaction, node: str) -> NodeRow | None:
-    statement = select(nodes.c.node, nodes.c.registry, nodes.c.seen_ns).where(nodes.c.node == node)
-    row = tx.connection.execute(statement).one_or_none()
-    return None if row is None else NodeRow(*row)
-
-
-def put_node(tx: Transaction, row: NodeRow) -> None:
-    values = {"registry": row.registry, "seen_ns": row.seen_ns}
-    if not tx.connection.execute(update(nodes).where(nodes.c.node == row.node).values(values)).rowcount:
-        tx.connection.execute(insert(nodes).values(node=row.node, **values))
+def note_node(tx: Transaction, node: str) -> None:
+    if tx.connection.scalar(select(nodes.c.node).where(nodes.c.node == node)) is None:
+        tx.connection.execute(insert(nodes).values(node=node))
 
 
 def forget_node(tx: Transaction, node: str) -> None:

@@ -19,7 +19,7 @@ from sqlalchemy import (
     Text,
 )
 
-REVISION = "0003"
+REVISION = "0004"
 """The last migration's: a database that has it is up to date."""
 
 metadata = MetaData(
@@ -103,14 +103,7 @@ deployments = Table(
     Column("etag", String(32), nullable=False),
 )
 
-nodes = Table(
-    "nodes",
-    metadata,
-    Column("node", String(80), primary_key=True),
-    # The registry that the node reports to, and when that registry last wrote so.
-    Column("registry", String(255), nullable=False),
-    Column("seen_ns", BigInteger, nullable=False),
-)
+nodes = Table("nodes", metadata, Column("node", String(80), primary_key=True))
 
 instances = Table(
     "instances",
@@ -146,6 +139,11 @@ revision = Table(
     metadata,
     Column("id", Integer, primary_key=True),
     Column("value", BigInteger, nullable=False),
+    # Which registry writes: how often that changed, its address, and whether it answers the others.
+    Column("term", BigInteger, nullable=False),
+    Column("writer", String(255), nullable=False),
+    Column("asked", BigInteger, nullable=False),
+    Column("answered", BigInteger, nullable=False),
 )
 
 changes = Table(

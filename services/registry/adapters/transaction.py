@@ -8,7 +8,7 @@ from typing import Any, TypeVar
 
 from sqlalchemy import ColumnElement, Connection, delete, insert, select, update
 
-from services.common.errors import InternalError, NotFoundError, OutOfRangeError
+from services.common.errors import NotFoundError, OutOfRangeError
 from services.registry.adapters import codec, rows, tables
 from services.registry.domain import etags
 from services.registry.domain.changes import Change, Snapshot
@@ -126,16 +126,3 @@ class Transaction:
             for resource in self.select(kind)  # type: ignore[type-var]
         ]
         return Snapshot(self.revision, tuple(changes))
-
-
-def read_revision(connection: Connection, *, is_locked: bool) -> int:
-    """The database's revision; ``is_locked`` keeps all other writers waiting until the transaction's end."""
-    statement = select(tables.revision.c.value)
-    value = connection.scalar(statement.with_for_update() if is_locked else statement)
-    if value is None:
-        raise InternalError("the database has no revision: its schema was not set up by the migrations")
-    return int(value)
-
-
-def write_revision(connection: Connection, revision: int) -> None:
-    connection.execute(update(tables.revision).values(value=revision))

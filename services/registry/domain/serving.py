@@ -32,9 +32,6 @@ LOOK_AGAIN_NS = 2 * 10**9
 UNKNOWN_BYTES = 1 << 62
 """What a node has free that doesn't know its memory."""
 
-RENEWAL_NS = 60 * 10**9
-"""How often a registry notes in the database that it still hears a node whose instances don't change."""
-
 
 def normalise(deployment: Deployment) -> Deployment:
     """The deployment with 0 replicas read as 1, checked in all that can be told without knowing the versions.
@@ -112,14 +109,3 @@ def _check_instances(node: str, instances: Sequence[InstanceStatus]) -> tuple[In
 def changed_models(before: Sequence[InstanceStatus], after: Sequence[InstanceStatus]) -> list[str]:
     """The models that have an instance which came, went or changed."""
     return sorted({ids.parse_version(one.version)[0] for one in set(before) ^ set(after)})
-
-
-def is_expired(*, silent_ns: int, seen_ns: int, is_own: bool, now_ns: int) -> bool:
-    """Whether a node has lost its instances.
-
-    ``silent_ns`` is for how long this registry has not heard the node. For a node that reports to another registry
-    (``is_own`` false) the database tells, where ``seen_ns`` is written at most every :data:`RENEWAL_NS`.
-    """
-    if is_own:
-        return silent_ns >= EXPIRY_NS
-    return min(silent_ns, now_ns - seen_ns) >= RENEWAL_NS + EXPIRY_NS

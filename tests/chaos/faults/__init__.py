@@ -8,7 +8,9 @@ from tests.chaos.faults.clients import CLIENT_FAULTS
 from tests.chaos.faults.fleet import FLEET_FAULTS
 from tests.chaos.faults.processes import PROCESS_FAULTS
 from tests.chaos.faults.shortages import SHORTAGES
+from tests.chaos.faults.topologies import TOPOLOGY_FAULTS
 
 FAULTS: dict[str, type[Fault]] = {
-    fault.name: fault for fault in (*PROCESS_FAULTS, *SHORTAGES, *CLIENT_FAULTS, *CHANGES, *FLEET_FAULTS)
+    fault.name: fault
+    for fault in (*PROCESS_FAULTS, *SHORTAGES, *CLIENT_FAULTS, *CHANGES, *FLEET_FAULTS, *TOPOLOGY_FAULTS)
 }

@@ -7,7 +7,7 @@ import contextlib
 import itertools
 import time
 from collections import Counter
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from dataclasses import dataclass, field
 from random import Random
 
@@ -27,7 +27,7 @@ FAULTS: tuple[type[Fault], ...] = (*PROCESS_FAULTS, RedisOutOfMemory, LeavingCli
 _EXCUSED = frozenset({"UNAVAILABLE", CONNECTION_LOST})
 """Some of the faults excuse these; which call met which fault is not asked here."""
 _SAMPLE_EVERY_S = 5.0
-_MIXES = {STEADY: Mix(grpc=12, rest=6, large=2), LONE: Mix(grpc=6, rest=4, large=0)}
+_MIXES = {STEADY: Mix(grpc=24, rest=12, large=2), LONE: Mix(grpc=12, rest=8, large=0)}
 
 
 @dataclass(frozen=True, slots=True)
@@ -90,12 +90,18 @@ class Soak:
         try:
             async with contextlib.AsyncExitStack() as stack:
                 for model, mix in _MIXES.items():
-                    load = await stack.enter_async_context(Load(self._stage.fronts, deadline_s=DEADLINE_S, mix=mix))
-                    stack.callback(self._count, await stack.enter_async_context(load.on(model)))
+                    await stack.enter_async_context(self._asking(model, mix))
                 await during()
         finally:
             sampling.cancel()
             await asyncio.gather(sampling, return_exceptions=True)
+
+    @contextlib.asynccontextmanager
+    async def _asking(self, model: str, mix: Mix) -> AsyncIterator[None]:
+        async with Load(self._stage.fronts, deadline_s=DEADLINE_S, mix=mix) as load:
+            async with load.on(model) as calls:
+                yield
+            self._count(calls)
 
     def _count(self, calls: Sequence[Call]) -> None:
         self.findings.verdicts.update(call.verdict for call in calls)

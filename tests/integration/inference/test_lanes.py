@@ -244,7 +244,7 @@ async def test_a_lane_goes_on_while_redis_has_no_memory_left(redis_server: Redis
 
         async def are_renewed() -> bool:
             now = await redis.zrange(KEYS.leases, 0, -1, withscores=True)
-            return all(score > dict(ends)[name] + 2 * LEASE_MS for name, score in now) and len(now) == 2
+            return all(score > dict(ends)[name] + LEASE_MS for name, score in now) and len(now) == 2
 
         await until(are_renewed)
         assert await redis.xlen(KEYS.dead_letters) == 0
@@ -274,6 +274,27 @@ async def test_what_was_delivered_to_us_and_lost_on_the_way_is_found_again(redis
         assert [(one.delivery_count, one.is_suspect) for one in found] == [(1, False)]
         assert found[0].entry_id != in_hand[0].entry_id
         lane.settle([*in_hand, *found])
+    await redis.aclose()
+
+
+@pytest.mark.parametrize("has_read", [True, False])
+async def test_a_reader_that_hears_nothing_any_more_is_given_up(redis_url: str, has_read: bool) -> None:
+    redis = connect(redis_url)
+    async with running(redis_url) as lane:
+        taking = asyncio.create_task(take_some(lane))
+
+        async def waits() -> bool:
+            return bool((await redis.info("clients"))["blocked_clients"])
+
+        await until(waits)
+        assert lane._reader is not None
+        lane._reader._transport.pause_reading()  # as if a proxy swallowed what comes
+        if not has_read:
+            await redis.client_unblock(lane._reader_id)
+        await redis.xadd(KEYS.stream(0), lanes.encode(entry()))
+        taken = await taking
+        assert [(one.delivery_count, one.is_suspect) for one in taken] == [(1, False)]
+        lane.settle(taken)
     await redis.aclose()
 
 

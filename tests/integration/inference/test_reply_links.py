@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterator, Sequence
-from contextlib import asynccontextmanager
+from contextlib import AsyncExitStack, asynccontextmanager
 from typing import Any
 
 import grpc
@@ -12,6 +12,7 @@ import pytest
 
 from penstock.gateway.v1 import reply_service_pb2 as pb
 from penstock.queue.v1.envelope_pb2 import Envelope
+from services.common.errors import UnavailableError
 from services.common.lanes import Entry, LaneKeys
 from services.inference.model_process import gateways, reply_link
 from services.inference.model_process.execution import Outcome
@@ -20,6 +21,7 @@ from services.inference.model_process.lane import Delivery
 from services.inference.model_process.reply_link import ReplyLink
 from services.inference.model_process.worker import Settled
 from tests.support.fake_gateway import FakeGateway
+from tests.support.tcp_proxy import TcpProxy
 from tests.support.waiting import until
 
 HELLO = pb.Hello(consumer="me", model="m", version="1")
@@ -40,13 +42,12 @@ def to(gateway: FakeGateway, number: int) -> Delivery:
 
 
 @asynccontextmanager
-async def linked(gateway: FakeGateway, settled: list[Delivery]) -> AsyncIterator[ReplyLink]:
+async def linked(gateway: FakeGateway, settled: list[Delivery], *, address: str = "") -> AsyncIterator[ReplyLink]:
     def settle(deliveries: Sequence[Delivery]) -> None:
         settled.extend(deliveries)
 
-    address = f"127.0.0.1:{gateway.port}"
     link = ReplyLink(
-        address,
+        address or f"127.0.0.1:{gateway.port}",
         gateway.gateway_id,
         hello=HELLO,
         on_settled=settle,
@@ -146,3 +147,30 @@ async def test_nobody_waits_for_the_replies_of_a_gateway_that_cannot_be_reached(
     assert link.is_gone
     running.cancel()
     await asyncio.gather(running, return_exceptions=True)
+
+
+async def test_bytes_are_fetched_again_when_the_connection_is_lost_on_the_way() -> None:
+    async with gateway() as first, TcpProxy(f"127.0.0.1:{first.port}") as way:
+        first.payloads[1] = content = bytes(3_000_000)
+        async with linked(first, [], address=way.address) as link:
+            await until(lambda: first.hellos)
+            way.down.stall()
+            fetching = asyncio.create_task(link.fetch(1, len(content)))
+            await asyncio.sleep(0.1)
+            await way.cut()
+            way.resume()
+            await asyncio.sleep(0.1)
+            assert not fetching.done()
+            await way.listen()
+            assert await fetching == content
+            assert await link.fetch(2, 5) is None
+
+
+async def test_bytes_of_a_gateway_that_is_gone_are_not_waited_for(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(reply_link, "GONE_AFTER_S", 0.3)
+    async with gateway() as first, TcpProxy(f"127.0.0.1:{first.port}") as way, AsyncExitStack() as stack:
+        link = await stack.enter_async_context(linked(first, [], address=way.address))
+        await until(lambda: first.hellos)
+        await way.cut()
+        with pytest.raises(UnavailableError):
+            await link.fetch(1, 5)

@@ -189,23 +189,6 @@ async def test_a_silent_node_loses_its_instances(registry: Registry) -> None:
     watch.cancel()
 
 
-async def test_a_node_that_reports_to_another_registry_is_not_silent(registry: Registry, database_url: str) -> None:
-    await registry.deploy("digits")
-    async with running_registry(registry.home, database_url=database_url, clock=registry.clock) as other:
-        await report(other, instance())
-        for _ in range(10):
-            registry.clock.turn(14)
-            await report(other, instance())
-            await asyncio.sleep(0.05)
-            assert (await get(registry)).instances == [instance()]
-
-    registry.clock.turn(80)  # the other registry is gone, and the node with it
-
-    async with asyncio.timeout(5):
-        while (await get(registry)).instances:  # noqa: ASYNC110
-            await asyncio.sleep(0.02)
-
-
 @pytest.mark.postgresql
 async def test_a_database_that_goes_away_is_told_and_comes_back(postgresql: Postgresql, tmp_path: Path) -> None:
     with postgresql.database() as url:

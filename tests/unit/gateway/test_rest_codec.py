@@ -16,7 +16,7 @@ from hypothesis.extra import numpy as npst
 
 from services.common.datatypes import DATATYPES, join_bytes
 from services.common.errors import InvalidArgumentError, PenstockError, ResourceExhaustedError
-from services.gateway.rest import decompressed
+from services.gateway.rest_compression import decompressed
 from services.gateway.rest_request import OutputForm, read_request, tensor_bytes
 from services.gateway.rest_response import write_response
 from tests.unit.gateway.requests import infer_response, served, spec

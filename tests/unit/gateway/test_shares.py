@@ -41,7 +41,12 @@ def test_a_share_is_used_up_from_the_fair_level_on(held: dict[str, int], wanting
     for caller, rows in held.items():
         if abs(rows - level) > 1e-9:
             shares._uses = 10**9  # as if it had been asked often
-            assert shares.is_used_up(shares[caller], capacity, now=1.0) == (rows > level)
+            assert shares.is_used_up(shares[caller], capacity, rows=0, now=1.0) == (rows > level)
+            shares[caller].rows -= 1
+            if rows > 1:
+                shares._uses = 10**9
+                assert shares.is_used_up(shares[caller], capacity, rows=1, now=1.0) == (rows > level)
+            shares[caller].rows += 1
 
 
 def test_those_that_were_refused_are_remembered_for_a_while_and_not_without_bound() -> None:
@@ -66,7 +71,7 @@ def test_callers_that_come_and_go_are_forgotten() -> None:
 
 def test_a_caller_with_many_others_beside_it() -> None:
     shares = shares_of({"greedy": 500, **{f"caller {index}": 1 for index in range(500)}, "new": 0})
-    assert shares.is_used_up(shares["greedy"], 900, now=0.0)
-    assert not shares.is_used_up(shares["greedy"], 1_001, now=0.0)
-    assert not shares.is_used_up(shares["caller 1"], 900, now=0.0)
-    assert not shares.is_used_up(shares["new"], 10, now=0.0)
+    assert shares.is_used_up(shares["greedy"], 1_000, rows=1, now=0.0)
+    assert not shares.is_used_up(shares["greedy"], 1_001, rows=1, now=0.0)
+    assert not shares.is_used_up(shares["caller 1"], 1_001, rows=1, now=0.0)
+    assert not shares.is_used_up(shares["new"], 10, rows=1, now=0.0)

@@ -74,6 +74,7 @@ class Replies:
     gone: set[str] = field(default_factory=set)
     cancelled: set[int] = field(default_factory=set)
     payloads: dict[int, bytes | None] = field(default_factory=dict)
+    fetch_takes_s: dict[int, float] = field(default_factory=dict)
 
     def is_gone(self, envelope: Envelope) -> bool:
         return envelope.gateway_id in self.gone
@@ -82,6 +83,7 @@ class Replies:
         return envelope.request_key in self.cancelled
 
     async def fetch(self, envelope: Envelope) -> bytes | None:
+        await asyncio.sleep(self.fetch_takes_s.get(envelope.request_key, 0))
         if envelope.request_key not in self.payloads:
             raise UnavailableError("can't be fetched")
         return self.payloads[envelope.request_key]
@@ -440,6 +442,38 @@ def test_large_requests_are_fetched_and_failures_to_fetch_are_theirs_alone() -> 
         assert 2 not in bench.replies.outcomes, "settled meanwhile: there is nothing left to do for it"
         assert bench.reason(3) == "UNAVAILABLE"
         assert bench.answer(4) == [[8.0, 8.0]]
+
+    virtual_loop.run(scenario())
+
+
+def test_nobody_waits_for_a_gateway_that_keeps_its_bytes() -> None:
+    async def scenario() -> None:
+        bench = Bench()
+        bench.replies.payloads = {1: infer_request(np.ones((1, 2), np.float32))}
+        bench.replies.fetch_takes_s = {1: 5.0, 2: 5.0}
+        start = asyncio.get_running_loop().time()
+        bench.lane.put(*(bench.entry(n, payload_bytes=9) for n in (1, 2)), bench.entry(3))
+        asyncio.get_running_loop().call_later(1.0, lambda: bench.lane.put(bench.entry(4)))
+        await bench.serve_for(6)
+        took = {key: at - start for key, at in bench.replies.times.items()}
+        assert took[3] < 0.2
+        assert took[4] < 1.1
+        assert 5.0 <= took[1] < 5.1
+        assert bench.answer(1) == [[2.0, 2.0]]
+        assert bench.reason(2) == "UNAVAILABLE"
+
+    virtual_loop.run(scenario())
+
+
+def test_stopping_waits_for_bytes_that_are_on_their_way() -> None:
+    async def scenario() -> None:
+        bench = Bench()
+        bench.replies.payloads = {1: infer_request(np.ones((1, 2), np.float32))}
+        bench.replies.fetch_takes_s = {1: 2.0}
+        bench.lane.put(bench.entry(1, payload_bytes=9))
+        await bench.serve_for(1)
+        assert bench.answer(1) == [[2.0, 2.0]]
+        assert not bench.lane.unsettled
 
     virtual_loop.run(scenario())
 

@@ -18,17 +18,13 @@ from services.registry.domain.resources import (
     QueueConfig,
 )
 from services.registry.domain.serving import (
-    EXPIRY_NS,
-    RENEWAL_NS,
     changed_models,
     check_report,
-    is_expired,
     normalise,
 )
 
 DEPLOYMENT = Deployment(model="m", versions=("models/m/versions/1",))
 INSTANCE = InstanceStatus(instance="a.m.1.0", version="models/m/versions/1", node="nodes/a", state=InstanceState.READY)
-SECOND = 10**9
 
 
 @pytest.mark.parametrize(("asked", "got"), [(0, 1), (1, 1), (64, 64)])
@@ -85,19 +81,3 @@ def test_a_capacity_is_not_negative() -> None:
     ):
         with pytest.raises(InvalidArgumentError, match=r"got .*expected"):
             check_report(NodeReport(node="nodes/a", capacity=wrong))
-
-
-def test_a_node_of_ours_loses_its_instances_after_what_we_heard_last() -> None:
-    def after(silent_ns: int) -> bool:
-        return is_expired(silent_ns=silent_ns, seen_ns=0, is_own=True, now_ns=100 * SECOND)
-
-    assert not after(EXPIRY_NS - 1)
-    assert after(EXPIRY_NS)
-
-
-def test_a_node_of_another_registry_is_given_the_time_to_be_written_down() -> None:
-    def at(now_ns: int) -> bool:
-        return is_expired(silent_ns=1000 * SECOND, seen_ns=SECOND, is_own=False, now_ns=now_ns)
-
-    assert not at(SECOND + RENEWAL_NS + EXPIRY_NS - 1)
-    assert at(SECOND + RENEWAL_NS + EXPIRY_NS)
