@@ -16,6 +16,8 @@ from tests.support.tcp_proxy import TcpProxy
 
 _MISBEHAVE_S = 3.0
 _DEADLINE_S = 20.0
+_UNHEARD = 10
+"""Large answers for each deaf client: more than a connection may have unread."""
 _FIRST = 2**31
 """Numbers from here on are not those of the load."""
 
@@ -97,7 +99,7 @@ class LeavingClients(Fault):
                 with contextlib.suppress(TimeoutError, RefusedError):
                     async with asyncio.timeout(self.random.uniform(0.0, 0.02)):
                         await caller.ask(self.model, question(number, width))
-                await asyncio.sleep(self.random.uniform(0.0, 0.1))
+                await asyncio.sleep(self.random.uniform(0.0, 0.3))
         finally:
             await caller.close()
 
@@ -128,7 +130,11 @@ class DeafClients(Fault):
                     row = question(_FIRST, SMALL)
                     assert judge(_FIRST, await caller.ask(self.model, row), ()) is Verdict.RIGHT
                 way.down.stall()
-                asking = [caller.ask(self.model, question(_FIRST, LARGE)) for caller in callers for _ in range(32)]
+                row = question(_FIRST, LARGE)
+                asking = []
+                for caller in callers * _UNHEARD:
+                    asking.append(asyncio.create_task(caller.ask(self.model, row)))
+                    await asyncio.sleep(0.05)
                 await asyncio.gather(*asking, return_exceptions=True)
             finally:
                 for caller in callers:

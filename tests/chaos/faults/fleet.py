@@ -58,6 +58,13 @@ class KillFleetAgent(KillFault):
     lasts_s = _AWAY_S
     recovers_within_s = 5.0
 
+    async def prepare(self, stage: Stage) -> None:
+        agent, *self._orphans = await asyncio.to_thread(fleet(stage).pids_on, self.random.choice(NODES))
+        self.victims = [agent]
+
+    async def healed(self, stage: Stage) -> None:
+        await stage.whole(without=[*self.victims, *self._orphans])
+
 
 class KillFleetRegistry(KillFault):
     name = "kill-fleet-registry"

@@ -58,11 +58,20 @@ class KillModelAlone(KillModelWithSpare):
 
 
 class KillAgent(KillFault):
+    """Its model processes serve on until those of the next agent are ready; then everything is as before."""
+
     name = "kill-agent"
     breaks = "agent killed"
     promise = "nothing"
     part = "inference"
     recovers_within_s = 5.0
+
+    async def prepare(self, stage: Stage) -> None:
+        await super().prepare(stage)
+        self._orphans = await asyncio.to_thread(stage.pids, "model")
+
+    async def healed(self, stage: Stage) -> None:
+        await stage.whole(without=[*self.victims, *self._orphans])
 
 
 class KillNode(KillFault):

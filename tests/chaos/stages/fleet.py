@@ -74,7 +74,7 @@ class FleetStage(Stage):
 
     @property
     def health_addresses(self) -> Collection[str]:
-        return (*self.fronts.grpc, self.registry_address, self.address("monitor", "grpc"))
+        return (*self.fronts.grpc, *(self.address(name, "grpc") for name in ("registry", "monitor", *NODES)))
 
     async def open(self) -> None:
         self.network.build()

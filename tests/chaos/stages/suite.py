@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import re
 import subprocess
 from collections.abc import Collection
 
+import httpx
 import psutil
 
 from tests.chaos.callers import Fronts
@@ -23,6 +25,7 @@ _MODULES = {
     "monitor": "services.monitor",
 }
 _MEBIBYTES = 96
+_READY = re.compile(r"^penstock_gateway_ready(?:\{[^}]*\})? 1\.0$", re.MULTILINE)
 
 
 class SuiteStage(Stage):
@@ -49,7 +52,21 @@ class SuiteStage(Stage):
     @property
     def health_addresses(self) -> Collection[str]:
         suite = self._suite
-        return (suite.grpc_address, suite.registry_address, suite.monitor_address)
+        agent = f"127.0.0.1:{suite.environ['PENSTOCK_INFERENCE__PORT']}"
+        return (suite.grpc_address, suite.registry_address, suite.monitor_address, agent)
+
+    async def missing(self, without: Collection[int] = ()) -> str:
+        return await super().missing(without) or await self._missing_gateways()
+
+    async def _missing_gateways(self) -> str:
+        """Health is that of whichever process takes the connection."""
+        try:
+            async with httpx.AsyncClient(trust_env=False) as client:
+                page = (await client.get(f"http://{self._suite.metrics_address}/metrics")).text
+        except httpx.HTTPError as error:
+            return f"the gateway's metrics: {error!r}"
+        ready = len(_READY.findall(page))
+        return "" if ready == self.parts["gateway"] else f"{ready} gateway processes are ready"
 
     async def open(self) -> None:
         self.registry_disk.mount()
