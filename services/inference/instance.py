@@ -52,7 +52,7 @@ class Surroundings:
     node: str
     incarnation: str
     artifacts: Artifacts
-    end_lease: Callable[[str, str, str], Awaitable[None]]
+    end_lease: Callable[[LaneKeys, Sequence[str], str], Awaitable[None]]
     until_empty: Callable[[Sequence[str]], Awaitable[None]]
     redis_url: str
     otlp_endpoint: str
@@ -98,7 +98,8 @@ class Instance:
         self._stopping = asyncio.Event()
         self.variant = assignment.variant
         """How its process is loaded: as assigned, until that turns out not to work."""
-        self.streams = frozenset(LaneKeys(slot.model, slot.version).streams(assignment.batching.priority_levels))
+        self._lane = LaneKeys(slot.model, slot.version)
+        self.streams = frozenset(self._lane.streams(assignment.batching.priority_levels))
         self.is_retiring = False
         self.progress = 0.0
         self.device = ""
@@ -201,7 +202,7 @@ class Instance:
             await ending
             self._child, self._ready_since = None, None
             self.totals.process_ended()
-            await self._around.end_lease(self.slot.model, self.slot.version, consumer)
+            await self._around.end_lease(self._lane, sorted(self.streams), consumer)
 
     def _spec(self, consumer: str, path: Path) -> ProcessSpec:
         around = self._around

@@ -16,12 +16,30 @@ _PATIENCE_S = 1.0
 _EMPTY_AGAIN_S = 0.1
 
 
-async def end_lease(redis: RedisMasters, model: str, version: str, consumer: str) -> None:
-    """End the lease of a consumer that is known to be dead. It would run out by itself: failure is no harm."""
-    leases = LaneKeys(model, version).leases
+# Whoever comes next makes the group anew, from the stream's beginning.
+_LEAVE = """
+redis.call('ZREM', KEYS[1], ARGV[1])
+if redis.call('ZCOUNT', KEYS[1], redis.call('TIME')[1] * 1000, '+inf') > 0 then
+  return
+end
+for at = 3, #KEYS do
+  if redis.call('XLEN', KEYS[at]) > 0 then
+    return
+  end
+end
+redis.call('DEL', unpack(KEYS))
+"""
+
+
+async def end_lease(redis: RedisMasters, lane: LaneKeys, streams: Sequence[str], consumer: str) -> None:
+    """End the lease of a consumer that is known to be dead; the last one takes along a lane in which nothing is left.
+
+    The lease would run out by itself, and empty streams take little: failure is no harm.
+    """
+    keys = (lane.leases, lane.idle, *streams)
     try:
-        async with asyncio.timeout(_PATIENCE_S), await redis.open_for(leases) as connection:
-            await connection.execute(("ZREM", leases, consumer), within_s=_PATIENCE_S)
+        async with asyncio.timeout(_PATIENCE_S), await redis.open_for(lane.leases) as connection:
+            await connection.execute(("EVAL", _LEAVE, len(keys), *keys, consumer), within_s=_PATIENCE_S)
     except LOST as error:
         _log.debug("the lease of %s is left to run out: %r", consumer, error)
 

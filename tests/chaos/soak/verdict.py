@@ -50,7 +50,7 @@ class Line:
 
 
 def compare(before: Census, during: Sequence[Census], after: Census, *, new_versions: int) -> list[Line]:
-    """Every figure; each version that was deployed meanwhile may leave keys, and files in registry and cache."""
+    """Every figure; each version that was deployed meanwhile may leave files in registry and cache."""
     lines = []
     for name in {**before, **after}:
         kind, old = name.partition(": ")[2], before.get(name, 0.0)
@@ -62,4 +62,4 @@ def compare(before: Census, during: Sequence[Census], after: Census, *, new_vers
     return lines
 
 
-_PER_VERSION = {"Redis: keys": 4.0, "home: files": 3.0}
+_PER_VERSION = {"home: files": 3.0}
