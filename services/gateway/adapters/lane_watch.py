@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import asyncio
-import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from services.common.lane_clock import LaneClock
 from services.common.lanes import LaneKeys
 from services.common.redis_masters import LOST, Masters, RedisMasters
 from services.common.resp import ANSWER_S, Command, RespConnection, told
@@ -36,22 +36,22 @@ class LaneWatch:
         self._lookup = masters
         self._masters: Masters | None = None
         self._connections: dict[str, RespConnection] = {}
+        self._clocks: dict[str, LaneClock] = {}
 
     async def look(self, lanes: Sequence[LaneKeys], entries: Sequence[tuple[str, bytes]] = ()) -> Sighting | None:
         """Ask, in one go, who Redis is, for the leases of lanes, and for entries (stream and id) that should be there.
 
         None when it doesn't answer.
         """
-        now_ms = int(time.time() * 1_000)
-        questions: list[tuple[str, Command]] = [
-            *((keys.leases, ("ZCOUNT", keys.leases, now_ms, "+inf")) for keys in lanes),
-            *((stream, ("EVAL", _IS_THERE, 1, stream, entry_id)) for stream, entry_id in entries),
-        ]
         try:
             if self._masters is None:
                 self._masters = await self._lookup.find()
         except LOST:
             return None
+        questions: list[tuple[str, Command]] = [
+            *((keys.leases, ("ZCOUNT", keys.leases, self._now_ms(keys.leases), "+inf")) for keys in lanes),
+            *((stream, ("EVAL", _IS_THERE, 1, stream, entry_id)) for stream, entry_id in entries),
+        ]
         asked = {server: list[int]() for server in self._masters.servers if server}
         for at, (key, _) in enumerate(questions):
             if server := self._masters.of(key):
@@ -67,12 +67,18 @@ class LaneWatch:
         counts, there = found[: len(lanes)], found[len(lanes) :]
         return Sighting(run_ids, counts, [one == 0 for one in there]) if run_ids else None
 
+    def _now_ms(self, key: str) -> int:
+        """The time that leases below a key are measured by: that of their server, as far as it has told."""
+        server = self._masters.of(key) if self._masters is not None else ""
+        return self._clocks.setdefault(server, LaneClock()).now_ms()
+
     async def _ask(self, server: str, commands: Sequence[Command]) -> tuple[str, list[Any]]:
         try:
             connection = self._connections.get(server)
             if connection is None or connection.is_closed:
                 connection = self._connections[server] = await self._lookup.open(server)
             info, *answers = await connection.execute(("INFO", "server"), *commands, within_s=ANSWER_S)
+            self._clocks.setdefault(server, LaneClock()).hear(int(told(info, "server_time_usec")))
             return told(info, "run_id"), answers
         except LOST:
             self._masters = None

@@ -10,6 +10,7 @@ from typing import Any
 import hiredis
 from redis.exceptions import ResponseError
 
+from services.common.lane_clock import LaneClock
 from services.common.lanes import GROUP, IDLE_LEASE_RENEWAL_MS, LEASE_MS, LEASE_RENEWAL_MS, LaneKeys
 from services.common.resp import ANSWER_S, Command, RespConnection, is_memory_full
 
@@ -32,6 +33,7 @@ class Lease:
 
     The glance is all, as long as everybody who reads the lane holds a lease: ``on_news`` is called when one doesn't, or
     when Redis did not answer as it should. ``on_look`` hears how many entries the consumer has and how many nobody has.
+    ``clock`` hears Redis' time each time.
     ``is_busy`` says whether the consumer has something in hand, or had since it was asked before. ``live_consumers``
     are the holders of a lease as last seen, ``last_contact`` is when Redis last answered
     (``time.monotonic``).
@@ -46,7 +48,9 @@ class Lease:
         is_busy: Callable[[], bool],
         on_news: Callable[[], None],
         on_look: Callable[[int, int], None],
+        clock: LaneClock,
     ) -> None:
+        self._clock = clock
         self._key = keys.leases
         self._streams = streams
         self._consumer = consumer
@@ -57,6 +61,7 @@ class Lease:
         self._looks: list[Command] = [
             *(("XINFO", "CONSUMERS", stream, GROUP) for stream in streams),
             *(("XLEN", stream) for stream in streams),
+            ("TIME",),
         ]
         self._packed_looks = b"".join(map(hiredis.pack_command, self._looks))
         self._timer: asyncio.TimerHandle | None = None
@@ -77,7 +82,7 @@ class Lease:
             RedisError: it may or may not be renewed.
         """
         self._connection = connection
-        now_ms = time.time_ns() // 1_000_000
+        now_ms = self._clock.now_ms()
         renewed, live, *looks = await connection.execute(
             self.renewal(now_ms), self._reading(now_ms), *self._looks, within_s=ANSWER_S, raise_on_error=False
         )
@@ -85,6 +90,7 @@ class Lease:
             raise renewed
         if isinstance(live, Exception):
             raise live
+        self._hear(looks[-1])
         self._note(live)
         return {
             stream: [dict(zip(one[::2], one[1::2], strict=True)) for one in group]
@@ -98,6 +104,10 @@ class Lease:
 
     def _reading(self, now_ms: int) -> Command:
         return ("ZRANGEBYSCORE", self._key, now_ms, "+inf")
+
+    def _hear(self, told: list[bytes]) -> None:
+        seconds, microseconds = map(int, told)
+        self._clock.hear(seconds * 1_000_000 + microseconds)
 
     def _note(self, live: list[bytes]) -> None:
         self.last_contact = time.monotonic()
@@ -126,7 +136,7 @@ class Lease:
             self._on_news()
         elif self._asked_at is None:
             self._asked_at = now
-            now_ms = time.time_ns() // 1_000_000
+            now_ms = self._clock.now_ms()
             renewal: Command = ("ZADD", self._key, now_ms + LEASE_MS, self._consumer)
             if self._is_memory_full:
                 renewal = self.renewal(now_ms)
@@ -138,7 +148,8 @@ class Lease:
     def _glance(self, answers: list[Any], error: Exception | None) -> None:
         self._asked_at = None
         if error is None and not any(isinstance(one, ResponseError) for one in answers):
-            _, live, *looks = answers
+            _, live, *looks, told = answers
+            self._hear(told)
             groups, lengths = looks[: len(self._streams)], looks[len(self._streams) :]
             self._note(live)
             consumers = [(name, pending) for group in groups for _, name, _, pending, *_ in group]

@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-import time
-
+from services.common.lane_clock import LaneClock
 from services.common.lanes import GROUP, LaneKeys
 from services.common.resp import Command
 
@@ -25,7 +24,8 @@ return redis.call('XREADGROUP', 'GROUP', group, me, 'COUNT', share, 'STREAMS', s
 class Reads:
     """Reads of one consumer; ``live`` is how many consumers there are, this one included."""
 
-    def __init__(self, keys: LaneKeys, streams: list[str], consumer: str) -> None:
+    def __init__(self, keys: LaneKeys, streams: list[str], consumer: str, *, clock: LaneClock) -> None:
+        self._clock = clock
         self._keys = keys
         self._streams = streams
         self._consumer = consumer
@@ -37,7 +37,7 @@ class Reads:
         """
         commands = [self._blocking(block_ms)]
         if live > 1:
-            until_ms = time.time_ns() // 1_000_000 + block_ms
+            until_ms = self._clock.now_ms() + block_ms
             commands.insert(0, ("ZADD", self._keys.idle, until_ms, self._consumer))
         if count > 1 and len(self._streams) == 1:
             commands.append(self.sharing(count - 1, self._streams[0], live=live))

@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import logging
-import time
 from collections.abc import Iterable
 from typing import Any
 
@@ -14,6 +13,7 @@ from redis import Redis
 from redis.exceptions import ResponseError
 
 from services.common import lanes
+from services.common.lane_clock import LaneClock
 from services.common.lanes import GROUP, LEASE_MS, Entry, LaneKeys
 from services.common.redis_masters import LOST, RedisMasters
 from services.common.resp import ANSWER_S, RespConnection, is_memory_full
@@ -47,6 +47,8 @@ class RedisLane:
     """
 
     def __init__(self, url: str, keys: LaneKeys, *, consumer: str, priority_levels: int = 1) -> None:
+        self.clock = LaneClock()
+        """Redis' time; what is given out has its instants by it."""
         self._masters = RedisMasters(url)
         self._keys = keys
         self._streams = keys.streams(priority_levels)
@@ -61,7 +63,7 @@ class RedisLane:
         self._pause_s = _PAUSE_S
         self._is_resting = False
         self._news: asyncio.Future[None] | None = None
-        self._reads = Reads(keys, self._streams, consumer)
+        self._reads = Reads(keys, self._streams, consumer, clock=self.clock)
         self._settlements = Settlements(keys.dead_letters)
         self._ready: list[Delivery] = []
         self._suspect: EntryKey | None = None
@@ -77,6 +79,7 @@ class RedisLane:
             is_busy=self._is_busy,
             on_news=self._keep_on.set,
             on_look=self._look_at_reader,
+            clock=self.clock,
         )
         self.claimed_count = 0
 
@@ -104,6 +107,7 @@ class RedisLane:
     def hand_over(self, entry: Entry) -> bool:
         """Deliver what a gateway gave to this process past the lane; False when nothing is taken any more."""
         if not self._is_resting:
+            entry = self.clock.correct(entry, b"")
             self._ready.append(Delivery(self._keys.stream(entry.envelope.priority), b"", entry))
             self._tell()
         return not self._is_resting
@@ -213,7 +217,7 @@ class RedisLane:
         """Take an entry in hand, a suspect before the others; one that can't be read goes to the dead letters."""
         self._settlements.add((stream, entry_id))
         try:
-            entry = lanes.decode(fields)
+            entry = self.clock.correct(lanes.decode(fields), entry_id)
         except lanes.MalformedEntryError as error:
             _log.warning("%s", error)
             self._settlements.bury(fields, f"MALFORMED: {error}")
@@ -363,7 +367,7 @@ class RedisLane:
             return
         try:
             with Redis.from_url(self._writer.url, socket_timeout=LEASE_MS / 1000) as redis:
-                redis.execute_command(*self.lease.renewal(time.time_ns() // 1_000_000))
+                redis.execute_command(*self.lease.renewal(self.clock.now_ms()))
         except LOST as error:
             _log.debug("renewing the lease failed: %r", error)
 

@@ -113,6 +113,7 @@ class ModelProcess:
             policy=BatchPolicy(batching.max_batch_size, batching.max_queue_delay_us / 1e6),
             max_attempts=batching.max_attempts,
             observer=self._telemetry,
+            now_ns=self._lane.clock.now_ns,
         )
         self._device = model.device
 

@@ -30,7 +30,9 @@ _numbers: Iterator[int] = itertools.count(1)
 
 
 def entry(priority: int = 0, attempt: int = 1) -> Entry:
-    return Entry(Envelope(request_key=next(_numbers), priority=priority), b"x", "", "", 1, 2, attempt)
+    now_ns = time.time_ns()
+    envelope = Envelope(request_key=next(_numbers), priority=priority)
+    return Entry(envelope, b"x", "", "", now_ns, now_ns + 60 * 10**9, attempt)
 
 
 @dataclass

@@ -11,11 +11,13 @@ import pytest
 from redis.exceptions import ConnectionError as RedisConnectionError
 from redis.exceptions import ResponseError
 
+from services.common.lane_clock import LaneClock
 from services.common.lanes import LaneKeys
 from services.inference.model_process.lease import Lease
 from tests.support import virtual_loop
 
 KEYS = LaneKeys("m", "1")
+TIME = [b"1700000000", b"250000"]
 
 
 def consumer(name: bytes, pending: int = 0) -> list[Any]:
@@ -38,17 +40,17 @@ class Redis:
     def execute(self, *commands: Any, **_: Any) -> asyncio.Future[list[Any]]:
         assert commands[0][0] == "EVAL"
         answer: asyncio.Future[list[Any]] = asyncio.get_running_loop().create_future()
-        answer.set_result([0, self.live, self.group, self.length])
+        answer.set_result([0, self.live, self.group, self.length, TIME])
         return answer
 
     def send(self, packed: bytes, count: int, take: Callable[[list[Any], Exception | None], None], **_: Any) -> None:
         assert packed.count(b"ZADD") == 1
-        assert count == 4
+        assert count == 5
         self.sent.append(packed)
         self.asked_at.append(round(asyncio.get_running_loop().time(), 1))
         self._take = take
         if not self.is_silent:
-            take([self.renewed, self.live, self.group, self.length], None)
+            take([self.renewed, self.live, self.group, self.length, TIME], None)
 
     def abort(self) -> None:
         self.is_closed = True
@@ -70,6 +72,7 @@ class Stage:
             is_busy=lambda: self.is_busy,
             on_news=self._note,
             on_look=lambda mine, waiting: self.looks.append((mine, waiting)),
+            clock=LaneClock(),
         )
 
     def _note(self) -> None:
