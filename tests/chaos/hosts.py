@@ -5,10 +5,14 @@ That takes root. Without it all hosts are this one, and what needs several can't
 
 from __future__ import annotations
 
+import fcntl
 import os
 import shutil
 import subprocess
+import tempfile
 from collections.abc import Sequence
+from pathlib import Path
+from typing import IO
 
 _BRIDGE = "penstock-br"
 _NETWORK = "198.18.77"
@@ -60,6 +64,7 @@ class Network:
 
     def __init__(self, *names: str) -> None:
         self.obstacle = _obstacle()
+        self._lock: IO[str] | None = None
         is_apart = not self.obstacle
         self.core = Host("core", f"{_NETWORK}.1" if is_apart else "127.0.0.1", is_apart=False)
         self.hosts = {
@@ -68,10 +73,16 @@ class Network:
         }
 
     def build(self) -> None:
-        """Make it; what another run left behind is removed first."""
+        """Make it; what another run left behind is removed first.
+
+        Raises:
+            OSError: another run goes on.
+        """
         if self.obstacle:
             return
-        self.remove()
+        self._lock = (Path(tempfile.gettempdir()) / f"{_BRIDGE}.lock").open("w")
+        fcntl.flock(self._lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        self._remove()
         _run("ip", "link", "add", _BRIDGE, "type", "bridge")
         _run("ip", "addr", "add", f"{self.core.address}/24", "dev", _BRIDGE)
         _run("ip", "link", "set", _BRIDGE, "up")
@@ -80,8 +91,12 @@ class Network:
 
     def remove(self) -> None:
         """Take it away; processes that still run there lose their network."""
-        if self.obstacle:
-            return
+        if self._lock is not None:
+            self._remove()
+            self._lock.close()
+            self._lock = None
+
+    def _remove(self) -> None:
         for host in self.hosts.values():
             _run("ip", "netns", "del", host._namespace, check=False)
             _run("ip", "link", "del", host._cable, check=False)
