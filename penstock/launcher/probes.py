@@ -24,6 +24,29 @@ async def serves_grpc(address: str) -> bool:
             return False
 
 
+async def instance_states(address: str) -> dict[str, str] | None:
+    """The state of each model process of an agent, by the name of its place; None while the agent doesn't answer."""
+    from penstock.inference.v1.inference_service_pb2 import ListInstancesRequest
+    from penstock.inference.v1.inference_service_pb2_grpc import InferenceServiceStub
+    from penstock.registry.v1.resources_pb2 import InstanceStatus
+
+    found: dict[str, str] = {}
+    request = ListInstancesRequest()
+    async with grpc.aio.insecure_channel(address) as channel:
+        stub = InferenceServiceStub(channel)
+        while True:
+            try:
+                page = await stub.ListInstances(request, timeout=_ANSWER_WITHIN_S)
+            except grpc.aio.AioRpcError:
+                return None
+            for one in page.instances:
+                state = InstanceStatus.State.Name(one.status.state).removeprefix("STATE_")
+                found[one.status.instance] = f"{state}: {one.status.reason}" if one.status.reason else state
+            if not page.next_page_token:
+                return found
+            request.page_token = page.next_page_token
+
+
 async def says_ready(address: str, *, metrics: str) -> bool:
     """Whether a gateway listens at ``address``, where TLS may keep us out, and its metrics say that it is ready."""
     try:

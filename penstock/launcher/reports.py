@@ -7,6 +7,7 @@ import json
 import os
 import sys
 import time
+from collections.abc import Callable
 from typing import TextIO, cast
 
 from rich.console import Console
@@ -16,7 +17,8 @@ from rich.spinner import Spinner
 from rich.table import Table
 
 from penstock.launcher.logfiles import LogLine
-from penstock.launcher.plan import Part, Plan
+from penstock.launcher.parts import Part
+from penstock.launcher.plan import Plan
 
 
 class LastingOutput:
@@ -116,6 +118,15 @@ class TerminalReporter:
                 f"[red]✗[/] the program that was to run ended with {status}; the suite stays up, Ctrl-C stops it"
             )
 
+    def restarting(self, part: Part) -> None:
+        self._line(f"[yellow]↻[/] {part.name} is restarted, as asked")
+
+    def restarted(self, part: Part, *, after_s: float) -> None:
+        self._line(f"[green]✓[/] {part.name} restarted in {after_s:.1f} s")
+
+    def not_restarted(self, part: Part, *, why: str) -> None:
+        self._line(f"[red]✗[/] {part.name} was not restarted: {escape(why)}")
+
     def stopping(self) -> None:
         self._end_live()
         self._line("\nStopping; requests under way are finished first (Ctrl-C again stops at once).")
@@ -137,10 +148,11 @@ class TerminalReporter:
 
 
 class JsonReporter:
-    """One JSON object per event."""
+    """One JSON object per event, in a line."""
 
-    def __init__(self) -> None:
-        self._output = LastingOutput()
+    def __init__(self, write: Callable[[str], object] | None = None) -> None:
+        """``write`` takes the lines; they go to standard output where there is none."""
+        self._write = write or LastingOutput().write
 
     def starting(self, part: Part) -> None:
         self._event("starting", part=part.name)
@@ -167,6 +179,15 @@ class JsonReporter:
     def main_job_ended(self, status: int) -> None:
         self._event("main_job_ended", status=status)
 
+    def restarting(self, part: Part) -> None:
+        self._event("restarting", part=part.name)
+
+    def restarted(self, part: Part, *, after_s: float) -> None:
+        self._event("restarted", part=part.name, after_s=after_s)
+
+    def not_restarted(self, part: Part, *, why: str) -> None:
+        self._event("not_restarted", part=part.name, why=why)
+
     def stopping(self) -> None:
         self._event("stopping")
 
@@ -177,4 +198,4 @@ class JsonReporter:
         self._event("all_stopped", after_s=after_s)
 
     def _event(self, name: str, **fields: object) -> None:
-        self._output.write(json.dumps({"event": name, **fields}) + "\n")
+        self._write(json.dumps({"event": name, **fields}) + "\n")

@@ -3,34 +3,19 @@
 from __future__ import annotations
 
 import asyncio
-import os
 import signal
 import time
-from collections.abc import Sequence
-from typing import Any, Protocol
+from collections.abc import Callable, Sequence
 
-from penstock.launcher.children import Child, Nursery, describe_status, pump_lines
-from penstock.launcher.logfiles import LogLine, ServiceLog
-from penstock.launcher.plan import Part, Plan, StartError
+from penstock.launcher.children import Child, Nursery
+from penstock.launcher.control import Control
+from penstock.launcher.keeper import Keeper, RestartError
+from penstock.launcher.logfiles import ServiceLog
+from penstock.launcher.parts import StartError
+from penstock.launcher.plan import Plan, control_socket
+from penstock.launcher.reporter import Reporter
 
-_FIRST_PAUSE_S, _LONGEST_PAUSE_S = 0.2, 10.0
-_STEADY_AFTER_S = 30.0
-"""A part that ran this long starts again without a pause when it dies."""
 _START_WITHIN_S = 90.0
-
-
-class Reporter(Protocol):
-    """Tells people, or programs, what happens."""
-
-    def starting(self, part: Part) -> None: ...
-    def ready(self, part: Part, *, after_s: float, is_restart: bool, processes: int) -> None: ...
-    def died(self, part: Part, *, how: str, said: str, restart_in_s: float) -> None: ...
-    def warned(self, line: LogLine) -> None: ...
-    def all_ready(self, plan: Plan, *, after_s: float) -> None: ...
-    def main_job_ended(self, status: int) -> None: ...
-    def stopping(self) -> None: ...
-    def stopped(self, part: Part, *, after_s: float, was_killed: bool) -> None: ...
-    def all_stopped(self, *, after_s: float) -> None: ...
 
 
 class Supervisor:
@@ -40,26 +25,40 @@ class Supervisor:
         self._plan = plan
         self._reporter = reporter
         self._main_job = main_job
-        self._children: dict[str, Child] = {}
+        self._job: Child | None = None
         self._stop, self._hurry = asyncio.Event(), asyncio.Event()
-        self._ready = {part.name: asyncio.Event() for part in plan.parts}
-        self._logs = {part.name: ServiceLog(plan.logs, part.name, on_warning=reporter.warned) for part in plan.parts}
         self._nursery = Nursery()
+        self._keepers = {
+            part.name: Keeper(
+                part,
+                environ=plan.environ,
+                nursery=self._nursery,
+                log=ServiceLog(plan.logs, part.name, on_warning=reporter.warned),
+                reporter=reporter,
+                hurry=self._hurry,
+            )
+            for part in plan.parts
+        }
+        self._restarting = asyncio.Lock()
 
     async def run(self) -> int:
-        """Start, keep and stop the suite; return the exit status for the shell.
+        """Start, keep and stop the suite, and do what is asked; return the exit status for the shell.
 
         Raises:
             StartError: a part does not start; everything is stopped again by then.
         """
+        async with Control(control_socket(self._plan.home), self):
+            return await self._run()
+
+    async def _run(self) -> int:
         loop = asyncio.get_running_loop()
         for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
             if number is not signal.SIGHUP or signal.getsignal(number) is not signal.SIG_IGN:  # nohup's wish
-                loop.add_signal_handler(number, self._interrupt)
+                loop.add_signal_handler(number, self.stop)
         failures: list[BaseException] = []
         try:
             async with asyncio.TaskGroup() as group:
-                tasks = [group.create_task(self._keep(part)) for part in self._plan.parts]
+                tasks = [group.create_task(self._keep(keeper)) for keeper in self._keepers.values()]
                 tasks.append(group.create_task(self._accompany()))
                 await self._stop.wait()
                 for task in tasks:
@@ -72,100 +71,85 @@ class Supervisor:
             raise failures[0]
         return status
 
-    def _interrupt(self) -> None:
+    def stop(self) -> None:
+        """Stop the suite; called again, at once."""
         if self._stop.is_set():
             self._hurry.set()
         self._stop.set()
+
+    async def restart(
+        self, names: Sequence[str], *, is_rolling: bool, listener: Reporter, is_wanted: Callable[[], bool]
+    ) -> None:
+        """Replace the processes of the parts named, or of all, one after the other, Redis last; ``listener`` is told.
+
+        No further part is begun once ``is_wanted`` says no.
+
+        Raises:
+            RestartError: it can't be done, or a part did not come back; those after it are as they were.
+        """
+        if unknown := [name for name in names if name not in self._keepers]:
+            expected = ", ".join(self._keepers)
+            raise RestartError(f"there is no part {', '.join(unknown)} in this suite, expected some of {expected}")
+        if not all(keeper.was_ready.is_set() for keeper in self._keepers.values()):
+            raise RestartError("the suite is not up yet")
+        if self._stop.is_set() or self._restarting.locked():
+            raise RestartError("the suite is being stopped" if self._stop.is_set() else "a restart is under way")
+        chosen = [keeper for name, keeper in self._keepers.items() if name in names or not names]
+        async with self._restarting:
+            for keeper in sorted(chosen, key=lambda one: one.part.name == "redis"):
+                if is_wanted():
+                    await self._restart(keeper, is_rolling=is_rolling, listeners=(self._reporter, listener))
+
+    @staticmethod
+    async def _restart(keeper: Keeper, *, is_rolling: bool, listeners: Sequence[Reporter]) -> None:
+        begin = time.monotonic()
+        for one in listeners:
+            one.restarting(keeper.part)
+        try:
+            await keeper.restart(is_rolling=is_rolling)
+        except RestartError as error:
+            for one in listeners:
+                one.not_restarted(keeper.part, why=str(error))
+            raise
+        for one in listeners:
+            one.restarted(keeper.part, after_s=time.monotonic() - begin)
+
+    async def _keep(self, keeper: Keeper) -> None:
+        if keeper.part.name != "redis" and (redis := self._keepers.get("redis")) is not None:
+            await redis.was_ready.wait()
+        await keeper.keep()
 
     async def _accompany(self) -> None:
         start = time.monotonic()
         try:
             async with asyncio.timeout(_START_WITHIN_S):
-                for event in self._ready.values():
-                    await event.wait()
+                for keeper in self._keepers.values():
+                    await keeper.was_ready.wait()
         except TimeoutError:
-            late = [name for name, event in self._ready.items() if not event.is_set()]
-            where = ", ".join(str(self._logs[name].path) for name in late)
+            late = {name: one.log.path for name, one in self._keepers.items() if not one.was_ready.is_set()}
+            where = ", ".join(map(str, late.values()))
             raise StartError(f"not ready after {_START_WITHIN_S:g} s: {', '.join(late)}; see {where}") from None
         self._reporter.all_ready(self._plan, after_s=time.monotonic() - start)
         if self._main_job:
-            child = self._children["main job"] = self._nursery.start(self._main_job, environ=self._plan.environ)
-            self._reporter.main_job_ended(await asyncio.shield(child.exited))
-
-    async def _keep(self, part: Part) -> None:
-        """Run a part, again and again, until cancelled."""
-        if part.name != "redis" and "redis" in self._ready:
-            await self._ready["redis"].wait()
-        pause = _FIRST_PAUSE_S
-        while True:
-            start = time.monotonic()
-            child = await self._start(part)
-            watch = asyncio.create_task(self._watch_readiness(part, child, start))
-            try:
-                status = await asyncio.shield(child.exited)
-            finally:
-                watch.cancel()
-            if not self._ready[part.name].is_set():
-                raise StartError(self._failure(part, status))
-            pause = 0.0 if time.monotonic() - start > _STEADY_AFTER_S else pause
-            said = self._logs[part.name].last_complaint() if status > 0 else ""
-            self._reporter.died(part, how=describe_status(status), said=said, restart_in_s=pause)
-            await asyncio.sleep(pause)
-            pause = min(max(pause * 2, _FIRST_PAUSE_S), _LONGEST_PAUSE_S)
-
-    async def _start(self, part: Part) -> Child:
-        log = self._logs[part.name]
-        log.last_words.clear()
-        output = await pump_lines(log.take)
-        try:
-            child = self._nursery.start(part.command, environ=self._plan.environ, output=output)
-        finally:
-            os.close(output)
-        self._children[part.name] = child
-        self._reporter.starting(part)
-        return child
-
-    async def _watch_readiness(self, part: Part, child: Child, start: float) -> None:
-        while not await part.is_ready():  # noqa: ASYNC110 - asks another process
-            await asyncio.sleep(0.1)
-        event = self._ready[part.name]
-        after_s, processes = time.monotonic() - start, child.count_processes()
-        self._reporter.ready(part, after_s=after_s, is_restart=event.is_set(), processes=processes)
-        event.set()
-
-    def _failure(self, part: Part, status: int) -> str:
-        log = self._logs[part.name]
-        words = "\n".join(f"  {line}" for line in log.last_words) or "  (nothing)"
-        return f"the {part.name} did not start ({describe_status(status)}); it said last:\n{words}\nIts log: {log.path}"
+            self._job = self._nursery.start(self._main_job, environ=self._plan.environ)
+            self._reporter.main_job_ended(await asyncio.shield(self._job.exited))
 
     async def _shut_down(self) -> int:
         """Stop everything, the gateway first and Redis last."""
         self._reporter.stopping()
         start = time.monotonic()
-        if (job := self._children.pop("main job", None)) is not None:
-            await self._end(job, within_s=3.0)
-        for part in reversed(self._plan.parts):
-            if (child := self._children.get(part.name)) is not None:
+        if self._job is not None:
+            self._job.signal(signal.SIGTERM)
+            await self._job.end(within_s=3.0, hurry=self._hurry)
+        for keeper in reversed(self._keepers.values()):
+            if keeper.runs:
                 begin = time.monotonic()
-                is_kind = await self._end(child, within_s=part.stop_within_s)
-                self._reporter.stopped(part, after_s=time.monotonic() - begin, was_killed=not is_kind)
+                is_kind = await keeper.close()
+                self._reporter.stopped(keeper.part, after_s=time.monotonic() - begin, was_killed=not is_kind)
         await self._nursery.end_strays(within_s=0.0 if self._hurry.is_set() else 3.0)
         self._nursery.close()
         await asyncio.sleep(0)  # let the pumps see the ends of their pipes
-        for log in self._logs.values():
-            log.close()
+        for keeper in self._keepers.values():
+            keeper.log.close()
         self._reporter.all_stopped(after_s=time.monotonic() - start)
         return 130 if self._hurry.is_set() else 0
-
-    async def _end(self, child: Child, *, within_s: float) -> bool:
-        """Ask a child to leave; kill it when it doesn't in time, or when there is a hurry. True when it left."""
-        child.signal(signal.SIGTERM)
-        hurry = asyncio.ensure_future(self._hurry.wait())
-        awaited: list[asyncio.Future[Any]] = [child.exited, hurry]
-        await asyncio.wait(awaited, timeout=within_s, return_when=asyncio.FIRST_COMPLETED)
-        hurry.cancel()
-        if child.exited.done():
-            return True
-        child.kill_group()
-        await child.exited
-        return False

@@ -6,21 +6,27 @@ import asyncio
 import gc
 import logging
 import signal
+import socket
 import sys
-from collections.abc import Awaitable, Callable, Coroutine, Sequence
+from collections.abc import Callable, Coroutine, Sequence
 from typing import Any, NoReturn
 
 import grpc
 import uvloop
 from grpc_health.v1 import health, health_pb2, health_pb2_grpc
 from grpc_reflection.v1alpha import reflection
-from prometheus_client import CollectorRegistry, start_http_server
+from prometheus_client import CollectorRegistry
 
+from services.common import metrics_page
 from services.common.errors import PenstockError
+from services.common.health import HealthServicer
+from services.common.listeners import bound
 
 _log = logging.getLogger(__name__)
 
 INT32_MAX = 2**31 - 1
+
+_SIGNALS = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP)
 
 SERVER_OPTIONS: list[tuple[str, int]] = [
     # Clients raise their limits to this; a tensor is as large as it is.
@@ -48,7 +54,7 @@ class Health:
     """``grpc.health.v1`` of one server: starts NOT_SERVING, and tells the truth from then on."""
 
     def __init__(self, *service_names: str) -> None:
-        self._servicer = health.aio.HealthServicer()
+        self._servicer = HealthServicer()
         self._names = ("", *service_names)
 
     async def attach(self, server: grpc.aio.Server) -> None:
@@ -57,9 +63,14 @@ class Health:
         await self.set_serving(is_serving=False)
 
     async def set_serving(self, *, is_serving: bool) -> None:
-        status = health_pb2.HealthCheckResponse
-        for name in self._names:
-            await self._servicer.set(name, status.SERVING if is_serving else status.NOT_SERVING)
+        states = health_pb2.HealthCheckResponse
+        self._servicer.set(self._names, states.SERVING if is_serving else states.NOT_SERVING)
+
+    async def leave(self, *, has_successor: bool = False) -> None:
+        """Say NOT_SERVING for good, but not of an address that a successor serves already; let watchers go."""
+        if not has_successor:
+            await self.set_serving(is_serving=False)
+        self._servicer.leave()
 
 
 def bind(server: grpc.aio.Server, address: str) -> int:
@@ -74,23 +85,15 @@ def bind(server: grpc.aio.Server, address: str) -> int:
         sys.exit(f"can't listen on {address}: another program does, or the address isn't this machine's")
 
 
-def serve_metrics(registry: CollectorRegistry, *, host: str, port: int) -> Callable[[], None]:
-    """Serve ``/metrics`` from a thread; return what stops it.
+def serve_metrics(
+    registry: CollectorRegistry, *, host: str, port: int, listener: socket.socket | None = None
+) -> Callable[[], None]:
+    """Serve ``/metrics`` from a thread, on ``listener`` if there is one; return what stops it.
 
     Raises:
         SystemExit: the address is taken.
     """
-    try:
-        server, thread = start_http_server(port, host, registry)
-    except OSError as error:
-        sys.exit(f"can't listen on {host}:{port}: {error.strerror}")
-
-    def stop() -> None:
-        server.shutdown()
-        server.server_close()
-        thread.join()
-
-    return stop
+    return metrics_page.serve(registry, bound(host, port) if listener is None else listener)
 
 
 def favour_latency() -> None:
@@ -104,10 +107,17 @@ def favour_latency() -> None:
     sys.setswitchinterval(0.001)
 
 
-def run(main: Callable[[asyncio.Event], Coroutine[Any, Any, None]]) -> NoReturn:
-    """Run a service until SIGTERM or SIGINT sets the event that ``main`` gets; then end the process.
+class Stop(asyncio.Event):
+    """Set when the process is to leave. ``has_successor``: another one takes its place, and serves where it did."""
 
-    ``main`` must return soon after the event is set, having drained. Its exception ends the process with status 1.
+    has_successor = False
+
+
+def run(main: Callable[[Stop], Coroutine[Any, Any, None]]) -> NoReturn:
+    """Run a service until SIGTERM or SIGINT, or SIGHUP for one with a successor, sets what ``main`` gets; then exit.
+
+    ``main`` must return soon after that, having drained. A second signal cancels it, a third one kills the process. Its
+    exception ends the process with status 1.
     """
     try:
         uvloop.run(_until_signalled(main))
@@ -116,12 +126,35 @@ def run(main: Callable[[asyncio.Event], Coroutine[Any, Any, None]]) -> NoReturn:
     sys.exit(0)
 
 
-async def _until_signalled(main: Callable[[asyncio.Event], Awaitable[None]]) -> None:
-    stop = asyncio.Event()
-    loop = asyncio.get_running_loop()
-    for number in (signal.SIGTERM, signal.SIGINT):
-        loop.add_signal_handler(number, stop.set)
-    await main(stop)
+async def _until_signalled(main: Callable[[Stop], Coroutine[Any, Any, None]]) -> None:
+    stop, hurry, loop, task = Stop(), asyncio.Event(), asyncio.get_running_loop(), asyncio.current_task()
+
+    def hear(number: signal.Signals) -> None:
+        stop.has_successor = number is signal.SIGHUP
+        if not stop.is_set():
+            stop.set()
+        elif task is not None:
+            _log.warning("in a hurry: what is under way is given up")
+            hurry.set()
+            _handle_signals(loop, signal.SIG_DFL)
+            task.cancel()
+
+    for number in _SIGNALS:
+        loop.add_signal_handler(number, hear, number)
+    try:
+        await main(stop)
+    except (Exception, asyncio.CancelledError) as error:
+        if not hurry.is_set():
+            raise
+        _log.debug("ended in a hurry: %r", error)
+    finally:
+        _handle_signals(loop, signal.SIG_IGN)  # it leaves, and is not to be killed on the last few steps
+
+
+def _handle_signals(loop: asyncio.AbstractEventLoop, how: signal.Handlers) -> None:
+    for number in _SIGNALS:
+        loop.remove_signal_handler(number)
+        signal.signal(number, how)
 
 
 async def run_until_stopped(stop: asyncio.Event, tasks: Sequence[Coroutine[Any, Any, None]]) -> None:

@@ -155,9 +155,12 @@ class Gateway:
             for task in waiting:
                 task.cancel()
 
+    async def until_prepared(self) -> None:
+        await self._prepared.wait()
+
     async def await_siblings(self, membership: Membership) -> None:
         """Let health wait until all processes of the gateway are prepared. Runs until cancelled."""
-        await self._prepared.wait()
+        await self.until_prepared()
         with contextlib.suppress(ConnectionError):  # the parent left, and so shall we
             await membership.wait_for_all()
         self.models.is_awaited = False

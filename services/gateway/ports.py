@@ -1,27 +1,10 @@
-"""Ports to listen on: of this process alone, or of several processes of one gateway."""
+"""The public ports of a gateway of several processes."""
 
 from __future__ import annotations
 
 import socket
-import sys
 
-
-def bound(host: str, port: int, *, reuse_port: bool = False) -> socket.socket:
-    """A socket bound to an address, which other processes may share with ``reuse_port``; it doesn't listen yet.
-
-    Raises:
-        SystemExit: the address is taken.
-    """
-    made = socket.socket(socket.AF_INET6 if ":" in host else socket.AF_INET)
-    made.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-    if reuse_port:
-        made.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)
-    try:
-        made.bind((host.strip("[]"), port))
-    except OSError as error:
-        made.close()
-        sys.exit(f"can't listen on {host}:{port}: {error.strerror}")
-    return made
+from services.common.listeners import bound
 
 
 def reserve(host: str, port: int) -> socket.socket:

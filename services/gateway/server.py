@@ -5,6 +5,8 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import logging
+import socket
+from collections.abc import Mapping
 
 import grpc
 from grpc_health.v1 import health
@@ -30,6 +32,7 @@ from services.gateway.fronts.native import NativeFront
 from services.gateway.fronts.tls import Tls
 from services.gateway.gateway import Gateway
 from services.gateway.grpc_servicer import SERVICE, InferenceServicer, add_to_server
+from services.gateway.keeper import Keeper
 from services.gateway.processes.member import Membership
 from services.gateway.rest import RestApi
 from services.gateway.settings import GatewaySettings
@@ -37,21 +40,30 @@ from services.gateway.settings import GatewaySettings
 _log = logging.getLogger(__name__)
 
 _INTERNAL_GRACE_S = 0.5
+_LAST_WORD_S = 0.1
 # A model process whose host went away must not look connected: the next stream of it may count from 1 again.
 _KEEPALIVE_S, _KEEPALIVE_TIMEOUT_S = 10, 5
 
 
 async def serve(
-    stop: asyncio.Event, suite: SuiteSettings, settings: GatewaySettings, membership: Membership | None = None
+    stop: serving.Stop,
+    suite: SuiteSettings,
+    settings: GatewaySettings,
+    *,
+    keeper: Keeper | None = None,
+    membership: Membership | None = None,
 ) -> None:
     """Serve until ``stop`` is set; then refuse new requests, finish those under way, and close.
 
-    With a ``membership`` this process is one of several on the same ports, and metrics are its parent's to serve.
+    With a ``membership`` this process is one of several on the same ports, and metrics are its parent's to serve. Where
+    others serve beside this one, or may before and after it, it takes connections only when it is prepared.
 
     Raises:
         SystemExit: a port is taken.
     """
     keep_freed_memory()
+    keeper = keeper or Keeper()
+    is_alone = membership is None and not keeper.listeners
     gateway = Gateway(suite, settings, membership)
     async with contextlib.AsyncExitStack() as closing:  # what comes last is closed first
         closing.push_async_callback(gateway.exporter.close)
@@ -60,9 +72,11 @@ async def serve(
         channel = await closing.enter_async_context(
             grpc.aio.insecure_channel(suite.registry_address, options=serving.CHANNEL_OPTIONS)
         )
-        internal = await _internal_server(gateway, suite, settings)
+        internal = await _internal_server(gateway, suite, settings, may_move=bool(keeper.listeners))
         closing.push_async_callback(_close_internal, gateway, internal)
-        front = _front(gateway, suite, settings, reuse_port=membership is not None)
+        front = _front(
+            gateway, suite, settings, reuse_port=membership is not None, listeners=keeper.listeners
+        )
         web = GrpcWeb(
             (SERVICE, health.SERVICE_NAME),
             address=lambda: front.own_address,
@@ -71,9 +85,12 @@ async def serve(
         closing.push_async_callback(web.close)
         metrics = CollectorRegistry()
         metrics.register(gateway.collector())
-        if membership is None:
+        if is_alone:
             await _publish(gateway, front, web, settings)
-            stop_metrics = serving.serve_metrics(metrics, host=suite.bind, port=settings.metrics_port)
+        if membership is None:
+            stop_metrics = serving.serve_metrics(
+                metrics, host=suite.bind, port=settings.metrics_port, listener=keeper.listeners.get("metrics")
+            )
             closing.push_async_callback(asyncio.to_thread, stop_metrics)
         background = [
             gateway.resources.follow(RegistryServiceStub(channel)),
@@ -82,13 +99,14 @@ async def serve(
             gateway.flush_spans(),
             gateway.tend_payloads(),
             keep_clean(),
+            _tell_when_ready(gateway, front, keeper),
         ]
         if membership is not None:
             background += [_answer_parent(gateway, membership, metrics, stop), gateway.await_siblings(membership)]
         async with asyncio.TaskGroup() as group:
             drained = asyncio.Event()
             group.create_task(serving.run_until_stopped(drained, background))
-            if membership is not None:
+            if not is_alone:
                 await gateway.prepare(stop)
                 await _publish(gateway, front, web, settings)
             if not stop.is_set():
@@ -101,18 +119,28 @@ async def serve(
                 )
                 serving.favour_latency()
                 await stop.wait()
-                await _drain(gateway, front, settings.drain_timeout_s)
+                await _drain(gateway, front, settings.drain_timeout_s, has_successor=stop.has_successor)
             drained.set()
 
 
-async def _internal_server(gateway: Gateway, suite: SuiteSettings, settings: GatewaySettings) -> grpc.aio.Server:
-    """Start the server that model processes use, and let requests say where it is."""
+async def _internal_server(
+    gateway: Gateway, suite: SuiteSettings, settings: GatewaySettings, *, may_move: bool
+) -> grpc.aio.Server:
+    """Start the server that model processes use, and let requests say where it is.
+
+    It may move to a free port when a predecessor has it still, to which replies are under way.
+    """
     server = _server_for_workers(settings)
     add_ReplyServiceServicer_to_server(translated(gateway.replies), server)
     add_PayloadServiceServicer_to_server(translated(gateway.payloads), server)
     health = serving.Health("penstock.gateway.v1.ReplyService", "penstock.gateway.v1.PayloadService")
     await health.attach(server)
-    port = serving.bind(server, f"{suite.bind}:{settings.internal_port}")
+    try:
+        port = serving.bind(server, f"{suite.bind}:{settings.internal_port}")
+    except SystemExit:
+        if not may_move:
+            raise
+        port = serving.bind(server, f"{suite.bind}:0")
     await server.start()
     await health.set_serving(is_serving=True)
     gateway.packer.reply_address = f"{settings.reply_host or suite.bind}:{port}"
@@ -135,7 +163,14 @@ def _server_for_workers(settings: GatewaySettings) -> grpc.aio.Server:
     return grpc.aio.server(options=[*serving.SERVER_OPTIONS, *keepalive])
 
 
-def _front(gateway: Gateway, suite: SuiteSettings, settings: GatewaySettings, *, reuse_port: bool) -> Front:
+def _front(
+    gateway: Gateway,
+    suite: SuiteSettings,
+    settings: GatewaySettings,
+    *,
+    reuse_port: bool,
+    listeners: Mapping[str, socket.socket],
+) -> Front:
     kind = NativeFront if settings.front == "native" else GrpcioFront
     tls = None
     if settings.tls_certificate and settings.tls_key:
@@ -149,6 +184,7 @@ def _front(gateway: Gateway, suite: SuiteSettings, settings: GatewaySettings, *,
             drain_timeout_s=settings.drain_timeout_s,
             tls=tls,
             reuse_port=reuse_port,
+            listeners=listeners,
             reserve=gateway.reserve,
             pending_bytes=gateway.pending_bytes,
         )
@@ -169,6 +205,14 @@ async def _publish(gateway: Gateway, front: Front, web: GrpcWeb, settings: Gatew
     front.open(api.application(more=web.routes, cors_origins=settings.cors_origins))
 
 
+async def _tell_when_ready(gateway: Gateway, front: Front, keeper: Keeper) -> None:
+    """Tell it once requests are taken and can be served. Runs until cancelled."""
+    await front.is_open.wait()
+    await gateway.until_prepared()
+    keeper.tell("ready")
+    await asyncio.Event().wait()
+
+
 async def _answer_parent(
     gateway: Gateway, membership: Membership, metrics: CollectorRegistry, stop: asyncio.Event
 ) -> None:
@@ -181,12 +225,21 @@ async def _answer_parent(
     await membership.follow_parent({"statistics": statistics, "metrics": page}, stop=stop)
 
 
-async def _drain(gateway: Gateway, front: Front, timeout_s: float) -> None:
-    """Take nothing more; wait for what is under way, for ``timeout_s`` at most, then fail the rest."""
-    gateway.models.is_draining = True
-    await gateway.health.set_serving(is_serving=False)
+async def _drain(gateway: Gateway, front: Front, timeout_s: float, *, has_successor: bool) -> None:
+    """Say so; take nothing more; wait for what is under way, for ``timeout_s`` at most, then fail the rest.
+
+    With a successor the addresses go on serving: nobody is told otherwise. Cancelled: fail at once what is under way.
+    """
+    gateway.models.is_draining = not has_successor
+    await gateway.health.leave(has_successor=has_successor)
     error = UnavailableError("the gateway is shutting down", reason="SHUTTING_DOWN")
     last_call = asyncio.get_running_loop().call_later(timeout_s, gateway.desk.abandon, None, error)
-    await front.stop(timeout_s + _INTERNAL_GRACE_S)
-    last_call.cancel()
-    gateway.spans.flush()
+    try:
+        await front.stop(timeout_s + _INTERNAL_GRACE_S)
+    except asyncio.CancelledError:
+        gateway.desk.abandon(None, error)
+        await asyncio.sleep(_LAST_WORD_S)
+        raise
+    finally:
+        last_call.cancel()
+        gateway.spans.flush()

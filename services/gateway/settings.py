@@ -79,3 +79,12 @@ class GatewaySettings(BaseSettings):
 def environment_with(changes: Mapping[str, str]) -> dict[str, str]:
     """This process's environment with changes, for those that it starts."""
     return {**os.environ, **changes}
+
+
+def passed_descriptors() -> dict[str, int]:
+    """File descriptors that whoever started this process passed on, by name, as sd_listen_fds(3) says."""
+    if os.environ.get("LISTEN_PID") != str(os.getpid()):
+        return {}
+    names = os.environ.get("LISTEN_FDNAMES", "").split(":")
+    count = int(os.environ.get("LISTEN_FDS", "0"))
+    return {name: 3 + at for at, name in enumerate(names[:count])}

@@ -103,6 +103,14 @@ class Agent:
             for instance in instances
         )
 
+    def leave(self) -> None:
+        """Let go of every process, for a successor: those that take requests go on until it has others."""
+        for retirement in self._retirements:
+            retirement.cancel()
+        for instances in self._slots.values():
+            for instance in instances:
+                instance.let_go()
+
     async def close(self) -> None:
         """Drain every process. Cancelled: end them at once."""
         for retirement in self._retirements:

@@ -96,6 +96,7 @@ class Instance:
         self._was_ready = False
         self._child: Child | None = None
         self._stopping = asyncio.Event()
+        self._is_let_go = False
         self.variant = assignment.variant
         """How its process is loaded: as assigned, until that turns out not to work."""
         self._lane = LaneKeys(slot.model, slot.version)
@@ -131,6 +132,12 @@ class Instance:
         """Let the process finish what it has, and end; ``run`` returns then."""
         self.is_retiring = True
         self._stopping.set()
+
+    def let_go(self) -> None:
+        """Leave a process that takes requests to itself, even if :meth:`run` is cancelled; let any other one finish."""
+        self._is_let_go = True
+        if not self.is_ready:
+            self.stop()
 
     async def retire(self, streams: Sequence[str]) -> None:
         """Serve on until nothing is left in these streams, for a while at most; then stop."""
@@ -198,7 +205,8 @@ class Instance:
                 self._reason = ending.result() or "the process ended by itself"
         finally:
             stopping.cancel()
-            child.kill()  # nothing, where it ended by itself
+            if not self._is_let_go:
+                child.kill()  # nothing, where it ended by itself
             await ending
             self._child, self._ready_since = None, None
             self.totals.process_ended()

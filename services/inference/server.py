@@ -21,6 +21,7 @@ from services.common.boundary import translated
 from services.common.errors import PenstockError
 from services.common.payloads import keep_clean
 from services.common.redis_masters import RedisMasters
+from services.common.serving import Stop
 from services.common.settings import SuiteSettings
 from services.common.watch import ResourceCache
 from services.inference import backends
@@ -113,8 +114,11 @@ class InferenceServer:
         self._address = ""
         self._health = serving.Health(DESCRIPTOR.services_by_name["InferenceService"].full_name)
 
-    async def run(self, stop: asyncio.Event) -> None:
-        """Serve until ``stop``; then leave, let the model processes drain, and close what is left."""
+    async def run(self, stop: Stop) -> None:
+        """Serve until ``stop``; then leave, let the model processes drain, and close what is left.
+
+        With a successor, model processes are left alone: they serve until it has others.
+        """
         server = grpc.aio.server(options=serving.SERVER_OPTIONS)
         servicer = InferenceServicer(self._agent, self._cache, self._node)
         add_InferenceServiceServicer_to_server(translated(servicer), server)
@@ -139,10 +143,13 @@ class InferenceServer:
                 ],
             )
         finally:
-            await self._health.set_serving(is_serving=False)
-            await self._leave()
-            await self._agent.close()
-            await self._say_goodbye()
+            await self._health.leave()
+            if stop.has_successor:
+                self._agent.leave()
+            else:
+                await self._leave()
+                await self._agent.close()
+                await self._say_goodbye()
             await server.stop(1.0)
             await self._channel.close()
             await asyncio.to_thread(stop_metrics)
@@ -212,6 +219,6 @@ class InferenceServer:
             await self._validator.validate_pending()
 
 
-async def serve(suite: SuiteSettings, settings: InferenceSettings, stop: asyncio.Event) -> None:
+async def serve(suite: SuiteSettings, settings: InferenceSettings, stop: Stop) -> None:
     """Run an agent until ``stop`` is set."""
     await InferenceServer(suite, settings).run(stop)

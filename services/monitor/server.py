@@ -208,7 +208,7 @@ class _Server:
 
     async def stop(self) -> None:
         """Let calls under way finish, for a moment. May be called twice."""
-        await self._health.set_serving(is_serving=False)
+        await self._health.leave()
         await self.grpc.stop(_GRACE_S)
 
 

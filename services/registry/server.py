@@ -97,7 +97,7 @@ async def serve(
         stack.push_async_callback(server.stop, _GRACE_S)
         stack.callback(watch.close)
         stack.callback(streams.close)
-        stack.push_async_callback(health.set_serving, is_serving=False)
+        stack.push_async_callback(health.leave)
 
         def seen(revision: int, artifact_bytes: int) -> None:
             watch.advance(revision)

@@ -207,6 +207,10 @@ class _Link:
 
     def send(self, batch: BatchReply) -> None:
         with self._lock:
+            if not self._reader.is_alive():  # the gateway left, and another one may answer there now
+                self._sequence = itertools.count(1)
+                self._unconfirmed.clear()
+                self._open()
             batch.sequence = next(self._sequence)
             message = ConnectRequest(batch_reply=batch)
             self._unconfirmed[batch.sequence] = message

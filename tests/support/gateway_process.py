@@ -26,7 +26,7 @@ class GatewayProcess:
     def __init__(self, *, redis_url: str, registry_address: str, **settings: str) -> None:
         self.ports = {name: free_port() for name in ("HTTP", "GRPC", "METRICS", "INTERNAL")}
         self.http, self.grpc, self.metrics, self.internal = (f"127.0.0.1:{port}" for port in self.ports.values())
-        self._environ = {
+        self.environ = {
             **{name: value for name, value in os.environ.items() if not name.startswith("PENSTOCK_")},
             **{f"PENSTOCK_GATEWAY__{name}_PORT": str(port) for name, port in self.ports.items()},
             "PENSTOCK_REDIS_URL": redis_url,
@@ -35,7 +35,7 @@ class GatewayProcess:
             **FRONT,
             **settings,
         }
-        self._errors = tempfile.TemporaryFile()  # noqa: SIM115 - closed at the end
+        self.errors = tempfile.TemporaryFile()  # noqa: SIM115 - closed at the end
         self.process: subprocess.Popen[bytes] | None = None
 
     @property
@@ -45,7 +45,7 @@ class GatewayProcess:
 
     def start(self) -> None:
         self.process = subprocess.Popen(
-            [sys.executable, "-m", "services.gateway"], env=self._environ, stderr=self._errors
+            [sys.executable, "-m", "services.gateway"], env=self.environ, stderr=self.errors
         )
 
     def wait_until_serving(self, *, is_serving: bool = True, timeout_s: float = 30) -> None:
@@ -64,14 +64,14 @@ class GatewayProcess:
                 time.sleep(0.02)
 
     def _channel(self) -> grpc.Channel:
-        certificate = self._environ.get("PENSTOCK_GATEWAY__TLS_CERTIFICATE")
+        certificate = self.environ.get("PENSTOCK_GATEWAY__TLS_CERTIFICATE")
         if certificate is None:
             return grpc.insecure_channel(self.grpc)
         return grpc.secure_channel(self.grpc, grpc.ssl_channel_credentials(Path(certificate).read_bytes()))
 
     def stderr(self) -> str:
-        self._errors.seek(0)
-        return self._errors.read().decode()
+        self.errors.seek(0)
+        return self.errors.read().decode()
 
     def scrape(self) -> dict[str, float]:
         """/metrics as a table from "name{labels}" to value."""
@@ -104,4 +104,4 @@ class GatewayProcess:
             if self.running.poll() is None:
                 self.running.kill()
                 self.running.wait()
-            self._errors.close()
+            self.errors.close()

@@ -95,6 +95,12 @@ class Suite:
             assert done.returncode == 0, f"penstock {' '.join(arguments)}: {done.stdout}{done.stderr}"
         return json.loads(done.stdout) if done.stdout.strip() else {}
 
+    def restart(self, *arguments: str) -> None:
+        """Run ``penstock restart``."""
+        command = [sys.executable, "-m", "penstock", "restart", *arguments]
+        done = subprocess.run(command, env=self.environ, check=False, capture_output=True, text=True, timeout=120)
+        assert done.returncode == 0, f"{done.stdout}{done.stderr}{(self.home / 'up.log').read_text()}"
+
     @property
     def registry(self) -> RegistryServiceStub:
         return RegistryServiceStub(self._channel(self.registry_address))

@@ -13,13 +13,17 @@ from typing import Any
 
 from services.common.http2 import control, frames
 from services.common.http2.frame_reader import FrameReader
-from services.common.http2.frames import DEFAULT_WINDOW, PREFACE, ErrorCode, FaultError, Setting
+from services.common.http2.frames import DEFAULT_WINDOW, LARGEST_WINDOW, PING, PREFACE, ErrorCode, FaultError, Setting
 from services.common.http2.limits import Limits
 from services.common.http2.multiplexer import Multiplexer
 from services.common.http2.stream import Stream
 from services.common.http2.vigil import Vigil
 
 _log = logging.getLogger(__name__)
+
+_FAREWELL = b"farewell"
+_FAREWELL_S = 1.0
+"""How long the peer may take to hear that it shall begin nothing more."""
 
 
 class Connection(Multiplexer):
@@ -46,6 +50,7 @@ class Connection(Multiplexer):
         self._on_lost = on_lost
         self._reader = FrameReader(self, expects_preface=not self.is_client)
         self._greeted: asyncio.Future[None] = self.loop.create_future()
+        self._farewell: asyncio.TimerHandle | None = None
 
     # The beginning
 
@@ -120,8 +125,24 @@ class Connection(Multiplexer):
         self.close()
 
     def go_away(self) -> None:
-        """Take no new streams, and close when those under way are finished."""
-        if self.is_lost or self.is_closing:
+        """Tell the peer to begin no new streams; when it knows, close as soon as those that it has begun are finished.
+
+        What it had sent by then is served, so that nobody has to try again.
+        """
+        if self.is_lost or self.is_closing or self._farewell is not None:
+            return
+        self.write(frames.goaway(LARGEST_WINDOW, ErrorCode.NO_ERROR) + frames.frame(PING, 0, 0, _FAREWELL))
+        self._farewell = self.loop.call_later(_FAREWELL_S, self._take_no_more)
+
+    def take_answer(self, payload: bytes) -> None:
+        """The peer has heard a PING, and all that was said before it."""
+        if payload == _FAREWELL and self._farewell is not None:
+            self._take_no_more()
+        else:
+            self.vigil.take_answer(payload)
+
+    def _take_no_more(self) -> None:
+        if self.is_closing:
             return
         self.is_closing = True
         self.write(frames.goaway(self._last_stream, ErrorCode.NO_ERROR))
@@ -140,6 +161,8 @@ class Connection(Multiplexer):
     def connection_lost(self, error: Exception | None) -> None:
         self.is_lost = self.is_closing = True
         self.vigil.stop()
+        if self._farewell is not None:
+            self._farewell.cancel()
         code, text = self.fault or (ErrorCode.CANCEL, f"the connection is lost: {error or 'closed by the peer'}")
         self.drop(list(self.streams.values()), code, text)
         if not self._greeted.done():

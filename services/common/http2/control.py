@@ -109,7 +109,7 @@ def _on_push_promise(_connection: Connection, _stream_id: int, _flags: int, _pay
 
 def _on_ping(connection: Connection, _stream_id: int, flags: int, payload: bytes) -> None:
     if flags & ACK:
-        connection.vigil.take_answer(payload)
+        connection.take_answer(payload)
     else:
         connection.patience.tire()
         connection.say(frames.frame(PING, ACK, 0, payload))

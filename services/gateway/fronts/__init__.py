@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import socket
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 from services.gateway.domain.pending_bytes import PendingBytes
@@ -21,6 +23,8 @@ class FrontOptions:
     tls: Tls | None = None
     reuse_port: bool = False
     """Whether other processes listen on the same ports."""
+    listeners: Mapping[str, socket.socket] = field(default_factory=dict)
+    """Sockets for "grpc" and "http" that outlive this process, instead of own ones."""
     reserve: Reserve = nowhere
     """Makes room for a message that comes in pieces."""
     pending_bytes: PendingBytes = field(default_factory=PendingBytes)

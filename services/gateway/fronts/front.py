@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import tempfile
 from abc import ABC, abstractmethod
 
@@ -23,6 +24,8 @@ class Front(ABC):
         self.http_port = options.http_port
         self.own_address = ""
         """Where this process calls its own gRPC API once that is open: without TLS, so with TLS a socket of its own."""
+        self.is_open = asyncio.Event()
+        """Set when connections are taken."""
         self._options = options
         self._folder: tempfile.TemporaryDirectory[str] | None = None
 
@@ -49,7 +52,7 @@ class Front(ABC):
     async def run_until_stopped(self) -> None:
         """Serve until :meth:`stop`."""
         await self.server.start()
-        await self._http.run_until_stopped()
+        await self._http.run_until_stopped(self.is_open.set)
 
     async def stop(self, grace_s: float) -> None:
         """Take no new requests; wait for those under way, ``grace_s`` at most."""

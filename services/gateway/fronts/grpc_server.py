@@ -13,14 +13,16 @@ from typing import Any
 import grpc
 
 from services.common.http2 import Connection, Limits
+from services.common.listeners import bound
 from services.gateway.domain.pending_bytes import PendingBytes
 from services.gateway.fronts.deadlines import Deadlines
 from services.gateway.fronts.grpc_call import Call
 from services.gateway.fronts.grpc_requests import Reserve, nowhere
 from services.gateway.fronts.grpc_route import DirectHandler, Router
-from services.gateway.ports import bound
 
 _LAST_WORD_S = 1.0
+_HANDSHAKE_S = 0.2
+"""What a TLS handshake may take; a connection is not known before."""
 _BACKLOG = 4_096
 
 
@@ -88,7 +90,10 @@ class GrpcServer(grpc.aio.Server):
         Raises:
             SystemExit: it is taken.
         """
-        listener = bound(host, port, reuse_port=self._reuse_port)
+        return self.add_listener(bound(host, port, reuse_port=self._reuse_port), tls)
+
+    def add_listener(self, listener: socket.socket, tls: ssl.SSLContext | None) -> int:
+        """Serve on a bound socket, for TLS if there is a context; return its port."""
         self._sockets.append((listener, tls))
         return int(listener.getsockname()[1])
 
@@ -107,6 +112,8 @@ class GrpcServer(grpc.aio.Server):
             server.close()
         for connection in list(self._connections):
             connection.go_away()
+        if grace and any(tls for _, tls in self._sockets):
+            await asyncio.sleep(_HANDSHAKE_S)
         await self._wait_for_connections(grace or 0)
         for connection in list(self._connections):
             for stream in list(connection.streams.values()):
@@ -120,8 +127,10 @@ class GrpcServer(grpc.aio.Server):
         self._terminated.set()
 
     async def _wait_for_connections(self, timeout_s: float) -> None:
-        if closing := [connection.closed for connection in self._connections]:
-            await asyncio.wait(closing, timeout=timeout_s)
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(timeout_s):
+                while self._connections:  # one may be made still
+                    await asyncio.wait([connection.closed for connection in self._connections])
 
     async def wait_for_termination(self, timeout: float | None = None) -> bool:  # noqa: ASYNC109 - grpc's own
         with contextlib.suppress(TimeoutError):

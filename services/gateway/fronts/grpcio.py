@@ -23,7 +23,8 @@ class GrpcioFront(Front):
     def __init__(self, options: FrontOptions) -> None:
         wanted = dict(serving.SERVER_OPTIONS) | {
             "grpc.max_receive_message_length": options.max_request_bytes,
-            "grpc.so_reuseport": int(options.reuse_port),
+            # It can't take a socket; but where there is one, it may listen beside those that do.
+            "grpc.so_reuseport": int(options.reuse_port or "grpc" in options.listeners),
             # Over 1,000 calls that Python has not taken up yet, grpc would cancel some; how many wait is ours to bound.
             "grpc.server.max_pending_requests": serving.INT32_MAX,
             "grpc.server.max_pending_requests_hard_limit": serving.INT32_MAX,
@@ -32,7 +33,8 @@ class GrpcioFront(Front):
         super().__init__(grpc.aio.server(options=list(wanted.items())), options)
 
     def _take_grpc_port(self, options: FrontOptions) -> int:
-        address = f"{options.host}:{options.grpc_port}"
+        listener = options.listeners.get("grpc")
+        address = f"{options.host}:{options.grpc_port if listener is None else listener.getsockname()[1]}"
         if options.tls is None:
             return serving.bind(self.server, address)
         try:

@@ -23,4 +23,6 @@ class NativeFront(Front):
 
     def _take_grpc_port(self, options: FrontOptions) -> int:
         tls = options.tls.context("h2") if options.tls else None
+        if (listener := options.listeners.get("grpc")) is not None:
+            return self.server.add_listener(listener, tls)
         return self.server.add_port(options.host, options.grpc_port, tls)

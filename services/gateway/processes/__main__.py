@@ -2,20 +2,22 @@
 
 from __future__ import annotations
 
-import asyncio
 import socket
 import sys
 
 from services.common import logs, serving, settings
+from services.gateway.keeper import Keeper
 from services.gateway.processes.member import Membership
 from services.gateway.server import serve
 from services.gateway.settings import GatewaySettings
 
 
-async def main(stop: asyncio.Event) -> None:
+async def main(stop: serving.Stop) -> None:
     suite, own = settings.load(GatewaySettings)
     logs.configure("penstock-gateway", suite.log_level)
-    await serve(stop, suite, own, Membership(socket.socket(fileno=sys.stdin.fileno())))
+    parent = socket.socket(fileno=sys.stdin.fileno())
+    keeper = Keeper.from_message(parent)
+    await serve(stop, suite, own, keeper=keeper, membership=Membership(parent))
 
 
 if __name__ == "__main__":

@@ -4,19 +4,14 @@ from __future__ import annotations
 
 import contextlib
 import socket
-import sys
 import threading
 from collections.abc import Callable
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
 
 
-def serve_page(make: Callable[[], str], *, content_type: str, host: str, port: int) -> Callable[[], None]:
-    """Answer every GET with what ``make`` gives; return what stops it.
-
-    Raises:
-        SystemExit: the address is taken.
-    """
+def serve_page(make: Callable[[], str], listener: socket.socket, *, content_type: str) -> Callable[[], None]:
+    """Answer every GET with what ``make`` gives, on a bound socket, owned from then on; return what stops it."""
 
     class Handler(BaseHTTPRequestHandler):
         def do_GET(self) -> None:
@@ -32,13 +27,13 @@ def serve_page(make: Callable[[], str], *, content_type: str, host: str, port: i
             """Scrapes are not worth a line."""
 
     class Server(ThreadingHTTPServer):
-        address_family = socket.AF_INET6 if ":" in host else socket.AF_INET
+        address_family = listener.family
         daemon_threads = True
 
-    try:
-        server = Server((host.strip("[]"), port), Handler)
-    except OSError as error:
-        sys.exit(f"can't listen on {host}:{port}: {error.strerror}")
+    server = Server(listener.getsockname(), Handler, bind_and_activate=False)
+    server.socket.close()
+    server.socket = listener
+    server.server_activate()
     thread = threading.Thread(target=server.serve_forever, name="metrics", daemon=True)
     thread.start()
 

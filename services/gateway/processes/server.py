@@ -4,55 +4,72 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import logging
 import signal
+import socket
 import sys
 from typing import NoReturn
 
+from services.common.listeners import bound
 from services.common.settings import SuiteSettings
+from services.gateway.keeper import Keeper
 from services.gateway.ports import reserve
 from services.gateway.processes import exposition
 from services.gateway.processes.metrics_page import serve_page
-from services.gateway.processes.parent import Parent, StartError
+from services.gateway.processes.parent import Parent
+from services.gateway.processes.place import StartError
 from services.gateway.settings import GatewaySettings, environment_with
+
+_log = logging.getLogger(__name__)
 
 _CLOSING_S = 5.0
 """What a process may take beyond its drain."""
 
 
-def run(suite: SuiteSettings, settings: GatewaySettings) -> NoReturn:
-    """Keep the processes until SIGTERM or SIGINT; then let them drain, and end this one.
+def run(suite: SuiteSettings, settings: GatewaySettings, keeper: Keeper) -> NoReturn:
+    """Keep the processes until SIGTERM or SIGINT; then let them drain, and end this one. SIGHUP renews them.
 
     Raises:
         SystemExit: a port is taken.
     """
     if not sys.platform.startswith("linux"):
         sys.exit("PENSTOCK_GATEWAY__PROCESSES: only Linux spreads connections over processes, expected 1")
-    with reserve(suite.bind, settings.grpc_port) as grpc, reserve(suite.bind, settings.http_port) as http:
-        ports = {"GRPC_PORT": grpc.getsockname()[1], "HTTP_PORT": http.getsockname()[1], "INTERNAL_PORT": 0}
+    held = keeper.listeners
+    with (
+        held.get("grpc") or reserve(suite.bind, settings.grpc_port) as grpc,
+        held.get("http") or reserve(suite.bind, settings.http_port) as http,
+    ):
+        ports = {"grpc": grpc.getsockname()[1], "http": http.getsockname()[1]}
+        page = held.get("metrics") or bound(suite.bind, settings.metrics_port)
         try:
-            is_clean = asyncio.run(_serve(suite, settings, {name: str(port) for name, port in ports.items()}))
+            is_clean = asyncio.run(_serve(suite, settings, ports, page=page, keeper=keeper))
         except StartError as error:
             sys.exit(str(error))
     sys.exit(0 if is_clean else 1)
 
 
-async def _serve(suite: SuiteSettings, settings: GatewaySettings, changes: dict[str, str]) -> bool:
-    stop, loop = asyncio.Event(), asyncio.get_running_loop()
-    for number in (signal.SIGTERM, signal.SIGINT):
-        loop.add_signal_handler(number, stop.set)
-    changes["PROCESSES"] = str(settings.process_count)
+async def _serve(
+    suite: SuiteSettings, settings: GatewaySettings, ports: dict[str, int], *, page: socket.socket, keeper: Keeper
+) -> bool:
+    loop = asyncio.get_running_loop()
+    changes = {f"{name.upper()}_PORT": str(port) for name, port in ports.items()}
+    changes |= {"INTERNAL_PORT": "0", "PROCESSES": str(settings.process_count)}
     parent = Parent(
         settings.process_count,
+        host=suite.bind,
+        ports=ports,
         environ=environment_with({f"PENSTOCK_GATEWAY__{name}": value for name, value in changes.items()}),
         kill_after_s=settings.drain_timeout_s + _CLOSING_S,
-        stop=stop,
+        on_notice=keeper.tell,
     )
+    keeper.tell("renews")
+    for number in (signal.SIGTERM, signal.SIGINT):
+        loop.add_signal_handler(number, parent.stop)
+    loop.add_signal_handler(signal.SIGHUP, parent.renew)
 
-    def page() -> str:
+    def metrics() -> str:
         return asyncio.run_coroutine_threadsafe(parent.metrics(), loop).result()
 
     with contextlib.ExitStack() as closing:
-        closing.callback(
-            serve_page(page, content_type=exposition.CONTENT_TYPE, host=suite.bind, port=settings.metrics_port)
-        )
+        closing.callback(serve_page(metrics, page, content_type=exposition.CONTENT_TYPE))
         return await parent.run()

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import os
 import secrets
 import time
 from pathlib import Path
@@ -25,7 +26,7 @@ from services.inference.model_process.encoder import Encoder
 from services.inference.model_process.execution import ModelExecutor
 from services.inference.model_process.gateways import ReplyStreams
 from services.inference.model_process.redis_lane import RedisLane
-from services.inference.model_process.spec import ProcessSpec, incarnation_of
+from services.inference.model_process.spec import ProcessSpec, is_successor
 from services.inference.model_process.telemetry import Telemetry
 from services.inference.model_process.worker import Worker
 from services.inference.warm_up import warm_up
@@ -48,13 +49,23 @@ async def serve(stop: asyncio.Event, events: BinaryIO) -> None:
     logging.getLogger().setLevel(spec.log_level)
     pipe.tell(state="loading")
     try:
-        model = await asyncio.to_thread(_load, spec)
+        model = await _load_unless(stop, spec)
     except LoadError as error:
         pipe.tell(failure=str(error))
         raise
     keep_freed_memory()
     process = ModelProcess(spec, model, pipe)
     await process.run(stop)
+
+
+async def _load_unless(stop: asyncio.Event, spec: ProcessSpec) -> Model:
+    """Load the model; end the process when ``stop`` is set first, since nothing is in its hands."""
+    loading, stopping = asyncio.create_task(asyncio.to_thread(_load, spec)), asyncio.create_task(stop.wait())
+    await asyncio.wait((loading, stopping), return_when=asyncio.FIRST_COMPLETED)
+    if not loading.done():
+        os._exit(0)  # loading can't be interrupted, and may take minutes
+    stopping.cancel()
+    return loading.result()
 
 
 def _load(spec: ProcessSpec) -> Model:
@@ -169,14 +180,13 @@ class ModelProcess:
         return {**self._telemetry.figures.to_json(), **spans}
 
     async def _watch_agent(self, stop: asyncio.Event) -> None:
-        """Without an agent serve on for a while, until an instance of its successor holds a lease; then drain."""
+        """Without an agent serve on for a while, until who follows us in our place holds a lease; then drain."""
         await self._pipe.agent_left()
         _log.warning("the agent is gone; serving on until its successor has an instance ready")
-        mine, lease, orphaned_at = incarnation_of(self._spec.consumer), self._lane.lease, time.monotonic()
-        others = lease.live_consumers  # of other nodes: they are no successors
+        mine, lease, orphaned_at = self._spec.consumer, self._lane.lease, time.monotonic()
         while True:
             now = time.monotonic()
-            is_replaced = any(incarnation_of(name) != mine for name in lease.live_consumers - others)
+            is_replaced = any(is_successor(name, mine) for name in lease.live_consumers)
             if is_replaced or now - orphaned_at > ORPHAN_S or now - lease.last_contact > REDIS_LOST_S:
                 stop.set()
                 await asyncio.Event().wait()

@@ -51,10 +51,21 @@ class ProcessSpec:
 
 
 def consumer_name(instance: str, incarnation: str) -> str:
-    """A name in the lane's consumer group: of the instance, the agent's incarnation, and new for each process."""
+    """A name in the lane's consumer group: of the instance, the agent's incarnation, and new for each process.
+
+    An instance's name ends with the number of its replica.
+    """
     return f"{instance}@{incarnation}.{secrets.token_hex(3)}"
 
 
-def incarnation_of(consumer: str) -> str:
-    """Which life of which agent started a consumer; the consumer's own name where that can't be told."""
-    return consumer.rpartition("@")[2].partition(".")[0] or consumer
+def is_successor(consumer: str, other: str) -> bool:
+    """Whether ``consumer`` is the replica that ``other`` is, started by another agent or another life of it."""
+    return _replica(consumer) == _replica(other) and _incarnation(consumer) != _incarnation(other)
+
+
+def _replica(consumer: str) -> str:
+    return consumer.rpartition("@")[0].rpartition(".")[2]
+
+
+def _incarnation(consumer: str) -> str:
+    return consumer.rpartition("@")[2].partition(".")[0]

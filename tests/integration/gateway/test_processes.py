@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import signal
+import threading
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 
@@ -95,6 +96,24 @@ def test_a_killed_process_is_started_again_while_the_other_serves_on(stage: Stag
     infer_until_both_answered(stage)
     starts = [f'penstock_gateway_process_starts_total{{process="{index}"}}' for index in range(2)]
     assert sorted(stage.gateway.scrape()[name] for name in starts) == [1, 2]
+
+
+def test_processes_are_renewed_one_by_one_and_nobody_notices(stage: Stage, worker: FakeWorker) -> None:
+    before = {process.pid for process in processes(stage)}
+    with ThreadPoolExecutor(2) as pool:
+        is_over = threading.Event()
+
+        def keep_asking() -> None:
+            while not is_over.is_set():
+                infer(stage)
+
+        asking = [pool.submit(keep_asking) for _ in range(2)]
+        stage.gateway.running.send_signal(signal.SIGHUP)
+        eventually(lambda: len(processes(stage)) == 2 and not before & {one.pid for one in processes(stage)})
+        is_over.set()
+        for one in asking:
+            one.result()
+    infer_until_both_answered(stage)
 
 
 def answering(stage: Stage) -> int:

@@ -493,18 +493,33 @@ async def test_an_answer_before_the_request_s_end_stops_the_rest_of_it() -> None
     assert await peer.answers() == []
 
 
-async def test_going_away_finishes_what_is_under_way_and_hears_nothing_new() -> None:
+async def test_going_away_finishes_what_was_sent_before_the_peer_knew_and_hears_nothing_after() -> None:
     peer = Peer(Recorder)
     peer.send(head(1, (b"echo", b"")))
     peer.connection.go_away()
 
-    *_, away = await peer.answers()
-    assert (away.kind, away.payload) == (GOAWAY, long(1) + long(0))
-    peer.send(head(3, (b"echo", b""), flags=WHOLE))
+    *_, away, ping = await peer.answers()
+    assert (away.kind, away.payload) == (GOAWAY, long(2**31 - 1) + long(0))
+    peer.send(head(3, (b"echo", b"")), frame(PING, ACK, 0, ping.payload))
+    (away,) = await peer.answers()
+    assert (away.kind, away.payload) == (GOAWAY, long(3) + long(0))
+    peer.send(head(5, (b"echo", b""), flags=WHOLE))
     assert await peer.answers() == []
+    for stream in (1, 3):
+        assert not peer.transport.is_closed
+        peer.send(data(stream, b"last", flags=END_STREAM))
+        assert (await peer.answers())[-1].flags == WHOLE
+    assert peer.transport.is_closed
+
+
+async def test_a_peer_that_answers_no_ping_is_given_a_moment_to_go_away(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("services.common.http2.connection._FAREWELL_S", 0)
+    peer = Peer(Recorder)
+    peer.connection.go_away()
     assert not peer.transport.is_closed
-    peer.send(LAST)
-    assert (await peer.answers())[-1].flags == WHOLE
+
+    await asyncio.sleep(0.001)
+
     assert peer.transport.is_closed
 
 

@@ -15,7 +15,7 @@ from services.inference.domain.fleet import Assignment, Batching, Slot, effectiv
 from services.inference.domain.restarts import CrashHistory
 from services.inference.domain.signature import Format, Signature, TensorSpec
 from services.inference.domain.variants import ORIGINAL, Level, Variant
-from services.inference.model_process.spec import ProcessSpec, consumer_name, incarnation_of
+from services.inference.model_process.spec import ProcessSpec, consumer_name, is_successor
 from services.inference.resources import desired, signature_from, signature_message
 
 SIGNATURE = Signature(
@@ -135,11 +135,14 @@ def test_signature_and_specification_survive_the_way_to_another_process() -> Non
     assert ProcessSpec.from_json(spec.to_json()) == spec
 
 
-def test_a_consumer_tells_which_life_of_the_agent_it_belongs_to() -> None:
-    first, second = (consumer_name("n@ode.m.1.0", "life") for _ in range(2))
-    assert first != second
-    assert incarnation_of(first) == incarnation_of(second) == "life"
-    assert incarnation_of("stranger") == "stranger"
+def test_a_consumer_follows_the_one_in_its_place_that_another_agent_started() -> None:
+    mine = consumer_name("n@ode.m.1.0", "life")
+    assert consumer_name("n@ode.m.1.0", "life") != mine
+    assert is_successor(consumer_name("n@ode.m.1.0", "next"), mine)
+    assert is_successor(consumer_name("other.m.1.0", "elsewhere"), mine)
+    assert not is_successor(consumer_name("n@ode.m.1.0", "life"), mine)
+    assert not is_successor(consumer_name("n@ode.m.1.1", "next"), mine)
+    assert is_successor("stranger", "other")
 
 
 def test_pauses_double_to_half_a_minute() -> None:

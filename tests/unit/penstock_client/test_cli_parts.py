@@ -29,7 +29,9 @@ def test_every_command_has_help_with_an_example_and_json(name: str) -> None:
 
 
 def test_commands_are_these() -> None:
-    assert {"up", "status", "deploy", "models", "variants", "infer", "undeploy", "incidents", "watch"} == set(COMMANDS)
+    assert {
+        "up", "restart", "stop", "status", "deploy", "models", "variants", "infer", "undeploy", "incidents", "watch"
+    } == set(COMMANDS)  # fmt: skip
 
 
 def test_pairs_are_read() -> None:
