@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import logging
 import sys
 
@@ -13,8 +14,9 @@ from services.gateway.fronts.front import Front
 
 
 def _is_worth_a_line(record: logging.LogRecord) -> bool:
-    """Whether grpc's own log record says more than that a caller left before its status could be sent."""
-    return not record.getMessage().startswith("ExecuteBatchError raised in core")
+    """Whether grpc's own log record says more than that a caller left early, or that we did as we stop."""
+    _, error, _ = record.exc_info or (None, None, None)
+    return not isinstance(error, asyncio.CancelledError) and not record.getMessage().startswith("ExecuteBatchError raised in core")
 
 
 class GrpcioFront(Front):
