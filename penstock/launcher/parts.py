@@ -26,11 +26,10 @@ from penstock.launcher import probes
 
 _DRAIN_S = 10.0
 """What services may take to drain, where nobody says."""
-_REDIS_SHARE = 4
-"""The embedded Redis takes a quarter of the machine's memory at most."""
 _CLOSING_S = 5.0
 """What they may take beyond that."""
-
+_REDIS_SHARE = 4
+"""The embedded Redis takes a quarter of the machine's memory at most."""
 
 Survey = Callable[[], Awaitable[Mapping[str, str] | None]]
 

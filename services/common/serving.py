@@ -19,7 +19,7 @@ from prometheus_client import CollectorRegistry
 
 from services.common import metrics_page
 from services.common.errors import PenstockError
-from services.common.health import HealthServicer
+from services.common.health_servicer import HealthServicer
 from services.common.listeners import bound
 
 _log = logging.getLogger(__name__)

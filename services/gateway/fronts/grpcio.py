@@ -16,7 +16,8 @@ from services.gateway.fronts.front import Front
 def _is_worth_a_line(record: logging.LogRecord) -> bool:
     """Whether grpc's own log record says more than that a caller left early, or that we did as we stop."""
     _, error, _ = record.exc_info or (None, None, None)
-    return not isinstance(error, asyncio.CancelledError) and not record.getMessage().startswith("ExecuteBatchError raised in core")
+    is_ours = isinstance(error, asyncio.CancelledError)
+    return not is_ours and not record.getMessage().startswith("ExecuteBatchError raised in core")
 
 
 class GrpcioFront(Front):
