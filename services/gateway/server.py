@@ -74,9 +74,7 @@ async def serve(
         )
         internal = await _internal_server(gateway, suite, settings, may_move=bool(keeper.listeners))
         closing.push_async_callback(_close_internal, gateway, internal)
-        front = _front(
-            gateway, suite, settings, reuse_port=membership is not None, listeners=keeper.listeners
-        )
+        front = _front(gateway, suite, settings, reuse_port=membership is not None, listeners=keeper.listeners)
         web = GrpcWeb(
             (SERVICE, health.SERVICE_NAME),
             address=lambda: front.own_address,
