@@ -15,7 +15,7 @@ from tests.support.tcp_proxy import TcpProxy
 
 _AWAY_S = 2.0
 """How long a process manager takes to start again what died."""
-_BAD_S = 5.0
+_BAD_S, _SILENT_S = 3.0, 5.0
 _SLOW_S = 0.1
 _STEPS_S = (-3600, -30, 30, 3600)
 
@@ -88,7 +88,7 @@ class UnplugFault(Fault):
     """The host's cable is pulled: packets vanish, connections stay half open, and nobody is told."""
 
     stage = "fleet"
-    lasts_s = _BAD_S
+    lasts_s = _SILENT_S
     hosts: ClassVar[tuple[str, ...]]
 
     def obstacle(self, stage: Stage) -> str:
@@ -154,6 +154,7 @@ class SlowWay(WayFault):
 class StalledWay(WayFault):
     name = "stalled-redis"
     breaks = "connections of one gateway or node to Redis half open: nothing passes"
+    lasts_s = _SILENT_S
 
     async def strike(self, stage: Stage) -> None:
         self.way.stall()
