@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import itertools
+import subprocess
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
@@ -35,7 +36,7 @@ DEADLINE_S = 20.0
 """Of every request: longer than the recovery from any fault here."""
 FAILURES = (
     NotWholeError, TimeoutError, OSError, LookupError, AssertionError,
-    PenstockError, RedisError, grpc.RpcError, psutil.Error,
+    PenstockError, RedisError, grpc.RpcError, psutil.Error, subprocess.SubprocessError,
 )  # fmt: skip
 """What may go wrong in breaking, mending and looking; all else is a mistake of this program and ends it."""
 

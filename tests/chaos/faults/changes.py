@@ -8,6 +8,7 @@ from penstock.serving import Serving
 from tests.chaos.fault import Fault
 from tests.chaos.models import breakable_onnx
 from tests.chaos.stage import DOOMED, REPLICAS, Stage
+from tests.chaos.stages.suite import SuiteStage
 
 
 class Deploy(Fault):
@@ -44,4 +45,23 @@ class Undeploy(Fault):
             await asyncio.to_thread(client.deploy, self.model, self._version, serving=serving)
 
 
-CHANGES: tuple[type[Fault], ...] = (Deploy, Undeploy)
+class RollingRestart(Fault):
+    """All processes of the suite, Redis too, are replaced while clients ask."""
+
+    name = "restart-rolling"
+    breaks = "`penstock restart --rolling` of everything"
+    promise = "nothing"
+
+    async def prepare(self, stage: Stage) -> None:
+        parts = [part for part in stage.parts if part != "redis"]
+        self._before = [pid for part in parts for pid in await asyncio.to_thread(stage.pids, part)]
+
+    async def strike(self, stage: Stage) -> None:
+        assert isinstance(stage, SuiteStage)
+        await asyncio.to_thread(stage.restart, "--rolling")
+
+    async def healed(self, stage: Stage) -> None:
+        await stage.whole(without=self._before)
+
+
+CHANGES: tuple[type[Fault], ...] = (Deploy, Undeploy, RollingRestart)

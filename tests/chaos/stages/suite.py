@@ -77,6 +77,10 @@ class SuiteStage(Stage):
             await asyncio.to_thread(self.deploy, model, path)
         await self.whole()
 
+    def restart(self, *words: str) -> None:
+        """Run ``penstock restart``; blocks."""
+        self._suite.restart(*words)
+
     async def close(self) -> None:
         await asyncio.to_thread(self._close)
 
