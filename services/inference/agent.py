@@ -7,7 +7,7 @@ import contextlib
 import logging
 from collections.abc import Awaitable, Callable, Iterator, Mapping
 
-from services.common.errors import PenstockError
+from services.common.errors import FailedPreconditionError, PenstockError
 from services.inference.domain.fleet import Assignment, Slot, plan
 from services.inference.instance import Instance, State, Surroundings
 
@@ -133,7 +133,8 @@ async def repeat(action: Callable[[], Awaitable[object]], *, wake: asyncio.Event
         try:
             await action()
         except PenstockError as error:
-            _log.debug("next time: %s", error)
+            level = logging.WARNING if isinstance(error, FailedPreconditionError) else logging.DEBUG
+            _log.log(level, "next time: %s", error)
         with contextlib.suppress(TimeoutError):
             async with asyncio.timeout(every_s):
                 await wake.wait()

@@ -6,6 +6,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, TypeVar
 
+from services.common.errors import FailedPreconditionError
 from services.registry import placing
 from services.registry.adapters import node_rows
 from services.registry.adapters.database import Clock, Database
@@ -76,13 +77,25 @@ class Nodes:
 
         Raises:
             InvalidArgumentError: the report makes no sense.
+            FailedPreconditionError: two agents have the same node.
         """
         report = serving.check_report(report)
+        self._check_agent(report)
         self._heard[report.node] = _Heard(report, self._monotonic(), self._clock())
         is_news = self._has_other_health()
         if is_news or report.instances != self._written.get(report.node):
             await self._write(report, has_to_place=is_news or bool(self._placed.moving))
         return self._placed.moving.get(report.node, 0)
+
+    def _check_agent(self, report: NodeReport) -> None:
+        before = self._heard.get(report.node)
+        if before is None or before.report.is_leaving or self._health_of(before) is Health.SILENT:
+            return
+        if before.report.address != report.address:
+            raise FailedPreconditionError(
+                f"got {report.node} from {report.address}, an agent at {before.report.address} has it: "
+                "give each a PENSTOCK_INFERENCE__NODE of its own"
+            )
 
     async def _write(self, report: NodeReport, *, has_to_place: bool) -> None:
         seen, fleet = self._changes, self.fleet() if has_to_place else None

@@ -201,6 +201,15 @@ async def test_nodes_are_listed_as_they_report_themselves(registry: Registry) ->
     assert ([one.name for one in page.nodes], [one.name for one in rest.nodes]) == (["nodes/a"], ["nodes/b"])
 
 
+async def test_two_agents_can_not_have_one_node(registry: Registry) -> None:
+    await report(registry, "a", address="a:1")
+    other = report(registry, "a", address="b:1")
+    await fails(other, StatusCode.FAILED_PRECONDITION, with_text=["a:1", "b:1", "PENSTOCK_INFERENCE__NODE"])
+
+    registry.clock.turn(3)  # the first is gone
+    await report(registry, "a", address="b:1")
+
+
 @pytest.mark.parametrize("wrong", [pb.NodeCapacity(memory_bytes=-1), pb.NodeCapacity(max_instances=-1)], ids=str)
 async def test_a_capacity_that_can_not_be_is_refused(registry: Registry, wrong: pb.NodeCapacity) -> None:
     await fails(report(registry, "a", capacity=wrong), StatusCode.INVALID_ARGUMENT, with_text=["got", "expected"])
