@@ -193,6 +193,9 @@ class RegistryProcess:
     def __exit__(self, *_exc: object) -> None:
         if self.process.poll() is None:
             self.kill()
+        elif self.process.stderr is not None and not self.process.stderr.closed:
+            sys.stdout.write(self.process.stderr.read())  # it ended by itself: let a test that fails say why
+            self.process.stderr.close()
 
 
 async def fails(call: Awaitable[object], code: grpc.StatusCode, *, with_text: Iterable[str] = ()) -> None:

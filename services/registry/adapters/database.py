@@ -220,7 +220,7 @@ def _translated() -> Iterator[None]:
         yield
     except PenstockError:
         raise
-    except (exc.OperationalError, exc.InterfaceError, exc.TimeoutError) as error:
+    except (exc.OperationalError, exc.InterfaceError, exc.InternalError, exc.TimeoutError) as error:
         _log.warning("the database failed: %s", error)
         if "full" in str(error.__cause__).lower() or getattr(error.__cause__, "sqlstate", None) == "53100":
             raise ResourceExhaustedError("the disk of the registry's database is full") from error
