@@ -25,7 +25,7 @@ from penstock.endpoints import (
 from penstock.launcher import probes
 
 _DRAIN_S = 10.0
-"""What services may take to drain, where nobody says."""
+"""What services may take for each step of their drain, where nobody says."""
 _CLOSING_S = 5.0
 """What they may take beyond that."""
 _REDIS_SHARE = 4
@@ -100,7 +100,9 @@ def inference(bind: str, environ: Mapping[str, str]) -> Part:
         _module("inference"),
         address,
         functools.partial(probes.serves_grpc, address),
-        stop_within_s=_drain_s("INFERENCE", environ) + 2 * _CLOSING_S,  # its processes may take _CLOSING_S more each
+        stop_within_s=_seconds("INFERENCE__LEAVE_TIMEOUT_S", environ)
+        + _seconds("INFERENCE__DRAIN_TIMEOUT_S", environ)
+        + 2 * _CLOSING_S,  # its processes may take that much more too
         survey=functools.partial(probes.instance_states, address),
     )
 
@@ -115,7 +117,7 @@ def gateway(bind: str, endpoints: Endpoints, environ: Mapping[str, str]) -> Part
         _module("gateway"),
         endpoints.gateway,
         is_ready,
-        stop_within_s=_drain_s("GATEWAY", environ) + _CLOSING_S,
+        stop_within_s=_seconds("GATEWAY__DRAIN_TIMEOUT_S", environ) + _CLOSING_S,
         listens_at={name: (bind, port.number(environ)) for name, port in ports.items()},
     )
 
@@ -128,8 +130,9 @@ def _address(bind: str, port: Port, environ: Mapping[str, str]) -> str:
     return f"{local_host(bind)}:{port.number(environ)}"
 
 
-def _drain_s(service: str, environ: Mapping[str, str]) -> float:
+def _seconds(setting: str, environ: Mapping[str, str]) -> float:
+    """How long a service waits in one step of its drain."""
     try:
-        return float(environ.get(f"PENSTOCK_{service}__DRAIN_TIMEOUT_S", _DRAIN_S))
+        return float(environ.get(f"PENSTOCK_{setting}", _DRAIN_S))
     except ValueError:
         return _DRAIN_S  # the service will say that it is unfit

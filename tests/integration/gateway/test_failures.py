@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import socket
 import subprocess
 import sys
@@ -400,6 +401,40 @@ def test_sigterm_does_not_wait_for_ever() -> None:
             assert stage.gateway.terminate() == 0  # within 15 s; the request would wait for a minute
             with pytest.raises(InferenceServerException, match="the gateway is shutting down"):
                 call.result()
+
+
+def test_a_second_sigterm_fails_what_is_under_way_at_once() -> None:
+    with open_stage(PENSTOCK_GATEWAY__DRAIN_TIMEOUT_S="600") as stage:
+        stage.registry.deploy("identity")
+        eventually(lambda: is_deployed(stage))
+        with ThreadPoolExecutor() as pool:
+            ((_, call),) = start(pool, stage, 1)
+            eventually(lambda: lane_length(stage) == 1)
+            stage.gateway.running.terminate()
+            eventually(lambda: is_refused(stage))
+            assert stage.gateway.terminate() == 0
+            with pytest.raises(InferenceServerException, match="the gateway is shutting down"):
+                call.result()
+
+
+def is_refused(stage: Stage) -> bool:
+    with socket.socket() as probe:
+        return probe.connect_ex(("127.0.0.1", stage.gateway.ports["GRPC"])) != 0
+
+
+def test_a_client_that_never_reads_does_not_hold_a_drain() -> None:
+    with open_stage(PENSTOCK_GATEWAY__DRAIN_TIMEOUT_S="1") as stage, socket.socket() as deaf:
+        stage.registry.deploy("identity")
+        with FakeWorker(stage.redis.url, "identity"):
+            eventually(lambda: stage.client.is_model_ready("identity"))
+            tensor = {"name": "INPUT0", "shape": [20_000, 16], "datatype": "FP32", "data": [0.125] * 320_000}
+            body = json.dumps({"inputs": [tensor]}).encode()
+            deaf.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4_096)
+            deaf.connect(("127.0.0.1", stage.gateway.ports["HTTP"]))
+            head = f"POST /v2/models/identity/infer HTTP/1.1\r\nHost: x\r\nContent-Length: {len(body)}\r\n\r\n"
+            deaf.sendall(head.encode() + body)
+            eventually(lambda: deaf.recv(1, socket.MSG_PEEK))  # the answer has begun
+            assert stage.gateway.terminate() == 0
 
 
 @pytest.mark.parametrize(
