@@ -145,6 +145,7 @@ class InferenceServer:
         finally:
             await self._health.leave()
             if stop.has_successor:
+                await self._say_goodbye(has_successor=True)
                 self._agent.leave()
             else:
                 await self._leave()
@@ -187,10 +188,14 @@ class InferenceServer:
         unfinished = (_VERSION_STATE.STATE_PENDING, _VERSION_STATE.STATE_VALIDATING)
         return any(version.state in unfinished for version in self._resources.versions.values())
 
-    async def _report(self, *, is_leaving: bool = False) -> int:
+    async def _report(self, *, is_leaving: bool = False, has_successor: bool = False) -> int:
         instances = [status_message(one, self._node.name) for one in self._agent.instances()]
         return await self._registry.report_node(
-            instances, self._capacity.message(), address=self._address, is_leaving=is_leaving
+            instances,
+            self._capacity.message(),
+            address=self._address,
+            is_leaving=is_leaving,
+            has_successor=has_successor,
         )
 
     async def _tidy(self) -> None:
@@ -208,11 +213,11 @@ class InferenceServer:
                         return
                     await asyncio.sleep(_LEAVE_EVERY_S)
 
-    async def _say_goodbye(self) -> None:
-        """Tell that nothing runs here any more."""
+    async def _say_goodbye(self, *, has_successor: bool = False) -> None:
+        """Tell that nothing runs here any more, or who will soon look after it."""
         with contextlib.suppress(PenstockError, TimeoutError):
             async with asyncio.timeout(_GOODBYE_S):
-                await self._report(is_leaving=True)
+                await self._report(is_leaving=not has_successor, has_successor=has_successor)
 
     async def _validate(self) -> None:
         if self._has_pending():

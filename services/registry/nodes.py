@@ -23,7 +23,7 @@ _STATES = {Health.ALIVE: NodeState.ALIVE, Health.LEAVING: NodeState.LEAVING, Hea
 
 @dataclass(frozen=True, slots=True)
 class _Heard:
-    """A node's last report, and when it came."""
+    """A node's last report, and when it came, or until when none was to be expected."""
 
     report: NodeReport
     heard_ns: int
@@ -81,7 +81,8 @@ class Nodes:
         """
         report = serving.check_report(report)
         self._check_agent(report)
-        self._heard[report.node] = _Heard(report, self._monotonic(), self._clock())
+        absent_ns = serving.SUCCESSION_NS if report.has_successor else 0
+        self._heard[report.node] = _Heard(report, self._monotonic() + absent_ns, self._clock())
         is_news = self._has_other_health()
         if is_news or report.instances != self._written.get(report.node):
             await self._write(report, has_to_place=is_news or bool(self._placed.moving))
@@ -89,7 +90,9 @@ class Nodes:
 
     def _check_agent(self, report: NodeReport) -> None:
         before = self._heard.get(report.node)
-        if before is None or before.report.is_leaving or self._health_of(before) is Health.SILENT:
+        if before is None or self._health_of(before) is Health.SILENT:
+            return
+        if before.report.is_leaving or before.report.has_successor:
             return
         if before.report.address != report.address:
             raise FailedPreconditionError(

@@ -351,18 +351,20 @@ class DeleteDeploymentResponse(_message.Message):
     def __init__(self) -> None: ...
 
 class ReportNodeRequest(_message.Message):
-    __slots__ = ("node", "instances", "capacity", "address", "is_leaving")
+    __slots__ = ("node", "instances", "capacity", "address", "is_leaving", "has_successor")
     NODE_FIELD_NUMBER: _ClassVar[int]
     INSTANCES_FIELD_NUMBER: _ClassVar[int]
     CAPACITY_FIELD_NUMBER: _ClassVar[int]
     ADDRESS_FIELD_NUMBER: _ClassVar[int]
     IS_LEAVING_FIELD_NUMBER: _ClassVar[int]
+    HAS_SUCCESSOR_FIELD_NUMBER: _ClassVar[int]
     node: str
     instances: _containers.RepeatedCompositeFieldContainer[_resources_pb2.InstanceStatus]
     capacity: _resources_pb2.NodeCapacity
     address: str
     is_leaving: bool
-    def __init__(self, node: _Optional[str] = ..., instances: _Optional[_Iterable[_Union[_resources_pb2.InstanceStatus, _Mapping]]] = ..., capacity: _Optional[_Union[_resources_pb2.NodeCapacity, _Mapping]] = ..., address: _Optional[str] = ..., is_leaving: _Optional[bool] = ...) -> None: ...
+    has_successor: bool
+    def __init__(self, node: _Optional[str] = ..., instances: _Optional[_Iterable[_Union[_resources_pb2.InstanceStatus, _Mapping]]] = ..., capacity: _Optional[_Union[_resources_pb2.NodeCapacity, _Mapping]] = ..., address: _Optional[str] = ..., is_leaving: _Optional[bool] = ..., has_successor: _Optional[bool] = ...) -> None: ...
 
 class ReportNodeResponse(_message.Message):
     __slots__ = ("moving_replicas",)

@@ -44,11 +44,22 @@ class RegistryClient:
         await self._call(self._stub.ReportOptimization, request)
 
     async def report_node(
-        self, instances: Sequence[InstanceStatus], capacity: NodeCapacity, *, address: str, is_leaving: bool = False
+        self,
+        instances: Sequence[InstanceStatus],
+        capacity: NodeCapacity,
+        *,
+        address: str,
+        is_leaving: bool = False,
+        has_successor: bool = False,
     ) -> int:
         """Tell the node's whole state. Returns how many of its replicas wait for their successors elsewhere."""
         request = pb.ReportNodeRequest(
-            node=self._node, instances=instances, capacity=capacity, address=address, is_leaving=is_leaving
+            node=self._node,
+            instances=instances,
+            capacity=capacity,
+            address=address,
+            is_leaving=is_leaving,
+            has_successor=has_successor,
         )
         return int((await self._call(self._stub.ReportNode, request)).moving_replicas)
 

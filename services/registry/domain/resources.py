@@ -307,6 +307,7 @@ class NodeReport:
     capacity: NodeCapacity = NodeCapacity()
     address: str = ""
     is_leaving: bool = False
+    has_successor: bool = False
 
 
 class NodeState(IntEnum):

@@ -20,6 +20,9 @@ MAX_INSTANCE_ID = 255
 SILENCE_NS = 3 * 10**9
 """What is placed on a node that was silent for so long is placed elsewhere."""
 
+SUCCESSION_NS = 20 * 10**9
+"""How long an agent may take to begin after another one that announced it."""
+
 EXPIRY_NS = 15 * 10**9
 """A node that was silent for so long loses its instances."""
 

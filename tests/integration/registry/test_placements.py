@@ -133,6 +133,24 @@ async def test_a_node_that_was_only_paused_goes_on(registry: Registry) -> None:
     assert await places(registry) == ["a", "b"]
 
 
+async def test_a_node_whose_agent_is_replaced_keeps_its_replicas_for_longer(registry: Registry) -> None:
+    await report(registry, "a")
+    await report(registry, "b")
+    await deploy(registry, replicas=2)
+    await report(registry, "b", serving=[1])
+    await report(registry, "a", serving=[0], has_successor=True)
+    for _ in range(11):
+        registry.clock.turn(2)
+        await report(registry, "b", serving=[1])
+    assert await places(registry) == ["a", "b"]
+    assert [one.state for one in await nodes(registry)] == [ALIVE, ALIVE]
+
+    registry.clock.turn(2)
+    await report(registry, "b", serving=[1])
+
+    await until(lambda: _are(registry, "(a)", "b", "b"))
+
+
 async def test_with_nobody_else_a_silent_node_keeps_its_replicas(registry: Registry) -> None:
     await report(registry, "a")
     await deploy(registry)

@@ -16,6 +16,7 @@ def report_from_pb(request: api.ReportNodeRequest) -> NodeReport:
         capacity=_capacity_from_pb(request.capacity),
         address=request.address,
         is_leaving=request.is_leaving,
+        has_successor=request.has_successor,
     )
 
 
