@@ -54,6 +54,16 @@ class Load:
         self._answered: set[int] = set()
 
     async def __aenter__(self) -> Self:
+        self._connect()
+        return self
+
+    async def spread(self) -> None:
+        """Connect anew where there are several gateways: whose own one was away stays with another for good."""
+        if len(self._fronts.grpc) > 1:
+            await self._disconnect()
+            self._connect()
+
+    def _connect(self) -> None:
         mix, places = self._mix, itertools.count()
 
         def grpc() -> GrpcCaller:
@@ -67,13 +77,16 @@ class Load:
             *(_Role(rest(), SMALL, mix.pace_s) for _ in range(mix.rest)),
             *(_Role(grpc(), LARGE, mix.large_pace_s) for _ in range(mix.large)),
         ]
-        return self
 
     async def __aexit__(
         self, kind: type[BaseException] | None, error: BaseException | None, at: TracebackType | None
     ) -> None:
+        await self._disconnect()
+
+    async def _disconnect(self) -> None:
         for role in self._roles:
             await role.caller.close()
+        self._roles = []
 
     @contextlib.asynccontextmanager
     async def on(self, model: str) -> AsyncIterator[Sequence[Call]]:

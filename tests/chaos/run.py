@@ -116,6 +116,7 @@ async def _one(fault: Fault, number: int, stage: Stage, load: Load, order: Order
         await fault.prepare(stage)
     except FAILURES as error:
         return replace(result, failure=f"before it: {error!r}")
+    await load.spread()
     async with load.on(fault.model) as calls:
         watch = _Watch(calls)
         failure = await watch.see(fault, stage)
