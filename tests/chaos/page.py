@@ -13,8 +13,8 @@ from tests.chaos.timeline import svg_of
 PAGE = Path(__file__).resolve().parents[2] / "docs" / "reliability.md"
 BEGIN, END = "<!-- measured: begin -->", "<!-- measured: end -->"
 _HEAD = (
-    "what breaks", "what clients may see of it", "times", "sent", "right", "wrong", "lost", "doubled", "errors",
-    "back after, s (median)", "(p95)", "longest answer, s",
+    "what breaks", "for, s", "what clients may see of it", "times", "sent", "right", "wrong", "lost", "doubled",
+    "errors", "back after, s: median", "p95", "target", "longest answer, s",
 )  # fmt: skip
 
 
@@ -66,16 +66,16 @@ def _outcome(tried: Sequence[Summary]) -> str:
 
 
 def _table(summaries: Sequence[Summary]) -> str:
-    rule = ("---", "---", *["--:"] * 6, "---", *["--:"] * 3)
+    rule = ("---", "--:", "---", *["--:"] * 6, "---", *["--:"] * 4)
     rows = [_HEAD, rule, *(_cells(one) for one in summaries)]
     return "\n".join(f"| {' | '.join(row)} |" if row is not rule else f"|{'|'.join(row)}|" for row in rows)
 
 
 def _cells(one: Summary) -> tuple[str, ...]:
     fault = one.fault
-    breaks = f"{fault.breaks} for {fault.lasts_s:g} s" if fault.lasts_s else fault.breaks
     return (
-        breaks,
+        fault.breaks,
+        f"{fault.lasts_s:g}" if fault.lasts_s else "",
         fault.promise,
         str(len(one.repetitions)),
         f"{one.sent:,}",
@@ -86,6 +86,7 @@ def _cells(one: Summary) -> tuple[str, ...]:
         errors_of(one),
         seconds(one.recovery(0.5)),
         seconds(one.recovery(0.95)),
+        "" if fault.recovers_within_s is None else f"{fault.recovers_within_s:g}",
         f"{one.max_ms / 1e3:.1f}",
     )
 
