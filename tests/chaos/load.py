@@ -58,10 +58,9 @@ class Load:
         return self
 
     async def spread(self) -> None:
-        """Connect anew where there are several gateways: whose own one was away stays with another for good."""
-        if len(self._fronts.grpc) > 1:
-            await self._disconnect()
-            self._connect()
+        """Connect anew: whose gateway process was away stays with another one for good."""
+        await self._disconnect()
+        self._connect()
 
     def _connect(self) -> None:
         mix, places = self._mix, itertools.count()
