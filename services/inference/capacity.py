@@ -5,18 +5,23 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import os
+import re
 from collections.abc import Iterable
+from pathlib import Path
 
 import psutil
 
 from penstock.registry.v1.resources_pb2 import DeviceCapacity, NodeCapacity
 from services.common import names
+from services.inference import backends
 from services.inference.adapters.devices import Hardware
 from services.inference.inference_servicer import resident_bytes
 from services.inference.instance import Instance
+from services.inference.resources import FORMATS
 from services.inference.settings import InferenceSettings
 
 _MIB = 1 << 20
+_CONTROL_GROUP = Path("/sys/fs/cgroup")
 _ANSWER_S = 10.0
 _GPU_MEMORY = ("nvidia-smi", "--query-gpu=memory.total,memory.free", "--format=csv,noheader,nounits")
 
@@ -28,14 +33,15 @@ class Capacity:
         self._gpu = Hardware.gpu(settings.device)
         self._driver_id = "" if self._gpu is None else settings.driver_id(self._gpu)
         self._known = NodeCapacity(
-            memory_bytes=psutil.virtual_memory().total,
+            memory_bytes=_memory()[0],
             processors=len(os.sched_getaffinity(0)),
             max_instances=settings.max_instances,
+            formats=[FORMATS[one] for one in backends.installed_formats()],
         )
 
     def message(self) -> NodeCapacity:
         """What there is now."""
-        self._known.free_memory_bytes = psutil.virtual_memory().available
+        self._known.free_memory_bytes = _memory()[1]
         return self._known
 
     async def refresh(self, instances: Iterable[Instance]) -> None:
@@ -50,12 +56,29 @@ class Capacity:
             self._known.devices.extend(await _gpu_memory(self._gpu, self._driver_id))
 
 
+def _memory(control_group: Path = _CONTROL_GROUP) -> tuple[int, int]:
+    """All of it, and what is free, in bytes: the machine's, or what this container may take of it."""
+    machine = psutil.virtual_memory()
+    try:
+        limit = int((control_group / "memory.max").read_text())  # "max" where there is none
+        taken = int((control_group / "memory.current").read_text())
+        cached = re.search(r"^inactive_file (\d+)$", (control_group / "memory.stat").read_text(), re.MULTILINE)
+    except (OSError, ValueError):
+        return machine.total, machine.available
+    free = limit - taken + (int(cached[1]) if cached else 0)
+    return min(machine.total, limit), max(0, min(machine.available, free))
+
+
 async def _gpu_memory(number: int, driver_id: str) -> list[DeviceCapacity]:
     """That of one GPU, by the driver's own tool: a library would take hundreds of MiB of it to say so."""
     with contextlib.suppress(OSError, ValueError, TimeoutError):
         asked = await asyncio.create_subprocess_exec(*_GPU_MEMORY, f"--id={driver_id}", stdout=asyncio.subprocess.PIPE)
-        async with asyncio.timeout(_ANSWER_S):
-            answer, _ = await asked.communicate()
+        try:
+            async with asyncio.timeout(_ANSWER_S):
+                answer, _ = await asked.communicate()
+        finally:
+            if asked.returncode is None:
+                asked.kill()
         total, free = (int(figure) * _MIB for figure in answer.decode().split(","))
         return [DeviceCapacity(device=f"cuda:{number}", memory_bytes=total, free_memory_bytes=free)]
     return []

@@ -173,7 +173,7 @@ def _room(report: NodeReport, health: Health) -> Room:
     free = capacity.free_memory_bytes if capacity.memory_bytes else serving.UNKNOWN_BYTES
     if capacity.devices:
         free = min(free, max(one.free_memory_bytes for one in capacity.devices))
-    return Room(health, free, capacity.max_instances)
+    return Room(health, free, capacity.max_instances, capacity.formats)
 
 
 def _put(

@@ -30,8 +30,8 @@ def plan(tx: Transaction, fleet: Fleet, *, writing: Deployment | None = None) ->
     deployments = {one.model: one for one in tx.select(Deployment)}
     if writing is not None:
         deployments[writing.model] = writing
-    sizes = artifact_rows.sizes_of_versions(tx, deployments.keys())
-    decided = placement.decide([wanted for one in deployments.values() for wanted in _wanted(one, sizes, fleet)], fleet)
+    files = artifact_rows.describe_versions(tx, deployments.keys())
+    decided = placement.decide([wanted for one in deployments.values() for wanted in _wanted(one, files, fleet)], fleet)
     changed, moving, waiting = [], Counter[str](), 0
     for one in deployments.values():
         places = tuple(place for version in one.versions for place in decided[version])
@@ -68,12 +68,14 @@ def count_replicas(tx: Transaction) -> Counter[str]:
     return Counter(place.node for one in tx.select(Deployment) for place in one.placements if place.node)
 
 
-def _wanted(deployment: Deployment, sizes: Mapping[str, int], fleet: Fleet) -> Iterator[Wanted]:
+def _wanted(deployment: Deployment, files: Mapping[str, tuple[int, int]], fleet: Fleet) -> Iterator[Wanted]:
     for version in deployment.versions:
+        size, model_format = files.get(version, (0, 0))
         yield Wanted(
             version=version,
             replicas=deployment.replicas,
-            need_bytes=max(sizes.get(version, 0), fleet.resident_bytes.get(version, 0)),
+            need_bytes=max(size, fleet.resident_bytes.get(version, 0)),
+            format=model_format,
             placements=[one for one in deployment.placements if one.version == version],
             ready=_places(deployment, version, InstanceState.READY),
             failing=_places(deployment, version, InstanceState.UNAVAILABLE),

@@ -323,7 +323,7 @@ class Node(_message.Message):
     def __init__(self, name: _Optional[str] = ..., address: _Optional[str] = ..., state: _Optional[_Union[Node.State, str]] = ..., capacity: _Optional[_Union[NodeCapacity, _Mapping]] = ..., replicas: _Optional[int] = ..., report_time: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ...) -> None: ...
 
 class NodeCapacity(_message.Message):
-    __slots__ = ("memory_bytes", "free_memory_bytes", "processors", "max_instances", "devices", "resident_memory")
+    __slots__ = ("memory_bytes", "free_memory_bytes", "processors", "max_instances", "devices", "resident_memory", "formats")
     class ResidentMemoryEntry(_message.Message):
         __slots__ = ("key", "value")
         KEY_FIELD_NUMBER: _ClassVar[int]
@@ -337,13 +337,15 @@ class NodeCapacity(_message.Message):
     MAX_INSTANCES_FIELD_NUMBER: _ClassVar[int]
     DEVICES_FIELD_NUMBER: _ClassVar[int]
     RESIDENT_MEMORY_FIELD_NUMBER: _ClassVar[int]
+    FORMATS_FIELD_NUMBER: _ClassVar[int]
     memory_bytes: int
     free_memory_bytes: int
     processors: int
     max_instances: int
     devices: _containers.RepeatedCompositeFieldContainer[DeviceCapacity]
     resident_memory: _containers.ScalarMap[str, int]
-    def __init__(self, memory_bytes: _Optional[int] = ..., free_memory_bytes: _Optional[int] = ..., processors: _Optional[int] = ..., max_instances: _Optional[int] = ..., devices: _Optional[_Iterable[_Union[DeviceCapacity, _Mapping]]] = ..., resident_memory: _Optional[_Mapping[str, int]] = ...) -> None: ...
+    formats: _containers.RepeatedScalarFieldContainer[ModelFormat]
+    def __init__(self, memory_bytes: _Optional[int] = ..., free_memory_bytes: _Optional[int] = ..., processors: _Optional[int] = ..., max_instances: _Optional[int] = ..., devices: _Optional[_Iterable[_Union[DeviceCapacity, _Mapping]]] = ..., resident_memory: _Optional[_Mapping[str, int]] = ..., formats: _Optional[_Iterable[_Union[ModelFormat, str]]] = ...) -> None: ...
 
 class DeviceCapacity(_message.Message):
     __slots__ = ("device", "memory_bytes", "free_memory_bytes")

@@ -39,13 +39,12 @@ def forget(tx: Transaction, sha256: str) -> None:
     tx.connection.execute(delete(artifacts).where(artifacts.c.sha256 == sha256))
 
 
-def sizes_of_versions(tx: Transaction, models: Collection[str]) -> dict[str, int]:
-    """Size in bytes of the content of each version of some models, by the version's name."""
-    statement = select(versions.c.model, versions.c.version, artifacts.c.size_bytes).select_from(
-        versions.join(artifacts)
-    )
-    rows = tx.connection.execute(statement.where(versions.c.model.in_(models)))
-    return {names.version_name(model, str(version)): size for model, version, size in rows}
+def describe_versions(tx: Transaction, models: Collection[str]) -> dict[str, tuple[int, int]]:
+    """Size in bytes and format of the content of each version of some models, by the version's name."""
+    columns = (versions.c.model, versions.c.version, artifacts.c.size_bytes, versions.c.format)
+    statement = select(*columns).select_from(versions.join(artifacts)).where(versions.c.model.in_(models))
+    rows = tx.connection.execute(statement)
+    return {names.version_name(model, str(version)): (size, found) for model, version, size, found in rows}
 
 
 def total_bytes(tx: Transaction) -> int:

@@ -30,11 +30,12 @@ class Health(IntEnum):
 
 @dataclass(frozen=True, slots=True)
 class Room:
-    """A node as it reports itself: what further processes can take. 0 instances means no limit."""
+    """A node as it reports itself: what further processes can take. 0 instances means no limit, no formats mean all."""
 
     health: Health
     free_bytes: int = 0
     max_instances: int = 0
+    formats: Collection[int] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,7 +56,7 @@ class Fleet:
 
 @dataclass(frozen=True, slots=True)
 class Wanted:
-    """One version's replicas, where they are placed, and what became of them there.
+    """One version's replicas, where they are placed, and what became of them there. Format 0 is one that isn't known.
 
     ``ready`` and ``failing`` are the places, number and node, that take requests or crash again and again.
     """
@@ -66,6 +67,7 @@ class Wanted:
     placements: Sequence[Placement] = ()
     ready: Collection[tuple[int, str]] = ()
     failing: Collection[tuple[int, str]] = ()
+    format: int = 0
 
 
 def decide(wanted: Sequence[Wanted], fleet: Fleet) -> dict[str, tuple[Placement, ...]]:
@@ -200,6 +202,7 @@ class _Board:
         room = self._fleet.nodes[node]
         return (
             room.health is Health.ALIVE
+            and _can_load(room, replica.of)
             and not (room.max_instances and self._instances[node] >= room.max_instances)
             and replica.of.need_bytes <= self._free[node]
         )
@@ -231,13 +234,20 @@ class _Board:
             self._free[node] -= count * replica.of.need_bytes
 
     def _reason(self, replica: _Replica) -> str:
-        alive = [name for name, room in self._fleet.nodes.items() if room.health is Health.ALIVE]
+        alive = {name: room for name, room in self._fleet.nodes.items() if room.health is Health.ALIVE}
         if not alive:
             return "no node takes replicas"
-        need, free = replica.of.need_bytes, max(self._free[name] for name in alive)
+        able = [name for name, room in alive.items() if _can_load(room, replica.of)]
+        if not able:
+            return "no node has a backend for its format"
+        need, free = replica.of.need_bytes, max(self._free[name] for name in able)
         if need > free:
             return f"needs {_mebibytes(need)} of memory, the most that a node has left is {_mebibytes(max(0, free))}"
         return "no node with enough memory left may run one more process"
+
+
+def _can_load(room: Room, wanted: Wanted) -> bool:
+    return not (room.formats and wanted.format) or wanted.format in room.formats
 
 
 def _replicas(wanted: Wanted) -> Iterator[_Replica]:

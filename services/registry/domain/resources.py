@@ -287,7 +287,8 @@ class DeviceCapacity:
 class NodeCapacity:
     """What a node has for model processes. ``resident_bytes`` is what one takes, by its version's name.
 
-    0 bytes of memory: it doesn't know; 0 instances: as many as there is memory for.
+    0 bytes of memory: it doesn't know; 0 instances: as many as there is memory for; no formats: all. Formats are
+    numbers of the API, of which a newer agent may have more.
     """
 
     memory_bytes: int = 0
@@ -296,6 +297,7 @@ class NodeCapacity:
     max_instances: int = 0
     devices: tuple[DeviceCapacity, ...] = ()
     resident_bytes: Mapping[str, int] = field(default_factory=dict)
+    formats: tuple[int, ...] = ()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

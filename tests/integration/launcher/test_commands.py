@@ -74,7 +74,14 @@ def test_model_goes_from_file_to_answer_and_away(suite: Suite, digits: Path, tmp
         assert np.argmax(answer["outputs"]["probabilities"]["data"], axis=1).tolist() == expected.tolist()
     assert _json(suite, "infer", "way", "--random", "--rows", "5")["outputs"]["probabilities"]["shape"] == [5, 10]
 
-    for command in (["models"], ["status"], ["infer", "way", "--random"], ["watch", "--once"], ["incidents"]):
+    for command in (
+        ["models"],
+        ["status"],
+        ["nodes"],
+        ["infer", "way", "--random"],
+        ["watch", "--once"],
+        ["incidents"],
+    ):
         shown = _run(suite, *command)
         assert (shown.returncode, shown.stderr) == (0, ""), command
         assert shown.stdout

@@ -169,6 +169,15 @@ def test_what_fits_nowhere_says_so() -> None:
     assert place.reason == "no node takes replicas"
 
 
+def test_only_nodes_with_a_backend_for_its_format_get_a_version() -> None:
+    nodes = fleet(a=Room(ALIVE, 100, formats=(1,)), b=Room(ALIVE, 10, formats=(1, 2)))
+    want = replace(wanted(2), format=2)
+    assert nodes_of(decide([want], nodes)["v"]) == ["b", "b"]
+
+    (place,) = decide([replace(want, replicas=1)], fleet(a=nodes.nodes["a"]))["v"]
+    assert place.reason == "no node has a backend for its format"
+
+
 def test_memory_is_promised_once() -> None:
     decided = decide([wanted(3, need=40)], fleet(a=room(free=100)))["v"]
     assert nodes_of(decided) == ["a", "a", ""]

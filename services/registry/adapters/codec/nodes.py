@@ -38,6 +38,7 @@ def node_to_pb(node: Node) -> pb.Node:
                 for one in capacity.devices
             ],
             resident_memory=capacity.resident_bytes,
+            formats=capacity.formats,  # type: ignore[arg-type]
         ),
         replicas=node.replicas,
         report_time=timestamp(node.report_time_ns),
@@ -52,4 +53,5 @@ def _capacity_from_pb(message: pb.NodeCapacity) -> NodeCapacity:
         max_instances=message.max_instances,
         devices=tuple(DeviceCapacity(one.device, one.memory_bytes, one.free_memory_bytes) for one in message.devices),
         resident_bytes=dict(message.resident_memory),
+        formats=tuple(message.formats),
     )
