@@ -11,6 +11,7 @@ from penstock.gateway.v1.reply_service_pb2 import BatchReply, Reply
 from services.common.http2 import encode, frames
 from services.common.tracing import SpanExporter
 from services.gateway.domain.lane import Lane
+from services.gateway.domain.pending_bytes import PendingBytes
 from services.gateway.domain.routing import ModelRoutes, RoutingTable
 from services.gateway.domain.tickets import Ticket
 from services.gateway.fronts.grpc_server import GrpcServer
@@ -63,7 +64,8 @@ class Scene:
         self.removed: list[int] = []
         desk = Desk(pending=self.pending, spans=spans, queue=self, cancellations=self, recovery_grace_s=10.0)
         desk.routes = RoutingTable({"m": ModelRoutes({"1": self.lane})})
-        server = GrpcServer(max_request_bytes=2**20)
+        self.bytes = PendingBytes(100_000)
+        server = GrpcServer(max_request_bytes=2**20, pending_bytes=self.bytes)
         models: Any = None
         add_to_server(InferenceServicer(desk=desk, models=models, spans=spans), server)
         self.connection = server._connect()
@@ -167,5 +169,27 @@ def test_a_request_leaves_nothing_to_the_garbage_collector(ends: str) -> None:
             gc.enable()
         assert len(scene.pending) == 0
         assert left < 19
+
+    run(scenario())
+
+
+def test_requests_in_pieces_hold_their_bytes_until_they_end_however_that_is() -> None:
+    async def scenario() -> None:
+        scene = Scene()
+        body = b"\0" + (20_000).to_bytes(4, "big") + bytes(10_000)
+        for stream_id in (1, 3, 5):
+            scene.hear(frames.frame(frames.HEADERS, frames.END_HEADERS, stream_id, HEAD))
+            scene.hear(frames.frame(frames.DATA, 0, stream_id, body))
+        assert scene.bytes.held == 3 * len(body)
+        scene.hear(frames.rst_stream(1, frames.ErrorCode.CANCEL))
+        assert scene.bytes.held == 2 * len(body)
+        wrong = bytes(16_000)
+        scene.hear(frames.frame(frames.DATA, frames.END_STREAM, 3, wrong))
+        assert scene.bytes.held == len(body)
+        scene.bytes.held += 90_000
+        said = scene.hear(frames.frame(frames.DATA, 0, 5, body))
+        assert b"Exceeds maximum pending bytes" in said
+        assert b"retry-after" in said
+        assert (scene.bytes.held, scene.bytes.refused) == (90_000, 1)
 
     run(scenario())
