@@ -181,7 +181,8 @@ def _learn(batch: Batch, lane: Lane, rows_before: int) -> None:
         lane.throughput.is_watching = False
         return
     took_ns = batch.compute_input_ns + batch.compute_infer_ns + batch.compute_output_ns
-    lane.note_batch(rows_before=rows_before, took_s=took_ns * 1e-9, now=asyncio.get_running_loop().time())
+    now = asyncio.get_running_loop().time()
+    lane.note_batch(rows=batch.batch_rows, rows_before=rows_before, took_s=took_ns * 1e-9, now=now)
 
 
 def _count(batch: Batch, lane: Lane, *, requests: int, now_ms: int) -> None:

@@ -16,6 +16,11 @@ _BATCHES_AHEAD = 2
 """Of each process: the one that it runs, and a whole one that waits."""
 _LEAST_WAIT_S = 0.02
 """What waits for less may lie in the pipes between the processes, so that one of them has nothing to do."""
+_MUCH_S = 1.0
+"""With so much work, at its best, to do a lane is as fast as it can be even if its batches are not full."""
+_FULL = 0.75
+_LEAST_ROOM_S = 0.15
+"""So much work, at its best, is left to callers whatever the others' deadlines: with less they might do less."""
 _MARGIN = 1.2
 """Times that an estimate is taken: answers don't come evenly."""
 _FAIR_PART = 0.75
@@ -93,10 +98,15 @@ class Lane:
         """Whether answers to come say how fast the lane is: enough waits, or did so at the last one."""
         return self.rows >= self.busy_rows or self.throughput.is_watching
 
-    def note_batch(self, *, rows_before: int, took_s: float, now: float) -> None:
-        """Learn from a batch that was answered; ``rows_before`` were unsettled before that."""
+    def note_batch(self, *, rows: int, rows_before: int, took_s: float, now: float) -> None:
+        """Learn from a batch of ``rows`` that was answered; ``rows_before`` were unsettled before that.
+
+        Where not much is under way and batches are not full, it may be on its way for so long that processes wait.
+        """
         tiers = self.tiers.values()
         enough = max(self.busy_rows, _LEAST_WAIT_S * max(tier.rate for tier in tiers))
+        if rows < _FULL * self.version.max_batch_size:
+            enough = max(enough, _MUCH_S * self.throughput.best)
         was_busy, is_busy = rows_before >= enough, self.rows >= enough
         self.throughput.note_batch(tiers, took_s=took_s, was_busy=was_busy, is_busy=is_busy, now=now)
 
@@ -143,7 +153,8 @@ class Lane:
             raise refusals.deadline_unreachable(
                 str(self), rows=rows_ahead, rate=rate, wait_s=wait_s, timeout_s=timeout_s, possible_in_s=possible_in_s
             )
-        beside = max(shares.room_beside(share, now=now), _BATCHES_AHEAD * self.busy_rows)
+        least = max(_BATCHES_AHEAD * self.busy_rows, _LEAST_ROOM_S * self.throughput.best)
+        beside = max(shares.room_beside(share, now=now), least)
         fair_room = _FAIR_PART * min(room, beside) - (rows_ahead - tier.rows if tier.priority else 0)
         if 2 * rows_ahead >= min(room, beside) and shares.is_used_up(share, fair_room, rows=rows, now=now):
             shares.note_refusal(share, room=room, now=now)

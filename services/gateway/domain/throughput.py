@@ -13,6 +13,7 @@ _STALL_S = 0.5
 _LEAST_S, _LEAST_BATCHES = 0.25, 4
 """Less than this is no evidence."""
 _FRESH_S = 30.0
+_BEST_MEMORY_S = 600.0
 _LEAST_PART = 0.05
 """Of what is answered, taken to be left for the least urgent, whatever the more urgent took lately."""
 
@@ -25,11 +26,13 @@ class Throughput:
     before it stays. Times are seconds of any one monotonic clock.
     """
 
-    __slots__ = ("_batches", "_fresh_until", "_gap_s", "_last", "_seconds", "batch_s", "is_watching")
+    __slots__ = ("_batches", "_fresh_until", "_gap_s", "_last", "_seconds", "batch_s", "best", "is_watching")
 
     def __init__(self) -> None:
         self.batch_s = 0.0
         """How long a batch takes."""
+        self.best = 0.0
+        """The most rows a second of the last ten minutes or so: who gets less to do is slower for that alone."""
         self.is_watching = False
         """Whether enough waited when the last batch was answered."""
         self._last = 0.0
@@ -54,6 +57,7 @@ class Throughput:
             for tier in tiers:
                 tier.recent = tier.recent * kept + tier.answered
             if self._seconds >= _LEAST_S and self._batches >= _LEAST_BATCHES:
+                self.best *= math.exp(-gap_s / _BEST_MEMORY_S)
                 self._set_rates(tiers)
                 self._fresh_until = now + max(_FRESH_S, 8 * self._gap_s)
         for tier in tiers:
@@ -63,6 +67,7 @@ class Throughput:
     def _set_rates(self, tiers: Collection[Tier]) -> None:
         """What the more urgent get of the processes' time comes in as fast as it goes out, as far as anybody knows."""
         total = left = sum(tier.recent for tier in tiers)
+        self.best = max(self.best, total / self._seconds)
         for tier in sorted(tiers, key=lambda tier: tier.priority):
             tier.rate = max(left, total * _LEAST_PART) / self._seconds
             left -= tier.recent

@@ -226,6 +226,14 @@ def test_short_deadlines_of_one_caller_are_not_lost_behind_long_ones_of_another(
     assert outcome.rate(since=STEADY_S, until=20) >= 76
 
 
+def test_short_deadlines_do_not_starve_processes_that_requests_are_long_on_their_way_to() -> None:
+    """The less is under way then, the less is answered; that is no reason to let even less be under way."""
+    site = Site(batch_s=0.02)
+    site.pipe_s = 0.07
+    callers = [Source("patient", 400, timeout_s=30.0, end=12.0), Source("hurried", 200, timeout_s=0.25, end=12.0)]
+    assert site.run(callers).rate(since=STEADY_S, until=12) >= 0.65 * site.capacity
+
+
 def test_a_refusal_says_in_figures_why_and_when_to_come_again() -> None:
     site = Site()
     outcome = site.run([Source("a", 400, timeout_s=12.0)])

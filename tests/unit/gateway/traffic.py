@@ -75,6 +75,8 @@ class Site:
         self.lane = Lane(served(max_batch_size=batch, **version), now=0.0)
         self.lane.observe_consumers(processes, now=0.0)
         self.batch, self.batch_s = batch, batch_s
+        self.pipe_s = 0.0
+        """How long requests and answers are on their way."""
         self.paused: tuple[float, float] = (0.0, 0.0)
         """From when to when nothing is answered."""
         self._waiting: dict[int, deque[Request]] = {}
@@ -98,7 +100,12 @@ class Site:
             now, _, event = heapq.heappop(self._events)
             if isinstance(event, Source):
                 self._arrive(event, outcome, now)
+            elif isinstance(event, Request):
+                self._waiting.setdefault(event.source.priority, deque()).append(event)
             elif isinstance(event, list):
+                self._idle += 1
+                self._at(now + self.pipe_s, tuple(event))
+            elif isinstance(event, tuple):
                 self._answer(event, outcome, now)
             self._cut(outcome, now)
         assert (self.lane.unsettled, self.lane.rows) == (0, 0)
@@ -119,7 +126,7 @@ class Site:
             outcome.refused.append((now, source, error))
             return
         self.lane.enter(tier, share, source.rows)
-        self._waiting.setdefault(source.priority, deque()).append(Request(source, tier, share, now))
+        self._at(now + self.pipe_s, Request(source, tier, share, now))
 
     def _cut(self, outcome: Outcome, now: float) -> None:
         begin, end = self.paused
@@ -144,13 +151,13 @@ class Site:
                 rows += request.source.rows
         return batch
 
-    def _answer(self, batch: list[Request], outcome: Outcome, now: float) -> None:
+    def _answer(self, batch: tuple[Request, ...], outcome: Outcome, now: float) -> None:
         before, is_learning = self.lane.rows, self.lane.is_learning
         for request in batch:
             request.ended = now
             request.tier.answered += request.source.rows if is_learning else 0
             self.lane.leave(request.tier, request.share, request.source.rows)
         outcome.answered += batch
-        self._idle += 1
         if is_learning:
-            self.lane.note_batch(rows_before=before, took_s=self.batch_s, now=now)
+            rows = sum(request.source.rows for request in batch)
+            self.lane.note_batch(rows=rows, rows_before=before, took_s=self.batch_s, now=now)
