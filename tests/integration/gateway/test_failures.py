@@ -419,7 +419,7 @@ def test_a_second_sigterm_fails_what_is_under_way_at_once() -> None:
 
 def is_refused(stage: Stage) -> bool:
     with socket.socket() as probe:
-        return probe.connect_ex(("127.0.0.1", stage.gateway.ports["GRPC"])) != 0
+        return probe.connect_ex(("127.0.0.1", stage.gateway.ports["HTTP"])) != 0
 
 
 def test_a_client_that_never_reads_does_not_hold_a_drain() -> None:
