@@ -78,8 +78,10 @@ class HttpFront(uvicorn.Server):
 
         A caller may be about to use one that is idle; so it is closed only when nothing came for a moment.
         """
-        for listening in (*self.servers, *(sockets or [])):
-            listening.close()
+        for server in self.servers:
+            server.close()
+        for listener in sockets or []:
+            listener.close()
         self.server_state.default_headers.append((b"connection", b"close"))  # the list that all requests have
         loop = asyncio.get_running_loop()
         end = loop.time() + _LINGER_S
