@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import logging
-from collections.abc import Awaitable, Callable
 
 from services.common.errors import PenstockError
 from services.registry.adapters import heads
@@ -50,22 +49,20 @@ class Lease:
         if head.writer in ("", self._address):
             await self._take_over(head)
 
-    async def keep(self, *, seen: Callable[[int], None], begun: Callable[[], Awaitable[None]]) -> None:
-        """Answer as the writer; as another, take over from one that doesn't. Runs until cancelled.
+    @property
+    def pause_s(self) -> float:
+        """How long to wait until the next :meth:`look`."""
+        return _WRITER_LOOKS_S if self.is_writer else _READER_LOOKS_S
 
-        ``seen`` gets the database's revision at each look, ``begun`` is what a registry does first as the writer.
+    async def look(self, head: Head) -> bool:
+        """Answer as the writer; as another, take over from one that doesn't. Whether this registry writes from now on.
+
+        ``head`` is what the database says now.
         """
-        while True:
-            await asyncio.sleep(_WRITER_LOOKS_S if self.is_writer else _READER_LOOKS_S)
-            try:
-                head = await self._database.head()
-                seen(head.revision)
-                if self.is_writer:
-                    await self._defend(head)
-                elif await self._contend(head):
-                    await begun()
-            except PenstockError as error:
-                _log.warning("looking who writes failed, it is tried again: %s", error)
+        if not self.is_writer:
+            return await self._contend(head)
+        await self._defend(head)
+        return False
 
     async def release(self) -> None:
         """Leave the right to write to the others."""

@@ -49,6 +49,7 @@ class Nodes:
         self._heard: dict[str, _Heard] = {}
         self._written: dict[str, tuple[InstanceStatus, ...]] = {}
         self._health: dict[str, Health] = {}
+        self._has_looked_for_others = False  # nodes that the database knows from before
         self._placed = Placed((), {}, 0)
         self._changes += 1
 
@@ -126,6 +127,9 @@ class Nodes:
 
     async def expire_silent(self) -> None:
         """Take their instances from nodes that were silent for long."""
+        if self._has_looked_for_others and not any(map(self._is_expired, self._heard)):
+            return
+        self._has_looked_for_others = self._monotonic() - self._start_ns >= serving.EXPIRY_NS
         if await self._database.read(_list_silent, self._is_expired):
             for node in await self._database.write(_expire, self._is_expired):
                 self._heard.pop(node, None)

@@ -99,17 +99,15 @@ async def serve(
         stack.callback(streams.close)
         stack.push_async_callback(health.leave)
 
-        def seen(revision: int, artifact_bytes: int) -> None:
-            watch.advance(revision)
-            metrics.artifact_bytes.set(artifact_bytes)
-
         _log.info("the registry listens on port %s", port)
         started(port)
         await serving.run_until_stopped(
             stop,
             [
-                lease.keep(seen=watch.advance, begun=begin_writing),
-                upkeep.follow_database(database, poll_s=poll_s, seen=seen, health=health),
+                upkeep.follow_database(
+                    database, lease, poll_s=poll_s, seen=watch.advance, begun=begin_writing, health=health
+                ),
+                upkeep.measure(database, poll_s=poll_s, seen=metrics.artifact_bytes.set),
                 upkeep.watch_nodes(nodes, lease),
                 upkeep.sweep(database, artifacts, nodes, lease, clock=clock, poll_s=poll_s),
             ],

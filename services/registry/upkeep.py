@@ -3,15 +3,15 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import logging
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 
 from services.common.errors import PenstockError
 from services.common.serving import Health
 from services.registry import replays
 from services.registry.adapters import artifact_rows
 from services.registry.adapters.database import Clock, Database
-from services.registry.adapters.transaction import Transaction
 from services.registry.artifacts import Artifacts
 from services.registry.lease import Lease
 from services.registry.nodes import Nodes
@@ -19,30 +19,44 @@ from services.registry.nodes import Nodes
 _log = logging.getLogger(__name__)
 
 _SWEEP_NS = 60 * 10**9
+_MEASURE_EVERY = 5
 _LOOK_S = 0.25
 _ABSENCE_S = 1.5
 """A registry that slept for so long was itself stopped: what it didn't hear is no node's silence."""
 
 
 async def follow_database(
-    database: Database, *, poll_s: float, seen: Callable[[int, int], None], health: Health
+    database: Database,
+    lease: Lease,
+    *,
+    poll_s: float,
+    seen: Callable[[int], None],
+    begun: Callable[[], Awaitable[None]],
+    health: Health,
 ) -> None:
-    """Look at what other registries write: ``seen`` gets the revision and the bytes of all content.
+    """Look at what other registries write, which ``seen`` is told, and who writes; ``begun`` when it is this one now.
 
     The registry is healthy as long as the database can be asked.
     """
     while True:
         try:
-            seen(*await database.read(_read_figures))
+            head = await database.head()
+            seen(head.revision)
+            if await lease.look(head):
+                await begun()
             await health.set_serving(is_serving=True)
         except PenstockError as error:
             _log.warning("the registry is not ready: %s", error)
             await health.set_serving(is_serving=False)
-        await asyncio.sleep(poll_s)
+        await asyncio.sleep(min(poll_s, lease.pause_s))
 
 
-def _read_figures(tx: Transaction) -> tuple[int, int]:
-    return tx.revision, artifact_rows.total_bytes(tx)
+async def measure(database: Database, *, poll_s: float, seen: Callable[[int], None]) -> None:
+    """Look now and then how many bytes of content there are."""
+    while True:
+        with contextlib.suppress(PenstockError):
+            seen(await database.read(artifact_rows.total_bytes))
+        await asyncio.sleep(_MEASURE_EVERY * poll_s)
 
 
 async def watch_nodes(nodes: Nodes, lease: Lease) -> None:
