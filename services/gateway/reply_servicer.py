@@ -105,7 +105,8 @@ class ReplyServicer:
             stream.cancel(ticket.key)
 
     def trim(self) -> None:
-        """Let go of shared memory that its owners have removed."""
+        """Let go of shared memory that its owners have removed, and of owners that left long ago."""
+        self._forget_old()
         for worker in self._workers.values():
             if worker.reader is not None:
                 worker.reader.trim()
@@ -120,11 +121,14 @@ class ReplyServicer:
     def _greet(self, message: ConnectRequest) -> Worker:
         if message.WhichOneof("message") != "hello" or not message.hello.consumer:
             raise InvalidArgumentError("the first message must be a hello that names its consumer")
+        self._forget_old()
+        return self._workers.setdefault(message.hello.consumer, Worker(message.hello))
+
+    def _forget_old(self) -> None:
         now = time.monotonic()
         for consumer, worker in list(self._workers.items()):
             if not worker.streams and now - worker.left_at > _FORGET_AFTER_S:
                 del self._workers[consumer]
-        return self._workers.setdefault(message.hello.consumer, Worker(message.hello))
 
     def _take(self, worker: Worker, stream: Stream, message: ConnectRequest) -> None:
         kind = message.WhichOneof("message")

@@ -1,8 +1,9 @@
-"""The last receipts of a gateway that stops."""
+"""The last receipts of a gateway that stops, and what it keeps of processes that left."""
 
 from __future__ import annotations
 
 import asyncio
+import time
 from typing import Any
 
 from penstock.gateway.v1.reply_service_pb2 import ConnectResponse, Hello
@@ -31,13 +32,15 @@ class StalledContext(Context):
         await asyncio.Event().wait()
 
 
+def make() -> ReplyServicer:
+    exporter = SpanExporter(endpoint="", service="test", instance="1", version="0")
+    pending = PendingTable(RequestSpans(exporter, sample_ratio=0.0))
+    return ReplyServicer(gateway_id="g", pending=pending, find_lane=lambda *_: None, on_taken_back=lambda _: None)
+
+
 def test_streams_that_are_broken_or_stalled_keep_no_receipt_from_the_others() -> None:
     async def scenario() -> None:
-        exporter = SpanExporter(endpoint="", service="test", instance="1", version="0")
-        pending = PendingTable(RequestSpans(exporter, sample_ratio=0.0))
-        servicer = ReplyServicer(
-            gateway_id="g", pending=pending, find_lane=lambda *_: None, on_taken_back=lambda _: None
-        )
+        servicer = make()
         contexts: list[Any] = [BrokenContext(), StalledContext(), Context()]
         for number, context in enumerate(contexts):
             worker = servicer._workers[str(number)] = Worker(Hello(consumer=str(number)))
@@ -48,3 +51,12 @@ def test_streams_that_are_broken_or_stalled_keep_no_receipt_from_the_others() ->
         assert [message.HasField("receipt") for message in contexts[2].written] == [True]
 
     virtual_loop.run(scenario())
+
+
+def test_processes_that_left_are_forgotten_though_no_other_one_comes() -> None:
+    servicer, now = make(), time.monotonic()
+    for consumer, left_at in (("long ago", now - 61), ("just now", now - 1)):
+        servicer._workers[consumer] = Worker(Hello(consumer=consumer))
+        servicer._workers[consumer].left_at = left_at
+    servicer.trim()
+    assert list(servicer._workers) == ["just now"]
