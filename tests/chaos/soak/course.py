@@ -32,12 +32,12 @@ _MIXES = {STEADY: Mix(grpc=24, rest=12, large=2), LONE: Mix(grpc=12, rest=8, lar
 
 @dataclass(frozen=True, slots=True)
 class Plan:
-    """How long everything takes, in seconds."""
+    """How long everything takes, in seconds. A gateway forgets who left a minute after that."""
 
     warm_up_s: float = 60.0
     load_s: float = 1_800.0
     fault_every_s: float = 30.0
-    quiet_s: float = 45.0
+    quiet_s: float = 75.0
 
 
 @dataclass(slots=True)
