@@ -5,7 +5,7 @@ PYTHON ?= $(shell for p in python3 python3.13 python3.12 python3.11; do $$p -c '
 BIN := .venv/bin
 PYTEST := $(BIN)/python -m pytest
 
-.PHONY: help setup run up test test-fronts test-queue test-unit test-e2e bench bench-peers overload chaos soak profile lint fmt protos check lock clean
+.PHONY: help setup run up test test-fronts test-queue test-unit test-e2e bench bench-peers overload chaos soak profile lint fmt protos check consul lock clean
 
 help: ## Show this list
 	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## / { printf "  make %-11s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -20,10 +20,10 @@ run: setup ## Start everything, deploy two digit classifiers, classify real imag
 up: setup ## Start the suite without the demo
 	@PENSTOCK_HOME="$${PENSTOCK_HOME:-$(CURDIR)/.penstock}" exec $(BIN)/penstock up
 
-test: setup ## Run all tests: unit, contract, integration, e2e; FRONT=grpcio: with that front of the gateway
+test: setup consul ## Run all tests: unit, contract, integration, e2e; FRONT=grpcio: with that front of the gateway
 	@$(if $(FRONT),TEST_FRONT=$(FRONT)) $(PYTEST)
 
-test-fronts: setup ## Run all tests twice: with each front of the gateway
+test-fronts: setup consul ## Run all tests twice: with each front of the gateway
 	@for front in native grpcio; do TEST_FRONT=$$front $(PYTEST) || exit; done
 
 test-queue: setup ## Let hypothesis try 500 sequences of events on the queue (QUEUE_EXAMPLES: so many)
@@ -32,7 +32,7 @@ test-queue: setup ## Let hypothesis try 500 sequences of events on the queue (QU
 test-unit: setup ## Run the unit and contract tests
 	@$(PYTEST) tests/unit tests/contract
 
-test-e2e: setup ## Run the tests that start the whole suite
+test-e2e: setup consul ## Run the tests that start the whole suite
 	@$(PYTEST) tests/e2e
 
 bench: setup ## Measure requests/s, latency and CPU per request
@@ -69,6 +69,9 @@ protos: setup ## Generate the API modules from protos/
 	@$(BIN)/python -m protos.generate
 
 check: lint test ## All that CI checks
+
+consul: setup ## Fetch a Consul for the tests that need one, unless there is one on the PATH
+	@$(BIN)/python -m tools.consul >/dev/null
 
 lock: setup ## Pin what pyproject.toml asks for, and keep what is pinned (UPGRADE=1: newer versions)
 	@$(BIN)/python tools/lock.py $(if $(UPGRADE),--upgrade)

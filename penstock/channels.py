@@ -8,6 +8,7 @@ from typing import Any, TypeVar
 import grpc
 
 from penstock import errors
+from penstock.endpoints import target
 from penstock.tls import Tls
 
 Answer = TypeVar("Answer")
@@ -20,8 +21,15 @@ OPTIONS: list[tuple[str, int | str]] = [
 _PAGE_SIZE = 1_000
 
 
+def options_for(address: str, tls: Tls | None) -> list[tuple[str, int | str]]:
+    """Of a channel to an address, or to one of several: these all go by the name of the first."""
+    first, *more = address.split(",")
+    name = [("grpc.default_authority", first.strip())] if more else []
+    return [*OPTIONS, *name, *(tls.options if tls else ())]
+
+
 class Channel:
-    """A connection to ``part`` at ``address``, made when it is first used."""
+    """A connection to ``part`` at ``address``, or to whichever of several answers, made when it is first used."""
 
     def __init__(self, part: str, address: str, tls: Tls | None = None) -> None:
         """Raises:
@@ -29,10 +37,11 @@ class Channel:
         """
         self.part = part
         self.address = address
+        options = options_for(address, tls)
         if tls is None:
-            self.grpc = grpc.insecure_channel(address, options=OPTIONS)
+            self.grpc = grpc.insecure_channel(target(address), options=options)
         else:
-            self.grpc = grpc.secure_channel(address, tls.credentials(), options=[*OPTIONS, *tls.options])
+            self.grpc = grpc.secure_channel(target(address), tls.credentials(), options=options)
 
     def call(self, rpc: Callable[..., Answer], request: Any, *, timeout_s: float = 30.0) -> Answer:
         """Make one call.

@@ -11,6 +11,7 @@
 from __future__ import annotations
 
 import contextlib
+import os
 import time
 import uuid
 from collections.abc import Callable, Iterator, Mapping
@@ -57,11 +58,12 @@ _CRASH_LOOP_RESTARTS = 3
 class Client:
     """A connection to a suite; use it as a context manager, or call :meth:`close`.
 
-    Addresses not given are taken from the environment (``PENSTOCK_REGISTRY_ADDRESS``, …), else this machine's; so is
-    ``tls``, for the gateway (``PENSTOCK_GATEWAY_CA``, …), else what this machine's gateway has. Nothing is connected
-    before it is used. Resources are the messages of ``penstock.registry.v1`` and ``penstock.monitor.v1``. What a
-    service refuses is raised as a :class:`penstock.errors.PenstockError`. Methods may be called from several
-    threads.
+    Addresses not given are taken from the environment (``PENSTOCK_REGISTRY_ADDRESS``, …), else from Consul, which is
+    asked once (``CONSUL_HTTP_ADDR``), else this machine's; each may be a list with commas between, of which one that
+    answers is used. So is ``tls``, for the gateway (``PENSTOCK_GATEWAY_CA``, …), else what this machine's gateway has.
+    Nothing else is connected before it is used. Resources are the messages of ``penstock.registry.v1`` and
+    ``penstock.monitor.v1``. What a service refuses is raised as a :class:`penstock.errors.PenstockError`. Methods may
+    be called from several threads.
     """
 
     def __init__(
@@ -74,7 +76,12 @@ class Client:
         tls: Tls | None = None,
     ) -> None:
         given = {"registry": registry, "gateway": gateway, "inference": inference, "monitor": monitor}
-        self.endpoints = replace(Endpoints.from_environ(), **{part: at for part, at in given.items() if at})
+        known = {part: at for part, at in given.items() if at}
+        if os.environ.get("CONSUL_HTTP_ADDR"):
+            from penstock import consul
+
+            known = {**consul.find_missing(known), **known}
+        self.endpoints = replace(Endpoints.from_environ(), **known)
         self._tls = tls or Tls.from_environ()
         self._channels = {
             part: Channel(part, getattr(self.endpoints, part), self._tls if part == "gateway" else None)

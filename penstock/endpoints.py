@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import socket
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Self
@@ -100,6 +101,37 @@ class Endpoints:
             inference=address(CLIENT_VARIABLES["inference"], INFERENCE),
             monitor=address(CLIENT_VARIABLES["monitor"], MONITOR),
         )
+
+
+def joined(host: str, port: int) -> str:
+    """``host:port``, with brackets around an IPv6 host."""
+    bare = host.strip("[]")
+    return f"[{bare}]:{port}" if ":" in bare else f"{bare}:{port}"
+
+
+def target(addresses: str) -> str:
+    """What grpc is to call: an address as it stands; of several, whichever answers, and the next when it does no more.
+
+    Host names in a list are looked up now; those that nobody knows are left out.
+    """
+    several = [one.strip() for one in addresses.split(",") if one.strip()]
+    if len(several) < 2:
+        return addresses.strip(" ,")
+    found = [place for one in several for place in _looked_up(one)]
+    if not found:
+        return several[0]
+    if all(":" not in host for host, _ in found):
+        return "ipv4:" + ",".join(f"{host}:{port}" for host, port in found)
+    return "ipv6:" + ",".join(f"[{host if ':' in host else f'::ffff:{host}'}]:{port}" for host, port in found)
+
+
+def _looked_up(address: str) -> list[tuple[str, int]]:
+    host, _, port = address.rpartition(":")
+    try:
+        found = socket.getaddrinfo(host.strip("[]"), port, type=socket.SOCK_STREAM)
+    except OSError:
+        return []
+    return [(str(place[0]), int(place[1])) for *_, place in found]
 
 
 def local_host(bind: str) -> str:

@@ -13,7 +13,8 @@ from numpy.typing import NDArray
 from tritonclient.utils import InferenceServerException, np_to_triton_dtype, triton_to_np_dtype
 
 from penstock import errors
-from penstock.channels import OPTIONS
+from penstock.channels import options_for
+from penstock.endpoints import target
 from penstock.tls import Tls
 
 Arrays = Mapping[str, NDArray[Any]]
@@ -34,9 +35,9 @@ class InferenceConnection:
     def __init__(self, address: str, tls: Tls | None) -> None:
         self._address = address
         self._client = triton.InferenceServerClient(
-            address,
+            target(address),
             creds=tls.credentials() if tls else None,
-            channel_args=[*OPTIONS, *(tls.options if tls else ())],
+            channel_args=options_for(address, tls),
         )
 
     def is_ready(self, model: str, version: str) -> bool:

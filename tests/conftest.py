@@ -2,17 +2,24 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterator
 
 import pytest
 from hypothesis import HealthCheck, settings
 
 from tests.support.certificates import Certificates
+from tests.support.consul import ConsulServer
 from tests.support.redis_server import RedisServer
 
 # How long an example takes depends on what else the machine does.
 settings.register_profile("penstock", deadline=None, suppress_health_check=[HealthCheck.too_slow])
 settings.load_profile("penstock")
+
+
+# Nothing that tests start is to meet a Consul that it wasn't told of.
+for _name in [name for name in os.environ if name.startswith("CONSUL_")]:
+    del os.environ[_name]
 
 
 @pytest.fixture(scope="session")
@@ -32,6 +39,13 @@ def redis_url(_shared_redis: RedisServer) -> str:
 def redis_server() -> Iterator[RedisServer]:
     """A Redis of your own, to be killed and restarted."""
     with RedisServer() as server:
+        yield server
+
+
+@pytest.fixture
+def consul() -> Iterator[ConsulServer]:
+    """A Consul of your own, which forgets everything when it ends."""
+    with ConsulServer() as server:
         yield server
 
 

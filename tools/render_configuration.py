@@ -17,7 +17,8 @@ from pydantic.fields import FieldInfo
 from pydantic_core import PydanticUndefined
 from pydantic_settings import BaseSettings
 
-from services.common.settings import PREFIX, SECTIONS, SuiteSettings
+from services.common.discovery.settings import ConsulSettings
+from services.common.settings import PREFIX, SECTIONS, SuiteSettings, fields_of
 
 ROOT = Path(__file__).resolve().parent.parent
 PAGE = ROOT / "docs" / "configuration.md"
@@ -35,7 +36,9 @@ This page is rendered from the settings classes by `python -m tools.render_confi
 
 The command and the Python client call the parts of a suite on this machine, at the ports below, unless one of
 `PENSTOCK_REGISTRY_ADDRESS`, `PENSTOCK_GATEWAY_ADDRESS`, `PENSTOCK_GATEWAY_HTTP_ADDRESS`,
-`PENSTOCK_GATEWAY_METRICS_ADDRESS`, `PENSTOCK_INFERENCE_ADDRESS` or `PENSTOCK_MONITOR_ADDRESS` says another `host:port`.
+`PENSTOCK_GATEWAY_METRICS_ADDRESS`, `PENSTOCK_INFERENCE_ADDRESS` or `PENSTOCK_MONITOR_ADDRESS` says another `host:port`,
+or several with commas between, of which one that answers is called. Where `CONSUL_HTTP_ADDR` is set, registry, gateway
+and monitor are those that Consul knows, unless their variables name them.
 They speak TLS with the gateway if `PENSTOCK_GATEWAY_CA` names a PEM file with the authorities that its certificate may
 be of, or that certificate itself, or says `public`; unset, they trust the certificate that the gateway's own settings
 below name, if they do. `PENSTOCK_GATEWAY_CLIENT_CERTIFICATE` and `PENSTOCK_GATEWAY_CLIENT_KEY` are PEM files to show to
@@ -49,8 +52,9 @@ _BOUNDS = {"ge": "≥ {}", "gt": "> {}", "le": "≤ {}", "lt": "< {}", "min_leng
 
 
 def sections() -> Iterator[tuple[str, type[BaseSettings]]]:
-    """Title and settings class: the suite's, then each service's as ``services/<name>/settings.py`` defines it."""
+    """Title and settings class: the suite's, Consul's, each service's as ``services/<name>/settings.py`` has it."""
     yield "All services", SuiteSettings
+    yield "Consul", ConsulSettings
     for section in SECTIONS:
         name = section.lower()
         if (ROOT / "services" / name / "settings.py").is_file():
@@ -73,10 +77,9 @@ def render() -> str:
 
 
 def _section(title: str, settings: type[BaseSettings]) -> str:
-    prefix = str(settings.model_config["env_prefix"])
     rows = [
-        f"| `{prefix}{name.upper()}` | {_type(field)} | {_default(field)} | {_meaning(settings, name, field)} |"
-        for name, field in settings.model_fields.items()
+        f"| `{variable}` | {_type(field)} | {_default(field)} | {_meaning(settings, variable, field)} |"
+        for variable, field in fields_of(settings).items()
     ]
     return "\n".join([f"## {title}", "", "| variable | type | default | meaning |", "|---|---|---|---|", *rows, ""])
 
@@ -124,9 +127,9 @@ def _default(field: FieldInfo) -> str:
     return f"`{value}`" if str(value) else "empty"
 
 
-def _meaning(settings: type[BaseSettings], name: str, field: FieldInfo) -> str:
+def _meaning(settings: type[BaseSettings], variable: str, field: FieldInfo) -> str:
     if not field.description:
-        sys.exit(f"{settings.__name__}.{name} has no documentation string under it")
+        sys.exit(f"{variable} in {settings.__name__} has no documentation string under it")
     return " ".join(field.description.split()).replace("|", "\\|")
 
 

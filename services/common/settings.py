@@ -6,13 +6,16 @@ import os
 import re
 from collections.abc import Iterable, Mapping
 from pathlib import Path
-from typing import Annotated, Literal, TypeVar
+from typing import Annotated, Any, Literal, TypeVar
 
 from pydantic import AfterValidator, BeforeValidator, Field, ValidationError
+from pydantic.fields import FieldInfo
 from pydantic_core import ErrorDetails
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
 from penstock.endpoints import NOT_FOR_SERVICES
+from services.common.discovery import addresses
+from services.common.discovery.settings import ConsulSettings
 
 PREFIX = "PENSTOCK_"
 SECTIONS = ("GATEWAY", "INFERENCE", "REGISTRY", "MONITOR")
@@ -32,10 +35,21 @@ def _expanded(folder: Path) -> Path:
         raise ValueError(f"is {folder}, where ~ stands for no folder: name another") from None
 
 
-def _reachable(endpoint: str) -> str:
-    if endpoint and not re.fullmatch(r"[^\s/]+:\d{1,5}", endpoint):
-        raise ValueError(f"got {endpoint!r}, expected host:port")
-    return endpoint
+def _some_addresses(text: str) -> str:
+    if not addresses.listed(text):
+        raise ValueError("is empty, expected host:port")
+    return text
+
+
+def _addresses(text: str) -> str:
+    addresses.listed(text)
+    return text
+
+
+def _host(text: str | None) -> str | None:
+    if text is not None and not re.fullmatch(r"[^\s/,:\[\]]+|\[?[0-9a-fA-F:.%]+\]?", text):
+        raise ValueError(f"got {text!r}, expected a host name or an address, without a port")
+    return text
 
 
 class SuiteSettings(BaseSettings):
@@ -49,13 +63,18 @@ class SuiteSettings(BaseSettings):
     """Folder for everything that Penstock keeps on this machine: database, artifacts, caches, sockets, logs."""
     bind: str = "127.0.0.1"
     """Address that servers listen on. Loopback unless told otherwise."""
+    advertise_host: Annotated[str | None, AfterValidator(_host)] = None
+    """Host name or address by which others reach what listens here. Unset: that of `PENSTOCK_BIND`, or where this is
+    `0.0.0.0` or `[::]`, the address from which this machine's packets leave it."""
     redis_url: str | None = None
     """Redis for the lanes, `redis://`, `rediss://`, `unix://`, `redis+sentinel://` or `redis+cluster://`
     (docs/architecture.md). Unset: the embedded one, on a socket below `home`."""
-    registry_address: str = "127.0.0.1:8021"
-    """Where the registry's gRPC API is."""
-    otlp_endpoint: Annotated[str, AfterValidator(_reachable)] = "127.0.0.1:4317"
-    """`host:port` where spans are sent by OTLP/gRPC (the monitor). Empty switches tracing off."""
+    registry_address: Annotated[str, AfterValidator(_some_addresses)] = "127.0.0.1:8021"
+    """`host:port` of the registry's gRPC API; of several registries, with commas between. Whoever finds one silent asks
+    the next."""
+    otlp_endpoint: Annotated[str, AfterValidator(_addresses)] = "127.0.0.1:4317"
+    """`host:port` where spans are sent by OTLP/gRPC (the monitor). Of several, with commas between, all send to the
+    first in alphabetical order that answers. Empty switches tracing off."""
     trace_sample_ratio: float = Field(default=0.05, ge=0, le=1)
     """Share of requests whose own spans are exported, up to `PENSTOCK_GATEWAY__MAX_TRACES_PER_SECOND`; errors, and
     requests that arrive sampled, always are."""
@@ -64,6 +83,12 @@ class SuiteSettings(BaseSettings):
     a connection, of which it never takes more than half of what is free. 0: all go over connections."""
     log_level: Literal["DEBUG", "INFO", "WARNING", "ERROR"] = "INFO"
     """Least severe log record to write."""
+    consul: ConsulSettings = ConsulSettings.model_construct()
+
+    @property
+    def reachable_host(self) -> str:
+        """The host by which others reach this process, without brackets."""
+        return addresses.reachable_host(self.advertise_host or self.bind)
 
     @property
     def effective_redis_url(self) -> str:
@@ -85,13 +110,13 @@ def load(section: type[Section], environ: Mapping[str, str] | None = None) -> tu
     own = str(section.model_config["env_prefix"])
     others = tuple(prefix for prefix in _SECTION_PREFIXES if prefix != own)
     _refuse_unknown(environ, {*names_of(SuiteSettings), *names_of(section)}, others)
-    return _read(SuiteSettings), _read(section)
+    return _read_suite(), _read(section)
 
 
 def load_suite(environ: Mapping[str, str] | None = None) -> SuiteSettings:
     """Read the suite's settings alone, as :func:`load` does; the services' sections are theirs to check."""
     _refuse_unknown(environ, set(names_of(SuiteSettings)), _SECTION_PREFIXES)
-    return _read(SuiteSettings)
+    return _read_suite()
 
 
 def _refuse_unknown(environ: Mapping[str, str] | None, known: set[str], others: tuple[str, ...]) -> None:
@@ -104,9 +129,13 @@ def _refuse_unknown(environ: Mapping[str, str] | None, known: set[str], others: 
         raise ValueError(f"unknown settings {', '.join(unknown)}: expected names are listed in docs/configuration.md")
 
 
-def _read(section: type[Section]) -> Section:
+def _read_suite() -> SuiteSettings:
+    return _read(SuiteSettings, consul=_read(ConsulSettings))
+
+
+def _read(section: type[Section], **given: Any) -> Section:
     try:
-        return section()
+        return section(**given)
     except ValidationError as error:
         prefix = str(section.model_config["env_prefix"])
         raise ValueError("; ".join(_explain(prefix, one) for one in error.errors())) from None
@@ -114,10 +143,20 @@ def _read(section: type[Section]) -> Section:
 
 def _explain(prefix: str, error: ErrorDetails) -> str:
     """One line; the value itself may be a secret and stays out."""
-    return f"{prefix}{str(error['loc'][0]).upper()}: {error['msg'].removeprefix('Value error, ')}"
+    message = error["msg"].removeprefix("Value error, ")
+    return f"{prefix}{str(error['loc'][0]).upper()}: {message}" if error["loc"] else message
+
+
+def fields_of(section: type[BaseSettings]) -> Mapping[str, FieldInfo]:
+    """What a settings class reads, by environment variable; other classes within it read for themselves."""
+    prefix = str(section.model_config["env_prefix"])
+    return {
+        f"{prefix}{name.upper()}": field
+        for name, field in section.model_fields.items()
+        if not (isinstance(field.annotation, type) and issubclass(field.annotation, BaseSettings))
+    }
 
 
 def names_of(section: type[BaseSettings]) -> Iterable[str]:
     """The environment variables that a settings class reads."""
-    prefix = str(section.model_config["env_prefix"])
-    return (f"{prefix}{field.upper()}" for field in section.model_fields)
+    return fields_of(section)

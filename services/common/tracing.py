@@ -7,14 +7,18 @@ builds it at the end with :class:`SpanExporter`; ids are known beforehand, so a 
 from __future__ import annotations
 
 import asyncio
+import itertools
 import logging
+import time
 from collections import Counter, deque
 from collections.abc import Mapping, Sequence
 from typing import Any
 
 from opentelemetry.sdk.resources import Resource
 
-from services.common.grpc_stream import OK, CallEndedError, GrpcStream
+from services.common.discovery.addresses import split
+from services.common.discovery.peers import Peers
+from services.common.grpc_stream import OK, UNAVAILABLE, CallEndedError, GrpcStream
 from services.common.http2 import Connection, Limits, connect
 from services.common.span_encoding import AttributeValue, SpanKind, encode_origin, encode_request, encode_span
 from services.common.trace_context import TraceContext
@@ -28,6 +32,8 @@ _PERIOD_S = 0.4
 _TIMEOUT_S = 5.0
 _LAST_SPANS_S = 3.0
 _RETRY_S = 0.2
+_AVOID_S = 10.0
+"""How long a receiver that failed is the last to be tried."""
 _MAX_BATCH, _MAX_BATCH_BYTES = 512, 1 << 20
 """Spans in a message, and the bytes from which on none is added: receivers take messages of 4 MiB."""
 _MAX_QUEUED_BYTES = 16 << 20
@@ -38,14 +44,17 @@ _LIMITS = Limits(keepalive_s=3_600)
 class SpanExporter:
     """Encodes finished spans and sends them in batches, by OTLP/gRPC, from the event loop that it is made in.
 
-    Never blocks and never fails the caller: when the receiver is away or slow, spans are dropped. What the process is
+    Never blocks and never fails the caller: when the receiver is away or slow, spans are dropped. Of several receivers
+    the first gets them, and the next only while that fails, so that all processes choose the same. What the process is
     comes from OpenTelemetry's SDK, which adds ``OTEL_RESOURCE_ATTRIBUTES``. Its span processor and exporter take 40 µs
     for a span, much of it in a thread that holds the interpreter for milliseconds; this takes 5, and no thread.
     """
 
-    def __init__(self, *, endpoint: str, service: str, instance: str, version: str, max_queued: int = 16_384) -> None:
-        """``endpoint`` is "host:port"; empty makes an exporter that drops everything, and needs no event loop."""
-        self.endpoint = endpoint
+    def __init__(
+        self, *, receivers: Peers, service: str, instance: str, version: str, max_queued: int = 16_384
+    ) -> None:
+        """Without any receiver at first, it drops everything, and needs no event loop."""
+        self._receivers = receivers
         self._max_queued = max_queued
         self._queue: deque[bytes] = deque()
         self._queued_bytes = 0
@@ -56,8 +65,10 @@ class SpanExporter:
         self._is_filled = asyncio.Event()
         self._is_closing = asyncio.Event()
         self._connection: Connection | None = None
+        self._connected_to = ""
+        self._failed_at: dict[str, float] = {}
         self._sender: asyncio.Task[None] | None = None
-        if endpoint:
+        if receivers.addresses:
             names = {"service.name": service, "service.version": version, "service.instance.id": instance}
             described: dict[str, Any] = dict(Resource.create(names).attributes)
             self._origin = encode_origin(described, scope="penstock", version=version)
@@ -134,7 +145,7 @@ class SpanExporter:
                     if not is_away:
                         is_bug = not isinstance(error, (OSError, CallEndedError))
                         _log.warning(
-                            "spans can't be sent to %s, and are dropped: %s", self.endpoint, error, exc_info=is_bug
+                            "spans can't be sent to %s, and are dropped: %s", self._receivers, error, exc_info=is_bug
                         )
                     is_away = True
                 self.pending -= len(spans)
@@ -149,33 +160,65 @@ class SpanExporter:
         return spans
 
     async def _send(self, message: bytes) -> None:
-        """Have the receiver take a message, waiting for a while until it is there.
+        """Have a receiver take a message, waiting for a while until one is there.
 
         Raises:
-            OSError, CallEndedError: it can't be reached, or refused.
-            TimeoutError: it didn't answer.
+            OSError, CallEndedError: none can be reached, or it refused; TimeoutError: it didn't answer.
         """
-        try:
-            async with asyncio.timeout(_TIMEOUT_S):
-                call = GrpcStream(await self._connected(), _EXPORT, authority=self.endpoint, on_message=lambda _: None)
-                call.send(message, is_last=True)
-                ended = await call.ended
-        except TimeoutError:
-            if self._connection is not None:
-                self._connection.abort()  # nobody may be at its other end any more
-            raise TimeoutError(f"no answer within {_TIMEOUT_S:.0f} s") from None
-        if not isinstance(ended, CallEndedError) or ended.code != OK:
-            raise ended
+        give_up_at = time.monotonic() + _TIMEOUT_S
+        for attempt in itertools.count(1):
+            receivers = len(self._receivers.addresses)
+            reason = await self._offer(message, self._choose(), timeout_s=_TIMEOUT_S / receivers)
+            if reason is None:
+                return
+            is_last = await _wait(self._is_closing, _RETRY_S) and attempt >= receivers
+            if is_last or time.monotonic() >= give_up_at:
+                raise reason
 
-    async def _connected(self) -> Connection:
-        host, _, port = self.endpoint.rpartition(":")
-        while self._connection is None or self._connection.is_closing:
-            try:
-                self._connection = await connect(host.strip("[]"), int(port), limits=_LIMITS)
-            except OSError:
-                if await _wait(self._is_closing, _RETRY_S):
-                    raise
+    async def _offer(self, message: bytes, address: str, *, timeout_s: float) -> Exception | None:
+        """Send a message to a receiver; return why it can't take it now. Raises CallEndedError if it never will."""
+        reason: Exception
+        try:
+            async with asyncio.timeout(timeout_s):
+                call = GrpcStream(await self._connected(address), _EXPORT, authority=address, on_message=lambda _: None)
+                call.send(message, is_last=True)
+                reason = await call.ended
+        except TimeoutError:
+            reason = TimeoutError(f"no answer within {timeout_s:g} s")
+        except OSError as error:
+            reason = error
+        if isinstance(reason, CallEndedError) and reason.code != UNAVAILABLE:
+            if reason.code == OK:
+                return None
+            raise reason
+        self._fail(address)
+        return reason
+
+    def _choose(self) -> str:
+        """The first receiver that didn't fail of late, or else the one whose failure is the longest ago."""
+        now = time.monotonic()
+
+        def rank(address: str) -> float:
+            failed_at = self._failed_at.get(address, 0.0)
+            return failed_at if now - failed_at < _AVOID_S else 0.0
+
+        return min(self._receivers.addresses, key=rank)
+
+    async def _connected(self, address: str) -> Connection:
+        if self._connection is None or self._connection.is_closing or self._connected_to != address:
+            if self._connection is not None:
+                self._connection.abort()
+            host, port = split(address)
+            self._connection, self._connected_to = None, address
+            self._connection = await connect(host, port, limits=_LIMITS)
         return self._connection
+
+    def _fail(self, address: str) -> None:
+        """Go elsewhere for a while, if there is another receiver."""
+        self._failed_at = {one: at for one, at in self._failed_at.items() if one in self._receivers.addresses}
+        self._failed_at[address] = time.monotonic()
+        if self._connection is not None:
+            self._connection.abort()  # nobody may be at its other end any more
 
 
 async def _wait(event: asyncio.Event, seconds: float) -> bool:

@@ -38,8 +38,11 @@ class ResourceCache:
         self._on_change = on_change
         self._snapshot: set[str] | None = None
 
-    async def follow(self, stub: RegistryServiceStub) -> None:
-        """Follow the registry for ever, through its restarts. Runs until cancelled."""
+    async def follow(self, stub: RegistryServiceStub, *, on_silence: Callable[[], None] = lambda: None) -> None:
+        """Follow the registry for ever, through its restarts. Runs until cancelled.
+
+        ``on_silence`` is called when a stream is given up because the registry doesn't even show that it lives.
+        """
         while True:
             try:
                 await self._follow_once(stub)
@@ -49,10 +52,11 @@ class ResourceCache:
                 _log.debug("watch ended: %s", error.details())
             except TimeoutError:
                 _log.warning("the registry has been silent for %s s, connecting again", _SILENCE_S)
+                on_silence()
             await asyncio.sleep(_RETRY_S)
 
     async def _follow_once(self, stub: RegistryServiceStub) -> None:
-        call = stub.WatchResources(registry_pb.WatchResourcesRequest(revision=self._revision), wait_for_ready=True)
+        call = stub.WatchResources(registry_pb.WatchResourcesRequest(revision=self._revision))
         self._snapshot = set() if self._revision == 0 else None
         try:
             while True:

@@ -10,6 +10,8 @@ import time
 
 import penstock
 from services.common import serving
+from services.common.discovery.discovery import Discovery
+from services.common.discovery.registration import MONITOR, OTLP_PORT, REGISTRY
 from services.common.errors import UnavailableError
 from services.common.lanes import LEASE_MS
 from services.common.payloads import Draft, PayloadStore
@@ -50,8 +52,13 @@ class Gateway:
     def __init__(self, suite: SuiteSettings, settings: GatewaySettings, membership: Membership | None) -> None:
         version = penstock.__version__
         gateway_id = secrets.token_hex(8)
+        self.discovery = Discovery(suite.consul)
+        self.registries = self.discovery.find(REGISTRY, suite.registry_address)
         self.exporter = SpanExporter(
-            endpoint=suite.otlp_endpoint, service="penstock-gateway", instance=gateway_id, version=version
+            receivers=self.discovery.find(MONITOR, suite.otlp_endpoint, port=OTLP_PORT),
+            service="penstock-gateway",
+            instance=gateway_id,
+            version=version,
         )
         self.spans = RequestSpans(
             self.exporter,

@@ -12,16 +12,20 @@ import grpc
 from grpc_health.v1 import health
 from prometheus_client import CollectorRegistry, generate_latest
 
+from penstock.endpoints import joined
 from penstock.gateway.v1.payload_service_pb2_grpc import add_PayloadServiceServicer_to_server
 from penstock.gateway.v1.reply_service_pb2_grpc import add_ReplyServiceServicer_to_server
 from penstock.registry.v1.registry_service_pb2_grpc import RegistryServiceStub
 from services.common import serving
 from services.common.boundary import translated
+from services.common.discovery.channel import FollowingChannel
+from services.common.discovery.metrics import DiscoveryCollector
 from services.common.errors import UnavailableError
 from services.common.http2 import Limits
 from services.common.memory import keep_freed_memory
 from services.common.payloads import keep_clean
 from services.common.settings import SuiteSettings
+from services.gateway.announcement import registration
 from services.gateway.descriptions import Description
 from services.gateway.fronts import FrontOptions
 from services.gateway.fronts.front import Front
@@ -69,9 +73,7 @@ async def serve(
         closing.push_async_callback(gateway.exporter.close)
         closing.push_async_callback(gateway.lane_watch.close)
         closing.callback(gateway.payload_store.close)
-        channel = await closing.enter_async_context(
-            grpc.aio.insecure_channel(suite.registry_address, options=serving.CHANNEL_OPTIONS)
-        )
+        channel = await closing.enter_async_context(FollowingChannel(gateway.registries, "registry"))
         internal = await _internal_server(gateway, suite, settings, may_move=bool(keeper.listeners))
         closing.push_async_callback(_close_internal, gateway, internal)
         front = _front(gateway, suite, settings, reuse_port=membership is not None, listeners=keeper.listeners)
@@ -83,6 +85,7 @@ async def serve(
         closing.push_async_callback(web.close)
         metrics = CollectorRegistry()
         metrics.register(gateway.collector())
+        metrics.register(DiscoveryCollector(gateway.discovery))
         if is_alone:
             await _publish(gateway, front, web, settings)
         if membership is None:
@@ -91,13 +94,14 @@ async def serve(
             )
             closing.push_async_callback(asyncio.to_thread, stop_metrics)
         background = [
-            gateway.resources.follow(RegistryServiceStub(channel)),
+            gateway.resources.follow(RegistryServiceStub(channel), on_silence=channel.leave),
             gateway.writer.run(),
             gateway.watch_lanes(),
             gateway.flush_spans(),
             gateway.tend_payloads(),
             keep_clean(),
             _tell_when_ready(gateway, front, keeper),
+            gateway.discovery.run(),
         ]
         if membership is not None:
             background += [_answer_parent(gateway, membership, metrics, stop), gateway.await_siblings(membership)]
@@ -109,6 +113,9 @@ async def serve(
                 await _publish(gateway, front, web, settings)
             if not stop.is_set():
                 group.create_task(front.run_until_stopped())
+                if membership is None:
+                    here = registration(suite, settings, grpc=front.grpc_port, http=front.http_port)
+                    gateway.discovery.announce(here)
                 _log.info(
                     "gateway listens: gRPC %d, REST %d, replies %s",
                     front.grpc_port,
@@ -134,14 +141,14 @@ async def _internal_server(
     health = serving.Health("penstock.gateway.v1.ReplyService", "penstock.gateway.v1.PayloadService")
     await health.attach(server)
     try:
-        port = serving.bind(server, f"{suite.bind}:{settings.internal_port}")
+        port = serving.bind(server, joined(suite.bind, settings.internal_port))
     except SystemExit:
         if not may_move:
             raise
-        port = serving.bind(server, f"{suite.bind}:0")
+        port = serving.bind(server, joined(suite.bind, 0))
     await server.start()
     await health.set_serving(is_serving=True)
-    gateway.packer.reply_address = f"{settings.reply_host or suite.bind}:{port}"
+    gateway.packer.reply_address = joined(settings.reply_host or suite.reachable_host, port)
     return server
 
 
@@ -230,6 +237,8 @@ async def _drain(gateway: Gateway, front: Front, timeout_s: float, *, has_succes
     """
     gateway.models.is_draining = not has_successor
     await gateway.health.leave(has_successor=has_successor)
+    if not has_successor:
+        await gateway.discovery.withdraw()
     error = UnavailableError("the gateway is shutting down", reason="SHUTTING_DOWN")
     last_call = asyncio.get_running_loop().call_later(timeout_s, gateway.desk.abandon, None, error)
     try:

@@ -39,7 +39,7 @@ class GatewaySettings(BaseSettings):
     internal_port: int = Field(default=8003, ge=0, le=65535)
     """Port that model processes send replies to and fetch large requests from; 0, or several processes: free ones."""
     reply_host: str | None = None
-    """Host name under which model processes reach `internal_port`. Unset: the address that servers listen on."""
+    """Host name under which model processes reach `internal_port`. Unset: as `PENSTOCK_ADVERTISE_HOST`."""
     cors_origins: tuple[str, ...] = ()
     """Origins of web pages that may call REST and gRPC-Web, for example `["https://example.org"]`; `["*"]`: all."""
     recovery_grace_s: float = Field(default=10.0, ge=0)

@@ -94,6 +94,12 @@ class Agent:
             else:
                 yield next((one for one in instances if one.is_ready), newest)
 
+    def tell_monitors(self) -> None:
+        """Tell all processes where spans are to go from now on."""
+        for instances in self._slots.values():
+            for instance in instances:
+                instance.tell_monitors()
+
     def is_serving(self, version: str) -> bool:
         """Whether a process of this version, given by its resource name, takes requests."""
         ids = version.split("/")[1::2]

@@ -12,6 +12,7 @@ from enum import Enum
 from pathlib import Path
 from typing import Protocol
 
+from services.common.discovery.peers import Peers
 from services.common.errors import PenstockError, UnavailableError
 from services.common.lanes import LaneKeys
 from services.inference.adapters.child import Child, Event
@@ -55,7 +56,7 @@ class Surroundings:
     end_lease: Callable[[LaneKeys, Sequence[str], str], Awaitable[None]]
     until_empty: Callable[[Sequence[str]], Awaitable[None]]
     redis_url: str
-    otlp_endpoint: str
+    monitors: Peers
     log_level: str
     device: str
     threads: int
@@ -128,6 +129,11 @@ class Instance:
             return State.UNAVAILABLE, self._reason
         return self._state, ""
 
+    def tell_monitors(self) -> None:
+        """Tell the process where spans are to go from now on."""
+        if self._child is not None:
+            self._child.tell(monitors=self._around.monitors.addresses)
+
     def stop(self) -> None:
         """Let the process finish what it has, and end; ``run`` returns then."""
         self.is_retiring = True
@@ -193,7 +199,10 @@ class Instance:
         self._enter(State.LOADING)
         self._was_ready = False
         consumer = consumer_name(self.name, self._around.incarnation)
-        self._child = child = await Child.start(_MODULE, self._spec(consumer, path).to_json(), self._heard)
+        spec = self._spec(consumer, path)
+        self._child = child = await Child.start(_MODULE, spec.to_json(), self._heard)
+        if spec.otlp_endpoint != str(self._around.monitors):
+            self.tell_monitors()
         ending, stopping = asyncio.create_task(child.wait()), asyncio.create_task(self._stopping.wait())
         try:
             await asyncio.wait((ending, stopping), return_when=asyncio.FIRST_COMPLETED)
@@ -223,7 +232,7 @@ class Instance:
             signature=self.assignment.signature,
             batching=self.assignment.batching,
             redis_url=around.redis_url,
-            otlp_endpoint=around.otlp_endpoint,
+            otlp_endpoint=str(around.monitors),
             log_level=around.log_level,
             device=around.device,
             threads=around.threads,

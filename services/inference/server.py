@@ -12,12 +12,17 @@ import grpc
 import psutil
 from prometheus_client import CollectorRegistry
 
+from penstock.endpoints import joined
 from penstock.inference.v1.inference_service_pb2 import DESCRIPTOR, Node
 from penstock.inference.v1.inference_service_pb2_grpc import add_InferenceServiceServicer_to_server
 from penstock.registry.v1 import resources_pb2
 from penstock.registry.v1.registry_service_pb2_grpc import RegistryServiceStub
 from services.common import names, serving
 from services.common.boundary import translated
+from services.common.discovery.channel import FollowingChannel
+from services.common.discovery.discovery import Discovery
+from services.common.discovery.metrics import DiscoveryCollector
+from services.common.discovery.registration import INFERENCE, MONITOR, OTLP_PORT, REGISTRY, Registration
 from services.common.errors import PenstockError
 from services.common.payloads import keep_clean
 from services.common.redis_masters import RedisMasters
@@ -28,7 +33,7 @@ from services.inference import backends
 from services.inference.adapters.artifacts import ArtifactCache
 from services.inference.adapters.devices import Hardware, devices
 from services.inference.adapters.lane_keeping import end_lease, until_empty
-from services.inference.adapters.registry import RegistryClient, open_channel
+from services.inference.adapters.registry import RegistryClient
 from services.inference.agent import Agent, repeat
 from services.inference.capacity import Capacity
 from services.inference.domain.variants import Level
@@ -58,7 +63,8 @@ class InferenceServer:
         node = names.model_id(settings.node)
         self._suite = suite
         self._settings = settings
-        self._channel = open_channel(suite.registry_address)
+        self._discovery = Discovery(suite.consul)
+        self._channel = FollowingChannel(self._discovery.find(REGISTRY, suite.registry_address), "registry")
         self._stub = RegistryServiceStub(self._channel)
         self._registry = RegistryClient(self._stub, node)
         self._cache = ArtifactCache(suite.home / "cache", self._stub)
@@ -68,6 +74,7 @@ class InferenceServer:
         self._level = Level[settings.optimization.upper()]
         self._hardware = Hardware.of(settings.device, threads=settings.effective_threads)
         self._resources = ResourceCache(self._resources_changed)
+        monitors = self._discovery.find(MONITOR, suite.otlp_endpoint, port=OTLP_PORT)
         self._agent = Agent(
             Surroundings(
                 node=node,
@@ -76,7 +83,7 @@ class InferenceServer:
                 end_lease=functools.partial(end_lease, redis),
                 until_empty=functools.partial(until_empty, redis),
                 redis_url=suite.effective_redis_url,
-                otlp_endpoint=suite.otlp_endpoint,
+                monitors=monitors,
                 log_level=suite.log_level,
                 device=settings.device,
                 threads=settings.effective_threads,
@@ -85,6 +92,7 @@ class InferenceServer:
             ),
             on_change=self._instances_changed,
         )
+        monitors.on_change(self._agent.tell_monitors)
         self._validator = Validator(
             self._registry,
             self._cache,
@@ -123,23 +131,27 @@ class InferenceServer:
         servicer = InferenceServicer(self._agent, self._cache, self._node)
         add_InferenceServiceServicer_to_server(translated(servicer), server)
         await self._health.attach(server)
-        port = serving.bind(server, f"{self._suite.bind}:{self._settings.port}")
-        self._address = f"{self._suite.bind}:{port}"
+        port = serving.bind(server, joined(self._suite.bind, self._settings.port))
+        here = Registration(INFERENCE, self._suite.reachable_host, port)
+        self._address = here.address
         metrics = CollectorRegistry()
         metrics.register(InstanceCollector(self._agent, self._cache, self._optimizer))
+        metrics.register(DiscoveryCollector(self._discovery))
         stop_metrics = serving.serve_metrics(metrics, host=self._suite.bind, port=self._settings.metrics_port)
         await server.start()
+        self._discovery.announce(here)
         try:
             await serving.run_until_stopped(
                 stop,
                 [
-                    self._resources.follow(self._stub),
+                    self._resources.follow(self._stub, on_silence=self._channel.leave),
                     repeat(self._report, wake=self._news, every_s=_REPORT_EVERY_S),
                     repeat(self._tidy, wake=asyncio.Event(), every_s=_TIDY_EVERY_S),
                     repeat(self._validate, wake=self._to_validate, every_s=_CLAIM_EVERY_S),
                     repeat(self._optimizer.optimize_pending, wake=self._to_optimize, every_s=_OPTIMIZE_EVERY_S),
                     self._become_ready(),
                     keep_clean(),
+                    self._discovery.run(),
                 ],
             )
         finally:
@@ -148,6 +160,7 @@ class InferenceServer:
                 await self._say_goodbye(has_successor=True)
                 self._agent.leave()
             else:
+                await self._discovery.withdraw()
                 await self._leave()
                 await self._agent.close()
                 await self._say_goodbye()

@@ -13,9 +13,13 @@ import grpc
 from prometheus_client import CollectorRegistry
 from sqlalchemy.exc import ArgumentError, SQLAlchemyError
 
+from penstock.endpoints import joined
 from penstock.monitor.v1.monitor_service_pb2_grpc import add_MonitorServiceServicer_to_server
 from services.common import serving
 from services.common.boundary import translated
+from services.common.discovery.discovery import Discovery
+from services.common.discovery.metrics import DiscoveryCollector
+from services.common.discovery.registration import MONITOR, OTLP_PORT, Registration
 from services.common.errors import InvalidArgumentError, UnavailableError
 from services.common.settings import SuiteSettings
 from services.monitor import trace_servicer
@@ -96,6 +100,7 @@ class Monitor:
             max_bytes=settings.intake_max_mebibytes << 20,
         )
         self._store = _open_store(suite.home, settings.database_url)
+        self._discovery = Discovery(suite.consul)
         self._journal = Journal(self._store, open_incidents=lambda: self._analysis.incidents.open)
 
     async def serve(self, stop: asyncio.Event, *, on_start: Callable[[Ports], None] = lambda _: None) -> None:
@@ -120,15 +125,22 @@ class Monitor:
             closing.callback(self._journal.close)
             otlp = await self._start_otlp()
             closing.push_async_callback(otlp.stop)
+            where = Registration(MONITOR, self._suite.reachable_host, api.port, ports={OTLP_PORT: otlp.port})
+            self._discovery.announce(where)
             on_start(Ports(otlp.port, api.port))
             await self._run(stop, otlp)
 
     async def _run(self, stop: asyncio.Event, otlp: _Server) -> None:
         async with asyncio.TaskGroup() as group:
-            background = [group.create_task(self._intake.work()), group.create_task(self._judge())]
+            background = [
+                group.create_task(self._intake.work()),
+                group.create_task(self._judge()),
+                group.create_task(self._discovery.run()),
+            ]
             if self._forwarder is not None:
                 background.append(group.create_task(self._forwarder.work()))
             await stop.wait()
+            await self._discovery.withdraw()
             await otlp.stop()
             self._intake.drain()
             if self._forwarder is not None:
@@ -166,6 +178,7 @@ class Monitor:
         registry = CollectorRegistry(auto_describe=False)
         forwarded = {"sent": 0, "dropped": 0} if self._forwarder is None else self._forwarder.results
         registry.register(MonitorCollector(self._analysis, spans=self._intake.results, forwarded=forwarded))
+        registry.register(DiscoveryCollector(self._discovery))
         return serving.serve_metrics(registry, host=self._suite.bind, port=self._settings.metrics_port)
 
     async def _start_api(self) -> _Server:
@@ -178,7 +191,7 @@ class Monitor:
         )
         server = _Server(_MONITOR_SERVICE, serving.SERVER_OPTIONS, max_calls=_MAX_API_CALLS)
         add_MonitorServiceServicer_to_server(translated(servicer), server.grpc)
-        await server.start(f"{self._suite.bind}:{self._settings.port}")
+        await server.start(joined(self._suite.bind, self._settings.port))
         return server
 
     async def _start_otlp(self) -> _Server:
@@ -188,7 +201,7 @@ class Monitor:
             trace_servicer.SERVICE, [*options, (limit, _MAX_OTLP_MESSAGE_BYTES)], max_calls=_MAX_OTLP_CALLS
         )
         trace_servicer.add_to_server(translated(TraceServicer(self._intake)), server.grpc)
-        await server.start(f"{self._suite.bind}:{self._settings.otlp_port}")
+        await server.start(joined(self._suite.bind, self._settings.otlp_port))
         return server
 
 

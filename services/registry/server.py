@@ -10,9 +10,13 @@ from contextlib import AsyncExitStack
 
 import grpc
 
+from penstock.endpoints import joined
 from penstock.registry.v1.registry_service_pb2_grpc import add_RegistryServiceServicer_to_server
 from services.common import serving
 from services.common.boundary import translated
+from services.common.discovery.discovery import Discovery
+from services.common.discovery.metrics import DiscoveryCollector
+from services.common.discovery.registration import REGISTRY, Registration
 from services.common.settings import SuiteSettings
 from services.registry import upkeep
 from services.registry.adapters.artifact_store import ArtifactStore
@@ -58,21 +62,22 @@ async def serve(
         SystemExit: a port is taken.
     """
     suite.home.mkdir(parents=True, exist_ok=True)
-    metrics, health = Metrics(), serving.Health(SERVICE)
+    metrics, health, discovery = Metrics(), serving.Health(SERVICE), Discovery(suite.consul)
+    metrics.collectors.register(DiscoveryCollector(discovery))
     async with AsyncExitStack() as stack:
         database = Database(
             settings.effective_database_url(suite.home), clock=clock, changes_kept=settings.change_log_length
         )
         stack.callback(database.close)
         server = grpc.aio.server(options=[*_OPTIONS.items()])
-        port = serving.bind(server, f"{suite.bind}:{settings.port}")
+        port = serving.bind(server, joined(suite.bind, settings.port))
         stack.callback(serving.serve_metrics(metrics.collectors, host=suite.bind, port=settings.metrics_port))
 
         store = ArtifactStore(suite.home / "artifacts")
         artifacts = Artifacts(store, database, clock=clock)
         stack.callback(artifacts.close)
         nodes = Nodes(database, clock=clock, monotonic=monotonic)
-        lease = Lease(database, address=f"{suite.bind}:{port}")
+        lease = Lease(database, address=joined(suite.reachable_host, port))
         watch, streams = Watch(database), UploadStreams()
         database.on_commit = watch.advance
         metrics.observe(
@@ -97,8 +102,10 @@ async def serve(
         stack.push_async_callback(server.stop, _GRACE_S)
         stack.callback(watch.close)
         stack.callback(streams.close)
+        stack.push_async_callback(discovery.withdraw)
         stack.push_async_callback(health.leave)
 
+        discovery.announce(Registration(REGISTRY, suite.reachable_host, port))
         _log.info("the registry listens on port %s", port)
         started(port)
         await serving.run_until_stopped(
@@ -110,5 +117,6 @@ async def serve(
                 upkeep.measure(database, poll_s=poll_s, seen=metrics.artifact_bytes.set),
                 upkeep.watch_nodes(nodes, lease),
                 upkeep.sweep(database, artifacts, nodes, lease, clock=clock, poll_s=poll_s),
+                discovery.run(),
             ],
         )

@@ -21,7 +21,7 @@ def test_every_service_has_its_section_and_every_variable_one_row() -> None:
     found = dict(page.sections())
     rows = re.findall(r"^\| `(\w+)` \|", page.render(), re.MULTILINE)
 
-    assert list(found) == ["All services", *(section.capitalize() for section in SECTIONS)]
+    assert list(found) == ["All services", "Consul", *(section.capitalize() for section in SECTIONS)]
     assert rows == [name for settings in found.values() for name in names_of(settings)]
 
 
@@ -61,5 +61,5 @@ def test_a_setting_without_documentation_is_refused(monkeypatch: pytest.MonkeyPa
 
     monkeypatch.setattr(page, "sections", lambda: [("Bare", BareSettings)])
 
-    with pytest.raises(SystemExit, match=r"BareSettings\.rows has no documentation"):
+    with pytest.raises(SystemExit, match=r"ROWS in BareSettings has no documentation"):
         page.render()

@@ -20,7 +20,7 @@ DOMAIN_MAY_IMPORT = re.compile(
     r"|services\.common\.(lanes\.LaneKeys|trace_context\.TraceContext)$"
 )
 SPEAKS_GRPC = re.compile(
-    r"services\.common\.(boundary|serving|status|tracing|watch)$"
+    r"services\.common\.(boundary|discovery\.channel|serving|status|tracing|watch)$"
     r"|services\.(\w+\.)+((\w+_)?(servicers?|codecs?|link)|server|adapters|fronts)(\.|$)"
     r"|penstock(\.|$)"
 )
@@ -126,10 +126,10 @@ _LEARNING = {"torch", "onnxruntime", "onnx", "sklearn"}
 @pytest.mark.parametrize(
     ("module", "unneeded"),
     [
-        ("services.gateway.server", {*_LEARNING, "sqlalchemy"}),
-        ("services.registry.server", {*_LEARNING, "alembic", "redis", "opentelemetry"}),
-        ("services.monitor.server", {*_LEARNING, "redis"}),
-        ("services.inference.server", {*_LEARNING, "sqlalchemy", "starlette"}),
+        ("services.gateway.server", {*_LEARNING, "consul", "sqlalchemy"}),
+        ("services.registry.server", {*_LEARNING, "alembic", "consul", "redis", "opentelemetry"}),
+        ("services.monitor.server", {*_LEARNING, "consul", "redis"}),
+        ("services.inference.server", {*_LEARNING, "consul", "sqlalchemy", "starlette"}),
         ("penstock.launcher.supervisor", {*_LEARNING, "numpy", "redis", "sqlalchemy"}),
         ("penstock.cli", {*_LEARNING, "numpy", "pydantic", "tritonclient"}),
     ],

@@ -10,8 +10,10 @@ import socket
 import sys
 from typing import NoReturn
 
+from services.common.discovery.discovery import Discovery
 from services.common.listeners import bound
 from services.common.settings import SuiteSettings
+from services.gateway.announcement import registration
 from services.gateway.keeper import Keeper
 from services.gateway.ports import reserve
 from services.gateway.processes import exposition
@@ -63,8 +65,24 @@ async def _serve(
         on_notice=keeper.tell,
     )
     keeper.tell("renews")
+    discovery = Discovery(suite.consul)
+    discovery.announce(registration(suite, settings, **ports))
+    leaving: list[asyncio.Task[None]] = []
+
+    async def leave() -> None:
+        await discovery.withdraw()
+        parent.stop()
+
+    def hear() -> None:
+        if not leaving:
+            leaving.append(loop.create_task(leave()))
+            return
+        if leaving[0].cancel():
+            parent.stop()
+        parent.stop()  # again: they are to hurry
+
     for number in (signal.SIGTERM, signal.SIGINT):
-        loop.add_signal_handler(number, parent.stop)
+        loop.add_signal_handler(number, hear)
     loop.add_signal_handler(signal.SIGHUP, parent.renew)
 
     def metrics() -> str:
@@ -72,4 +90,9 @@ async def _serve(
 
     with contextlib.ExitStack() as closing:
         closing.callback(serve_page(metrics, page, content_type=exposition.CONTENT_TYPE))
-        return await parent.run()
+        finding = loop.create_task(discovery.run())
+        try:
+            return await parent.run()
+        finally:
+            await discovery.withdraw()
+            finding.cancel()

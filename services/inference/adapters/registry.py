@@ -10,15 +10,10 @@ import grpc
 from penstock.registry.v1 import registry_service_pb2 as pb
 from penstock.registry.v1.registry_service_pb2_grpc import RegistryServiceStub
 from penstock.registry.v1.resources_pb2 import InstanceStatus, ModelFormat, ModelVersion, NodeCapacity, Optimization
-from services.common import serving
 from services.common.errors import PenstockError
 from services.common.status import error_from_code
 
 _CALL_S = 10.0
-
-
-def open_channel(address: str) -> grpc.aio.Channel:
-    return grpc.aio.insecure_channel(address, options=serving.CHANNEL_OPTIONS)
 
 
 class RegistryClient:

@@ -7,6 +7,7 @@ import contextlib
 import json
 import os
 import sys
+from collections.abc import Callable, Mapping
 from typing import Any, BinaryIO
 
 from services.inference.model_process.spec import ProcessSpec
@@ -41,10 +42,11 @@ class AgentPipe:
         except (KeyError, TypeError, ValueError) as error:
             raise ValueError(f"unfit specification on standard input: {error!r}") from error
 
-    async def agent_left(self) -> None:
-        """Returns when the agent is gone."""
-        while await self._reader.read(4096):
-            pass
+    async def listen(self, on_news: Callable[[Mapping[str, Any]], object]) -> None:
+        """Hear what the agent says, a JSON object at a time; returns when it is gone."""
+        while line := await self._reader.readline():
+            with contextlib.suppress(ValueError):  # the last line of an agent that died may be half a line
+                on_news(json.loads(line))
 
     def tell(self, **event: Any) -> None:
         """Send one event, for example ``state="ready"``. Short enough for a pipe to take it whole."""

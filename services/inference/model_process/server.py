@@ -12,6 +12,7 @@ from typing import BinaryIO
 
 from penstock import __version__
 from penstock.gateway.v1.reply_service_pb2 import Hello
+from services.common.discovery.peers import Peers
 from services.common.lanes import LaneKeys
 from services.common.memory import keep_freed_memory
 from services.common.payloads import PayloadStore
@@ -85,8 +86,9 @@ class ModelProcess:
         encoder = Encoder(model=spec.model, version=spec.version, signature=spec.signature, keep=self._payloads.put)
         self._spec = spec
         self._pipe = pipe
+        self._monitors = Peers.at(spec.otlp_endpoint)
         self._exporter = SpanExporter(
-            endpoint=spec.otlp_endpoint, service="penstock-inference", instance=spec.consumer, version=__version__
+            receivers=self._monitors, service="penstock-inference", instance=spec.consumer, version=__version__
         )
         self._telemetry = Telemetry(
             self._exporter,
@@ -181,7 +183,7 @@ class ModelProcess:
 
     async def _watch_agent(self, stop: asyncio.Event) -> None:
         """Without an agent serve on for a while, until who follows us in our place holds a lease; then drain."""
-        await self._pipe.agent_left()
+        await self._pipe.listen(lambda news: self._monitors.update(news.get("monitors", ())))
         _log.warning("the agent is gone; serving on until its successor has an instance ready")
         mine, lease, orphaned_at = self._spec.consumer, self._lane.lease, time.monotonic()
         while True:

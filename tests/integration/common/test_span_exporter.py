@@ -2,66 +2,23 @@
 
 from __future__ import annotations
 
-import asyncio
-import contextlib
 import logging
 import socket
-from collections.abc import AsyncIterator
 from typing import Any
 
-import grpc
 import pytest
-from opentelemetry.proto.collector.trace.v1 import trace_service_pb2 as pb
-from opentelemetry.proto.collector.trace.v1 import trace_service_pb2_grpc
 
+from services.common.discovery.peers import Peers
 from services.common.tracing import SpanExporter, SpanKind, TraceContext
+from tests.support.otlp_receiver import Receiver
 from tests.support.ports import free_port
-
-
-class Receiver(trace_service_pb2_grpc.TraceServiceServicer):
-    """An OTLP receiver of grpcio's; with ``refuses`` it takes nothing."""
-
-    def __init__(self) -> None:
-        self.requests: list[pb.ExportTraceServiceRequest] = []
-        self.refuses = False
-        self._news = asyncio.Event()
-
-    async def Export(self, request: pb.ExportTraceServiceRequest, context: Any) -> pb.ExportTraceServiceResponse:
-        self._news.set()
-        self.requests.append(request)
-        if self.refuses:
-            await context.abort(grpc.StatusCode.RESOURCE_EXHAUSTED, "there is no room")
-        return pb.ExportTraceServiceResponse()
-
-    @contextlib.asynccontextmanager
-    async def listening(self, port: int) -> AsyncIterator[None]:
-        server = grpc.aio.server(options=[("grpc.so_reuseport", 0)])
-        trace_service_pb2_grpc.add_TraceServiceServicer_to_server(self, server)
-        assert server.add_insecure_port(f"127.0.0.1:{port}") == port
-        await server.start()
-        try:
-            yield
-        finally:
-            await server.stop(None)
-
-    async def wait_for(self, *names: str) -> None:
-        while not {*names} <= {*self.names}:
-            self._news.clear()
-            await self._news.wait()
-
-    @property
-    def names(self) -> list[str]:
-        return [
-            span.name
-            for request in self.requests
-            for resource in request.resource_spans
-            for scope in resource.scope_spans
-            for span in scope.spans
-        ]
+from tests.support.waiting import until
 
 
 def exporter_to(port: int, **options: Any) -> SpanExporter:
-    return SpanExporter(endpoint=f"127.0.0.1:{port}", service="penstock-test", instance="i", version="1", **options)
+    return SpanExporter(
+        receivers=Peers.at(f"127.0.0.1:{port}"), service="penstock-test", instance="i", version="1", **options
+    )
 
 
 def export(exporter: SpanExporter, name: str, **rest: Any) -> None:
@@ -100,7 +57,8 @@ async def test_spans_wait_a_little_for_a_receiver_that_starts_or_starts_again() 
 
 
 async def test_a_receiver_that_is_away_costs_spans_and_nothing_else(caplog: pytest.LogCaptureFixture) -> None:
-    exporter = exporter_to(free_port(), max_queued=1_000)
+    port = free_port()
+    exporter = exporter_to(port, max_queued=1_000)
     for number in range(5_000):
         export(exporter, str(number))
 
@@ -108,14 +66,14 @@ async def test_a_receiver_that_is_away_costs_spans_and_nothing_else(caplog: pyte
         await exporter.close()
 
     assert [record.getMessage().split(": ")[0] for record in caplog.records] == [
-        f"spans can't be sent to {exporter.endpoint}, and are dropped"
+        f"spans can't be sent to 127.0.0.1:{port}, and are dropped"
     ]
     assert exporter.results == {"sent": 0, "dropped": 5_000}
 
 
 @pytest.mark.parametrize("endpoint", ["localhost", "127.0.0.1:99999"])
 async def test_an_endpoint_that_is_none_is_one_that_is_away(endpoint: str, caplog: pytest.LogCaptureFixture) -> None:
-    exporter = SpanExporter(endpoint=endpoint, service="penstock-test", instance="i", version="1")
+    exporter = SpanExporter(receivers=Peers([endpoint]), service="penstock-test", instance="i", version="1")
     export(exporter, "lost")
 
     with caplog.at_level(logging.WARNING):
@@ -153,7 +111,7 @@ async def test_a_receiver_that_refuses_spans_is_offered_the_next(caplog: pytest.
             await exporter.close()
 
     assert [record.getMessage() for record in caplog.records if "dropped" in record.getMessage()] == [
-        f"spans can't be sent to {exporter.endpoint}, and are dropped: there is no room (status 8)"
+        f"spans can't be sent to 127.0.0.1:{port}, and are dropped: there is no room (status 8)"
     ]
     assert exporter.results == {"sent": 1, "dropped": 2}
 
@@ -164,3 +122,55 @@ async def test_a_receiver_that_never_answers_does_not_hold_the_end_up(monkeypatc
         exporter = exporter_to(silent.getsockname()[1])
         export(exporter, "lost")
         await exporter.close()
+
+
+async def test_of_several_receivers_the_first_gets_all_and_the_next_only_while_it_is_away() -> None:
+    first, second = Receiver(), Receiver()
+    ports = sorted([free_port(), free_port()])
+    receivers = Peers([f"127.0.0.1:{port}" for port in ports])
+    exporter = SpanExporter(receivers=receivers, service="penstock-test", instance="i", version="1")
+    async with second.listening(ports[1]):
+        async with first.listening(ports[0]):
+            export(exporter, "one")
+            await until(lambda: exporter.results["sent"] == 1)
+        export(exporter, "two")
+        await until(lambda: exporter.results["sent"] == 2)
+        async with first.listening(ports[0]):
+            exporter._failed_at = {address: at - 60 for address, at in exporter._failed_at.items()}  # a minute later
+            export(exporter, "three")
+            await until(lambda: exporter.results["sent"] == 3)
+    await exporter.close()
+
+    assert (first.names, second.names) == (["one", "three"], ["two"])
+    assert exporter.results == {"sent": 3, "dropped": 0}
+
+
+async def test_spans_go_where_their_receivers_have_gone() -> None:
+    old, new = Receiver(), Receiver()
+    ports = [free_port(), free_port()]
+    receivers = Peers.at(f"127.0.0.1:{ports[0]}")
+    exporter = SpanExporter(receivers=receivers, service="penstock-test", instance="i", version="1")
+    async with old.listening(ports[0]), new.listening(ports[1]):
+        export(exporter, "before")
+        await until(lambda: exporter.results["sent"] == 1)
+        receivers.update([f"127.0.0.1:{ports[1]}"])
+        export(exporter, "after")
+        await new.wait_for("after")
+        await exporter.close()
+
+    assert (old.names, new.names) == (["before"], ["after"])
+
+
+async def test_a_receiver_that_leaves_while_it_is_asked_does_not_cost_spans() -> None:
+    port = free_port()
+    receiver = Receiver()
+    exporter = exporter_to(port)
+    receiver.leaves = True
+    async with receiver.listening(port):
+        export(exporter, "kept")
+        await receiver.wait_for("kept")
+        receiver.leaves = False
+        await receiver.wait_for("kept", times=2)
+        await exporter.close()
+
+    assert exporter.results == {"sent": 1, "dropped": 0}

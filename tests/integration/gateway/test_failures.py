@@ -451,6 +451,7 @@ def test_a_client_that_never_reads_does_not_hold_a_drain() -> None:
         ({**TWO_PROCESSES, "PENSTOCK_GATEWAY__HTTP_PORT": "{taken}"}, "can't listen on 127.0.0.1:{taken}"),
         ({**TWO_PROCESSES, "PENSTOCK_GATEWAY__METRICS_PORT": "{taken}"}, "can't listen on 127.0.0.1:{taken}"),
         ({**TWO_PROCESSES, "PENSTOCK_REDIS_URL": "nonsense://x"}, "did not start (exit status 1)"),
+        ({"CONSUL_HTTP_ADDR": "consul:x"}, "CONSUL_HTTP_ADDR: got 'consul:x', expected host:port"),
     ],
 )
 def test_a_bad_start_says_why_and_ends(environ: dict[str, str], message: str) -> None:

@@ -24,6 +24,7 @@ async def test_what_is_no_event_is_left_out_and_the_end_has_a_reason(number: int
 
     assert await child.wait() == f"died of {name}"
     assert heard == [{"state": "ready"}]
+    child.tell(too="late")
 
 
 async def test_a_child_whose_start_is_cancelled_does_not_live_on(monkeypatch: pytest.MonkeyPatch) -> None:

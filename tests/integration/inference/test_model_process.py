@@ -20,6 +20,7 @@ from services.inference.domain.fleet import Batching
 from tests.support.fake_gateway import FakeGateway, infer_request, output_of
 from tests.support.model_processes import ModelProcess, as_long_as_told_onnx
 from tests.support.models import identity_onnx
+from tests.support.otlp_receiver import Receiver
 from tests.support.ports import free_port
 from tests.support.redis_server import RedisServer
 from tests.support.waiting import until
@@ -300,6 +301,15 @@ async def test_spans_that_find_no_receiver_are_counted(gateway: FakeGateway, mod
         process.child.terminate()
         assert await process.ended() == ""
     assert process.figures["spans_dropped"] == 1
+
+
+async def test_spans_go_where_the_agent_says(gateway: FakeGateway, model: Path, redis_url: str) -> None:
+    receiver, port = Receiver(), free_port()
+    nowhere = f"127.0.0.1:{free_port()}"
+    async with receiver.listening(port), ModelProcess(model, redis_url, otlp_endpoint=nowhere) as process:
+        process.child.tell(monitors=[f"127.0.0.1:{port}"])
+        await gateway.ask(rows(1, 0))
+        await receiver.wait_for("batch m")
 
 
 async def test_an_orphan_serves_on_until_its_successor_holds_a_lease(

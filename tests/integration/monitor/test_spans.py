@@ -19,6 +19,7 @@ from opentelemetry.sdk.trace import TracerProvider
 from opentelemetry.sdk.trace.export import BatchSpanProcessor
 
 from penstock.monitor.v1 import monitor_service_pb2 as pb
+from services.common.discovery.peers import Peers
 from services.common.tracing import SpanExporter, SpanKind, TraceContext
 from services.monitor.domain.blocks import NS
 from tests.support.monitor_process import RunningMonitor, batch_span, monitor, span
@@ -44,7 +45,10 @@ async def test_our_exporter_s_spans_are_counted_and_linked_both_ways(
 ) -> None:
     now_ns = running.clock()
     exporter = SpanExporter(
-        endpoint=f"127.0.0.1:{running.ports.otlp}", service="penstock-inference", instance="w", version="1"
+        receivers=Peers.at(f"127.0.0.1:{running.ports.otlp}"),
+        service="penstock-inference",
+        instance="w",
+        version="1",
     )
     producer, batch = TraceContext.new_root(is_sampled=True), TraceContext.new_root(is_sampled=True)
     named = {"penstock.model.name": "digits", "penstock.model.version": "7"}

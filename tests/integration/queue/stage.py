@@ -16,6 +16,7 @@ from tritonclient.grpc import service_pb2
 
 from penstock.gateway.v1.reply_service_pb2 import BatchReply, Reply
 from penstock.queue.v1.envelope_pb2 import Envelope
+from services.common.discovery.peers import Peers
 from services.common.errors import CancelledByCallerError, PenstockError, UnavailableError
 from services.common.lanes import LaneKeys
 from services.common.redis_masters import RedisMasters
@@ -65,7 +66,7 @@ class Gateway:
     """Enqueues requests, each with a number of its own, and notes how each of them ended: once."""
 
     def __init__(self, redis: RedisServer, folder: Path) -> None:
-        exporter = SpanExporter(endpoint="", service="test", instance="1", version="0")
+        exporter = SpanExporter(receivers=Peers(), service="test", instance="1", version="0")
         self._spans = RequestSpans(exporter, sample_ratio=0.0)
         self.pending = PendingTable(self._spans)
         self.relay = RedisRelay(redis.socket, folder / "gateway.sock", on_cut=self._lose)

@@ -6,6 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from services.common.discovery.peers import Peers
 from services.common.tracing import SpanExporter, SpanKind, TraceContext
 
 TRACE, SPAN = "4bf92f3577b34da6a3ce929d0e0e4736", "00f067aa0ba902b7"
@@ -91,7 +92,7 @@ def test_roots_begin_traces_of_their_own() -> None:
 
 
 async def test_an_exporter_without_an_endpoint_drops_everything() -> None:
-    exporter = SpanExporter(endpoint="", service="s", instance="i", version="0")
+    exporter = SpanExporter(receivers=Peers(), service="s", instance="i", version="0")
 
     assert not exporter.is_enabled
     exporter.export("x", TraceContext.new_root(is_sampled=True), kind=SpanKind.SERVER, start_ns=1, end_ns=2)

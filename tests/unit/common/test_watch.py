@@ -31,8 +31,7 @@ class Stub:
     def __init__(self, asked: list[int], messages: tuple[WatchResourcesResponse, ...]) -> None:
         self._asked, self._messages = asked, list(messages)
 
-    def WatchResources(self, request: WatchResourcesRequest, *, wait_for_ready: bool) -> Stub:
-        assert wait_for_ready
+    def WatchResources(self, request: WatchResourcesRequest) -> Stub:
         self._asked.append(request.revision)
         return self
 

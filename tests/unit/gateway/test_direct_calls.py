@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 
 from penstock.gateway.v1.reply_service_pb2 import BatchReply, Reply
+from services.common.discovery.peers import Peers
 from services.common.http2 import encode, frames
 from services.common.tracing import SpanExporter
 from services.gateway.domain.lane import Lane
@@ -57,7 +58,7 @@ class Scene:
     """A gateway's way from a connection to the queue, and back from a batch of replies."""
 
     def __init__(self) -> None:
-        spans = RequestSpans(SpanExporter(endpoint="", service="t", instance="1", version="0"), sample_ratio=0.0)
+        spans = RequestSpans(SpanExporter(receivers=Peers(), service="t", instance="1", version="0"), sample_ratio=0.0)
         self.pending = PendingTable(spans)
         self.lane = Lane(served(), now=0.0)
         self.lane.observe_consumers(1, now=0.0)

@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 
 from penstock.gateway.v1.reply_service_pb2 import BatchReply, Reply
+from services.common.discovery.peers import Peers
 from services.common.errors import (
     CancelledByCallerError,
     InternalError,
@@ -51,7 +52,7 @@ class Scene:
     """A desk with one live lane."""
 
     def __init__(self, **version: Any) -> None:
-        exporter = SpanExporter(endpoint="", service="test", instance="1", version="0")
+        exporter = SpanExporter(receivers=Peers(), service="test", instance="1", version="0")
         self.loop = asyncio.get_running_loop()
         self.spans = RequestSpans(exporter, sample_ratio=0.0, clock_ns=self.clock_ns)
         self.pending = PendingTable(self.spans, clock_ns=self.clock_ns)

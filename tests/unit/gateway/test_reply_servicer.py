@@ -7,6 +7,7 @@ import time
 from typing import Any
 
 from penstock.gateway.v1.reply_service_pb2 import ConnectResponse, Hello
+from services.common.discovery.peers import Peers
 from services.common.tracing import SpanExporter
 from services.gateway.pending import PendingTable
 from services.gateway.reply_servicer import ReplyServicer, Stream, Worker
@@ -33,7 +34,7 @@ class StalledContext(Context):
 
 
 def make() -> ReplyServicer:
-    exporter = SpanExporter(endpoint="", service="test", instance="1", version="0")
+    exporter = SpanExporter(receivers=Peers(), service="test", instance="1", version="0")
     pending = PendingTable(RequestSpans(exporter, sample_ratio=0.0))
     return ReplyServicer(gateway_id="g", pending=pending, find_lane=lambda *_: None, on_taken_back=lambda _: None)
 

@@ -7,6 +7,7 @@ from typing import Any
 
 import pytest
 
+from services.common.discovery.peers import Peers
 from services.common.errors import NotFoundError, UnavailableError
 from services.common.tracing import SpanExporter, SpanKind, TraceContext
 from services.gateway.domain.lane import Lane
@@ -22,7 +23,7 @@ CALLER = "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-0"
 
 class RecordingExporter(SpanExporter):
     def __init__(self) -> None:
-        super().__init__(endpoint="", service="test", instance="1", version="0")
+        super().__init__(receivers=Peers(), service="test", instance="1", version="0")
         self.spans: list[tuple[str, TraceContext, Mapping[str, Any]]] = []
 
     def export(self, name: str, context: TraceContext, **rest: Any) -> None:

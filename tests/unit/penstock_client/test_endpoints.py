@@ -4,7 +4,7 @@ import importlib
 
 import pytest
 
-from penstock.endpoints import PORTS, Endpoints, Port
+from penstock.endpoints import PORTS, Endpoints, Port, target
 from services.common.settings import PREFIX
 
 
@@ -50,3 +50,17 @@ def test_ipv6_host_is_bracketed() -> None:
 def test_bad_port_is_named(text: str) -> None:
     with pytest.raises(ValueError, match=f"PENSTOCK_MONITOR__PORT is '{text}'"):
         Endpoints.from_environ({"PENSTOCK_MONITOR__PORT": text})
+
+
+@pytest.mark.parametrize(
+    ("addresses", "expected"),
+    [
+        ("somewhere:1", "somewhere:1"),
+        ("somewhere:1,", "somewhere:1"),
+        ("10.0.0.1:1, 10.0.0.2:2", "ipv4:10.0.0.1:1,10.0.0.2:2"),
+        ("[::1]:1,[::2]:2", "ipv6:[::1]:1,[::2]:2"),
+        ("10.0.0.1:1,[::1]:2", "ipv6:[::ffff:10.0.0.1]:1,[::1]:2"),
+    ],
+)
+def test_a_list_of_addresses_is_a_target_of_grpc(addresses: str, expected: str) -> None:
+    assert target(addresses) == expected
