@@ -45,10 +45,10 @@ overload: setup ## Send three minutes of three times what the suite can do; ARGS
 	@$(BIN)/python -m benchmarks.overload $(ARGS)
 
 chaos: setup ## Break one thing at a time under load, 20 times each, and render docs/reliability.md
-	@$(BIN)/python -m tests.chaos --page
+	@$(BIN)/python -m tests.chaos --page $(if $(REPETITIONS),--repetitions $(REPETITIONS))
 
 soak: setup ## Half an hour of mixed load and faults; memory, files and keys must come back to where they were
-	@$(BIN)/python -m tests.chaos.soak
+	@$(BIN)/python -m tests.chaos.soak $(if $(MINUTES),--minutes $(MINUTES))
 
 profile: setup ## Show where a request's time goes, stage by stage
 	@$(BIN)/python -m benchmarks.profiling
