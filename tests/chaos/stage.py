@@ -44,7 +44,7 @@ class Stage(ABC):
     @property
     @abstractmethod
     def registry_address(self) -> str:
-        """Of a registry that runs."""
+        """Of the registries, with commas between."""
 
     @property
     @abstractmethod
@@ -91,7 +91,7 @@ class Stage(ABC):
         Raises:
             grpc.aio.AioRpcError: it doesn't answer, or the model isn't deployed.
         """
-        async with grpc.aio.insecure_channel(self.registry_address) as channel:
+        async with grpc.aio.insecure_channel(f"ipv4:{self.registry_address}") as channel:
             request = api.GetDeploymentRequest(name=f"deployments/{model}")
             answer = await RegistryServiceStub(channel).GetDeployment(request, timeout=2)
         return list(answer.deployment.instances)

