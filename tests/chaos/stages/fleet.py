@@ -37,8 +37,8 @@ class FleetStage(Stage):
 
     name = "fleet"
     title = (
-        "A fleet: two gateways and two nodes, each on a host of its own; two registries, a monitor, Consul; a Redis that "
-        "keeps an append-only file"
+        "A fleet: two gateways and two nodes, each on a host of its own; two registries, a monitor, Consul; "
+        "a Redis that keeps an append-only file"
     )
 
     def __init__(self) -> None:
