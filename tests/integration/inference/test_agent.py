@@ -204,11 +204,13 @@ async def test_a_crash_loop_is_unavailable_with_the_reason_and_ends_when_the_cau
     await node.instances("m", all_ready(1))
 
 
-async def test_the_death_of_the_agent_interrupts_nothing(
-    node: InferenceNode, gateway: FakeGateway, redis: Redis, tmp_path: Path
+@pytest.mark.parametrize(("number", "status"), [(signal.SIGKILL, -signal.SIGKILL), (signal.SIGHUP, 0)])
+async def test_an_agent_that_dies_or_hands_over_interrupts_nothing(
+    node: InferenceNode, gateway: FakeGateway, redis: Redis, tmp_path: Path, number: signal.Signals, status: int
 ) -> None:
     orphan = (await deploy_identity(node, tmp_path))[0].pid
-    node.kill("inference")
+    node.processes["inference"].send_signal(number)
+    assert node.processes["inference"].wait(20) == status
     np.testing.assert_array_equal(await gateway.ask(ROW), ROW)
     node.start("inference")
     await node.instances("m", lambda found: all_ready(1)(found) and found[0].pid != orphan)
