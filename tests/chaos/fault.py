@@ -55,6 +55,11 @@ class Fault:
         """
         await stage.whole()
 
+    @property
+    def took_s(self) -> float | None:
+        """What is measured in place of the time until the answers are back; None where that is it."""
+        return None
+
     def complaint(self) -> str:
         """What went wrong besides the load; empty when nothing did."""
         return ""

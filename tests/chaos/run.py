@@ -120,7 +120,10 @@ async def _one(fault: Fault, number: int, stage: Stage, load: Load, order: Order
     async with load.on(fault.model) as calls:
         watch = _Watch(calls)
         failure = await watch.see(fault, stage)
-    return replace(result, failure=failure or fault.complaint(), **figures(calls, type(fault), watch.moments))
+    found = figures(calls, type(fault), watch.moments)
+    if fault.took_s is not None:
+        found["recovery_s"] = round(fault.took_s, 3)
+    return replace(result, failure=failure or fault.complaint(), **found)
 
 
 class _Watch:

@@ -10,7 +10,7 @@ from pathlib import Path
 
 from tests.chaos.hosts import Host
 
-_STOP_WITHIN_S = 20.0
+_STOP_WITHIN_S = 40.0
 
 
 class Service:

@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 import asyncio
+import time
 from collections.abc import Iterable
+from random import Random
 from typing import ClassVar
 
+from penstock.registry.v1.resources_pb2 import InstanceStatus
 from tests.chaos.callers import CONNECTION_LOST
 from tests.chaos.fault import Fault
 from tests.chaos.faults.processes import KillFault, PauseFault
-from tests.chaos.stage import Stage
-from tests.chaos.stages.fleet import CONSUL, GATEWAYS, NODES, PROXIED, FleetStage
+from tests.chaos.stage import REPLICAS, Stage
+from tests.chaos.stages.fleet import CONSUL, GATEWAYS, NODES, PROXIED, SPARE, FleetStage
 from tests.support.tcp_proxy import TcpProxy
 
 _AWAY_S = 2.0
@@ -115,6 +118,39 @@ class PauseConsul(PauseFault):
     async def healed(self, stage: Stage) -> None:
         await super().healed(stage)
         await fleet(stage).all_registered()
+
+
+class JoinNode(Fault):
+    """Measured is how long a new agent takes from its start until it has a process that takes requests."""
+
+    name = "join-node"
+    breaks = "a third node joins, and leaves again"
+    promise = "nothing; the target is for the node's first process, from the agent's start"
+    stage = "fleet"
+    recovers_within_s = 5.0
+
+    def __init__(self, random: Random) -> None:
+        super().__init__(random)
+        self._took_s: float | None = None
+
+    @property
+    def took_s(self) -> float | None:
+        return self._took_s
+
+    async def strike(self, stage: Stage) -> None:
+        start = time.monotonic()
+        await asyncio.to_thread(fleet(stage).services[SPARE].start)
+        while not await self._serves(stage):  # noqa: ASYNC110 - asks another process
+            await asyncio.sleep(0.1)
+        self._took_s = time.monotonic() - start
+
+    @staticmethod
+    async def _serves(stage: Stage) -> bool:
+        found = [one for model in REPLICAS for one in await stage.instances(model)]
+        return any(one.node.endswith(SPARE) and one.state == InstanceStatus.STATE_READY for one in found)
+
+    async def mend(self, stage: Stage) -> None:
+        await asyncio.to_thread(fleet(stage).services[SPARE].stop)
 
 
 class UnplugFault(Fault):
@@ -251,6 +287,6 @@ class NodeClock(ClockFault):
 
 FLEET_FAULTS: tuple[type[Fault], ...] = (
     KillGatewayService, KillOneNode, KillFleetAgent, KillFleetRegistry, KillPersistentRedis, KillConsul, PauseConsul,
-    UnplugNode, UnplugGateway, SlowWay, StalledWay, CutWay, SlowReplies, StalledReplies, CutReplies, GatewayClock,
+    JoinNode, UnplugNode, UnplugGateway, SlowWay, StalledWay, CutWay, SlowReplies, StalledReplies, CutReplies, GatewayClock,
     NodeClock,
 )  # fmt: skip

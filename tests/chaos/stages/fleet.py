@@ -25,7 +25,8 @@ from tests.support.tcp_proxy import TcpProxy
 from tools import consul
 
 GATEWAYS, NODES, REGISTRIES = ("gateway-1", "gateway-2"), ("node-1", "node-2"), ("registry-1", "registry-2")
-CONSUL = "consul"
+CONSUL, SPARE = "consul", "node-3"
+"""The spare node's agent isn't started with the others."""
 PROXIED = ("gateway-1", "node-1")
 """Whose connections to Redis lead through a proxy."""
 _MODEL = "services.inference.model_process"
@@ -44,7 +45,7 @@ class FleetStage(Stage):
     def __init__(self) -> None:
         self._folder = tempfile.TemporaryDirectory(prefix="penstock-fleet-")
         self.home = Path(self._folder.name)
-        self.network = Network(*GATEWAYS, *NODES)
+        self.network = Network(*GATEWAYS, *NODES, SPARE)
         self._core = self.network.core.address
         self._ports: dict[str, int] = {}
         self.redis_url = f"redis://{self._core}:{self._port('redis', '')}"
@@ -89,13 +90,14 @@ class FleetStage(Stage):
 
     async def open(self) -> None:
         self.network.build()
-        for name in (*GATEWAYS, *NODES, *REGISTRIES, "monitor"):
+        for name in (*GATEWAYS, *NODES, SPARE, *REGISTRIES, "monitor"):
             (self.home / name).mkdir()
         for way in (*self.redis_ways.values(), self.reply_way):
             await way.listen()
         self.services = {service.name: service for service in self._made()}
-        for service in self.services.values():
-            await asyncio.to_thread(service.start)
+        for name, service in self.services.items():
+            if name != SPARE:
+                await asyncio.to_thread(service.start)
         await self._registry_serves()
         path = breakable_onnx(self.home / "breakable.onnx")
         for model in REPLICAS:
@@ -137,7 +139,7 @@ class FleetStage(Stage):
     def _stop(self) -> None:
         """Gateways first, Redis last."""
         try:
-            for part in ("gateway", "inference", "monitor", "registry", "redis", CONSUL):
+            for part in ("gateway", SPARE, "inference", "monitor", "registry", "redis", CONSUL):
                 leaving = [service for service in self.services.values() if service.part == part]
                 for service in leaving:
                     service.ask_to_stop()
@@ -190,6 +192,7 @@ class FleetStage(Stage):
         yield self._service("monitor", "monitor", PORT="grpc", OTLP_PORT="otlp", METRICS_PORT="metrics")
         for name in NODES:
             yield self._service(name, "inference", PORT="grpc", METRICS_PORT="metrics")
+        yield self._service(SPARE, "inference", PORT="grpc", METRICS_PORT="metrics")
         for name in GATEWAYS:
             uses = {"GRPC_PORT": "grpc", "HTTP_PORT": "http", "METRICS_PORT": "metrics", "INTERNAL_PORT": "internal"}
             yield self._service(name, "gateway", **uses)
@@ -223,4 +226,7 @@ class FleetStage(Stage):
             settings |= {f"{section}NODE": name, f"{section}OPTIMIZATION": "off"}
         if name == GATEWAYS[0]:
             settings[f"{section}REPLY_HOST"] = self.reply_way.address.rpartition(":")[0]
-        return Service.of_ours(name, part, host=host, folder=self.home, settings=settings)
+        made = Service.of_ours(name, part, host=host, folder=self.home, settings=settings)
+        if name == SPARE:
+            made.part = SPARE  # it is none of those that belong to the stage
+        return made
