@@ -287,6 +287,6 @@ class NodeClock(ClockFault):
 
 FLEET_FAULTS: tuple[type[Fault], ...] = (
     KillGatewayService, KillOneNode, KillFleetAgent, KillFleetRegistry, KillPersistentRedis, KillConsul, PauseConsul,
-    JoinNode, UnplugNode, UnplugGateway, SlowWay, StalledWay, CutWay, SlowReplies, StalledReplies, CutReplies, GatewayClock,
-    NodeClock,
+    JoinNode, UnplugNode, UnplugGateway, SlowWay, StalledWay, CutWay, SlowReplies, StalledReplies, CutReplies,
+    GatewayClock, NodeClock,
 )  # fmt: skip
