@@ -56,6 +56,8 @@ class LaneWatch:
         for at, (key, _) in enumerate(questions):
             if server := self._masters.of(key):
                 asked[server].append(at)
+        for server in self._connections.keys() - asked.keys():  # a master no longer
+            await self._connections.pop(server).close()
         found: list[int | None] = [None] * len(questions)
         run_ids: dict[str, str] = {}
         told_by = await asyncio.gather(*(self._ask(one, [questions[at][1] for at in asked[one]]) for one in asked))
@@ -75,7 +77,10 @@ class LaneWatch:
     async def _ask(self, server: str, commands: Sequence[Command]) -> tuple[str, list[Any]]:
         try:
             connection = self._connections.get(server)
-            if connection is None or connection.is_closed:
+            if connection is not None and connection.is_closed:
+                await connection.close()
+                connection = None
+            if connection is None:
                 connection = self._connections[server] = await self._lookup.open(server)
             info, *answers = await connection.execute(("INFO", "server"), *commands, within_s=ANSWER_S)
             self._clocks.setdefault(server, LaneClock()).hear(int(told(info, "server_time_usec")))

@@ -6,6 +6,7 @@ import asyncio
 import contextlib
 import functools
 import itertools
+import time
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass, field
@@ -22,6 +23,7 @@ from services.common.lanes import LaneKeys
 from services.common.redis_masters import RedisMasters
 from services.common.status import code_of
 from services.common.tracing import SpanExporter
+from services.gateway.adapters.lane_watch import LaneWatch
 from services.gateway.adapters.lane_writer import LaneWriter
 from services.gateway.adapters.ticket_packer import TicketPacker
 from services.gateway.domain.lane import Lane
@@ -73,6 +75,7 @@ class Gateway:
         packer = TicketPacker(gateway_id="g", inline_limit_bytes=2**20)
         packer.reply_address = "nowhere"
         masters = RedisMasters(self.relay.url)
+        self._watch = LaneWatch(masters)
         self.writer = LaneWriter(functools.partial(masters.open_for, ""), self.pending, packer)
         now = asyncio.get_running_loop().time()
         version = served(max_attempts=MAX_ATTEMPTS, priority_levels=PRIORITIES, default_timeout_us=_TIMEOUT_US)
@@ -90,7 +93,19 @@ class Gateway:
 
     async def start(self) -> None:
         await self.relay.start()
-        self._tasks.append(asyncio.create_task(self.writer.run()))
+        self._tasks += [asyncio.create_task(self.writer.run()), asyncio.create_task(self._look())]
+
+    async def _look(self) -> None:
+        """Look for what Redis has no longer, as a gateway does twice a second."""
+        while True:
+            sent = self.pending.long_sent(before_ns=time.time_ns())
+            entries = [(one.stream, one.entry_id) for one in sent]
+            sighting = await self._watch.look([], entries)
+            if sighting is not None:
+                for ticket, (stream, entry_id), is_gone in zip(sent, entries, sighting.are_gone, strict=True):
+                    if is_gone and ticket.key in self.pending and ticket.entry_id == entry_id:
+                        self.writer.lose(stream)
+            await asyncio.sleep(0.02)
 
     async def ask(self, *, priority: int, is_poison: bool) -> None:
         key = next(self._numbers)
@@ -151,6 +166,7 @@ class Gateway:
         for ticket in self.tickets.values():
             ticket.outcome.cancel()
         await _end(self._tasks)
+        await self._watch.close()
         await self.relay.close()
 
 

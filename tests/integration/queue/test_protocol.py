@@ -9,7 +9,7 @@ import asyncio
 import itertools
 import os
 import tempfile
-from collections.abc import Coroutine
+from collections.abc import Callable, Coroutine
 from pathlib import Path
 from typing import Any
 
@@ -57,7 +57,7 @@ class Queue(RuleBasedStateMachine):
         self._folder = tempfile.TemporaryDirectory(prefix="penstock-queue-")
         self._names = itertools.count(1)
         self.processes: list[ModelProcess] = []
-        self.restarts = 0
+        self.losses = 0
         self.server.flush()
         self.gateway = self._run(self._open())
 
@@ -117,11 +117,11 @@ class Queue(RuleBasedStateMachine):
     def disconnect_gateway(self, commands: int, *, is_last_answered: bool) -> None:
         self._run(_cut(self.gateway.relay, commands, is_last_answered=is_last_answered))
 
-    @precondition(lambda self: not self.restarts)
-    @rule()
-    def lose_redis(self) -> None:
-        self.restarts += 1
-        self.server.restart()
+    @precondition(lambda self: not self.losses)
+    @rule(lose=st.sampled_from([RedisServer.restart, RedisServer.flush]))
+    def lose_what_redis_has(self, lose: Callable[[RedisServer], None]) -> None:
+        self.losses += 1
+        lose(self.server)
 
     def teardown(self) -> None:
         try:
@@ -156,7 +156,7 @@ class Queue(RuleBasedStateMachine):
         deaths = sum(process.is_dead for process in self.processes)
         for key in self.gateway.tickets:
             self.gateway.check(key, deaths=deaths)
-        entries = 1 + self.restarts + self.gateway.cuts  # each may have put a request into its lane again
+        entries = 1 + self.losses + self.gateway.cuts  # each may have put a request into its lane again
         for key in self.gateway.poison:
             assert sum(process.runs[key] for process in self.processes) <= MAX_ATTEMPTS * entries
 
