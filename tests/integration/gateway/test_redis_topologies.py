@@ -16,6 +16,8 @@ from tritonclient.utils import InferenceServerException
 
 from services.common.lanes import GROUP, LaneKeys
 from services.common.redis_connection import connect
+from services.common.redis_masters import RedisMasters
+from services.inference.adapters.lane_keeping import end_lease
 from services.inference.domain.fleet import Batching
 from tests.support.certificates import Certificates
 from tests.support.gateway_process import GatewayProcess
@@ -28,7 +30,7 @@ from tests.support.scripted_registry import ScriptedRegistry
 from tests.support.waiting import until
 
 RIGHTS = (
-    "~penstock:* +ping +info +role +client|id +client|unblock +client|setinfo +eval +time "
+    "~penstock:* +ping +info +role +client|id +client|unblock +client|setinfo +eval +time +del "
     "+xadd +xdel +xlen +xrange +xack +xclaim +xpending +xreadgroup +xgroup +xinfo "
     "+zadd +zrem +zcount +zrangebyscore +zremrangebyscore"
 )
@@ -154,6 +156,8 @@ async def test_a_user_with_the_rights_we_name_is_enough_and_tls_is_spoken(
             url = f"rediss://penstock:secret@localhost:{relay.port}/0?ssl_ca_certs={certificates.authority}"
             async with serving(url, model, "identity") as (load,), load.running():
                 pass
+            keys = LaneKeys("another", "1")
+            await end_lease(RedisMasters(url), keys, keys.streams(1), "the last one")
         assert not await redis.acl_log()
 
 
@@ -165,7 +169,7 @@ async def test_full_memory_refuses_what_is_new_and_keeps_what_it_has(redis_url: 
         asyncio.TaskGroup() as group,
     ):
         for _ in range(6):
-            group.create_task(load.call(600_000))
+            group.create_task(load.call(400_000))  # all of them take longer than a lease lasts
         await until(lambda: _waits(redis, 5))
         await redis.config_set("maxmemory", 1)
         for _ in range(2):
