@@ -28,7 +28,8 @@ _RAMP_S = 3.0
 def main(
     seconds: Annotated[float, typer.Option(min=10, help="How long the overload lasts.")] = 180.0,
     times: Annotated[float, typer.Option(min=1, help="Load, as a multiple of what the suite can do.")] = 3.0,
-    rows: Annotated[int, typer.Option(min=1, help="Rows that the model takes at a time, in 10 ms.")] = 4,
+    rows: Annotated[int, typer.Option(min=1, help="Most rows that the model takes at a time.")] = 4,
+    batch_ms: Annotated[float, typer.Option(min=1, help="How long it sleeps over them.")] = 10.0,
     peak_seconds: Annotated[float, typer.Option(min=1, help="How long to measure what it can do.")] = 12.0,
 ) -> None:
     """Find what a suite with its defaults can do, send it three times as much, and see who gets what, and how it ends.
@@ -40,7 +41,13 @@ def main(
     try:
         with Console(stderr=True).status("") as status:
             course = run(
-                seconds=seconds, peak_s=peak_seconds, times=times, batch=rows, client=H2load(), say=status.update
+                seconds=seconds,
+                peak_s=peak_seconds,
+                times=times,
+                batch=rows,
+                batch_ms=batch_ms,
+                client=H2load(),
+                say=status.update,
             )
     except (LoadFailedError, StartError, PenstockError) as error:
         sys.exit(str(error))

@@ -66,15 +66,22 @@ class Course:
 
 
 def run(
-    *, seconds: float, peak_s: float, times: float, batch: int, client: H2load, say: Callable[[str], None]
+    *,
+    seconds: float,
+    peak_s: float,
+    times: float,
+    batch: int,
+    batch_ms: float,
+    client: H2load,
+    say: Callable[[str], None],
 ) -> Course:
-    """Measure; the suite is one of its own, with its defaults, and a model that sleeps 10 ms for ``batch`` rows."""
+    """Measure; the suite is one of its own, with its defaults, and a model that sleeps for up to ``batch`` rows."""
     course, workload = Course(), Identity()
     paths = os.pathsep.join([str(SLEEPING), *filter(None, [os.environ.get("PYTHONPATH")])])
     with ExitStack() as opened:
         folder = Path(opened.enter_context(tempfile.TemporaryDirectory(prefix="penstock-overload-")))
         say("starting Penstock")
-        suite = opened.enter_context(PenstockSystem(settings={"PYTHONPATH": paths}))
+        suite = opened.enter_context(PenstockSystem(settings={"PYTHONPATH": paths, "BENCH_SLEEP_MS": str(batch_ms)}))
         suite.deploy(workload, serving=Ranked(max_batch_size=batch, replicas=1))
         course.peak = _peak(suite, workload, client, concurrency=_IN_FLIGHT * batch, seconds=peak_s, say=say)
         before = CpuClock.read(suite.parts(workload))

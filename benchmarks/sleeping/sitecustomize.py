@@ -1,15 +1,16 @@
-"""Makes every model of a suite take 10 ms without using the processor: for the scenario ``scaling``.
+"""Makes every model of a suite take 10 ms, or BENCH_SLEEP_MS, without using the processor.
 
 Python imports this module by itself at start-up where its folder is on PYTHONPATH.
 """
 
 from __future__ import annotations
 
+import os
 import sys
 import time
 from typing import Any
 
-_SECONDS = 0.010
+_SECONDS = float(os.environ.get("BENCH_SLEEP_MS", "10")) / 1e3
 
 
 class _Sleeping:

@@ -155,7 +155,8 @@ class Lane:
             )
         least = max(_BATCHES_AHEAD * self.busy_rows, _LEAST_ROOM_S * self.throughput.best)
         beside = max(shares.room_beside(share, now=now), least)
-        fair_room = _FAIR_PART * min(room, beside) - (rows_ahead - tier.rows if tier.priority else 0)
+        above = rows_ahead - tier.rows if tier.priority else 0
+        fair_room = max(_FAIR_PART * min(room, beside) - above, self.busy_rows)
         if 2 * rows_ahead >= min(room, beside) and shares.is_used_up(share, fair_room, rows=rows, now=now):
             shares.note_refusal(share, room=room, now=now)
             raise refusals.fair_share_used_up(str(self), rows=share.rows, drained_in_s=drained_in_s)

@@ -72,17 +72,20 @@ class Shares(dict[str, Share]):
         return next((room for room, caller in self._tightest if caller != share.caller), math.inf)
 
     def is_used_up(self, share: Share, capacity: float, *, rows: int, now: float) -> bool:
-        """Whether ``rows`` more exceed a caller's share of ``capacity``; never where it is alone, or has nothing."""
+        """Whether ``rows`` more are mostly beyond a caller's share of ``capacity``.
+
+        Never where it is the only caller, or has nothing.
+        """
         if not share.rows:
             return False
         self._look(now)
         if len(self._demands) <= 1:
             return False
-        mine = share.rows + rows
+        mine = share.rows + rows / 2
         at = bisect_right(self._demands, mine)
         taken = self._sums[at] + mine * (len(self._demands) - at)
         if share.wants_until <= now:
-            taken += rows  # it is among the demands with what it has
+            taken += rows / 2  # it is among the demands with what it has
         return taken > capacity
 
     def _look(self, now: float) -> None:
