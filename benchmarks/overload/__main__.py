@@ -89,6 +89,7 @@ def report(course: Course) -> Section:
         "rest": dict(Counter(f"{status}{f', Retry-After {after}' if after else ''}" for status, after in course.rest)),
         "recovered_in_s": recovered,
         "memory": course.memory,
+        "batch_rows": course.batch_rows,
         "strangers": course.strangers,
     }
     content = [
@@ -116,6 +117,7 @@ def _summary(course: Course, raw: dict[str, Any]) -> Table:
         ["how requests ended", _counts(raw["refusals"])],
         ["REST", _counts(raw["rest"])],
         ["recovered after, s", "not" if raw["recovered_in_s"] is None else f"{raw['recovered_in_s']:.2f}"],
+        ["rows in a batch, before and during", "{:.2f}, {:.2f}".format(*course.batch_rows)],
         ["taken by other programs", f"{course.strangers:.0%} of the machine"],
     ]  # fmt: skip
     return Table(["<", "<"], rows)

@@ -104,7 +104,8 @@ class Caller:
             infer: Any = channel.unary_unary(METHOD)
             await channel.channel_ready()
             await asyncio.sleep(max(0.0, errand.begin - time.monotonic()))
-            sent, calls = 0, set[asyncio.Task[None]]()
+            sent = int(max(0.0, time.monotonic() - errand.begin) * errand.per_second)  # who comes late begins late
+            calls = set[asyncio.Task[None]]()
             while (now := time.monotonic() - errand.begin) < errand.seconds:
                 due = int(now * errand.per_second)
                 for number in range(sent, due):

@@ -20,7 +20,7 @@ from benchmarks.overload.caller import Errand, Kind
 from benchmarks.overload.findings import Rows
 from benchmarks.processes import CpuClock, resident_mb
 from benchmarks.scenarios import SLEEPING
-from benchmarks.systems import PenstockSystem
+from benchmarks.systems import Counts, PenstockSystem
 from benchmarks.workloads import Identity
 from penstock.registry.v1.resources_pb2 import Deployment
 from penstock.serving import Serving
@@ -37,6 +37,8 @@ TENANTS = {"large": 2.0 / 3.0, "medium": 0.7 / 3.0, "small": 0.3 / 3.0}
 PROBE = "probe"
 PROBE_KINDS = (Kind(ORDINARY, 1.0),)
 _PROBES_PER_S = 10.0
+_START_S = 8.0
+"""Until all callers are there."""
 _QUIET_S = 5.0
 _SETTLING_S = 10.0
 _REST_PAUSE_S = 0.2
@@ -62,6 +64,8 @@ class Course:
     noted: dict[str, Rows] = field(default_factory=dict)
     rest: list[tuple[int, str]] = field(default_factory=list)
     memory: list[tuple[str, dict[str, float]]] = field(default_factory=list)
+    batch_rows: list[float] = field(default_factory=list)
+    """Mean rows in a batch while measuring what it can do, and under overload."""
     strangers: float = 0.0
 
 
@@ -83,10 +87,13 @@ def run(
         say("starting Penstock")
         suite = opened.enter_context(PenstockSystem(settings={"PYTHONPATH": paths, "BENCH_SLEEP_MS": str(batch_ms)}))
         suite.deploy(workload, serving=Ranked(max_batch_size=batch, replicas=1))
+        address = suite.api(workload).call(workload.rows(1)).address
+        idle = Counts.ask(address, workload.name)
         course.peak = _peak(suite, workload, client, concurrency=_IN_FLIGHT * batch, seconds=peak_s, say=say)
         before = CpuClock.read(suite.parts(workload))
         _note_memory(course, suite, workload, "before")
-        course.begin = time.monotonic() + _QUIET_S
+        course.batch_rows.append(_mean_rows(idle, Counts.ask(address, workload.name)))
+        course.begin = time.monotonic() + _START_S + _QUIET_S
         course.end = course.begin + seconds
         _overload(course, suite, workload, folder, load=times * course.peak, seconds=seconds, say=say)
         course.strangers = (CpuClock.read(suite.parts(workload)) - before).strangers_share
@@ -133,7 +140,7 @@ def _overload(
     probing_s = _QUIET_S + seconds + _SETTLING_S
     errands.append(errand(PROBE, _PROBES_PER_S, course.begin - _QUIET_S, probing_s, PROBE_KINDS))
     processes = [one.start() for one in errands]
-    done = threading.Event()
+    done, counts = threading.Event(), list[Counts]()
     rest = threading.Thread(target=_ask_by_rest, args=(course, suite, workload, done), daemon=True)
     rest.start()
     try:
@@ -141,6 +148,7 @@ def _overload(
             left = course.end - time.monotonic()
             say(f"{load:,.0f} requests a second" if left > 0 else "nothing but probes")
             if 0 < left < seconds:
+                counts.append(Counts.ask(address, workload.name))
                 _note_memory(course, suite, workload, f"after {seconds - left:.0f} s")
             time.sleep(max(1.0, seconds / 8) if left > 0 else 1.0)
     finally:
@@ -149,7 +157,13 @@ def _overload(
             process.kill()
             process.wait()
         rest.join()
+    course.batch_rows.append(_mean_rows(counts[0], counts[-1]))
     course.noted = {one.tenant: np.load(one.output) for one in errands}
+
+
+def _mean_rows(before: Counts, after: Counts) -> float:
+    done = after - before
+    return done.rows / max(1, done.executions)
 
 
 def _note_memory(course: Course, suite: PenstockSystem, workload: Identity, when: str) -> None:
