@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, TypeVar
@@ -17,6 +18,9 @@ from services.registry.domain.resources import Deployment, InstanceStatus, Node,
 from services.registry.placing import Placed
 
 T = TypeVar("T")
+
+_ABSENCE_S = 1.5
+"""A registry that did nothing for so long was stopped, or its host was."""
 
 _STATES = {Health.ALIVE: NodeState.ALIVE, Health.LEAVING: NodeState.LEAVING, Health.SILENT: NodeState.SILENT}
 
@@ -46,6 +50,7 @@ class Nodes:
     def begin(self) -> None:
         """Know nothing: this registry writes from now on, and its nodes have a moment to report."""
         self._start_ns = self._monotonic()
+        self._awake_at = time.monotonic()
         self._heard: dict[str, _Heard] = {}
         self._written: dict[str, tuple[InstanceStatus, ...]] = {}
         self._health: dict[str, Health] = {}
@@ -69,9 +74,12 @@ class Nodes:
         finally:
             self._changes += 1
 
-    def forgive(self) -> None:
-        """Begin to wait for the nodes anew: this registry itself was away, and has heard nobody."""
-        self._start_ns = self._monotonic()
+    def _forgive_own_absence(self) -> None:
+        """Wait for the nodes anew if this process was stopped: that it heard nobody is not their silence."""
+        now = time.monotonic()
+        if now - self._awake_at > _ABSENCE_S:
+            self._start_ns = self._monotonic()
+        self._awake_at = now
 
     async def report(self, report: NodeReport) -> int:
         """Take a node's whole present state. Returns how many of its replicas wait for their successors.
@@ -80,6 +88,7 @@ class Nodes:
             InvalidArgumentError: the report makes no sense.
             FailedPreconditionError: two agents have the same node.
         """
+        self._forgive_own_absence()
         report = serving.check_report(report)
         self._check_agent(report)
         absent_ns = serving.SUCCESSION_NS if report.has_successor else 0
@@ -114,7 +123,11 @@ class Nodes:
         self._seen_changes = max(self._seen_changes, seen)
 
     async def sweep(self) -> None:
-        """Have replicas placed anew where nodes came, went or fell silent, or where some wait for room."""
+        """Have replicas placed anew where nodes came, went or fell silent, or where some wait for room.
+
+        It is to be called several times a second.
+        """
+        self._forgive_own_absence()
         self._has_other_health()
         is_waiting = self._placed.waiting and self._monotonic() - self._looked_ns >= serving.LOOK_AGAIN_NS
         if self._seen_changes == self._changes and not is_waiting:

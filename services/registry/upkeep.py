@@ -21,8 +21,6 @@ _log = logging.getLogger(__name__)
 _SWEEP_NS = 60 * 10**9
 _MEASURE_EVERY = 5
 _LOOK_S = 0.25
-_ABSENCE_S = 1.5
-"""A registry that slept for so long was itself stopped: what it didn't hear is no node's silence."""
 
 
 async def follow_database(
@@ -61,17 +59,13 @@ async def measure(database: Database, *, poll_s: float, seen: Callable[[int], No
 
 async def watch_nodes(nodes: Nodes, lease: Lease) -> None:
     """Look after the nodes, as the writer: who fell silent, and what that means for the placements."""
-    loop = asyncio.get_running_loop()
     while True:
         try:
             if lease.is_writer:
                 await nodes.sweep()
         except PenstockError as error:
             _log.warning("placing replicas failed, it is tried again: %s", error)
-        slept_at = loop.time()
         await asyncio.sleep(_LOOK_S)
-        if loop.time() - slept_at > _ABSENCE_S:
-            nodes.forgive()
 
 
 async def sweep(

@@ -2,14 +2,19 @@
 
 from __future__ import annotations
 
+import asyncio
+import signal
 from collections.abc import Sequence
+from pathlib import Path
 
+import grpc
 import pytest
 from grpc import StatusCode
 
 from penstock.registry.v1 import registry_service_pb2 as api
 from penstock.registry.v1 import resources_pb2 as pb
-from tests.support.registry import Registry, fails, running_registry
+from penstock.registry.v1.registry_service_pb2_grpc import RegistryServiceStub
+from tests.support.registry import Clock, Registry, RegistryProcess, fails, running_registry
 from tests.support.waiting import until
 
 VERSION = "models/digits/versions/1"
@@ -169,6 +174,34 @@ async def test_a_restarted_registry_waits_for_the_nodes_that_it_knew(registry: R
         second.clock.turn(2)
         await report(second, "b", serving=[1])
         assert await places(second) == ["a", "b"]
+
+
+async def test_a_registry_that_was_stopped_takes_nobody_for_silent(tmp_path: Path) -> None:
+    with RegistryProcess(tmp_path) as process:
+        async with grpc.aio.insecure_channel(process.address) as channel:
+            stub = RegistryServiceStub(channel)
+            registry = Registry(stub, process.address, process.metrics_port, Clock(), tmp_path)
+            await stub.ListModels(api.ListModelsRequest(), wait_for_ready=True)
+            await report(registry, "a")
+            await report(registry, "b")
+            await deploy(registry, replicas=2)
+            before = await revision(registry)
+
+            process.process.send_signal(signal.SIGSTOP)
+            await asyncio.sleep(3.5)
+            process.process.send_signal(signal.SIGCONT)
+
+            await report(registry, "a")
+            await asyncio.sleep(0.5)  # in which it looks twice
+            await report(registry, "b")
+            assert (await places(registry), await revision(registry)) == (["a", "b"], before)
+
+
+async def revision(registry: Registry) -> int:
+    async for message in registry.stub.WatchResources(api.WatchResourcesRequest()):
+        if message.is_snapshot_end:
+            return int(message.revision)
+    raise AssertionError("the stream ended")
 
 
 async def test_what_fits_nowhere_says_so_and_is_placed_when_there_is_room(registry: Registry) -> None:
