@@ -29,6 +29,7 @@ def main(
     seconds: Annotated[float, typer.Option(min=1, help="Begin nothing after so many seconds.")] = 36_000.0,
     seed: Annotated[int, typer.Option(help="For what is chosen at random.")] = 0,
     output: Annotated[Path, typer.Option(help="Where results are kept, and continued.")] = BUILD,
+    is_fresh: Annotated[bool, typer.Option("--fresh", help="Put earlier results aside and begin anew.")] = False,
     write_page: Annotated[bool, typer.Option("--page", help="Render docs/reliability.md from all results.")] = False,
     only_list: Annotated[bool, typer.Option("--list", help="Show the faults and what there is of each.")] = False,
 ) -> None:
@@ -43,11 +44,15 @@ def main(
     if unknown := [name for name in fault or [] if name not in FAULTS]:
         sys.exit(f"unknown faults {', '.join(unknown)}: expected some of {', '.join(FAULTS)}")
     chosen = [kind for name, kind in FAULTS.items() if not fault or name in fault]
+    if is_fresh:
+        Journal.put_aside(output)
     journal = Journal(output)
     summaries = [Summary(kind, journal.of(kind.name), journal.why_skipped(kind.name)) for kind in FAULTS.values()]
     if only_list:
         Console(width=max(console.width, _TABLE_WIDTH)).print(faults_table(summaries))
         return
+    if all(len(journal.of(kind.name)) >= repetitions for kind in chosen):
+        console.print(f"All of it is in {journal.path} already; --fresh begins anew.", highlight=False, soft_wrap=True)
     order = Order(chosen, repetitions, seed=seed, version=commit(), within_s=seconds)
     was_interrupted = not _run(order, journal, console)
     summaries = [Summary(kind, journal.of(kind.name), journal.why_skipped(kind.name)) for kind in FAULTS.values()]

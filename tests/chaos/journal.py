@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Sequence
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
@@ -29,6 +30,13 @@ class Journal:
                 self.sittings.append(content)
             else:
                 self.repetitions.append(Repetition.from_json(content))
+
+    @staticmethod
+    def put_aside(folder: Path) -> None:
+        """Give what there is another name, so that a journal made now is empty."""
+        path = folder / "results.jsonl"
+        if path.exists():
+            path.rename(path.with_name(f"results-{datetime.now(UTC):%Y%m%d-%H%M%S}.jsonl"))
 
     def begin(self, sitting: dict[str, Any]) -> None:
         """Note where and with what the following repetitions were made."""

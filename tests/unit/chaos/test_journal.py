@@ -40,6 +40,14 @@ def test_a_run_is_continued_where_it_ended(journal: Journal, tmp_path: Path) -> 
     assert len(Journal(tmp_path).of(KILL)) == 3
 
 
+def test_earlier_results_are_put_aside_not_thrown_away(journal: Journal, tmp_path: Path) -> None:
+    Journal.put_aside(tmp_path)
+    assert Journal(tmp_path).repetitions == []
+    (aside,) = tmp_path.glob("results-*.jsonl")
+    assert len(aside.read_text().splitlines()) == 3
+    Journal.put_aside(tmp_path)
+
+
 def test_what_was_not_tried_says_why(journal: Journal) -> None:
     journal.add(Repetition("disk-cache", 1, "", "", skipped="no root"))
     assert (journal.of("disk-cache"), journal.why_skipped("disk-cache")) == ([], "no root")
