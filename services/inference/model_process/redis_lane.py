@@ -107,7 +107,7 @@ class RedisLane:
     def hand_over(self, entry: Entry) -> bool:
         """Deliver what a gateway gave to this process past the lane; False when nothing is taken any more."""
         if not self._is_resting:
-            entry = self.clock.correct(entry, b"")
+            entry = self.clock.correct(entry, b"", now_ns=self.clock.now_ns())
             self._ready.append(Delivery(self._keys.stream(entry.envelope.priority), b"", entry))
             self._tell()
         return not self._is_resting
@@ -203,21 +203,28 @@ class RedisLane:
             self._doubt()
 
     def _take_entries(self, answers: list[Any]) -> None:
-        self._has_heard = True
+        self._has_heard, now_ns = True, self.clock.now_ns()
         for answer in answers:
             for stream, entries in answer if isinstance(answer, list) else ():
                 self._has_read = True
                 name = stream.decode()
                 for entry_id, fields in entries:
-                    self._receive(name, entry_id, dict(zip(fields[::2], fields[1::2], strict=True)))
+                    self._receive(name, entry_id, dict(zip(fields[::2], fields[1::2], strict=True)), now_ns=now_ns)
 
     def _receive(
-        self, stream: str, entry_id: bytes, fields: dict[bytes, bytes], *, count: int = 1, is_suspect: bool = False
+        self,
+        stream: str,
+        entry_id: bytes,
+        fields: dict[bytes, bytes],
+        *,
+        now_ns: int = 0,
+        count: int = 1,
+        is_suspect: bool = False,
     ) -> None:
         """Take an entry in hand, a suspect before the others; one that can't be read goes to the dead letters."""
         self._settlements.add((stream, entry_id))
         try:
-            entry = self.clock.correct(lanes.decode(fields), entry_id)
+            entry = self.clock.correct(lanes.decode(fields), entry_id, now_ns=now_ns or self.clock.now_ns())
         except lanes.MalformedEntryError as error:
             _log.warning("%s", error)
             self._settlements.bury(fields, f"MALFORMED: {error}")

@@ -71,17 +71,18 @@ def test_an_answer_that_was_long_on_its_way_does_not_make_it_jitter(late_s: floa
 
 @pytest.mark.parametrize("waited_s", [0.0, 0.5, 15.0])
 def test_an_entry_of_a_gateway_with_the_same_time_stays_as_it_is(waited_s: float) -> None:
-    one = entry(NOW)
-    assert Host().clock().correct(one, entry_id(NOW + int(waited_s * S))) is one
+    one, taken_ns = entry(NOW), NOW + int(waited_s * S)
+    for now_ns in (taken_ns, taken_ns + 60 * S):
+        assert Host().clock().correct(one, entry_id(taken_ns), now_ns=now_ns) is one
 
 
 @pytest.mark.parametrize("apart_s", [-3600, -30, 2, 3600])
 def test_an_entry_of_a_gateway_with_another_time_keeps_its_lifetime(apart_s: int) -> None:
-    one = Host().clock().correct(entry(NOW + apart_s * S), entry_id(NOW))
+    one = Host().clock().correct(entry(NOW + apart_s * S), entry_id(NOW), now_ns=NOW)
     assert (one.enqueue_ns, one.deadline_ns) == (NOW, NOW + 20 * S)
 
 
 @pytest.mark.parametrize("apart_s", [-3600, 3600])
 def test_what_was_given_directly_was_sent_just_now(apart_s: int) -> None:
-    one = Host().clock().correct(entry(NOW + apart_s * S), b"")
+    one = Host().clock().correct(entry(NOW + apart_s * S), b"", now_ns=NOW)
     assert (one.enqueue_ns, one.deadline_ns) == (NOW, NOW + 20 * S)
