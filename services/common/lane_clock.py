@@ -47,10 +47,10 @@ class LaneClock:
     def correct(self, entry: Entry, entry_id: bytes, *, now_ns: int) -> Entry:
         """The entry with its instants as this clock has them, where its gateway's clock can't be this one.
 
-        ``now_ns`` is when it was read, by this clock; one look at it does for a whole batch. The entry's id says when Redis
-        took it; what has none was given directly, just now. No gateway enqueues what is still to come, or what is over:
-        then all that holds is the time between the two. One whose clock is behind by less than that passes for one that
-        had to wait for Redis.
+        ``now_ns`` is when it was read, by this clock; one look at it does for a whole batch. The entry's id says when
+        Redis took it; what has none was given directly, just now. No gateway enqueues what is still to come, or what is
+        over: then all that holds is the time between the two. One whose clock is behind by less than that passes for
+        one that had to wait for Redis.
         """
         if entry.enqueue_ns - _APART_NS <= now_ns <= entry.deadline_ns:
             return entry
