@@ -69,6 +69,7 @@ class ClusterWriter:
         if shard is not None:
             shard.writer.take_back(ticket)
         else:
+            ticket.sent_ns = 0
             self.redirect(ticket)
 
     def lose(self, stream: str) -> None:

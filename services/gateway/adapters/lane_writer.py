@@ -50,6 +50,9 @@ class Pending(Protocol):
 class Router(Protocol):
     """Who knows which shard of a cluster a lane is in."""
 
+    def put(self, ticket: Ticket) -> None:
+        """Enqueue it where its lane is."""
+
     def put_again(self, ticket: Ticket) -> None:
         """Enqueue it once more, wherever its lane is now."""
 
@@ -268,7 +271,7 @@ class LaneWriter:
 
     def _retry(self, ticket: Ticket) -> None:
         if ticket.key in self._pending:
-            self.put(ticket)
+            (self._router or self).put(ticket)
 
     def _refuse(self, ticket: Ticket, error: Exception, *, is_full: bool) -> None:
         if self._loop.time() >= self._log_at:

@@ -188,6 +188,22 @@ def test_what_is_flushed_while_redis_runs_on_is_enqueued_again(stage: Stage, wor
     assert stage.gateway.scrape()["penstock_gateway_reenqueued_total"] == 4
 
 
+def test_what_was_accepted_waits_for_memory_when_it_has_to_be_enqueued_again(stage: Stage, worker: FakeWorker) -> None:
+    worker.pause()
+    with ThreadPoolExecutor(16) as pool, redis.Redis.from_url(stage.redis.url) as client:
+        calls = start(pool, stage, 4)
+        eventually(lambda: lane_length(stage) == 4)
+        client.config_set("maxmemory", 1)
+        client.flushall()
+        eventually(lambda: stage.gateway.scrape()["penstock_gateway_reenqueued_total"] == 4)
+        with pytest.raises(InferenceServerException, match="the queue's memory is full"):
+            stage.client.infer("identity", [tensor()])
+        assert lane_length(stage) == 0
+        client.config_set("maxmemory", 0)
+        worker.resume()
+        check_answers(calls)
+
+
 def test_a_redis_that_may_throw_requests_away_is_told_of(stage: Stage) -> None:
     assert stage.gateway.scrape()["penstock_gateway_redis_may_evict"] == 0
     with redis.Redis.from_url(stage.redis.url) as client:
