@@ -1,8 +1,9 @@
-"""Two gateways, two agents, two monitors and a registry that find each other through a real Consul."""
+"""Two of each part, which find each other through a real Consul."""
 
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import json
 import subprocess
 import sys
@@ -12,6 +13,7 @@ from pathlib import Path
 import pytest
 
 from penstock import Client
+from penstock.errors import UnavailableError
 from tests.support import models
 from tests.support.fleet import Fleet
 from tests.support.load import identity_load
@@ -21,7 +23,7 @@ from tests.support.waiting import eventually
 @pytest.fixture
 def fleet(tmp_path: Path) -> Iterator[Fleet]:
     """With ``slow`` deployed, so that requests are always under way."""
-    with Fleet(registry=1, monitor=2, inference=2, gateway=2) as fleet, fleet.client() as client:
+    with Fleet(registry=2, monitor=2, inference=2, gateway=2) as fleet, fleet.client() as client:
         version = client.create_version("slow", client.upload(models.slow_onnx(tmp_path / "slow.onnx", loops=5_000)))
         client.wait_validated(version.name)
         client.deploy("slow", version.name)
@@ -55,13 +57,26 @@ async def test_traffic_survives_the_loss_of_consul_and_of_one_of_each_part(fleet
         await asyncio.to_thread(eventually, lambda: has_figures(second.address))
     assert (leaving.wrong, staying.wrong, dict(staying.errors)) == (0, 0, {})
     assert all(error.startswith("StatusCode.UNAVAILABLE") for error in leaving.errors)
+    fleet.parts["registry"][0].kill()
+    await asyncio.to_thread(eventually, lambda: fleet.healthy()["registry"] == 1)
     assert shown_by_the_command(fleet) == ["models/slow/versions/1"]
+    with fleet.client() as client:
+        await asyncio.to_thread(eventually, lambda: is_undeployed(client))
+        await asyncio.to_thread(eventually, lambda: not client.is_ready("slow"))
 
 
 def has_figures(address: str) -> bool:
     """Whether spans of batches reached this monitor."""
     with Client(monitor=address) as client:
         return any(one.request_count for one in client.figures(model="slow"))
+
+
+def is_undeployed(client: Client) -> bool:
+    """Whether the registry that is left did so; it may have to become the writer first."""
+    with contextlib.suppress(UnavailableError):
+        client.undeploy("slow")
+        return True
+    return False
 
 
 def shown_by_the_command(fleet: Fleet) -> list[str]:

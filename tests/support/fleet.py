@@ -85,6 +85,7 @@ class Fleet:
             **{name: value for name, value in os.environ.items() if not name.startswith(("PENSTOCK_", "CONSUL_"))},
             "PENSTOCK_HOME": self._folder.name,
             "PENSTOCK_REDIS_URL": self.redis.url,
+            "PENSTOCK_REGISTRY__DATABASE_URL": f"sqlite:///{self._folder.name}/registry.db",
             "PENSTOCK_REGISTRY_ADDRESS": NOWHERE,
             "PENSTOCK_OTLP_ENDPOINT": NOWHERE,
             "CONSUL_HTTP_ADDR": self.consul.address,
@@ -103,7 +104,7 @@ class Fleet:
             gateway=",".join(part.address for part in self.parts["gateway"]),
         )
 
-    def wait_until_healthy(self, *, within: float = 60.0) -> None:
+    def wait_until_healthy(self, *, within: float = 150.0) -> None:
         """Wait until Consul holds all that run for healthy."""
         deadline = time.monotonic() + within
         while self.healthy() != {

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import dataclasses
 import http.server
 import logging
 import threading
@@ -156,23 +157,15 @@ async def test_who_left_does_not_take_its_successor_at_the_same_address_along(co
     assert consul.services() == set()
 
 
-async def test_addresses_of_version_6(consul: ConsulServer) -> None:
-    async with watching(consul) as peers:
-        process = Process(consul, host="::1")
-        if not process.where.port:
-            pytest.skip("this machine has no IPv6 loopback")
-        async with process.running():
-            await until(lambda: peers.addresses == (f"[::1]:{process.where.port}",))
-
-
-async def test_a_process_that_consul_must_not_ask_for_its_health_is_well_while_its_port_is_open(
-    consul: ConsulServer,
-) -> None:
-    process = Process(consul)
-    process.where = Registration(REGISTRY, "127.0.0.1", process.where.port, check=CheckKind.TCP)
-    async with process.running():
-        await process.health.set_serving(is_serving=False)
-        await until(lambda: consul.healthy(REGISTRY) == {process.where.port})
+async def test_a_host_of_version_6_and_a_port_that_is_all_that_consul_may_look_at(consul: ConsulServer) -> None:
+    six, locked = Process(consul, host="::1"), Process(consul)
+    locked.where = dataclasses.replace(locked.where, check=CheckKind.TCP)
+    if not six.where.port:
+        pytest.skip("this machine has no IPv6 loopback")
+    async with watching(consul) as peers, six.running(), locked.running():
+        await locked.health.set_serving(is_serving=False)
+        await until(lambda: peers.addresses == known(six, locked))
+        assert f"[::1]:{six.where.port}" in peers.addresses
 
 
 async def test_a_token_that_is_refused_is_told_of_once_and_harms_nobody(caplog: pytest.LogCaptureFixture) -> None:
