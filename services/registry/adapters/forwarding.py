@@ -116,5 +116,9 @@ class Forwarder:
 
 
 async def _pass_on(error: grpc.aio.AioRpcError, context: Any) -> NoReturn:
-    await context.abort(error.code(), error.details() or "", tuple(error.trailing_metadata()))
+    trailers = tuple(error.trailing_metadata())
+    if error.code() is grpc.StatusCode.UNAVAILABLE and not trailers:
+        # Not its answer: it is gone. Ours, so that nobody takes this registry for the one that doesn't answer.
+        raise UnavailableError("the registry that writes does not answer just now, try again") from error
+    await context.abort(error.code(), error.details() or "", trailers)
     raise AssertionError("unreachable: abort raises")
