@@ -6,7 +6,7 @@ from bisect import bisect_left
 from collections.abc import Sequence
 from itertools import pairwise
 
-WINDOW_S = 0.5
+_WINDOW_S = 1.0
 _STEP_S = 0.05
 _SHARE = 0.5
 
@@ -19,14 +19,14 @@ def rate(answered: Sequence[float], start: float, end: float) -> float:
 def time_to_recover(answered: Sequence[float], *, struck: float, until: float, usual: float) -> float:
     """Seconds from the fault until the answers were back for good; 0 where they never stayed away.
 
-    They are away in half a second that has fewer than half as many as ``usual`` (answers a second). What
-    happens after ``until`` is not looked at.
+    They are away in the middle of a second that has fewer than half as many as ``usual`` (answers a second). What
+    happens after ``until`` is not looked at: the last window is half a second.
     """
     recovered = struck
-    steps = max(0, int((until - WINDOW_S - struck) / _STEP_S) + 1)
+    steps = max(0, int((until - _WINDOW_S / 2 - struck) / _STEP_S) + 1)
     for start in (struck + step * _STEP_S for step in range(steps)):
-        if rate(answered, start, start + WINDOW_S) < _SHARE * usual:
-            recovered = start + WINDOW_S
+        if rate(answered, start, min(start + _WINDOW_S, until)) < _SHARE * usual:
+            recovered = start + _WINDOW_S / 2
     return recovered - struck
 
 

@@ -18,10 +18,15 @@ def test_nothing_happened_takes_no_time_to_recover_from() -> None:
     assert time_to_recover(steady(0, 10), struck=3, until=9.9, usual=100) == 0
 
 
-@pytest.mark.parametrize("gap", [0.5, 1.7, 4.0])
+@pytest.mark.parametrize("gap", [0.7, 1.7, 4.0])
 def test_a_gap_takes_as_long_as_it_lasts(gap: float) -> None:
     answered = [*steady(0, 3), *steady(3 + gap, 12)]
     assert time_to_recover(answered, struck=3, until=11.9, usual=100) == pytest.approx(gap, abs=0.3)
+
+
+def test_a_hiccup_is_none() -> None:
+    answered = [*steady(0, 3), *steady(3.4, 12)]
+    assert time_to_recover(answered, struck=3, until=11.9, usual=100) == 0
 
 
 def test_what_comes_late_counts_from_the_fault() -> None:
