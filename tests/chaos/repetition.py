@@ -14,7 +14,7 @@ from tests.chaos.fault import Fault
 from tests.chaos.recovery import counts, rate, time_to_recover
 
 BIN_S = 0.1
-BEFORE_S, AFTER_S = 1.0, 9.0
+BEFORE_S, AFTER_S = 0.7, 9.0
 """What of a repetition the timeline shows, from the fault on."""
 _NUMBER = re.compile(r"\d{2,}")
 _SLACK_S = 0.3

@@ -25,7 +25,7 @@ from tests.chaos.repetition import Moments, Repetition, figures
 from tests.chaos.stage import NotWholeError, Stage
 from tests.chaos.stages import STAGES
 
-_USUAL_S = 1.0
+_USUAL_S = 0.7
 """How long the load is watched before the fault."""
 _SETTLED_S = 0.5
 """How long it is watched when everything is as before."""

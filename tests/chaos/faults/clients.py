@@ -14,7 +14,7 @@ from tests.chaos.load import LARGE, SMALL
 from tests.chaos.stage import Stage
 from tests.support.tcp_proxy import TcpProxy
 
-_MISBEHAVE_S = 3.0
+_MISBEHAVE_S = 2.5
 _DEADLINE_S = 20.0
 _UNHEARD = 10
 """Large answers for each deaf client: more than a connection may have unread."""

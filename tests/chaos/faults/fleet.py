@@ -20,7 +20,7 @@ _AWAY_S = 2.0
 """How long it takes until what died is started again; longer than a process manager would."""
 _AGAIN_S = 0.2
 """As a process manager does; else the registry places elsewhere what ran there."""
-_BAD_S, _SILENT_S = 3.0, 5.0
+_BAD_S, _SILENT_S = 2.0, 5.0
 _SLOW_S = 0.1
 _STEPS_S = (-3600, -30, 30, 3600)
 

@@ -14,7 +14,7 @@ from tests.chaos.models import breakable_onnx
 from tests.chaos.stage import Stage
 from tests.chaos.stages.suite import SuiteStage
 
-_SHORTAGE_S = 3.0
+_SHORTAGE_S = 2.0
 
 
 class RedisOutOfMemory(Fault):
