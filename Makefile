@@ -4,6 +4,9 @@ SHELL := /bin/sh
 PYTHON ?= $(shell for p in python3 python3.13 python3.12 python3.11; do $$p -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null && echo $$p && break; done)
 BIN := .venv/bin
 PYTEST := $(BIN)/python -m pytest
+# Most tests wait for something most of the time, so that two run side by side where there is a processor for one.
+WORKERS ?= 2
+SIDE_BY_SIDE = $(PYTEST) --numprocesses $(WORKERS) --dist loadfile
 
 .PHONY: help setup run up test test-fronts test-queue test-unit test-e2e bench bench-peers overload chaos soak profile lint fmt protos check consul lock clean
 
@@ -21,10 +24,10 @@ up: setup ## Start the suite without the demo
 	@PENSTOCK_HOME="$${PENSTOCK_HOME:-$(CURDIR)/.penstock}" exec $(BIN)/penstock up
 
 test: setup consul ## Run all tests: unit, contract, integration, e2e; FRONT=grpcio: with that front of the gateway
-	@$(if $(FRONT),TEST_FRONT=$(FRONT)) $(PYTEST)
+	@$(if $(FRONT),TEST_FRONT=$(FRONT)) $(SIDE_BY_SIDE)
 
 test-fronts: setup consul ## Run all tests twice: with each front of the gateway
-	@for front in native grpcio; do TEST_FRONT=$$front $(PYTEST) || exit; done
+	@for front in native grpcio; do TEST_FRONT=$$front $(SIDE_BY_SIDE) || exit; done
 
 test-queue: setup ## Let hypothesis try 500 sequences of events on the queue (QUEUE_EXAMPLES: so many)
 	@QUEUE_EXAMPLES=$${QUEUE_EXAMPLES:-500} $(PYTEST) tests/integration/queue

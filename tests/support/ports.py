@@ -3,11 +3,15 @@
 from __future__ import annotations
 
 import errno
+import os
 import random
 import socket
 
-_CANDIDATES = range(10_000, 32_000)
-"""Below those that the kernel gives to outgoing connections, one of which could take a port before its server does."""
+_WORKERS = 10
+_WORKER = int(os.environ.get("PYTEST_XDIST_WORKER", "gw0").removeprefix("gw")) % _WORKERS
+_CANDIDATES = range(10_000 + _WORKER, 32_000, _WORKERS)
+"""Below those that the kernel gives to outgoing connections, one of which could take a port before its server does.
+Each of several pytest workers has its own."""
 
 
 def free_port() -> int:

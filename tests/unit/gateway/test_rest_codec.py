@@ -302,7 +302,7 @@ def test_compressed_bodies() -> None:
     [
         (b"abc", "br", "got Content-Encoding 'br', expected gzip, deflate or none"),
         (b"abc", "gzip", "the body is no gzip data"),
-        (gzip.compress(b"abc")[:-5], "gzip", "the body is no whole gzip data"),
+        (gzip.compress(b"abc", mtime=0)[:-5], "gzip", "the body is no whole gzip data"),
         (zlib.compress(b"abc") + b"x", "deflate", "the body is no whole deflate data"),
     ],
 )
