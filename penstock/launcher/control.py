@@ -44,7 +44,7 @@ class Control:
         try:
             self._server = await asyncio.start_unix_server(self._accept, self._path)
         except OSError as error:
-            raise StartError(f"can't listen on {self._path}: {error.strerror}") from None
+            raise StartError(f"can't listen on {self._path}: {error.strerror or error}") from None
         finally:
             os.umask(before)
         return self

@@ -90,9 +90,12 @@ def _socket_path(home: Path, name: str) -> Path:
     path = home / f"{name}.sock"
     if len(os.fsencode(path)) <= _SOCKET_PATH_LIMIT - 4:
         return path
-    runtime = Path(os.environ.get("XDG_RUNTIME_DIR") or tempfile.gettempdir())
-    digest = hashlib.sha256(os.fsencode(home)).hexdigest()[:16]
-    return runtime / f"penstock-{os.getuid()}" / f"{digest}-{name}.sock"
+    file = f"{hashlib.sha256(os.fsencode(home)).hexdigest()[:16]}-{name}.sock"
+    for runtime in filter(None, (os.environ.get("XDG_RUNTIME_DIR"), tempfile.gettempdir())):
+        path = Path(runtime, f"penstock-{os.getuid()}", file)
+        if len(os.fsencode(path)) <= _SOCKET_PATH_LIMIT - 4:
+            break
+    return path
 
 
 def lock_home(home: Path) -> IO[str]:

@@ -92,7 +92,8 @@ class Suite:
             timeout=120,
         )
         if check:
-            assert done.returncode == 0, f"penstock {' '.join(arguments)}: {done.stdout}{done.stderr}"
+            said = f"penstock {' '.join(arguments)}: {done.stdout}{done.stderr}"
+            assert done.returncode == 0, f"{said}\n{(self.home / 'up.log').read_text()[-4000:]}"
         return json.loads(done.stdout) if done.stdout.strip() else {}
 
     def restart(self, *arguments: str) -> None:

@@ -79,6 +79,8 @@ def test_socket_moves_when_the_home_is_deep(monkeypatch: pytest.MonkeyPatch) -> 
     deep = Path("/srv") / ("x" * 120)
     assert len(str(redis_socket(deep))) < 104
     assert redis_socket(deep) != redis_socket(deep / "other")
+    monkeypatch.setenv("XDG_RUNTIME_DIR", str(deep))
+    assert len(str(redis_socket(deep))) < 104
 
 
 def test_full_disk_loses_lines_and_nothing_else(tmp_path: Path) -> None:
