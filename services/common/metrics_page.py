@@ -8,8 +8,7 @@ from collections.abc import Callable
 from socketserver import ThreadingMixIn
 from typing import Any
 from wsgiref.simple_server import WSGIRequestHandler, WSGIServer
-
-from prometheus_client import CollectorRegistry, make_wsgi_app
+from wsgiref.types import WSGIApplication
 
 
 class _Server(ThreadingMixIn, WSGIServer):
@@ -34,10 +33,10 @@ class _Handler(WSGIRequestHandler):
         """Scrapes are not worth a line."""
 
 
-def serve(registry: CollectorRegistry, listener: socket.socket) -> Callable[[], None]:
-    """Serve a registry's metrics on a bound socket, which is owned from then on; return what stops it."""
+def serve(page: WSGIApplication, listener: socket.socket) -> Callable[[], None]:
+    """Serve a page on a bound socket, which is owned from then on; return what stops it."""
     server = _Server(listener)
-    server.set_app(make_wsgi_app(registry))
+    server.set_app(page)
     listener.setblocking(False)  # another process may take the connection that this one was told of
     server.server_activate()
     thread = threading.Thread(target=server.serve_forever, name="metrics", daemon=True)

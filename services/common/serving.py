@@ -15,7 +15,7 @@ import grpc
 import uvloop
 from grpc_health.v1 import health, health_pb2, health_pb2_grpc
 from grpc_reflection.v1alpha import reflection
-from prometheus_client import CollectorRegistry
+from prometheus_client import CollectorRegistry, make_wsgi_app
 
 from services.common import metrics_page
 from services.common.errors import PenstockError
@@ -93,7 +93,7 @@ def serve_metrics(
     Raises:
         SystemExit: the address is taken.
     """
-    return metrics_page.serve(registry, bound(host, port) if listener is None else listener)
+    return metrics_page.serve(make_wsgi_app(registry), bound(host, port) if listener is None else listener)
 
 
 def favour_latency() -> None:

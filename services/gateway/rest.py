@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import functools
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from typing import Any
 
@@ -20,7 +21,7 @@ from services.common.errors import PenstockError
 from services.common.status import http_status_of
 from services.gateway.callers import TENANT, tenant
 from services.gateway.domain.pending_bytes import PendingBytes
-from services.gateway.domain.tickets import Arrival
+from services.gateway.domain.tickets import Arrival, Ticket
 from services.gateway.inference import Desk
 from services.gateway.models import Models
 from services.gateway.rest_compression import compressed, decompressed, encoding_for, too_large
@@ -110,7 +111,7 @@ class RestApi:
         )
         # Uvicorn does not cancel a handler whose client left.
         leaving = asyncio.ensure_future(request.receive())
-        leaving.add_done_callback(lambda _, ticket=ticket: self._desk.withdraw(ticket))  # type: ignore[misc]
+        leaving.add_done_callback(functools.partial(self._leave, ticket))
         try:
             response = await answered
         except asyncio.CancelledError:
@@ -121,6 +122,9 @@ class RestApi:
             del answered, ticket, leaving  # an error's traceback holds this frame, and they hold the error
         content, json_size = write_response(response, form)
         return _encoded(content, json_size, headers.get("accept-encoding", ""))
+
+    def _leave(self, ticket: Ticket, _left: asyncio.Future[Any]) -> None:
+        self._desk.withdraw(ticket)
 
     async def _read(self, request: Request, arrival: Arrival) -> tuple[Any, OutputForm]:
         """The request as a ModelInferRequest; one that can't be read is refused and counted as any other."""

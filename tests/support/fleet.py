@@ -129,27 +129,18 @@ class Fleet:
         return self
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, at: TracebackType | None) -> None:
-        left = psutil.Process().children(recursive=True)
-        for parts in reversed(self.parts.values()):
-            for part in parts:
-                if part.process.poll() is None:
-                    part.process.send_signal(signal.SIGTERM)
-        for parts in self.parts.values():
-            for part in parts:
-                try:
-                    part.process.wait(20)
-                except subprocess.TimeoutExpired:
-                    part.kill()
+        running = [part for parts in reversed(self.parts.values()) for part in parts if part.process.poll() is None]
+        left = [child for part in running for child in psutil.Process(part.process.pid).children(recursive=True)]
+        for part in running:
+            part.process.send_signal(signal.SIGTERM)
+        for part in running:
+            try:
+                part.process.wait(20)
+            except subprocess.TimeoutExpired:
+                part.kill()
         for process in left:
-            if process.is_running() and "services." in " ".join(_command(process)):
+            if process.is_running():
                 process.kill()
         self.consul.__exit__(None, None, None)
         self.redis.__exit__(None, None, None)
         self._folder.cleanup()
-
-
-def _command(process: psutil.Process) -> list[str]:
-    try:
-        return process.cmdline()
-    except psutil.Error:
-        return []

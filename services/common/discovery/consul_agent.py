@@ -181,10 +181,10 @@ class _Transport(base.HTTPClient):
         return await self._exchange(callback, self._request("PUT", path, params, headers, str(data)), _ANSWER_WITHIN_S)
 
     async def delete(self, *_arguments: Any, **_options: Any) -> Any:
-        raise NotImplementedError
+        raise NotImplementedError("nothing that is asked here needs DELETE")
 
     async def post(self, *_arguments: Any, **_options: Any) -> Any:
-        raise NotImplementedError
+        raise NotImplementedError("nothing that is asked here needs POST")
 
     def close(self) -> None:
         """Nothing stays open between calls."""

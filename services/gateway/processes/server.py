@@ -9,7 +9,9 @@ import signal
 import socket
 import sys
 from typing import NoReturn
+from wsgiref.types import StartResponse, WSGIEnvironment
 
+from services.common import metrics_page
 from services.common.discovery.discovery import Discovery
 from services.common.listeners import bound
 from services.common.settings import SuiteSettings
@@ -17,7 +19,6 @@ from services.gateway.announcement import registration
 from services.gateway.keeper import Keeper
 from services.gateway.ports import reserve
 from services.gateway.processes import exposition
-from services.gateway.processes.metrics_page import serve_page
 from services.gateway.processes.parent import Parent
 from services.gateway.processes.place import StartError
 from services.gateway.settings import GatewaySettings, environment_with
@@ -85,11 +86,13 @@ async def _serve(
         loop.add_signal_handler(number, hear)
     loop.add_signal_handler(signal.SIGHUP, parent.renew)
 
-    def metrics() -> str:
-        return asyncio.run_coroutine_threadsafe(parent.metrics(), loop).result()
+    def metrics(_environ: WSGIEnvironment, start_response: StartResponse) -> list[bytes]:
+        body = asyncio.run_coroutine_threadsafe(parent.metrics(), loop).result().encode()
+        start_response("200 OK", [("Content-Type", exposition.CONTENT_TYPE), ("Content-Length", str(len(body)))])
+        return [body]
 
     with contextlib.ExitStack() as closing:
-        closing.callback(serve_page(metrics, page, content_type=exposition.CONTENT_TYPE))
+        closing.callback(metrics_page.serve(metrics, page))
         finding = loop.create_task(discovery.run())
         try:
             return await parent.run()

@@ -230,7 +230,7 @@ class Worker:
         except PenstockError as error:
             self._refuse(delivery, error)
             return None
-        except Exception as error:  # noqa: BLE001 - as above
+        except Exception as error:  # noqa: BLE001 - one request must not take the process along
             self._refuse(delivery, InternalError(internal_message(error)))
             return None
         if content is None:

@@ -314,9 +314,9 @@ async def test_what_others_left_in_the_folder_is_not_adopted(tmp_path: Path) -> 
     stray.write_text("not ours")
     (stray.parent / ("ab" * 32)).mkdir()
     async with running_registry(tmp_path) as registry:
-        registry.clock.turn(25 * 3600)
         await registry.create_model("digits")
         version = await registry.create_version("digits")
+        registry.clock.turn(25 * 3600)
         await registry.stub.DeleteModelVersion(api.DeleteModelVersionRequest(name=version.name))
 
     assert stray.exists()
