@@ -7,7 +7,7 @@ import itertools
 import logging
 import random
 import weakref
-from collections.abc import Callable, Coroutine, Iterable
+from collections.abc import Callable, Coroutine
 from typing import Any, Self
 
 import grpc
@@ -164,16 +164,6 @@ class _ResponseStream:
         """End the call from the side of the channel."""
         self._is_given_up = True
         self._call.cancel()
-
-
-async def _retire(channel: grpc.aio.Channel, streams: Iterable[_ResponseStream]) -> None:
-    """Close a channel to a peer that was left, when calls have had their time."""
-    try:
-        await asyncio.sleep(_LAST_CALLS_S)
-    finally:
-        for stream in streams:
-            stream.give_up()
-        await channel.close()
 
 
 def _next_after(address: str, addresses: tuple[str, ...]) -> str:
