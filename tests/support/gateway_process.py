@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -18,6 +19,11 @@ from grpc_health.v1 import health_pb2, health_pb2_grpc
 
 from tests.support.front import FRONT
 from tests.support.ports import free_port
+
+_GRPC_NOISE = re.compile(
+    r"Traceback \(most recent call last\):\n[^\n]+_schedule_rpc_coro\nasyncio\.exceptions\.CancelledError\n"
+)
+"""What grpc.aio writes, once in hundreds of times, when its process ends while it hears of a call's end."""
 
 
 class GatewayProcess:
@@ -99,7 +105,7 @@ class GatewayProcess:
             if self.running.poll() is None:
                 status = self.terminate()
                 assert status == 0, f"the gateway ended with {status}:\n{self.stderr()}"
-            assert "Traceback" not in self.stderr(), self.stderr()
+            assert "Traceback" not in _GRPC_NOISE.sub("", self.stderr()), self.stderr()
         finally:
             if self.running.poll() is None:
                 self.running.kill()
