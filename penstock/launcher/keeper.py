@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import math
 import os
 import signal
 import time
@@ -19,7 +20,7 @@ from penstock.launcher.run import Notices, Run
 
 _FIRST_PAUSE_S, _LONGEST_PAUSE_S = 0.2, 10.0
 _STEADY_AFTER_S = 30.0
-"""A part that ran this long starts again without a pause when it dies."""
+"""A part that did not die for so long starts again without a pause when it does."""
 _LONGEST_WAIT_S = 1.0
 """Connections wait for a process that is started within this time; before a longer pause they are refused."""
 _READY_WITHIN_S = 90.0
@@ -71,7 +72,7 @@ class Keeper:
         Raises:
             StartError: it ended before it was ever ready.
         """
-        pause = _FIRST_PAUSE_S
+        pause, died_at = _FIRST_PAUSE_S, -math.inf
         run = await self._start()
         while True:
             if (request := await self._until_ended_or_asked(run)) is not None:
@@ -81,7 +82,8 @@ class Keeper:
             status = run.child.exited.result()
             if not self.was_ready.is_set():
                 raise StartError(f"the {self.part.name} did not start: {self._last_words(status)}")
-            pause = 0.0 if time.monotonic() - run.begin > _STEADY_AFTER_S else pause
+            before, died_at = died_at, asyncio.get_running_loop().time()
+            pause = 0.0 if died_at - before > _STEADY_AFTER_S else pause
             said = self.log.last_complaint() if status > 0 else ""
             self._reporter.died(self.part, how=describe_status(status), said=said, restart_in_s=pause)
             if pause > _LONGEST_WAIT_S:
