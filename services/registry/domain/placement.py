@@ -7,10 +7,12 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Collection, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from enum import IntEnum
 
 from services.registry.domain.resources import Placement
+
+_ROUNDS = 8
 
 
 class Health(IntEnum):
@@ -77,6 +79,15 @@ def decide(wanted: Sequence[Wanted], fleet: Fleet) -> dict[str, tuple[Placement,
     free. Nothing moves but away from nodes that are lost, and, one at a time, to where two fewer are. Asked again with
     what it decided, it decides the same.
     """
+    for _ in range(_ROUNDS):  # what comes new may make a move senseless that was not before
+        decided = _decide(wanted, fleet)
+        if all(list(decided[one.version]) == list(one.placements) for one in wanted):
+            break
+        wanted = [replace(one, placements=decided[one.version]) for one in wanted]
+    return decided
+
+
+def _decide(wanted: Sequence[Wanted], fleet: Fleet) -> dict[str, tuple[Placement, ...]]:
     board = _Board(wanted, fleet)
     for replica in board.replicas:
         board.settle(replica)
@@ -256,8 +267,9 @@ def _replicas(wanted: Wanted) -> Iterator[_Replica]:
         if place.node:
             places.setdefault(place.replica, []).append(place)
     for number in range(wanted.replicas):
-        node, old = ([one.node for one in places.get(number, ())] + ["", ""])[:2]
-        yield _Replica(wanted, number, node, "" if old == node else old)
+        node, *others = dict.fromkeys(one.node for one in places.get(number, ())) or [""]
+        old = next((one for one in others if (number, one) in wanted.ready), others[0] if others else "")
+        yield _Replica(wanted, number, node, old)
 
 
 def _mebibytes(count: int) -> str:

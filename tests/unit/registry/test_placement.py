@@ -6,7 +6,7 @@ from collections import Counter
 from collections.abc import Sequence
 from dataclasses import replace
 
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from services.registry.domain.placement import Fleet, Health, Room, Wanted, decide
@@ -89,7 +89,11 @@ def test_every_replica_has_one_place_or_a_reason_or_moves_between_two(wishes: li
         assert {one.replica for one in decided[want.version]} == set(range(want.replicas))
 
 
+DOUBLED = [Placement("u", 0, "b", is_leaving=True), Placement("u", 0, "a"), Placement("u", 0, "a")]
+
+
 @given(wishes(), fleets)
+@example([Wanted("u", 1, 0, DOUBLED, ready={(0, "b")})], Fleet({"b": Room(Health.ALIVE)}))
 def test_asked_again_it_decides_the_same(wishes: list[Wanted], nodes: Fleet) -> None:
     decided = decide(wishes, nodes)
     again = [replace(want, placements=decided[want.version]) for want in wishes]
