@@ -74,7 +74,10 @@ class FleetStage(Stage):
         return self.network.hosts.get(name, self.network.core)
 
     def _port(self, name: str, use: str) -> int:
-        return self._ports.setdefault(f"{name} {use}", free_port())
+        key = f"{name} {use}"
+        if key not in self._ports:
+            self._ports[key] = free_port()
+        return self._ports[key]
 
     def address(self, name: str, use: str) -> str:
         """Where a service listens."""
