@@ -17,6 +17,8 @@ settings.register_profile("penstock", deadline=None, suppress_health_check=[Heal
 settings.load_profile("penstock")
 
 
+os.environ.setdefault("ORT_DISABLE_TELEMETRY", "1")  # tests load models in their own process too
+
 # Nothing that tests start is to meet a Consul that it wasn't told of.
 for _name in [name for name in os.environ if name.startswith("CONSUL_")]:
     del os.environ[_name]

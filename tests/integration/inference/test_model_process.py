@@ -143,6 +143,19 @@ async def test_an_expired_request_is_refused_and_a_cancelled_one_is_not_run(
     assert dropped.code == 1
 
 
+async def test_no_library_reports_to_its_maker(
+    gateway: FakeGateway, model: Path, redis_url: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    home = tmp_path / "home"
+    home.mkdir()
+    monkeypatch.setenv("HOME", str(home))
+    for name in ("XDG_CACHE_HOME", "ORT_DISABLE_TELEMETRY", "CI"):  # with the last it keeps silent by itself
+        monkeypatch.delenv(name, raising=False)
+    async with ModelProcess(model, redis_url):
+        np.testing.assert_array_equal(await gateway.ask(rows(1, 3)), rows(1, 3))
+    assert list(home.iterdir()) == []  # onnxruntime would keep a number of this machine there
+
+
 async def test_the_death_of_a_process_loses_nothing(gateway: FakeGateway, tmp_path: Path, redis_url: str) -> None:
     path = as_long_as_told_onnx(tmp_path / "m.onnx")
     async with (
