@@ -186,7 +186,8 @@ class FleetStage(Stage):
         """All services, in starting order."""
         core, port = self.network.core, self._port("redis", "")
         flags = ["--bind", self._core, "--protected-mode", "no", "--dir", str(self.home), "--save", ""]
-        command = [__redis_executable__, "--port", str(port), *flags, "--appendonly", "yes"]
+        flags += ["--appendonly", "yes", "--auto-aof-rewrite-min-size", "8mb"]  # as docs/architecture.md has it
+        command = [__redis_executable__, "--port", str(port), *flags]
         yield Service("redis", "redis", command, host=core, log=self.home / "redis.log")
         if self._consul:
             yield Service(CONSUL, CONSUL, self._consul_command(self._consul), host=core, log=self.home / "consul.log")
