@@ -8,6 +8,14 @@ from typing import Literal
 from pydantic import Field
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
+_DISCREET = {"ORT_DISABLE_TELEMETRY": "1", "HF_HUB_DISABLE_TELEMETRY": "1", "DO_NOT_TRACK": "1"}
+"""Libraries that run models report to their makers unless they are told not to."""
+
+
+def model_environment() -> dict[str, str]:
+    """The environment of processes that load models."""
+    return {**_DISCREET, **os.environ}
+
 
 class InferenceSettings(BaseSettings):
     """Settings of the inference agent (`PENSTOCK_INFERENCE__…`)."""

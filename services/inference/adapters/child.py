@@ -13,13 +13,13 @@ import sys
 from collections.abc import AsyncIterator, Callable, Mapping
 from typing import IO, Any
 
+from services.inference.settings import model_environment
+
 _log = logging.getLogger(__name__)
 
 Event = Mapping[str, Any]
 
 _LONGEST_LINE = 1 << 20
-_DISCREET = {"ORT_DISABLE_TELEMETRY": "1", "HF_HUB_DISABLE_TELEMETRY": "1", "DO_NOT_TRACK": "1"}
-"""Libraries that run models report to their makers unless they are told not to."""
 _SIGNALS = {one.value: one.name for one in signal.Signals}
 
 
@@ -45,7 +45,7 @@ class Child:
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,
-            env={**_DISCREET, **os.environ},
+            env=model_environment(),
             start_new_session=True,
             bufsize=0,
         )

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import subprocess
 import sys
+import threading
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -132,18 +133,19 @@ def test_interrupted_upload_goes_on_where_it_ended(suite: Suite, client: Client,
     stub: RegistryServiceStub = suite.registry
     digest, size = digest_of(path), path.stat().st_size
     stub.StartUpload(pb.StartUploadRequest(sha256=digest, size_bytes=size))
-    held = 4 << 20
+    is_enough = threading.Event()
 
     def first_part() -> Iterator[pb.UploadArtifactRequest]:
         yield pb.UploadArtifactRequest(sha256=digest, size_bytes=size)
-        for at in range(0, held, 1 << 20):
+        for at in range(0, 4 << 20, 1 << 20):
             yield pb.UploadArtifactRequest(chunk=path.read_bytes()[at : at + (1 << 20)])
-        call.cancel()
+        is_enough.wait(30)
 
     call = stub.UploadArtifact.future(first_part())
-    wait_until(call.done)
     start = pb.StartUploadRequest(sha256=digest, size_bytes=size)
     wait_until(lambda: stub.StartUpload(start).committed_bytes > 0)
+    call.cancel()
+    is_enough.set()
     sent: list[int] = []
     artifact = client.upload(path, progress=lambda done, _: sent.append(done))
     assert artifact.size_bytes == size
