@@ -180,6 +180,8 @@ class _Transport(base.HTTPClient):
     ) -> Any:
         return await self._exchange(callback, self._request("PUT", path, params, headers, str(data)), _ANSWER_WITHIN_S)
 
+    # py-consul wants these two of every transport, for calls that aren't made here.
+
     async def delete(self, *_arguments: Any, **_options: Any) -> Any:
         raise NotImplementedError("nothing that is asked here needs DELETE")
 

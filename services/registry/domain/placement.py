@@ -13,6 +13,7 @@ from enum import IntEnum
 from services.registry.domain.resources import Placement
 
 _ROUNDS = 8
+"""After so many a decision stands, even if another round would change it. Mostly the second confirms the first."""
 
 
 class Health(IntEnum):

@@ -157,15 +157,21 @@ async def test_who_left_does_not_take_its_successor_at_the_same_address_along(co
     assert consul.services() == set()
 
 
-async def test_a_host_of_version_6_and_a_port_that_is_all_that_consul_may_look_at(consul: ConsulServer) -> None:
-    six, locked = Process(consul, host="::1"), Process(consul)
+async def test_a_port_may_be_all_that_consul_looks_at(consul: ConsulServer) -> None:
+    locked = Process(consul)
     locked.where = dataclasses.replace(locked.where, check=CheckKind.TCP)
+    async with watching(consul) as peers, locked.running():
+        await locked.health.set_serving(is_serving=False)
+        await until(lambda: peers.addresses == known(locked))
+
+
+async def test_a_host_may_have_an_address_of_version_6(consul: ConsulServer) -> None:
+    six = Process(consul, host="::1")
     if not six.where.port:
         pytest.skip("this machine has no IPv6 loopback")
-    async with watching(consul) as peers, six.running(), locked.running():
-        await locked.health.set_serving(is_serving=False)
-        await until(lambda: peers.addresses == known(six, locked))
-        assert f"[::1]:{six.where.port}" in peers.addresses
+    async with watching(consul) as peers, six.running():
+        await until(lambda: peers.addresses == known(six))
+        assert peers.addresses == (f"[::1]:{six.where.port}",)
 
 
 async def test_a_token_that_is_refused_is_told_of_once_and_harms_nobody(caplog: pytest.LogCaptureFixture) -> None:
