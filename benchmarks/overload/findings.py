@@ -72,10 +72,14 @@ def percentiles(rows: Rows) -> dict[str, float]:
     }
 
 
-def answered_per_second(rows: Rows, begin: float, end: float) -> NDArray[np.int64]:
-    """Answers in each whole second."""
-    ends = rows[rows[:, ENDING] == Ending.ANSWERED, END]
-    return np.histogram(ends, bins=np.arange(begin, end + 1e-9, 1.0))[0]
+def answered_at(rows: Rows) -> NDArray[np.float64]:
+    """When requests were answered, of those that were."""
+    return rows[rows[:, ENDING] == Ending.ANSWERED, END]
+
+
+def per_second(instants: NDArray[np.float64], begin: float, end: float) -> NDArray[np.int64]:
+    """How many in each whole second."""
+    return np.histogram(instants, bins=np.arange(begin, end + 1e-9, 1.0))[0]
 
 
 def are_refused(rows: Rows) -> NDArray[np.bool_]:

@@ -11,6 +11,7 @@ from collections.abc import Callable, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import NamedTuple
 from urllib.parse import urlsplit
 
 import numpy as np
@@ -53,6 +54,16 @@ class Ranked(Serving):
         deployment.queue.priority_levels = ORDINARY
 
 
+class RestAnswer(NamedTuple):
+    at: float
+    status: int
+    retry_after: str
+
+    @property
+    def words(self) -> str:
+        return f"{self.status}, Retry-After {self.retry_after}" if self.retry_after else str(self.status)
+
+
 @dataclass(slots=True)
 class Course:
     """What was seen. Instants are of the machine's monotonic clock; ``memory`` is in MB by part."""
@@ -62,7 +73,7 @@ class Course:
     end: float = 0.0
     offered: dict[str, float] = field(default_factory=dict)
     noted: dict[str, Rows] = field(default_factory=dict)
-    rest: list[tuple[int, str]] = field(default_factory=list)
+    rest: list[RestAnswer] = field(default_factory=list)
     memory: list[tuple[str, dict[str, float]]] = field(default_factory=list)
     batch_rows: list[float] = field(default_factory=list)
     """Mean rows in a batch while measuring what it can do, and under overload."""
@@ -182,5 +193,5 @@ def _ask_by_rest(course: Course, suite: PenstockSystem, workload: Identity, done
         connection.request("POST", f"/v2/models/{workload.name}/infer", body, headers)
         answer = connection.getresponse()
         answer.read()
-        course.rest.append((answer.status, answer.headers.get("retry-after", "")))
+        course.rest.append(RestAnswer(time.monotonic(), answer.status, answer.headers.get("retry-after", "")))
     connection.close()

@@ -47,4 +47,4 @@ def test_a_suite_has_recovered_when_probes_are_answered_as_before() -> None:
 
 def test_answers_are_counted_by_the_second_in_which_they_came() -> None:
     found = rows((0.0, 0.5, 0, Ending.ANSWERED), (0.0, 1.5, 0, Ending.ANSWERED), (0.0, 1.6, 0, Ending.FULL))
-    assert findings.answered_per_second(found, 0.0, 2.0).tolist() == [1, 1]
+    assert findings.per_second(findings.answered_at(found), 0.0, 2.0).tolist() == [1, 1]
