@@ -10,9 +10,9 @@ from services.inference.domain.pace import Pace
 
 R = TypeVar("R")
 
-LEAD = 0.1
+LEAD, LEAST_LEAD_NS, MOST_LEAD = 0.1, 2_000_000, 0.25
 """How long before a batch's expected end, as a share of its time: other instances could hardly run sooner what is taken
-then."""
+then. A read takes a millisecond on a busy machine."""
 SHORTEST_NS = 5_000_000
 """A batch of less time isn't worth a task beside it."""
 
@@ -32,7 +32,8 @@ class ReadAhead:
         ended: asyncio.Event | None = None
         if expected_ns >= SHORTEST_NS:
             ended = asyncio.Event()
-            self._reading = asyncio.create_task(self._read(ended, expected_ns * (1 - LEAD) / 1e9), name="read ahead")
+            lead_ns = max(LEAD * expected_ns, min(LEAST_LEAD_NS, MOST_LEAD * expected_ns))
+            self._reading = asyncio.create_task(self._read(ended, (expected_ns - lead_ns) / 1e9), name="read ahead")
         try:
             result = await running
         finally:
