@@ -7,6 +7,7 @@ from dataclasses import replace
 
 from services.common import names
 from services.common.errors import AlreadyExistsError, FailedPreconditionError
+from services.registry.adapters import artifact_rows
 from services.registry.adapters.transaction import Transaction
 from services.registry.domain import etags, ids, limits, masks
 from services.registry.domain.resources import Alias, Deployment, Model, ModelVersion
@@ -46,6 +47,7 @@ def delete_model(tx: Transaction, name: str, *, etag: str) -> None:
     for alias in tx.page(Alias, model=model.id):
         tx.delete(alias)
     for version in tx.page(ModelVersion, model=model.id):
+        artifact_rows.unname(tx, version)
         tx.delete(version)
     tx.delete(model)
 

@@ -25,26 +25,33 @@ from services.registry.replays import create_once
 
 def create_version(tx: Transaction, store: ArtifactStore, wanted: ModelVersion, *, request_id: str) -> ModelVersion:
     """Create a model's next version. Numbers of deleted versions are not given again."""
-    sha256 = ids.check_sha256(wanted.artifact.sha256)
-    limits.check_filename(wanted.artifact.filename)
+    limits.check_paths([one.path for one in wanted.files])
+    for one in wanted.files:
+        ids.check_sha256(one.sha256)
     limits.check_labels(wanted.labels)
     limits.check_metrics(wanted.metrics)
 
     def create() -> ModelVersion:
         model = tx.get(Model, wanted.model)
-        size = artifact_rows.find_size(tx, sha256)
-        if size is None or store.find_size(sha256) is None:
-            raise FailedPreconditionError(f"content with SHA-256 {sha256} is not stored: upload it first")
-        artifact_rows.release(tx, sha256)
+        files = tuple(_stored(tx, store, one) for one in sorted(wanted.files, key=lambda one: one.path))
         number = model.last_version + 1
         tx.store(replace(model, last_version=number))
-        artifact = Artifact(sha256, size, wanted.artifact.filename)
-        return tx.put(
-            replace(wanted, number=number, artifact=artifact, create_time_ns=tx.now_ns, update_time_ns=tx.now_ns)
-        )
+        version = replace(wanted, number=number, files=files, create_time_ns=tx.now_ns, update_time_ns=tx.now_ns)
+        version = tx.put(version)
+        artifact_rows.name(tx, version)
+        return version
 
-    target = f"a version of models/{wanted.model} with SHA-256 {sha256}"
+    target = f"a version of models/{wanted.model} with SHA-256 {wanted.digest}"
     return create_once(tx, create, kind=ModelVersion, request_id=request_id, target=target)
+
+
+def _stored(tx: Transaction, store: ArtifactStore, wanted: Artifact) -> Artifact:
+    size = artifact_rows.find_size(tx, wanted.sha256)
+    if size is None or store.find_size(wanted.sha256) is None:
+        raise FailedPreconditionError(
+            f"{wanted.path}: content with SHA-256 {wanted.sha256} is not stored: upload it first"
+        )
+    return replace(wanted, size_bytes=size)
 
 
 def get_version(tx: Transaction, name: str) -> ModelVersion:
@@ -61,6 +68,7 @@ def delete_version(tx: Transaction, name: str, *, etag: str) -> None:
     for alias in tx.page(Alias, model=version.model):
         if alias.version == version.number:
             raise FailedPreconditionError(f"{version.name} is named by {alias.name}: move or delete that first")
+    artifact_rows.unname(tx, version)
     tx.delete(version)
 
 

@@ -73,14 +73,14 @@ class Registry:
         return (await self.stub.CreateModel(api.CreateModelRequest(model_id=model))).model
 
     async def upload(self, content: bytes) -> pb.Artifact:
-        messages = upload_messages(content)
-        return (await self.stub.UploadArtifact(iter(messages))).artifact
+        """A file for a version."""
+        artifact = (await self.stub.UploadArtifact(iter(upload_messages(content)))).artifact
+        artifact.path = "model.onnx"
+        return artifact
 
     async def create_version(self, model: str, content: bytes = b"weights") -> pb.ModelVersion:
-        artifact = await self.upload(content)
-        request = api.CreateModelVersionRequest(
-            parent=f"models/{model}", model_version=pb.ModelVersion(artifact=artifact)
-        )
+        version = pb.ModelVersion(files=[await self.upload(content)])
+        request = api.CreateModelVersionRequest(parent=f"models/{model}", model_version=version)
         return (await self.stub.CreateModelVersion(request)).model_version
 
     async def report(self, version: pb.ModelVersion, *, node: str = NODE, rejection: str = "") -> pb.ModelVersion:

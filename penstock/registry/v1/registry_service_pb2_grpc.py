@@ -230,7 +230,7 @@ class RegistryServiceServicer:
         raise NotImplementedError('Method not implemented!')
 
     def CreateModelVersion(self, request, context):
-        """Creates the next version of a model from an artifact that was uploaded.
+        """Creates the next version of a model from files that were uploaded.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')

@@ -59,7 +59,7 @@ class Model(_message.Message):
     def __init__(self, name: _Optional[str] = ..., description: _Optional[str] = ..., labels: _Optional[_Mapping[str, str]] = ..., create_time: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., update_time: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., etag: _Optional[str] = ...) -> None: ...
 
 class ModelVersion(_message.Message):
-    __slots__ = ("name", "artifact", "format", "trusted", "signature", "state", "state_reason", "validation_report", "metrics", "labels", "create_time", "update_time", "etag", "optimizations")
+    __slots__ = ("name", "files", "format", "trusted", "signature", "state", "state_reason", "validation_report", "metrics", "labels", "create_time", "update_time", "etag", "optimizations", "digest")
     class State(int, metaclass=_enum_type_wrapper.EnumTypeWrapper):
         __slots__ = ()
         STATE_UNSPECIFIED: _ClassVar[ModelVersion.State]
@@ -89,7 +89,7 @@ class ModelVersion(_message.Message):
         value: str
         def __init__(self, key: _Optional[str] = ..., value: _Optional[str] = ...) -> None: ...
     NAME_FIELD_NUMBER: _ClassVar[int]
-    ARTIFACT_FIELD_NUMBER: _ClassVar[int]
+    FILES_FIELD_NUMBER: _ClassVar[int]
     FORMAT_FIELD_NUMBER: _ClassVar[int]
     TRUSTED_FIELD_NUMBER: _ClassVar[int]
     SIGNATURE_FIELD_NUMBER: _ClassVar[int]
@@ -102,8 +102,9 @@ class ModelVersion(_message.Message):
     UPDATE_TIME_FIELD_NUMBER: _ClassVar[int]
     ETAG_FIELD_NUMBER: _ClassVar[int]
     OPTIMIZATIONS_FIELD_NUMBER: _ClassVar[int]
+    DIGEST_FIELD_NUMBER: _ClassVar[int]
     name: str
-    artifact: Artifact
+    files: _containers.RepeatedCompositeFieldContainer[Artifact]
     format: ModelFormat
     trusted: bool
     signature: Signature
@@ -116,7 +117,8 @@ class ModelVersion(_message.Message):
     update_time: _timestamp_pb2.Timestamp
     etag: str
     optimizations: _containers.RepeatedCompositeFieldContainer[Optimization]
-    def __init__(self, name: _Optional[str] = ..., artifact: _Optional[_Union[Artifact, _Mapping]] = ..., format: _Optional[_Union[ModelFormat, str]] = ..., trusted: _Optional[bool] = ..., signature: _Optional[_Union[Signature, _Mapping]] = ..., state: _Optional[_Union[ModelVersion.State, str]] = ..., state_reason: _Optional[str] = ..., validation_report: _Optional[_Union[ValidationReport, _Mapping]] = ..., metrics: _Optional[_Mapping[str, float]] = ..., labels: _Optional[_Mapping[str, str]] = ..., create_time: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., update_time: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., etag: _Optional[str] = ..., optimizations: _Optional[_Iterable[_Union[Optimization, _Mapping]]] = ...) -> None: ...
+    digest: str
+    def __init__(self, name: _Optional[str] = ..., files: _Optional[_Iterable[_Union[Artifact, _Mapping]]] = ..., format: _Optional[_Union[ModelFormat, str]] = ..., trusted: _Optional[bool] = ..., signature: _Optional[_Union[Signature, _Mapping]] = ..., state: _Optional[_Union[ModelVersion.State, str]] = ..., state_reason: _Optional[str] = ..., validation_report: _Optional[_Union[ValidationReport, _Mapping]] = ..., metrics: _Optional[_Mapping[str, float]] = ..., labels: _Optional[_Mapping[str, str]] = ..., create_time: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., update_time: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., etag: _Optional[str] = ..., optimizations: _Optional[_Iterable[_Union[Optimization, _Mapping]]] = ..., digest: _Optional[str] = ...) -> None: ...
 
 class Optimization(_message.Message):
     __slots__ = ("hardware", "level", "state", "state_reason", "variant", "speedup", "trials", "trial_count", "node", "search_duration", "update_time")
@@ -197,14 +199,14 @@ class VariantMeasurement(_message.Message):
     def __init__(self, batch_rows: _Optional[int] = ..., rows_per_second: _Optional[float] = ..., original_rows_per_second: _Optional[float] = ..., speedup: _Optional[float] = ...) -> None: ...
 
 class Artifact(_message.Message):
-    __slots__ = ("sha256", "size_bytes", "filename")
+    __slots__ = ("sha256", "size_bytes", "path")
     SHA256_FIELD_NUMBER: _ClassVar[int]
     SIZE_BYTES_FIELD_NUMBER: _ClassVar[int]
-    FILENAME_FIELD_NUMBER: _ClassVar[int]
+    PATH_FIELD_NUMBER: _ClassVar[int]
     sha256: str
     size_bytes: int
-    filename: str
-    def __init__(self, sha256: _Optional[str] = ..., size_bytes: _Optional[int] = ..., filename: _Optional[str] = ...) -> None: ...
+    path: str
+    def __init__(self, sha256: _Optional[str] = ..., size_bytes: _Optional[int] = ..., path: _Optional[str] = ...) -> None: ...
 
 class Signature(_message.Message):
     __slots__ = ("inputs", "outputs", "batchable", "max_batch_size")

@@ -7,8 +7,9 @@ from collections.abc import Collection
 from sqlalchemy import delete, func, insert, select, update
 
 from services.common import names
-from services.registry.adapters.tables import artifacts, versions
+from services.registry.adapters.tables import artifacts, version_files, versions
 from services.registry.adapters.transaction import Transaction
+from services.registry.domain.resources import ModelVersion
 
 
 def find_size(tx: Transaction, sha256: str) -> int | None:
@@ -23,14 +24,24 @@ def keep(tx: Transaction, sha256: str, *, size_bytes: int, until_ns: int) -> Non
         tx.connection.execute(insert(artifacts).values(sha256=sha256, **row))
 
 
-def release(tx: Transaction, sha256: str) -> None:
-    """Keep content only for as long as a version names it."""
-    tx.connection.execute(update(artifacts).where(artifacts.c.sha256 == sha256).values(keep_until_ns=0))
+def name(tx: Transaction, version: ModelVersion) -> None:
+    """Keep a version's content, and no longer than it names it."""
+    digests = sorted({one.sha256 for one in version.files})
+    for sha256 in digests:
+        tx.connection.execute(update(artifacts).where(artifacts.c.sha256 == sha256).values(keep_until_ns=0))
+    key = {"model": version.model, "version": version.number}
+    tx.connection.execute(insert(version_files), [{**key, "sha256": sha256} for sha256 in digests])
+
+
+def unname(tx: Transaction, version: ModelVersion) -> None:
+    """Let go of a version's content."""
+    of_version = (version_files.c.model == version.model) & (version_files.c.version == version.number)
+    tx.connection.execute(delete(version_files).where(of_version))
 
 
 def list_unreferenced(tx: Transaction) -> list[str]:
     """Content that no version names and nobody was promised."""
-    is_named = select(versions.c.sha256).where(versions.c.sha256 == artifacts.c.sha256).exists()
+    is_named = select(version_files.c.sha256).where(version_files.c.sha256 == artifacts.c.sha256).exists()
     statement = select(artifacts.c.sha256).where(artifacts.c.keep_until_ns <= tx.now_ns, ~is_named)
     return list(tx.connection.scalars(statement))
 
@@ -41,9 +52,8 @@ def forget(tx: Transaction, sha256: str) -> None:
 
 def describe_versions(tx: Transaction, models: Collection[str]) -> dict[str, tuple[int, int]]:
     """Size in bytes and format of the content of each version of some models, by the version's name."""
-    columns = (versions.c.model, versions.c.version, artifacts.c.size_bytes, versions.c.format)
-    statement = select(*columns).select_from(versions.join(artifacts)).where(versions.c.model.in_(models))
-    rows = tx.connection.execute(statement)
+    columns = (versions.c.model, versions.c.version, versions.c.size_bytes, versions.c.format)
+    rows = tx.connection.execute(select(*columns).where(versions.c.model.in_(models)))
     return {names.version_name(model, str(version)): (size, found) for model, version, size, found in rows}
 
 

@@ -149,20 +149,37 @@ class Database:
 
     @contextlib.contextmanager
     def _begin_write(self) -> Iterator[Connection]:
-        with self._engine.connect().execution_options(**{_WRITE: True}) as connection, connection.begin():
+        with self._connect_writer() as connection, connection.begin():
             yield connection
+
+    def _connect_writer(self) -> Connection:
+        return self._engine.connect().execution_options(**{_WRITE: True})
 
     def _transaction(self, connection: Connection, revision: int) -> Transaction:
         return Transaction(connection, now_ns=self._clock(), revision=revision, changes_kept=self._changes_kept)
 
     def _migrate(self) -> None:
-        with _translated(), self._begin_write() as connection:
+        with _translated(), self._connect_writer() as connection, _unreferenced(connection), connection.begin():
             if connection.dialect.name == "postgresql":
                 connection.exec_driver_sql(f"SELECT pg_advisory_xact_lock({_MIGRATION_LOCK})")
             if not _is_current(connection):
                 from services.registry.adapters.schema import upgrade  # Alembic: 11 MB that few starts need
 
                 upgrade(connection)
+
+
+@contextlib.contextmanager
+def _unreferenced(connection: Connection) -> Iterator[None]:
+    """Let a table make place for another one: SQLite can't change all that a table is."""
+    driver: Any = connection.connection.driver_connection
+    if connection.dialect.name != "sqlite":
+        yield
+        return
+    driver.execute("PRAGMA foreign_keys=OFF")  # has no effect within a transaction
+    try:
+        yield
+    finally:
+        driver.execute("PRAGMA foreign_keys=ON")
 
 
 def _is_current(connection: Connection) -> bool:

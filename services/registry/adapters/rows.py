@@ -57,10 +57,7 @@ class Kind(Generic[R]):
     def statement(self) -> Select[Any]:
         """Selects all of them, in order."""
         order = [self.table.c[name].desc() if kind is int else self.table.c[name] for name, kind in self.key.items()]
-        if self.table is not tables.versions:
-            return select(self.table).order_by(*order)
-        join = self.table.join(tables.artifacts)
-        return select(self.table, tables.artifacts.c.size_bytes).select_from(join).order_by(*order)
+        return select(self.table).order_by(*order)
 
     def is_key(self, key: Key) -> ColumnElement[bool]:
         """Matches one of them."""
@@ -100,8 +97,8 @@ def _version_row(version: ModelVersion) -> dict[str, Any]:
     return {
         "model": version.model,
         "version": version.number,
-        "sha256": version.artifact.sha256,
-        "filename": version.artifact.filename,
+        "files": [asdict(one) for one in version.files],
+        "size_bytes": sum(one.size_bytes for one in version.files),
         "format": int(version.format),
         "trusted": version.trusted,
         "signature": None if version.signature is None else asdict(version.signature),
@@ -123,7 +120,7 @@ def _version(row: Row[Any]) -> ModelVersion:
     return ModelVersion(
         model=row.model,
         number=row.version,
-        artifact=Artifact(row.sha256, row.size_bytes, row.filename),
+        files=tuple(Artifact(**one) for one in row.files),
         format=ModelFormat(row.format),
         trusted=row.trusted,
         signature=None if row.signature is None else _signature(row.signature),

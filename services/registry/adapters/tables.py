@@ -19,7 +19,7 @@ from sqlalchemy import (
     Text,
 )
 
-REVISION = "0004"
+REVISION = "0005"
 """The last migration's: a database that has it is up to date."""
 
 metadata = MetaData(
@@ -57,8 +57,8 @@ versions = Table(
     metadata,
     Column("model", _Id, ForeignKey(models.c.model), primary_key=True),
     Column("version", Integer, primary_key=True, autoincrement=False),
-    Column("sha256", String(64), ForeignKey(artifacts.c.sha256), nullable=False),
-    Column("filename", Text, nullable=False),
+    Column("files", _Json, nullable=False),
+    Column("size_bytes", BigInteger, nullable=False),
     Column("format", Integer, nullable=False),
     Column("trusted", Boolean, nullable=False),
     Column("signature", _Json),
@@ -73,8 +73,18 @@ versions = Table(
     Column("claim_node", String(80), nullable=False),
     Column("claim_end_ns", BigInteger, nullable=False),
     Column("optimizations", _Json, nullable=False),
-    Index(None, "sha256"),
     Index(None, "state"),
+)
+
+# Which content the versions are made of.
+version_files = Table(
+    "version_files",
+    metadata,
+    Column("model", _Id, primary_key=True),
+    Column("version", Integer, primary_key=True, autoincrement=False),
+    Column("sha256", String(64), ForeignKey(artifacts.c.sha256), primary_key=True),
+    ForeignKeyConstraint(["model", "version"], [versions.c.model, versions.c.version]),
+    Index(None, "sha256"),
 )
 
 aliases = Table(

@@ -5,6 +5,7 @@ Instants are nanoseconds of Unix time, 0 where there is none. Enumerations have 
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from enum import IntEnum
@@ -85,7 +86,8 @@ class Artifact:
 
     sha256: str
     size_bytes: int
-    filename: str = ""
+    path: str = ""
+    """Where it lies within a model."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -167,7 +169,7 @@ class ModelVersion:
 
     model: str
     number: int
-    artifact: Artifact
+    files: tuple[Artifact, ...]
     format: ModelFormat = ModelFormat.UNSPECIFIED
     trusted: bool = False
     signature: Signature | None = None
@@ -186,6 +188,12 @@ class ModelVersion:
     @property
     def name(self) -> str:
         return names.version_name(self.model, str(self.number))
+
+    @property
+    def digest(self) -> str:
+        """SHA-256 of the list of its files, by path, as sha256sum(1) prints it."""
+        lines = sorted((one.path, one.sha256) for one in self.files)
+        return hashlib.sha256("".join(f"{sha256}  {path}\n" for path, sha256 in lines).encode()).hexdigest()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -236,11 +236,11 @@ async def test_content_that_was_promised_outlives_its_last_version(registry: Reg
 
     await registry.stub.DeleteModelVersion(api.DeleteModelVersionRequest(name=version.name))
 
-    again = pb.ModelVersion(artifact=pb.Artifact(sha256=SHA256))
+    again = pb.ModelVersion(files=[pb.Artifact(sha256=SHA256, path="model.onnx")])
     created = await registry.stub.CreateModelVersion(
         api.CreateModelVersionRequest(parent="models/digits", model_version=again)
     )
-    assert created.model_version.artifact.size_bytes == len(CONTENT)
+    assert created.model_version.files[0].size_bytes == len(CONTENT)
 
 
 async def test_what_nobody_comes_back_for_is_removed_after_a_day(registry: Registry) -> None:

@@ -8,15 +8,17 @@ from pathlib import Path
 
 import pytest
 import sqlalchemy
+from alembic import command
 from alembic.autogenerate import compare_metadata
+from alembic.config import Config
 from alembic.migration import MigrationContext
 
 from services.common.errors import NotFoundError
-from services.registry import models
-from services.registry.adapters import tables
+from services.registry import models, versions
+from services.registry.adapters import artifact_rows, schema, tables
 from services.registry.adapters.database import Database
 from services.registry.adapters.transaction import Transaction
-from services.registry.domain.resources import Model
+from services.registry.domain.resources import Artifact, Deployment, Model, ModelFormat, OptimizationLevel
 from tests.support.registry import Clock
 
 
@@ -39,6 +41,40 @@ async def test_the_migrations_make_the_tables_that_the_code_reads(database_url: 
         assert compare_metadata(context, tables.metadata) == []
         assert context.get_current_revision() == tables.REVISION
     engine.dispose()
+
+
+async def test_a_database_of_the_first_release_is_brought_up_with_what_is_in_it(database_url: str) -> None:
+    at, content = "1, 1, 'e'", "a" * 64
+    config = Config()
+    config.set_main_option("script_location", str(Path(schema.__file__).parent / "migrations"))
+    engine = sqlalchemy.create_engine(database_url.replace("postgresql:", "postgresql+psycopg:"))
+    with engine.begin() as connection:
+        config.attributes["connection"] = connection
+        command.upgrade(config, "0001")
+        connection.exec_driver_sql(f"INSERT INTO models VALUES ('m', '', '{{}}', 1, {at})")
+        connection.exec_driver_sql(f"INSERT INTO artifacts VALUES ('{content}', 3, 0)")
+        connection.exec_driver_sql(
+            f"INSERT INTO model_versions VALUES ('m', 1, '{content}', 'a.onnx', 1, false, NULL, 3, '', NULL, "
+            f"'{{}}', '{{}}', {at}, '', 0)"
+        )
+        connection.exec_driver_sql("INSERT INTO aliases VALUES ('m', 'best', 1, 1, 'e')")
+        connection.exec_driver_sql(f"INSERT INTO deployments VALUES ('m', '[]', 1, '{{}}', '{{}}', {at})")
+    engine.dispose()
+    database = open_database(database_url)
+
+    await database.migrate()
+
+    version = await database.read(versions.get_version, "models/m/versions/1")
+    assert version.files == (Artifact(content, 3, "a.onnx"),)
+    deployment = await database.read(lambda tx: tx.get(Deployment, "m"))
+    assert (deployment.replicas, deployment.optimization) == (1, OptimizationLevel.UNSPECIFIED)
+    assert await database.read(artifact_rows.describe_versions, ["m"]) == {version.name: (3, ModelFormat.ONNX)}
+    with pytest.raises(sqlalchemy.exc.IntegrityError):
+        await database.write(lambda tx: tx.delete(version))
+    await database.write(lambda tx: tx.delete(deployment))
+    await database.write(models.delete_model, "models/m", etag="")  # with what refers to it
+    assert await database.read(artifact_rows.list_unreferenced) == [content]
+    database.close()
 
 
 async def test_registries_that_start_together_migrate_once(database_url: str) -> None:

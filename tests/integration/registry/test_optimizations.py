@@ -2,17 +2,11 @@
 
 from __future__ import annotations
 
-from pathlib import Path
-
-import sqlalchemy
-from alembic import command
-from alembic.config import Config
 from google.protobuf.duration_pb2 import Duration
 from grpc import StatusCode
 
 from penstock.registry.v1 import registry_service_pb2 as api
 from penstock.registry.v1 import resources_pb2 as pb
-from services.registry.adapters import schema
 from tests.support.registry import NODE, Registry, fails
 
 FOUND = pb.Optimization(
@@ -100,18 +94,3 @@ async def test_a_deployment_keeps_how_far_to_look(registry: Registry) -> None:
     await registry.stub.CreateDeployment(api.CreateDeploymentRequest(deployment_id="m", deployment=wanted))
     got = (await registry.stub.GetDeployment(api.GetDeploymentRequest(name="deployments/m"))).deployment
     assert got.optimization == pb.OPTIMIZATION_LEVEL_FULL
-
-
-def test_a_database_of_the_first_release_is_brought_up_with_what_is_in_it(tmp_path: Path) -> None:
-    engine = sqlalchemy.create_engine(f"sqlite:///{tmp_path}/old.db")
-    config = Config()
-    config.set_main_option("script_location", str(Path(schema.__file__).parent / "migrations"))
-    with engine.begin() as connection:
-        config.attributes["connection"] = connection
-        command.upgrade(config, "0001")
-        connection.exec_driver_sql("INSERT INTO models VALUES ('m', '', '{}', 0, 1, 1, 'e')")
-        connection.exec_driver_sql("INSERT INTO deployments VALUES ('m', '[]', 1, '{}', '{}', 1, 1, 'e')")
-        schema.upgrade(connection)
-    with engine.connect() as connection:
-        assert connection.exec_driver_sql("SELECT replicas, optimization FROM deployments").one() == (1, 0)
-    engine.dispose()

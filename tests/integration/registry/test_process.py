@@ -129,9 +129,9 @@ async def test_content_that_was_killed_before_it_was_noted_is_adopted(tmp_path: 
         async with connected(process) as stub:
             await stub.CreateModel(api.CreateModelRequest(model_id="digits"))
             request = api.CreateModelVersionRequest(parent="models/digits")
-            request.model_version.artifact.sha256 = digest(content)
+            request.model_version.files.add(sha256=digest(content), path="model.onnx")
             version = (await stub.CreateModelVersion(request)).model_version
-            assert version.artifact.size_bytes == len(content)
+            assert version.files[0].size_bytes == len(content)
 
 
 async def test_a_full_disk_keeps_nothing_and_harms_nobody(tmp_path: Path) -> None:

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import asyncio
+import subprocess
 import uuid
+from pathlib import Path
 
 import pytest
 from grpc import StatusCode
@@ -25,11 +28,18 @@ async def get(registry: Registry, name: str) -> pb.ModelVersion:
     return (await registry.stub.GetModelVersion(api.GetModelVersionRequest(name=name))).model_version
 
 
-async def test_a_version_is_read_as_it_was_created(registry: Registry) -> None:
+async def test_a_version_is_read_as_it_was_created(registry: Registry, tmp_path: Path) -> None:
+    for path, content in (("variables/modèle.bin", b"weights"), ("graph", b"graph"), ("again", b"weights")):
+        (tmp_path / "model" / path).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / "model" / path).write_bytes(content)
     await registry.create_model("digits")
-    artifact = await registry.upload(b"weights")
+    weights, graph = await registry.upload(b"weights"), await registry.upload(b"graph")
     wanted = pb.ModelVersion(
-        artifact=pb.Artifact(sha256=artifact.sha256, filename="modèle.onnx", size_bytes=1),
+        files=[
+            pb.Artifact(sha256=weights.sha256, path="variables/modèle.bin", size_bytes=1),
+            pb.Artifact(sha256=graph.sha256, path="graph"),
+            pb.Artifact(sha256=weights.sha256, path="again"),
+        ],
         format=pb.MODEL_FORMAT_ONNX,
         trusted=True,
         metrics={"accuracy": 0.1 + 0.2},
@@ -45,7 +55,13 @@ async def test_a_version_is_read_as_it_was_created(registry: Registry) -> None:
     ).model_version
 
     assert created.name == "models/digits/versions/1"
-    assert (created.artifact.filename, created.artifact.size_bytes) == ("modèle.onnx", len(b"weights"))
+    assert [(one.path, one.size_bytes) for one in created.files] == [
+        ("again", len(b"weights")),
+        ("graph", len(b"graph")),
+        ("variables/modèle.bin", len(b"weights")),
+    ]
+    command = ["sha256sum", *(one.path for one in created.files)]
+    assert created.digest == digest(await asyncio.to_thread(subprocess.check_output, command, cwd=tmp_path / "model"))
     assert (created.format, created.trusted, created.labels) == (wanted.format, True, {"a": "b"})
     assert created.metrics == {"accuracy": 0.1 + 0.2}
     assert created.state == STATE.STATE_PENDING
@@ -65,7 +81,7 @@ async def test_a_repeated_creation_makes_one_version(registry: Registry) -> None
     await registry.create_model("digits")
     request = api.CreateModelVersionRequest(
         parent="models/digits",
-        model_version=pb.ModelVersion(artifact=await registry.upload(b"weights"), metrics={"accuracy": 0.5}),
+        model_version=pb.ModelVersion(files=[await registry.upload(b"weights")], metrics={"accuracy": 0.5}),
         request_id=str(uuid.uuid4()),
     )
     first = await registry.stub.CreateModelVersion(request)
@@ -81,21 +97,23 @@ async def test_bad_versions_are_refused(registry: Registry) -> None:
     artifact = await registry.upload(b"weights")
 
     async def expect(code: StatusCode, text: str, parent: str = "models/digits", **fields: object) -> None:
-        version = pb.ModelVersion(**{"artifact": artifact, **fields})  # type: ignore[arg-type]
+        version = pb.ModelVersion(**{"files": [artifact], **fields})  # type: ignore[arg-type]
         request = api.CreateModelVersionRequest(parent=parent, model_version=version)
         await fails(registry.stub.CreateModelVersion(request), code, with_text=[text])
 
     bad = StatusCode.INVALID_ARGUMENT
-    await expect(bad, "sha256", artifact=pb.Artifact(sha256="../../etc/passwd"))
-    await expect(bad, "sha256", artifact=pb.Artifact(sha256=artifact.sha256.upper()))
-    await expect(bad, "filename", artifact=pb.Artifact(sha256=artifact.sha256, filename="a/b"))
-    await expect(bad, "filename", artifact=pb.Artifact(sha256=artifact.sha256, filename="ü" * 128))
+    await expect(bad, "sha256", files=[pb.Artifact(sha256="../../etc/passwd", path="a")])
+    await expect(bad, "sha256", files=[pb.Artifact(sha256=artifact.sha256.upper(), path="a")])
+    await expect(bad, "path", files=[artifact, pb.Artifact(sha256=artifact.sha256, path="../a")])
+    await expect(bad, "0 files", files=[])
     await expect(bad, "format", format=99)
     await expect(bad, "finite", metrics={"loss": float("nan")})
     await expect(bad, "label", labels={"k" * 64: ""})
     await expect(bad, "models/*", parent="models/-/x")
     await expect(StatusCode.NOT_FOUND, "models/none", parent="models/none")
-    await expect(StatusCode.FAILED_PRECONDITION, "upload it first", artifact=pb.Artifact(sha256=digest(b"other")))
+    await expect(
+        StatusCode.FAILED_PRECONDITION, "b: ", files=[artifact, pb.Artifact(sha256=digest(b"other"), path="b")]
+    )
 
 
 async def test_versions_are_listed_newest_first(registry: Registry) -> None:
@@ -157,7 +175,7 @@ async def test_an_agent_gets_only_what_it_can_load(registry: Registry) -> None:
         registry.clock.turn(1)
         await registry.stub.CreateModelVersion(
             api.CreateModelVersionRequest(
-                parent="models/digits", model_version=pb.ModelVersion(artifact=artifact, format=kind)
+                parent="models/digits", model_version=pb.ModelVersion(files=[artifact], format=kind)
             )
         )
 

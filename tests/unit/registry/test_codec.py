@@ -52,7 +52,7 @@ VERSIONS = created(
     ModelVersion,
     model=IDS,
     number=st.integers(1, 999_999_999),
-    artifact=st.builds(Artifact, st.just("0" * 64), st.integers(0, 2**63 - 1), TEXT),
+    files=st.lists(st.builds(Artifact, st.just("0" * 64), st.integers(0, 2**63 - 1), TEXT), max_size=3).map(tuple),
     format=st.sampled_from(ModelFormat),
     trusted=st.booleans(),
     metrics=st.dictionaries(TEXT, st.floats(allow_nan=False), max_size=3),

@@ -18,7 +18,7 @@ from services.registry.domain.resources import (
     VersionState,
 )
 
-PENDING = ModelVersion(model="m", number=1, artifact=Artifact("0" * 64, 1), update_time_ns=1)
+PENDING = ModelVersion(model="m", number=1, files=(Artifact("0" * 64, 1),), update_time_ns=1)
 SIGNATURE = Signature((), (TensorSpec("y", "FP32", (-1,)),))
 GOOD = Verdict(
     node="nodes/a", rejection="", signature=SIGNATURE, format=ModelFormat.ONNX, report=ValidationReport("nodes/x")

@@ -15,7 +15,8 @@ WANTED = Model(id="m", description="new", labels={"b": "2"})
 def test_limits_are_met_exactly() -> None:
     limits.check_description("ü" * 4096)
     limits.check_labels({f"{number:063}": "v" * 63 for number in range(64)})
-    limits.check_filename("ü" * 127 + "x")
+    limits.check_paths(["ü" * 127 + "x", "/".join(["a" * 255] * 4)])
+    limits.check_paths([f"{number}/model.onnx" for number in range(4096)])
     limits.check_metrics({"accuracy": 1e308, "loss": -0.0})
 
 
@@ -25,10 +26,41 @@ def test_a_metric_is_a_number(value: float) -> None:
         limits.check_metrics({"loss": value})
 
 
-@pytest.mark.parametrize("filename", ["a/b", "/", "a\0", "ü" * 128])
-def test_a_filename_has_no_folders(filename: str) -> None:
-    with pytest.raises(InvalidArgumentError, match="filename"):
-        limits.check_filename(filename)
+@pytest.mark.parametrize(
+    "path",
+    [
+        "",
+        "/",
+        "/etc/passwd",
+        "a//b",
+        "a/",
+        ".",
+        "..",
+        "a/../b",
+        "./a",
+        "a\0",
+        "a\n",
+        "C:a",
+        "a\\b",
+        "ü" * 128,
+        "a/" * 512 + "a",
+    ],
+)
+def test_a_path_stays_within_the_model(path: str) -> None:
+    with pytest.raises(InvalidArgumentError, match="path"):
+        limits.check_paths(["model.onnx", path])
+
+
+@pytest.mark.parametrize("paths", [["a", "b", "a"], ["a", "a/b"], ["a/b/c", "a/b"]])
+def test_each_file_has_a_place_of_its_own(paths: list[str]) -> None:
+    with pytest.raises(InvalidArgumentError, match="'a"):
+        limits.check_paths(paths)
+
+
+@pytest.mark.parametrize("count", [0, 4097])
+def test_the_number_of_files_is_bounded(count: int) -> None:
+    with pytest.raises(InvalidArgumentError, match=f"got {count} files"):
+        limits.check_paths([str(number) for number in range(count)])
 
 
 def test_etags_differ_by_revision() -> None:

@@ -20,7 +20,7 @@ from services.registry.domain.resources import (
     VersionState,
 )
 
-READY = ModelVersion(model="m", number=1, artifact=Artifact("0" * 64, 1), state=VersionState.READY)
+READY = ModelVersion(model="m", number=1, files=(Artifact("0" * 64, 1),), state=VersionState.READY)
 TRIAL = VariantTrial((("graph", "frozen"),), "", (VariantMeasurement(16, 20.0, 10.0, 2.0),), 2.0, 1e-7, 1.0)
 FOUND = Optimization(
     hardware="some processor",

@@ -25,7 +25,7 @@ from services.registry.domain.resources import (
 def version_to_pb(version: ModelVersion) -> pb.ModelVersion:
     return pb.ModelVersion(
         name=version.name,
-        artifact=artifact_to_pb(version.artifact),
+        files=map(artifact_to_pb, version.files),
         format=int(version.format),  # type: ignore[arg-type]
         trusted=version.trusted,
         signature=None if version.signature is None else _signature_to_pb(version.signature),
@@ -38,6 +38,7 @@ def version_to_pb(version: ModelVersion) -> pb.ModelVersion:
         update_time=timestamp(version.update_time_ns),
         etag=version.etag,
         optimizations=map(optimization_to_pb, version.optimizations),
+        digest=version.digest,
     )
 
 
@@ -46,7 +47,7 @@ def version_from_pb(message: pb.ModelVersion, *, model: str, number: int = 0) ->
     return ModelVersion(
         model=model,
         number=number,
-        artifact=Artifact(message.artifact.sha256, message.artifact.size_bytes, message.artifact.filename),
+        files=tuple(Artifact(one.sha256, one.size_bytes, one.path) for one in message.files),
         format=format_from_pb(message.format),
         trusted=message.trusted,
         metrics=dict(message.metrics),
@@ -55,7 +56,7 @@ def version_from_pb(message: pb.ModelVersion, *, model: str, number: int = 0) ->
 
 
 def artifact_to_pb(artifact: Artifact) -> pb.Artifact:
-    return pb.Artifact(sha256=artifact.sha256, size_bytes=artifact.size_bytes, filename=artifact.filename)
+    return pb.Artifact(sha256=artifact.sha256, size_bytes=artifact.size_bytes, path=artifact.path)
 
 
 def format_from_pb(number: int) -> ModelFormat:
