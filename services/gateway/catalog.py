@@ -5,9 +5,6 @@ from __future__ import annotations
 from collections.abc import Callable
 
 from penstock.registry.v1.resources_pb2 import (
-    MODEL_FORMAT_ONNX,
-    MODEL_FORMAT_TORCH_EXPORT,
-    MODEL_FORMAT_TORCHSCRIPT,
     Deployment,
     ModelVersion,
 )
@@ -21,9 +18,9 @@ from services.gateway.domain.routing import ModelRoutes, RoutingTable
 from services.gateway.domain.versions import ServedVersion, TensorSpec
 
 _PLATFORMS = {
-    MODEL_FORMAT_ONNX: ("onnxruntime_onnx", "onnxruntime"),
-    MODEL_FORMAT_TORCH_EXPORT: ("pytorch_libtorch", "pytorch"),
-    MODEL_FORMAT_TORCHSCRIPT: ("pytorch_libtorch", "pytorch"),
+    "onnx": ("onnxruntime_onnx", "onnxruntime"),
+    "torch_export": ("pytorch_libtorch", "pytorch"),
+    "torchscript": ("pytorch_libtorch", "pytorch"),
 }
 
 

@@ -68,9 +68,9 @@ def count_replicas(tx: Transaction) -> Counter[str]:
     return Counter(place.node for one in tx.select(Deployment) for place in one.placements if place.node)
 
 
-def _wanted(deployment: Deployment, files: Mapping[str, tuple[int, int]], fleet: Fleet) -> Iterator[Wanted]:
+def _wanted(deployment: Deployment, files: Mapping[str, tuple[int, str]], fleet: Fleet) -> Iterator[Wanted]:
     for version in deployment.versions:
-        size, model_format = files.get(version, (0, 0))
+        size, model_format = files.get(version, (0, ""))
         yield Wanted(
             version=version,
             replicas=deployment.replicas,

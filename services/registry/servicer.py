@@ -119,8 +119,7 @@ class RegistryServicer(RegistryServiceServicer):
         return api.DeleteModelVersionResponse()
 
     async def ClaimValidation(self, request: api.ClaimValidationRequest, _context: Any) -> api.ClaimValidationResponse:
-        formats = [codec.format_from_pb(one) for one in request.formats]
-        version = await self._database.write(versions.claim_validation, request.node, formats=formats)
+        version = await self._database.write(versions.claim_validation, request.node, formats=request.formats)
         return api.ClaimValidationResponse(model_version=codec.version_to_pb(version) if version else None)
 
     async def ReportValidation(

@@ -15,7 +15,6 @@ from services.registry.domain.resources import (
     Artifact,
     Deployment,
     Model,
-    ModelFormat,
     ModelVersion,
     Optimization,
     VersionState,
@@ -72,7 +71,7 @@ def delete_version(tx: Transaction, name: str, *, etag: str) -> None:
     tx.delete(version)
 
 
-def claim_validation(tx: Transaction, node: str, *, formats: Sequence[ModelFormat]) -> ModelVersion | None:
+def claim_validation(tx: Transaction, node: str, *, formats: Sequence[str]) -> ModelVersion | None:
     """Give a version to an agent, or its own claim with a fresh lease; None when there is nothing to do."""
     version = claim_rows.find_claimable(tx, ids.check_node(node), formats=formats)
     if version is None:

@@ -72,7 +72,7 @@ class ScriptedRegistry(registry_grpc.RegistryServiceServicer):
             self.put(
                 resources.ModelVersion(
                     name=f"models/{model}/versions/{version}",
-                    format=resources.MODEL_FORMAT_ONNX,
+                    format="onnx",
                     state=resources.ModelVersion.STATE_READY,
                     signature=resources.Signature(
                         inputs=[_spec(tensor) for tensor in inputs],

@@ -27,7 +27,7 @@ from google.protobuf import timestamp_pb2 as google_dot_protobuf_dot_timestamp__
 from penstock.registry.v1 import resources_pb2 as penstock_dot_registry_dot_v1_dot_resources__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n-penstock/inference/v1/inference_service.proto\x12\x15penstock.inference.v1\x1a\x1cgoogle/api/annotations.proto\x1a\x1fgoogle/protobuf/timestamp.proto\x1a$penstock/registry/v1/resources.proto\"\x10\n\x0eGetNodeRequest\"<\n\x0fGetNodeResponse\x12)\n\x04node\x18\x01 \x01(\x0b\x32\x1b.penstock.inference.v1.Node\"\x9e\x01\n\x04Node\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\x0f\n\x07\x64\x65vices\x18\x02 \x03(\t\x12\x32\n\x07\x66ormats\x18\x03 \x03(\x0e\x32!.penstock.registry.v1.ModelFormat\x12.\n\nstart_time\x18\x04 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x13\n\x0b\x63\x61\x63he_bytes\x18\x05 \x01(\x03\"=\n\x14ListInstancesRequest\x12\x11\n\tpage_size\x18\x01 \x01(\x05\x12\x12\n\npage_token\x18\x02 \x01(\t\"d\n\x15ListInstancesResponse\x12\x32\n\tinstances\x18\x01 \x03(\x0b\x32\x1f.penstock.inference.v1.Instance\x12\x17\n\x0fnext_page_token\x18\x02 \x01(\t\"\x9f\x01\n\x08Instance\x12\x34\n\x06status\x18\x01 \x01(\x0b\x32$.penstock.registry.v1.InstanceStatus\x12\x17\n\x0f\x65xecution_count\x18\x02 \x01(\x03\x12\x17\n\x0finference_count\x18\x03 \x01(\x03\x12\x13\n\x0b\x65rror_count\x18\x04 \x01(\x03\x12\x16\n\x0eresident_bytes\x18\x05 \x01(\x03\x32\x82\x02\n\x10InferenceService\x12j\n\x07GetNode\x12%.penstock.inference.v1.GetNodeRequest\x1a&.penstock.inference.v1.GetNodeResponse\"\x10\x82\xd3\xe4\x93\x02\n\x12\x08/v1/node\x12\x81\x01\n\rListInstances\x12+.penstock.inference.v1.ListInstancesRequest\x1a,.penstock.inference.v1.ListInstancesResponse\"\x15\x82\xd3\xe4\x93\x02\x0f\x12\r/v1/instancesb\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n-penstock/inference/v1/inference_service.proto\x12\x15penstock.inference.v1\x1a\x1cgoogle/api/annotations.proto\x1a\x1fgoogle/protobuf/timestamp.proto\x1a$penstock/registry/v1/resources.proto\"\x10\n\x0eGetNodeRequest\"<\n\x0fGetNodeResponse\x12)\n\x04node\x18\x01 \x01(\x0b\x32\x1b.penstock.inference.v1.Node\"{\n\x04Node\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\x0f\n\x07\x64\x65vices\x18\x02 \x03(\t\x12\x0f\n\x07\x66ormats\x18\x03 \x03(\t\x12.\n\nstart_time\x18\x04 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x13\n\x0b\x63\x61\x63he_bytes\x18\x05 \x01(\x03\"=\n\x14ListInstancesRequest\x12\x11\n\tpage_size\x18\x01 \x01(\x05\x12\x12\n\npage_token\x18\x02 \x01(\t\"d\n\x15ListInstancesResponse\x12\x32\n\tinstances\x18\x01 \x03(\x0b\x32\x1f.penstock.inference.v1.Instance\x12\x17\n\x0fnext_page_token\x18\x02 \x01(\t\"\x9f\x01\n\x08Instance\x12\x34\n\x06status\x18\x01 \x01(\x0b\x32$.penstock.registry.v1.InstanceStatus\x12\x17\n\x0f\x65xecution_count\x18\x02 \x01(\x03\x12\x17\n\x0finference_count\x18\x03 \x01(\x03\x12\x13\n\x0b\x65rror_count\x18\x04 \x01(\x03\x12\x16\n\x0eresident_bytes\x18\x05 \x01(\x03\x32\x82\x02\n\x10InferenceService\x12j\n\x07GetNode\x12%.penstock.inference.v1.GetNodeRequest\x1a&.penstock.inference.v1.GetNodeResponse\"\x10\x82\xd3\xe4\x93\x02\n\x12\x08/v1/node\x12\x81\x01\n\rListInstances\x12+.penstock.inference.v1.ListInstancesRequest\x1a,.penstock.inference.v1.ListInstancesResponse\"\x15\x82\xd3\xe4\x93\x02\x0f\x12\r/v1/instancesb\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -42,14 +42,14 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_GETNODEREQUEST']._serialized_end=189
   _globals['_GETNODERESPONSE']._serialized_start=191
   _globals['_GETNODERESPONSE']._serialized_end=251
-  _globals['_NODE']._serialized_start=254
-  _globals['_NODE']._serialized_end=412
-  _globals['_LISTINSTANCESREQUEST']._serialized_start=414
-  _globals['_LISTINSTANCESREQUEST']._serialized_end=475
-  _globals['_LISTINSTANCESRESPONSE']._serialized_start=477
-  _globals['_LISTINSTANCESRESPONSE']._serialized_end=577
-  _globals['_INSTANCE']._serialized_start=580
-  _globals['_INSTANCE']._serialized_end=739
-  _globals['_INFERENCESERVICE']._serialized_start=742
-  _globals['_INFERENCESERVICE']._serialized_end=1000
+  _globals['_NODE']._serialized_start=253
+  _globals['_NODE']._serialized_end=376
+  _globals['_LISTINSTANCESREQUEST']._serialized_start=378
+  _globals['_LISTINSTANCESREQUEST']._serialized_end=439
+  _globals['_LISTINSTANCESRESPONSE']._serialized_start=441
+  _globals['_LISTINSTANCESRESPONSE']._serialized_end=541
+  _globals['_INSTANCE']._serialized_start=544
+  _globals['_INSTANCE']._serialized_end=703
+  _globals['_INFERENCESERVICE']._serialized_start=706
+  _globals['_INFERENCESERVICE']._serialized_end=964
 # @@protoc_insertion_point(module_scope)

@@ -30,10 +30,10 @@ class Node(_message.Message):
     CACHE_BYTES_FIELD_NUMBER: _ClassVar[int]
     name: str
     devices: _containers.RepeatedScalarFieldContainer[str]
-    formats: _containers.RepeatedScalarFieldContainer[_resources_pb2.ModelFormat]
+    formats: _containers.RepeatedScalarFieldContainer[str]
     start_time: _timestamp_pb2.Timestamp
     cache_bytes: int
-    def __init__(self, name: _Optional[str] = ..., devices: _Optional[_Iterable[str]] = ..., formats: _Optional[_Iterable[_Union[_resources_pb2.ModelFormat, str]]] = ..., start_time: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., cache_bytes: _Optional[int] = ...) -> None: ...
+    def __init__(self, name: _Optional[str] = ..., devices: _Optional[_Iterable[str]] = ..., formats: _Optional[_Iterable[str]] = ..., start_time: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., cache_bytes: _Optional[int] = ...) -> None: ...
 
 class ListInstancesRequest(_message.Message):
     __slots__ = ("page_size", "page_token")

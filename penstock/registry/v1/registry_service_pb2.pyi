@@ -191,8 +191,8 @@ class ClaimValidationRequest(_message.Message):
     NODE_FIELD_NUMBER: _ClassVar[int]
     FORMATS_FIELD_NUMBER: _ClassVar[int]
     node: str
-    formats: _containers.RepeatedScalarFieldContainer[_resources_pb2.ModelFormat]
-    def __init__(self, node: _Optional[str] = ..., formats: _Optional[_Iterable[_Union[_resources_pb2.ModelFormat, str]]] = ...) -> None: ...
+    formats: _containers.RepeatedScalarFieldContainer[str]
+    def __init__(self, node: _Optional[str] = ..., formats: _Optional[_Iterable[str]] = ...) -> None: ...
 
 class ClaimValidationResponse(_message.Message):
     __slots__ = ("model_version",)
@@ -212,9 +212,9 @@ class ReportValidationRequest(_message.Message):
     node: str
     rejection: str
     signature: _resources_pb2.Signature
-    format: _resources_pb2.ModelFormat
+    format: str
     validation_report: _resources_pb2.ValidationReport
-    def __init__(self, name: _Optional[str] = ..., node: _Optional[str] = ..., rejection: _Optional[str] = ..., signature: _Optional[_Union[_resources_pb2.Signature, _Mapping]] = ..., format: _Optional[_Union[_resources_pb2.ModelFormat, str]] = ..., validation_report: _Optional[_Union[_resources_pb2.ValidationReport, _Mapping]] = ...) -> None: ...
+    def __init__(self, name: _Optional[str] = ..., node: _Optional[str] = ..., rejection: _Optional[str] = ..., signature: _Optional[_Union[_resources_pb2.Signature, _Mapping]] = ..., format: _Optional[str] = ..., validation_report: _Optional[_Union[_resources_pb2.ValidationReport, _Mapping]] = ...) -> None: ...
 
 class ReportValidationResponse(_message.Message):
     __slots__ = ("model_version",)

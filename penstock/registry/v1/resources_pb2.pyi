@@ -19,21 +19,10 @@ class OptimizationLevel(int, metaclass=_enum_type_wrapper.EnumTypeWrapper):
     OPTIMIZATION_LEVEL_OFF: _ClassVar[OptimizationLevel]
     OPTIMIZATION_LEVEL_FAST: _ClassVar[OptimizationLevel]
     OPTIMIZATION_LEVEL_FULL: _ClassVar[OptimizationLevel]
-
-class ModelFormat(int, metaclass=_enum_type_wrapper.EnumTypeWrapper):
-    __slots__ = ()
-    MODEL_FORMAT_UNSPECIFIED: _ClassVar[ModelFormat]
-    MODEL_FORMAT_ONNX: _ClassVar[ModelFormat]
-    MODEL_FORMAT_TORCH_EXPORT: _ClassVar[ModelFormat]
-    MODEL_FORMAT_TORCHSCRIPT: _ClassVar[ModelFormat]
 OPTIMIZATION_LEVEL_UNSPECIFIED: OptimizationLevel
 OPTIMIZATION_LEVEL_OFF: OptimizationLevel
 OPTIMIZATION_LEVEL_FAST: OptimizationLevel
 OPTIMIZATION_LEVEL_FULL: OptimizationLevel
-MODEL_FORMAT_UNSPECIFIED: ModelFormat
-MODEL_FORMAT_ONNX: ModelFormat
-MODEL_FORMAT_TORCH_EXPORT: ModelFormat
-MODEL_FORMAT_TORCHSCRIPT: ModelFormat
 
 class Model(_message.Message):
     __slots__ = ("name", "description", "labels", "create_time", "update_time", "etag")
@@ -105,7 +94,7 @@ class ModelVersion(_message.Message):
     DIGEST_FIELD_NUMBER: _ClassVar[int]
     name: str
     files: _containers.RepeatedCompositeFieldContainer[Artifact]
-    format: ModelFormat
+    format: str
     trusted: bool
     signature: Signature
     state: ModelVersion.State
@@ -118,7 +107,7 @@ class ModelVersion(_message.Message):
     etag: str
     optimizations: _containers.RepeatedCompositeFieldContainer[Optimization]
     digest: str
-    def __init__(self, name: _Optional[str] = ..., files: _Optional[_Iterable[_Union[Artifact, _Mapping]]] = ..., format: _Optional[_Union[ModelFormat, str]] = ..., trusted: _Optional[bool] = ..., signature: _Optional[_Union[Signature, _Mapping]] = ..., state: _Optional[_Union[ModelVersion.State, str]] = ..., state_reason: _Optional[str] = ..., validation_report: _Optional[_Union[ValidationReport, _Mapping]] = ..., metrics: _Optional[_Mapping[str, float]] = ..., labels: _Optional[_Mapping[str, str]] = ..., create_time: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., update_time: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., etag: _Optional[str] = ..., optimizations: _Optional[_Iterable[_Union[Optimization, _Mapping]]] = ..., digest: _Optional[str] = ...) -> None: ...
+    def __init__(self, name: _Optional[str] = ..., files: _Optional[_Iterable[_Union[Artifact, _Mapping]]] = ..., format: _Optional[str] = ..., trusted: _Optional[bool] = ..., signature: _Optional[_Union[Signature, _Mapping]] = ..., state: _Optional[_Union[ModelVersion.State, str]] = ..., state_reason: _Optional[str] = ..., validation_report: _Optional[_Union[ValidationReport, _Mapping]] = ..., metrics: _Optional[_Mapping[str, float]] = ..., labels: _Optional[_Mapping[str, str]] = ..., create_time: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., update_time: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., etag: _Optional[str] = ..., optimizations: _Optional[_Iterable[_Union[Optimization, _Mapping]]] = ..., digest: _Optional[str] = ...) -> None: ...
 
 class Optimization(_message.Message):
     __slots__ = ("hardware", "level", "state", "state_reason", "variant", "speedup", "trials", "trial_count", "node", "search_duration", "update_time")
@@ -346,8 +335,8 @@ class NodeCapacity(_message.Message):
     max_instances: int
     devices: _containers.RepeatedCompositeFieldContainer[DeviceCapacity]
     resident_memory: _containers.ScalarMap[str, int]
-    formats: _containers.RepeatedScalarFieldContainer[ModelFormat]
-    def __init__(self, memory_bytes: _Optional[int] = ..., free_memory_bytes: _Optional[int] = ..., processors: _Optional[int] = ..., max_instances: _Optional[int] = ..., devices: _Optional[_Iterable[_Union[DeviceCapacity, _Mapping]]] = ..., resident_memory: _Optional[_Mapping[str, int]] = ..., formats: _Optional[_Iterable[_Union[ModelFormat, str]]] = ...) -> None: ...
+    formats: _containers.RepeatedScalarFieldContainer[str]
+    def __init__(self, memory_bytes: _Optional[int] = ..., free_memory_bytes: _Optional[int] = ..., processors: _Optional[int] = ..., max_instances: _Optional[int] = ..., devices: _Optional[_Iterable[_Union[DeviceCapacity, _Mapping]]] = ..., resident_memory: _Optional[_Mapping[str, int]] = ..., formats: _Optional[_Iterable[str]] = ...) -> None: ...
 
 class DeviceCapacity(_message.Message):
     __slots__ = ("device", "memory_bytes", "free_memory_bytes")

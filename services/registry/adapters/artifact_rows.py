@@ -50,7 +50,7 @@ def forget(tx: Transaction, sha256: str) -> None:
     tx.connection.execute(delete(artifacts).where(artifacts.c.sha256 == sha256))
 
 
-def describe_versions(tx: Transaction, models: Collection[str]) -> dict[str, tuple[int, int]]:
+def describe_versions(tx: Transaction, models: Collection[str]) -> dict[str, tuple[int, str]]:
     """Size in bytes and format of the content of each version of some models, by the version's name."""
     columns = (versions.c.model, versions.c.version, versions.c.size_bytes, versions.c.format)
     rows = tx.connection.execute(select(*columns).where(versions.c.model.in_(models)))

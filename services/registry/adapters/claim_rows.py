@@ -8,10 +8,10 @@ from sqlalchemy import and_, or_
 
 from services.registry.adapters.tables import versions
 from services.registry.adapters.transaction import Transaction
-from services.registry.domain.resources import ModelFormat, ModelVersion, VersionState
+from services.registry.domain.resources import ModelVersion, VersionState
 
 
-def find_claimable(tx: Transaction, node: str, *, formats: Sequence[ModelFormat]) -> ModelVersion | None:
+def find_claimable(tx: Transaction, node: str, *, formats: Sequence[str]) -> ModelVersion | None:
     """The node's own claim, else the oldest version that nobody validates (any more), of one of the formats.
 
     A version whose format isn't known yet may be of any.
@@ -21,7 +21,7 @@ def find_claimable(tx: Transaction, node: str, *, formats: Sequence[ModelFormat]
     is_lapsed = and_(table.state == VersionState.VALIDATING, table.claim_end_ns <= tx.now_ns)
     where = [or_(table.state == VersionState.PENDING, is_own, is_lapsed)]
     if formats:
-        where.append(table.format.in_({ModelFormat.UNSPECIFIED, *formats}))
+        where.append(table.format.in_({"", *formats}))
     order = (is_own.desc(), table.create_time_ns, table.model, table.version)
     found = tx.select(ModelVersion, *where, order=order, limit=1)
     return found[0] if found else None

@@ -59,7 +59,7 @@ versions = Table(
     Column("version", Integer, primary_key=True, autoincrement=False),
     Column("files", _Json, nullable=False),
     Column("size_bytes", BigInteger, nullable=False),
-    Column("format", Integer, nullable=False),
+    Column("format", String(64), nullable=False),
     Column("trusted", Boolean, nullable=False),
     Column("signature", _Json),
     Column("state", Integer, nullable=False),

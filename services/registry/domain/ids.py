@@ -11,6 +11,7 @@ from services.common.errors import InvalidArgumentError
 ANY_MODEL = "models/-"
 
 _VERSION = re.compile(r"[1-9][0-9]{0,8}")
+_FORMAT = re.compile(r"[a-z0-9_]{0,64}")
 _SHA256 = re.compile(r"[0-9a-f]{64}")
 
 
@@ -49,6 +50,13 @@ def check_node(name: str) -> str:
     """A node's whole name, ``nodes/{node}``."""
     (node,) = names.split(name, "nodes/*")
     names.model_id(node)
+    return name
+
+
+def check_format(name: str) -> str:
+    """The name of a format, empty where it isn't known."""
+    if _FORMAT.fullmatch(name) is None:
+        raise InvalidArgumentError(f"got format {name[:80]!r}, expected at most 64 characters of a-z, 0-9 and _")
     return name
 
 

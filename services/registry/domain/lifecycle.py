@@ -9,7 +9,6 @@ from services.common.datatypes import datatype
 from services.common.errors import AbortedError, InvalidArgumentError
 from services.registry.domain.limits import shorten
 from services.registry.domain.resources import (
-    ModelFormat,
     ModelVersion,
     Signature,
     TensorSpec,
@@ -28,7 +27,7 @@ class Verdict:
     node: str
     rejection: str
     signature: Signature | None
-    format: ModelFormat
+    format: str
     report: ValidationReport
 
     @property

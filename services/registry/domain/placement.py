@@ -38,7 +38,7 @@ class Room:
     health: Health
     free_bytes: int = 0
     max_instances: int = 0
-    formats: Collection[int] = ()
+    formats: Collection[str] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,7 +59,7 @@ class Fleet:
 
 @dataclass(frozen=True, slots=True)
 class Wanted:
-    """One version's replicas, where they are placed, and what became of them there. Format 0 is one that isn't known.
+    """One version's replicas, where they are placed, and what became of them there. An empty format isn't known.
 
     ``ready`` and ``failing`` are the places, number and node, that take requests or crash again and again.
     """
@@ -70,7 +70,7 @@ class Wanted:
     placements: Sequence[Placement] = ()
     ready: Collection[tuple[int, str]] = ()
     failing: Collection[tuple[int, str]] = ()
-    format: int = 0
+    format: str = ""
 
 
 def decide(wanted: Sequence[Wanted], fleet: Fleet) -> dict[str, tuple[Placement, ...]]:

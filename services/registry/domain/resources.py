@@ -13,15 +13,6 @@ from enum import IntEnum
 from services.common import names
 
 
-class ModelFormat(IntEnum):
-    """The format of a model file."""
-
-    UNSPECIFIED = 0
-    ONNX = 1
-    TORCH_EXPORT = 2
-    TORCHSCRIPT = 3
-
-
 class VersionState(IntEnum):
     """Where a version stands between upload and retirement."""
 
@@ -170,7 +161,7 @@ class ModelVersion:
     model: str
     number: int
     files: tuple[Artifact, ...]
-    format: ModelFormat = ModelFormat.UNSPECIFIED
+    format: str = ""
     trusted: bool = False
     signature: Signature | None = None
     state: VersionState = VersionState.PENDING
@@ -295,8 +286,7 @@ class DeviceCapacity:
 class NodeCapacity:
     """What a node has for model processes. ``resident_bytes`` is what one takes, by its version's name.
 
-    0 bytes of memory: it doesn't know; 0 instances: as many as there is memory for; no formats: all. Formats are
-    numbers of the API, of which a newer agent may have more.
+    0 bytes of memory: it doesn't know; 0 instances: as many as there is memory for; no formats: all.
     """
 
     memory_bytes: int = 0
@@ -305,7 +295,7 @@ class NodeCapacity:
     max_instances: int = 0
     devices: tuple[DeviceCapacity, ...] = ()
     resident_bytes: Mapping[str, int] = field(default_factory=dict)
-    formats: tuple[int, ...] = ()
+    formats: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

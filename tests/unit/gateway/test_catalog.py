@@ -8,8 +8,6 @@ import pytest
 
 from penstock.registry.v1 import registry_service_pb2 as registry_pb
 from penstock.registry.v1.resources_pb2 import (
-    MODEL_FORMAT_ONNX,
-    MODEL_FORMAT_TORCH_EXPORT,
     Alias,
     BatchingConfig,
     Deployment,
@@ -30,7 +28,7 @@ def version_of(name: str, **signature: Any) -> ModelVersion:
     tensor = {"datatype": "FP32", "shape": [-1, 4]}
     return ModelVersion(
         name=name,
-        format=MODEL_FORMAT_ONNX,
+        format="onnx",
         signature=Signature(
             inputs=[TensorSpec(name="X", **tensor)],
             outputs=[TensorSpec(name="Y", **tensor)],
@@ -126,7 +124,7 @@ def test_config_leaves_the_batch_dimension_out_and_metadata_keeps_it() -> None:
 
 def test_a_version_without_batch_dimension_has_no_batching() -> None:
     version = version_of("models/m/versions/1", batchable=False)
-    version.format = MODEL_FORMAT_TORCH_EXPORT
+    version.format = "torch_export"
     config = descriptions.config(served_version(Deployment(), version))
     assert (config["max_batch_size"], config["input"][0]["dims"]) == (0, [-1, 4])
     assert "dynamic_batching" not in config

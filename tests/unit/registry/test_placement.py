@@ -174,8 +174,8 @@ def test_what_fits_nowhere_says_so() -> None:
 
 
 def test_only_nodes_with_a_backend_for_its_format_get_a_version() -> None:
-    nodes = fleet(a=Room(ALIVE, 100, formats=(1,)), b=Room(ALIVE, 10, formats=(1, 2)))
-    want = replace(wanted(2), format=2)
+    nodes = fleet(a=Room(ALIVE, 100, formats=("onnx",)), b=Room(ALIVE, 10, formats=("onnx", "keras")))
+    want = replace(wanted(2), format="keras")
     assert nodes_of(decide([want], nodes)["v"]) == ["b", "b"]
 
     (place,) = decide([replace(want, replicas=1)], fleet(a=nodes.nodes["a"]))["v"]

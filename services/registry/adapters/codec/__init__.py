@@ -9,7 +9,6 @@ from services.registry.adapters.codec.nodes import node_to_pb, report_from_pb
 from services.registry.adapters.codec.optimizations import optimization_from_pb
 from services.registry.adapters.codec.versions import (
     artifact_to_pb,
-    format_from_pb,
     verdict_from_pb,
     version_from_pb,
     version_to_pb,
@@ -24,7 +23,6 @@ __all__ = [
     "encode",
     "encode_deleted",
     "event_to_pb",
-    "format_from_pb",
     "model_from_pb",
     "model_to_pb",
     "node_to_pb",

@@ -38,7 +38,7 @@ def node_to_pb(node: Node) -> pb.Node:
                 for one in capacity.devices
             ],
             resident_memory=capacity.resident_bytes,
-            formats=capacity.formats,  # type: ignore[arg-type]
+            formats=capacity.formats,
         ),
         replicas=node.replicas,
         report_time=timestamp(node.report_time_ns),

@@ -6,7 +6,6 @@ from typing import Any
 
 from penstock.registry.v1 import registry_service_pb2 as api
 from penstock.registry.v1 import resources_pb2 as pb
-from services.common.errors import InvalidArgumentError
 from services.common.times import duration
 from services.registry.adapters.codec.optimizations import optimization_to_pb
 from services.registry.adapters.codec.times import nanoseconds, timestamp
@@ -14,7 +13,6 @@ from services.registry.domain import ids
 from services.registry.domain.lifecycle import Verdict
 from services.registry.domain.resources import (
     Artifact,
-    ModelFormat,
     ModelVersion,
     Signature,
     TensorSpec,
@@ -26,7 +24,7 @@ def version_to_pb(version: ModelVersion) -> pb.ModelVersion:
     return pb.ModelVersion(
         name=version.name,
         files=map(artifact_to_pb, version.files),
-        format=int(version.format),  # type: ignore[arg-type]
+        format=version.format,
         trusted=version.trusted,
         signature=None if version.signature is None else _signature_to_pb(version.signature),
         state=int(version.state),  # type: ignore[arg-type]
@@ -48,7 +46,7 @@ def version_from_pb(message: pb.ModelVersion, *, model: str, number: int = 0) ->
         model=model,
         number=number,
         files=tuple(Artifact(one.sha256, one.size_bytes, one.path) for one in message.files),
-        format=format_from_pb(message.format),
+        format=ids.check_format(message.format),
         trusted=message.trusted,
         metrics=dict(message.metrics),
         labels=dict(message.labels),
@@ -57,16 +55,6 @@ def version_from_pb(message: pb.ModelVersion, *, model: str, number: int = 0) ->
 
 def artifact_to_pb(artifact: Artifact) -> pb.Artifact:
     return pb.Artifact(sha256=artifact.sha256, size_bytes=artifact.size_bytes, path=artifact.path)
-
-
-def format_from_pb(number: int) -> ModelFormat:
-    """Raises: InvalidArgumentError: a newer client's format, or nonsense."""
-    try:
-        return ModelFormat(number)
-    except ValueError:
-        raise InvalidArgumentError(
-            f"got format {number}, expected one of {', '.join(ModelFormat.__members__)}"
-        ) from None
 
 
 def _signature_to_pb(signature: Signature) -> pb.Signature:
@@ -115,6 +103,6 @@ def verdict_from_pb(request: api.ReportValidationRequest) -> Verdict:
         node=ids.check_node(request.node),
         rejection=request.rejection,
         signature=_signature_from_pb(request.signature) if request.HasField("signature") else None,
-        format=format_from_pb(request.format),
+        format=ids.check_format(request.format),
         report=_report_from_pb(request.validation_report),
     )

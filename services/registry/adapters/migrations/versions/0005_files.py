@@ -1,4 +1,4 @@
-"""Versions of many files."""
+"""Versions of many files, in formats that have names instead of numbers."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ revision = "0005"
 down_revision = "0004"
 
 _Id = sa.String(64).with_variant(sa.String(64, collation="C"), "postgresql")
+_FORMATS = {"0": "", "1": "onnx", "2": "torch_export", "3": "torchscript"}
 _Json = sa.JSON(none_as_null=True)
 
 
@@ -28,6 +29,10 @@ def upgrade() -> None:
     with op.batch_alter_table("model_versions") as versions:
         versions.drop_column("sha256")
         versions.drop_column("filename")
+        versions.alter_column("format", existing_type=sa.Integer, type_=sa.String(64), postgresql_using="format::text")
+    table = sa.table("model_versions", sa.column("format"))
+    for number, name in _FORMATS.items():
+        op.execute(sa.update(table).where(table.c.format == number).values(format=name))
 
 
 def _carry_over(connection: sa.Connection) -> None:
