@@ -178,8 +178,8 @@ class PenstockSystem:
         workload.save(path)
         serving = replace(serving or Serving(), optimize="fast" if is_optimized else "off")
         try:
-            artifact = self._client.upload(path)
-            version = self._client.create_version(name or workload.name, artifact, is_trusted=True)
+            files = self._client.upload(path)
+            version = self._client.create_version(name or workload.name, files, is_trusted=True)
             version = self._client.wait_validated(version.name)
             self._client.deploy(name or workload.name, version.name, serving=serving, wait=wait)
             if is_optimized:

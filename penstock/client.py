@@ -14,7 +14,7 @@ import contextlib
 import os
 import time
 import uuid
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from os import PathLike
 from pathlib import Path
@@ -38,7 +38,6 @@ from penstock.registry.v1.resources_pb2 import (
     Deployment,
     InstanceStatus,
     Model,
-    ModelFormat,
     ModelVersion,
     Node,
 )
@@ -107,29 +106,29 @@ class Client:
 
     # Models and versions
 
-    def upload(self, path: str | PathLike[str], *, progress: uploads.Progress = ignore) -> Artifact:
-        """Send a model file; see :func:`penstock.uploads.upload`."""
+    def upload(self, path: str | PathLike[str], *, progress: uploads.Progress = ignore) -> list[Artifact]:
+        """Send a model, a file or a folder; see :func:`penstock.uploads.upload`."""
         return uploads.upload(self._channels["registry"], Path(path), progress=progress)
 
     def create_version(
         self,
         model: str,
-        artifact: Artifact,
+        files: Sequence[Artifact],
         *,
-        format: ModelFormat = ModelFormat.MODEL_FORMAT_UNSPECIFIED,  # noqa: A002 - the API's word
+        format: str = "",  # noqa: A002 - the API's word
         is_trusted: bool = False,
         metrics: Mapping[str, float] | None = None,
         labels: Mapping[str, str] | None = None,
     ) -> ModelVersion:
-        """Make an uploaded file the next version of a model, which is created if there is none of that name.
+        """Make uploaded files the next version of a model, which is created if there is none of that name.
 
-        ``is_trusted`` vouches for a file whose format can run code while loading (torch.export, TorchScript).
+        ``is_trusted`` vouches for a model whose format can run code while loading (torch.export, TorchScript).
         ``metrics`` are figures that you know of it, for example ``{"accuracy": 0.97}``.
         """
         with contextlib.suppress(errors.AlreadyExistsError):
             self._call(self._registry.CreateModel, pb.CreateModelRequest(model_id=model, request_id=str(uuid.uuid4())))
         version = ModelVersion(
-            artifact=artifact, format=format, trusted=is_trusted, metrics=metrics or {}, labels=labels or {}
+            files=files, format=format, trusted=is_trusted, metrics=metrics or {}, labels=labels or {}
         )
         request = pb.CreateModelVersionRequest(
             parent=f"models/{model}", model_version=version, request_id=str(uuid.uuid4())

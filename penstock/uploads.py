@@ -1,10 +1,11 @@
-"""Sending a model file to the registry, from where an interrupted attempt ended."""
+"""Sending a model's files to the registry, from where an interrupted attempt ended."""
 
 from __future__ import annotations
 
 import hashlib
 import time
 from collections.abc import Callable, Iterator
+from functools import partial
 from pathlib import Path
 
 from penstock import errors
@@ -26,20 +27,56 @@ _ATTEMPTS = 5
 _PAUSE_S = 0.5
 
 
-def upload(channel: Channel, path: Path, *, progress: Progress = ignore) -> Artifact:
-    """Send a file; return it as the registry stored it. Content that the registry holds already is not sent again.
+def upload(channel: Channel, path: Path, *, progress: Progress = ignore) -> list[Artifact]:
+    """Send a model, a file or a folder; return its files as the registry stored them.
 
-    A connection that breaks is made again, and the rest is sent, up to four times.
+    Content that the registry holds already is not sent again. A connection that breaks is made again, and the rest is
+    sent, up to four times for each file. Of a folder hidden files and Python's caches are left out.
 
     Raises:
-        OSError: the file can't be read.
-        ValueError: it is empty, or no regular file.
-        DataLossError: the file changed while it was sent.
+        OSError: a file can't be read.
+        ValueError: a file is empty, or no regular file; a folder holds none.
+        DataLossError: a file changed while it was sent.
     """
+    places = {path.name: path} if not path.is_dir() else _files_below(path)
+    sizes = {place: _size(file) for place, file in places.items()}
+    total, done = sum(sizes.values()), 0
+    sent: list[Artifact] = []
+    for place, file in places.items():
+        artifact = _upload_file(channel, file, partial(_tell, progress, done, total))
+        artifact.path = place
+        sent.append(artifact)
+        done += sizes[place]
+    return sent
+
+
+def _tell(progress: Progress, done: int, total: int, part: int) -> None:
+    progress(done + part, total)
+
+
+def _files_below(folder: Path) -> dict[str, Path]:
+    found: dict[str, Path] = {}
+    for path in sorted(folder.rglob("*")):
+        place = path.relative_to(folder)
+        if any(part.startswith(".") or part == "__pycache__" for part in place.parts) or path.is_dir():
+            continue
+        if path.is_symlink():  # it might lead to what nobody means to publish
+            raise ValueError(f"{path} is a symbolic link, expected files")
+        found[place.as_posix()] = path
+    if not found:
+        raise ValueError(f"{folder} holds no files")
+    return found
+
+
+def _size(path: Path) -> int:
     if not path.is_file() and path.exists():  # a pipe or a device might never end
         raise ValueError(f"{path} is no regular file")
-    if path.stat().st_size == 0:
+    if not (size := path.stat().st_size):
         raise ValueError(f"{path} is empty")
+    return size
+
+
+def _upload_file(channel: Channel, path: Path, progress: Callable[[int], None]) -> Artifact:
     stub = RegistryServiceStub(channel.grpc)
     digest, size = digest_of(path), path.stat().st_size
     for attempt in range(1, _ATTEMPTS + 1):
@@ -52,9 +89,8 @@ def upload(channel: Channel, path: Path, *, progress: Progress = ignore) -> Arti
                 raise
             time.sleep(_PAUSE_S)
         else:
+            progress(size)
             artifact: Artifact = answer.artifact
-            artifact.filename = artifact.filename or path.name
-            progress(size, size)
             return artifact
     raise AssertionError("unreachable: the last attempt returns or raises")
 
@@ -66,11 +102,11 @@ def digest_of(path: Path) -> str:
 
 
 def _messages(
-    path: Path, *, digest: str, size: int, offset: int, progress: Progress
+    path: Path, *, digest: str, size: int, offset: int, progress: Callable[[int], None]
 ) -> Iterator[pb.UploadArtifactRequest]:
     yield pb.UploadArtifactRequest(sha256=digest, size_bytes=size, offset_bytes=offset)
     with path.open("rb") as file:
         file.seek(offset)
         while chunk := file.read(CHUNK_BYTES):
-            progress(file.tell() - len(chunk), size)
+            progress(file.tell() - len(chunk))
             yield pb.UploadArtifactRequest(chunk=chunk)

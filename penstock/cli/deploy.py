@@ -35,13 +35,13 @@ def register(app: typer.Typer) -> None:
 def deploy(
     path: Annotated[
         Path,
-        typer.Argument(metavar="FILE", exists=True, dir_okay=False, help="The model file: .onnx, .pt2, TorchScript."),
+        typer.Argument(metavar="PATH", exists=True, help="The model: a file, or a folder with several."),
     ],
     name: Annotated[
         str, typer.Option("--name", "-n", metavar="NAME", help="The model's name; a new version where it exists.")
     ],
     trust: Annotated[
-        bool, typer.Option("--trust", help="Vouch for a file whose format can run code while loading (.pt2, .pt).")
+        bool, typer.Option("--trust", help="Vouch for a model whose format can run code while loading (.pt2, .pt).")
     ] = False,
     replicas: Annotated[int | None, typer.Option(min=1, max=64, metavar="N", help="Model processes.")] = None,
     max_batch_size: Annotated[int | None, typer.Option(min=1, metavar="N", help="Most rows in one batch.")] = None,
@@ -68,9 +68,9 @@ def deploy(
     gateway: options.Gateway = None,
     json: Json = False,
 ) -> None:
-    """Upload a model file as a new version, have it validated, and serve it.
+    """Upload a model as a new version, have it validated, and serve it.
 
-    An upload that was interrupted goes on where it ended. A file that can't be served is rejected with the reason, and
+    An upload that was interrupted goes on where it ended. A model that can't be served is rejected with the reason, and
     what served before serves on. Without --keep-previous the new version replaces the ones before, once it is ready.
     """
     labels = options.pairs(label or [], option="--label", read=str)
@@ -84,10 +84,10 @@ def deploy(
     with ExitStack() as stack:
         client = stack.enter_context(Client(registry=registry, gateway=gateway))
         steps = stack.enter_context(_Steps(is_quiet=json))
-        steps.begin("uploading", total=path.stat().st_size)
-        artifact = client.upload(path, progress=steps.uploaded)
+        steps.begin("uploading")
+        files = client.upload(path, progress=steps.uploaded)
         steps.begin("validating")
-        version = client.create_version(name, artifact, is_trusted=trust, metrics=metrics, labels=labels)
+        version = client.create_version(name, files, is_trusted=trust, metrics=metrics, labels=labels)
         version = client.wait_validated(version.name, on_change=steps.validating)
         for one in alias or []:
             client.set_alias(name, one, version.name)

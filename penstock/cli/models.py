@@ -11,7 +11,7 @@ from penstock.cli import options
 from penstock.cli.output import Json, print_json, reporting, screen, size, state
 from penstock.cli.tables import Rows
 from penstock.client import Client
-from penstock.registry.v1.resources_pb2 import ModelFormat, ModelVersion, Optimization, Signature, TensorSpec
+from penstock.registry.v1.resources_pb2 import ModelVersion, Optimization, Signature, TensorSpec
 
 
 def register(app: typer.Typer) -> None:
@@ -48,8 +48,8 @@ def models(
             model,
             version,
             state(ModelVersion.State.Name(one.state)),
-            _format(one.format),
-            size(one.artifact.size_bytes),
+            one.format or "–",
+            size(sum(file.size_bytes for file in one.files)),
             escape(one.state_reason or signature(one.signature)),
             ", ".join(notes),
         )
@@ -61,11 +61,6 @@ def optimization_note(found: Optimization) -> str:
     if found.state == Optimization.STATE_SEARCHING:
         return f"optimising {len(found.trials)}/{found.trial_count or '?'}"
     return f"{found.speedup:.2f} times as fast" if found.variant else ""
-
-
-def _format(number: ModelFormat) -> str:
-    word = ModelFormat.Name(number).removeprefix("MODEL_FORMAT_")
-    return {"UNSPECIFIED": "–", "ONNX": "ONNX", "TORCH_EXPORT": "torch.export", "TORCHSCRIPT": "TorchScript"}[word]
 
 
 def signature(given: Signature) -> str:

@@ -17,7 +17,6 @@ from services.inference import backends
 from services.inference.adapters.devices import Hardware
 from services.inference.inference_servicer import resident_bytes
 from services.inference.instance import Instance
-from services.inference.resources import FORMATS
 from services.inference.settings import InferenceSettings
 
 _MIB = 1 << 20
@@ -36,7 +35,7 @@ class Capacity:
             memory_bytes=_memory()[0],
             processors=len(os.sched_getaffinity(0)),
             max_instances=settings.max_instances,
-            formats=[FORMATS[one] for one in backends.installed_formats()],
+            formats=backends.installed_formats(),
         )
 
     def message(self) -> NodeCapacity:

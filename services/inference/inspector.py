@@ -14,10 +14,8 @@ from typing import Any
 
 from services.common.errors import PenstockError
 from services.inference import backends
-from services.inference.backends import LoadError, Placement, RunError
-from services.inference.backends.formats import detect
+from services.inference.backends import LoadError, ModelFiles, Placement, RunError
 from services.inference.domain.fleet import effective_batch_size
-from services.inference.domain.signature import Format
 from services.inference.model_process.control import take_standard_output
 from services.inference.warm_up import rows_are_independent, warm_up
 
@@ -39,23 +37,24 @@ def inspect(request: Inspection) -> dict[str, Any]:
     Raises:
         LoadError: it must be rejected.
     """
-    model_format = detect(Path(request.path))
-    if request.format and request.format != model_format:
-        raise LoadError(f"the version says its format is {request.format}, but the content is {model_format}")
-    if model_format.can_run_code and not request.is_trusted:
+    files = ModelFiles(Path(request.path))
+    backend = backends.recognise(files)
+    if request.format and request.format != backend.format:
+        raise LoadError(f"the version says its format is {request.format}, but the content is {backend.format}")
+    if backend.can_run_code and not request.is_trusted:
         raise LoadError(
-            f"format {model_format} can run code while loading: "
+            f"format {backend.format} can run code while loading: "
             "mark the version as trusted if you vouch for the file, or use ONNX"
         )
     started = time.perf_counter()
-    model = backends.load(Path(request.path), Format(model_format), Placement(request.device, request.threads))
+    model = backends.load(files, backend.format, Placement(request.device, request.threads))
     load_s = time.perf_counter() - started
     signature = model.signature
     if signature.is_batchable and not rows_are_independent(model):
         signature = replace(signature, is_batchable=False, max_batch_size=0)
     return {
-        "format": model_format,
-        "backend": backends.library_of(model_format),
+        "format": backend.format,
+        "backend": backend.library,
         "device": model.device,
         "signature": asdict(signature),
         "load_s": load_s,

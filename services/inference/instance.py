@@ -16,6 +16,7 @@ from services.common.discovery.peers import Peers
 from services.common.errors import PenstockError, UnavailableError
 from services.common.lanes import LaneKeys
 from services.inference.adapters.child import Child, Event
+from services.inference.domain.content import Content
 from services.inference.domain.fleet import Assignment, Slot
 from services.inference.domain.restarts import CrashHistory
 from services.inference.domain.variants import ORIGINAL
@@ -41,9 +42,9 @@ class State(Enum):
 
 
 class Artifacts(Protocol):
-    """Where model files come from."""
+    """Where models come from."""
 
-    async def fetch(self, sha256: str, on_progress: Callable[[float], None]) -> Path: ...
+    async def fetch(self, content: Content, on_progress: Callable[[float], None]) -> Path: ...
 
 
 @dataclass(frozen=True, slots=True)
@@ -179,11 +180,11 @@ class Instance:
             await asyncio.gather(task, stopping, return_exceptions=True)
 
     async def _fetch(self) -> Path:
-        """The model's file. While the registry is away this just takes longer."""
+        """The model's folder. While the registry is away this just takes longer."""
         while True:
             self._enter(State.FETCHING)
             try:
-                return await self._around.artifacts.fetch(self.assignment.sha256, self._progressed)
+                return await self._around.artifacts.fetch(self.assignment.content, self._progressed)
             except UnavailableError as error:
                 _log.debug("%s: fetching again: %s", self.name, error)
                 await asyncio.sleep(_FETCH_AGAIN_S)

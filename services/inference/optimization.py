@@ -15,10 +15,9 @@ from services.common.errors import FailedPreconditionError, InvalidArgumentError
 from services.common.watch import ResourceCache
 from services.inference.adapters.devices import Hardware
 from services.inference.domain.fleet import effective_batch_size
-from services.inference.domain.signature import Format
 from services.inference.domain.variants import Level, Variant, best
 from services.inference.instance import Artifacts
-from services.inference.resources import format_of, level_of, optimization_of, signature_from, trial_message
+from services.inference.resources import content_of, level_of, optimization_of, signature_from, trial_message
 from services.inference.search import SearchSpec
 from services.inference.supervised_search import (
     BrokenOffError,
@@ -48,14 +47,13 @@ class Target:
     """A version to search, and how far."""
 
     version: pb.ModelVersion
-    format: Format
     level: Level
     max_batch_size: int
 
     @property
     def key(self) -> tuple[str, str, Level]:
         """A name may come again, when a model was deleted, but with other content."""
-        return self.version.name, self.version.artifact.sha256, self.level
+        return self.version.name, self.version.digest, self.level
 
 
 @dataclass(frozen=True, slots=True)
@@ -131,11 +129,8 @@ class Optimizer:
                 continue
             for name in deployment.versions:
                 version = self._resources.versions.get(name)
-                model_format = None if version is None else format_of(version)
-                if version is None or model_format is None or not version.HasField("signature"):
-                    continue
-                if self._is_serving(name):
-                    yield Target(version, model_format, level, deployment.batching.max_batch_size)
+                if version is not None and version.HasField("signature") and self._is_serving(name):
+                    yield Target(version, level, deployment.batching.max_batch_size)
 
     def _is_known(self, target: Target) -> bool:
         """Whether the search was done, or another node is about it."""
@@ -145,12 +140,12 @@ class Optimizer:
         if found.state == pb.Optimization.STATE_SEARCHING:
             age_s = time.time() - found.update_time.ToNanoseconds() / 1e9
             return found.node != self._node and age_s < _LONGEST_CLAIM_S
-        if Variant.of(found.variant).is_compiled and not self._has_product(target.version.artifact.sha256):
+        if Variant.of(found.variant).is_compiled and not self._has_product(target.version.digest):
             return False
         return found.state == pb.Optimization.STATE_COMPLETE and found.level >= target.level
 
     async def _optimize(self, target: Target) -> None:
-        path = await self._artifacts.fetch(target.version.artifact.sha256, lambda _: None)
+        path = await self._artifacts.fetch(content_of(target.version), lambda _: None)
         limits = Limits.of(target.level, memory_share=self._bounds.memory_share)
         news = asyncio.Event()
         search = SupervisedSearch(
@@ -183,7 +178,7 @@ class Optimizer:
         signature = signature_from(target.version.signature)
         return SearchSpec(
             path=path,
-            format=target.format,
+            format=target.version.format,
             signature=signature,
             device=self._device,
             threads=self._hardware.threads,
@@ -209,7 +204,7 @@ class Optimizer:
     ) -> pb.Optimization:
         """The entry to record. Until the search is complete, what an earlier one chose stays."""
         found = pb.Optimization(
-            hardware=self._hardware.key(target.format),
+            hardware=self._hardware.key(target.version.format),
             level=int(target.level),  # type: ignore[arg-type]
             state=state,
             state_reason=reason,

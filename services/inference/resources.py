@@ -12,6 +12,7 @@ from services.common import names
 from services.common.errors import PenstockError
 from services.common.watch import ResourceCache
 from services.inference.adapters.devices import Hardware
+from services.inference.domain.content import Content, ModelFile
 from services.inference.domain.fleet import (
     DEFAULT_MAX_ATTEMPTS,
     Assignment,
@@ -19,22 +20,14 @@ from services.inference.domain.fleet import (
     Slot,
     effective_batch_size,
 )
-from services.inference.domain.signature import Format, Signature, TensorSpec
+from services.inference.domain.signature import Signature, TensorSpec
 from services.inference.domain.variants import ORIGINAL, Level, Trial, Variant
 
 _log = logging.getLogger(__name__)
 
-FORMATS = {
-    Format.ONNX: pb.MODEL_FORMAT_ONNX,
-    Format.TORCH_EXPORT: pb.MODEL_FORMAT_TORCH_EXPORT,
-    Format.TORCHSCRIPT: pb.MODEL_FORMAT_TORCHSCRIPT,
-}
-_FROM_PROTO = {number: one for one, number in FORMATS.items()}
 
-
-def format_of(version: pb.ModelVersion) -> Format | None:
-    """None when the version doesn't say."""
-    return _FROM_PROTO.get(version.format)
+def content_of(version: pb.ModelVersion) -> Content:
+    return Content(version.digest, tuple(ModelFile(one.path, one.sha256, one.size_bytes) for one in version.files))
 
 
 def signature_from(message: pb.Signature) -> Signature:
@@ -65,8 +58,7 @@ def level_of(deployment: pb.Deployment) -> Level:
 
 def optimization_of(version: pb.ModelVersion, hardware: Hardware) -> pb.Optimization | None:
     """What is recorded for a version on this hardware."""
-    model_format = format_of(version)
-    key = hardware.key(model_format) if model_format else ""
+    key = hardware.key(version.format) if version.format else ""
     return next((one for one in version.optimizations if one.hardware == key), None)
 
 
@@ -94,7 +86,8 @@ def desired(
     Versions that have not arrived yet, or can't serve, are left out.
 
     ``limit`` is the most that this node does to run them faster: with OFF what was found is not used either.
-    ``has_product`` says whether this node has native code of a file; without it what is compiled can't be used.
+    ``has_product`` says whether this node has native code of a content, by its digest; without it what is compiled
+    can't be used.
     """
     return {
         slot: assignment
@@ -117,7 +110,7 @@ def _variant(
     if found is None or min(level_of(deployment), limit) is Level.OFF:
         return ORIGINAL
     variant = Variant.of(found.variant)
-    return ORIGINAL if variant.is_compiled and not has_product(version.artifact.sha256) else variant
+    return ORIGINAL if variant.is_compiled and not has_product(version.digest) else variant
 
 
 def _of(
@@ -132,8 +125,7 @@ def _of(
             placed.setdefault(place.version, []).append(place.replica)
     for name, replicas in placed.items():
         version = resources.versions.get(name)
-        model_format = None if version is None else format_of(version)
-        if version is None or model_format is None or not version.HasField("signature"):
+        if version is None or not version.format or not version.HasField("signature"):
             continue
         try:
             model, number = names.split(name, "models/*/versions/*")
@@ -142,9 +134,8 @@ def _of(
             continue
         signature = signature_from(version.signature)
         assignment = Assignment(
-            version.artifact.sha256,
-            version.artifact.size_bytes,
-            model_format,
+            content_of(version),
+            version.format,
             version.trusted,
             signature,
             _batching(deployment, signature),

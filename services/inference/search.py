@@ -21,10 +21,10 @@ from pathlib import Path
 from typing import Any
 
 from services.inference import backends
-from services.inference.backends import Arrays, LoadError, Model, Placement, RunError
+from services.inference.backends import Arrays, LoadError, Model, ModelFiles, Placement, RunError
 from services.inference.backends.samples import sample, working_sizes
 from services.inference.domain.agreement import Agreement, compare
-from services.inference.domain.signature import Format, Signature
+from services.inference.domain.signature import Signature
 from services.inference.domain.variants import ORIGINAL, Level, Measurement, Trial, Variant, best, combined, slowness
 from services.inference.model_process.control import take_standard_output
 
@@ -45,7 +45,7 @@ class SearchSpec:
     """
 
     path: str
-    format: Format
+    format: str
     signature: Signature
     device: str
     threads: int
@@ -64,7 +64,6 @@ class SearchSpec:
         return cls(
             **{
                 **fields,
-                "format": Format(fields["format"]),
                 "signature": Signature.from_json(fields["signature"]),
                 "level": Level(fields["level"]),
                 "trials": tuple(map(Trial.from_json, fields["trials"])),
@@ -89,16 +88,17 @@ class Search:
 
     def __init__(self, spec: SearchSpec) -> None:
         self._spec = spec
+        self._files = ModelFiles(Path(spec.path))
         self._original = self._load(ORIGINAL)
         self._probes = list(self._make_probes())
 
     def variants(self) -> list[Variant]:
         """All that is worth a try with the threads given."""
-        return backends.variants(Path(self._spec.path), self._spec.format, self._original, level=self._spec.level)
+        return backends.variants(self._files, self._spec.format, self._original, level=self._spec.level)
 
     def combinations(self, trials: Sequence[Trial]) -> list[Variant]:
         """What the figures so far suggest. A second copy takes its memory: of a large file only with FULL."""
-        is_small = Path(self._spec.path).stat().st_size <= _LARGE_FILE or self._spec.level is Level.FULL
+        is_small = self._files.size_bytes <= _LARGE_FILE or self._spec.level is Level.FULL
         return [found] if is_small and (found := combined(trials)) is not None else []
 
     def fewer_threads(self, trials: Sequence[Trial]) -> list[Variant]:
@@ -123,7 +123,7 @@ class Search:
 
     def _load(self, variant: Variant) -> Model:
         spec = self._spec
-        return backends.load(Path(spec.path), spec.format, Placement(spec.device, spec.threads), variant)
+        return backends.load(self._files, spec.format, Placement(spec.device, spec.threads), variant)
 
     def _batches(self) -> list[int]:
         """The batch sizes to measure: one row, a few, and as many as there are under load."""

@@ -41,7 +41,7 @@ from services.inference.inference_servicer import InferenceServicer, status_mess
 from services.inference.instance import Surroundings
 from services.inference.metrics import InstanceCollector
 from services.inference.optimization import Bounds, Optimizer
-from services.inference.resources import FORMATS, desired
+from services.inference.resources import content_of, desired
 from services.inference.settings import InferenceSettings
 from services.inference.validation import Validator
 
@@ -116,7 +116,7 @@ class InferenceServer:
         self._node = Node(
             name=f"nodes/{node}",
             devices=devices(),
-            formats=[FORMATS[one] for one in backends.installed_formats()],
+            formats=backends.installed_formats(),
         )
         self._node.start_time.GetCurrentTime()
         self._address = ""
@@ -214,7 +214,7 @@ class InferenceServer:
     async def _tidy(self) -> None:
         if self._resources.is_complete:
             self._reconcile()
-            self._cache.keep_only({version.artifact.sha256 for version in self._resources.versions.values()})
+            self._cache.keep_only(map(content_of, self._resources.versions.values()))
         await self._capacity.refresh(self._agent.instances())
 
     async def _leave(self) -> None:

@@ -18,10 +18,10 @@ from penstock.registry.v1 import resources_pb2 as pb
 from services.common.errors import AbortedError, DataLossError, NotFoundError, PenstockError
 from services.common.times import duration
 from services.inference.adapters.child import Child, Event
-from services.inference.domain.signature import Format, Signature
+from services.inference.domain.signature import Signature
 from services.inference.inspector import Inspection
 from services.inference.instance import Artifacts
-from services.inference.resources import FORMATS, format_of, signature_message
+from services.inference.resources import content_of, signature_message
 
 _log = logging.getLogger(__name__)
 
@@ -33,7 +33,7 @@ _MEMORY_CHECK_S = 0.1
 class Registry(Protocol):
     """Who gives out versions to validate."""
 
-    async def claim_validation(self, formats: Sequence[pb.ModelFormat]) -> pb.ModelVersion | None: ...
+    async def claim_validation(self, formats: Sequence[str]) -> pb.ModelVersion | None: ...
 
     async def report_validation(self, request: registry_pb.ReportValidationRequest) -> None: ...
 
@@ -87,7 +87,7 @@ class Validator:
         report = registry_pb.ReportValidationRequest(name=version.name, format=version.format)
         report.validation_report.complete_time.GetCurrentTime()
         try:
-            path = await self._artifacts.fetch(version.artifact.sha256, lambda _: None)
+            path = await self._artifacts.fetch(content_of(version), lambda _: None)
         except DataLossError as error:
             report.rejection = error.message
             return report
@@ -102,8 +102,7 @@ class Validator:
     async def _inspect(self, path: Path, version: pb.ModelVersion) -> Mapping[str, Any]:
         """The verdict of a process of its own, or a rejection that says how that ended."""
         verdicts: list[Event] = []
-        declared = format_of(version)
-        request = Inspection(str(path), declared or "", version.trusted, self._device, self._threads)
+        request = Inspection(str(path), version.format, version.trusted, self._device, self._threads)
         child = await Child.start(_MODULE, json.dumps(asdict(request)), verdicts.append)
         ending = asyncio.create_task(child.wait())
         limit = asyncio.create_task(self._watch_memory(child.pid))
@@ -130,7 +129,7 @@ class Validator:
 
 
 def _fill(report: registry_pb.ReportValidationRequest, verdict: Mapping[str, Any]) -> None:
-    report.format = FORMATS[Format(verdict["format"])]
+    report.format = verdict["format"]
     report.signature.CopyFrom(signature_message(Signature.from_json(verdict["signature"])))
     report.validation_report.backend = verdict["backend"]
     report.validation_report.device = verdict["device"]

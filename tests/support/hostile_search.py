@@ -4,14 +4,12 @@ from __future__ import annotations
 
 import os
 import sys
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from services.inference import backends, search
-from services.inference.backends import Arrays, Model, Placement
-from services.inference.domain.signature import Format
+from services.inference.backends import Arrays, Model, ModelFiles, Placement
 from services.inference.domain.variants import ORIGINAL, Variant
 
 _load = backends.load
@@ -33,13 +31,13 @@ class _Wrong:
         return self._known[key]
 
 
-def _hostile_load(path: Path, model_format: Format, placement: Placement, variant: Variant = ORIGINAL) -> Model:
+def _hostile_load(files: ModelFiles, model_format: str, placement: Placement, variant: Variant = ORIGINAL) -> Model:
     behaviour = dict(variant.options).get("test", "")
     if behaviour == "crash":
         os.abort()
     while behaviour == "hang":
         pass
-    model = _load(path, model_format, placement)
+    model = _load(files, model_format, placement)
     return _Wrong(model) if behaviour == "wrong" else model
 
 

@@ -102,15 +102,16 @@ class InferenceNode:
         self.processes[name].send_signal(number)
 
     async def create_version(self, model: str, path: Path, **fields: Any) -> str:
-        """Upload a file as a model's next version; returns the version's name."""
+        """Upload a file, or a folder's, as a model's next version; returns the version's name."""
         if model not in self._models:
             await self.registry.CreateModel(api.CreateModelRequest(model_id=model), wait_for_ready=True)
             self._models.add(model)
-        content = await asyncio.to_thread(path.read_bytes)
-        sha256 = hashlib.sha256(content).hexdigest()
-        upload = api.UploadArtifactRequest(sha256=sha256, size_bytes=len(content), chunk=content)
-        await self.registry.UploadArtifact(iter([upload]))
-        version = pb.ModelVersion(artifact=pb.Artifact(sha256=sha256, filename=path.name), **fields)
+        version = pb.ModelVersion(**fields)
+        for place, content in (await asyncio.to_thread(_contents, path)).items():
+            sha256 = hashlib.sha256(content).hexdigest()
+            upload = api.UploadArtifactRequest(sha256=sha256, size_bytes=len(content), chunk=content)
+            await self.registry.UploadArtifact(iter([upload]))
+            version.files.add(sha256=sha256, path=place)
         request = api.CreateModelVersionRequest(parent=f"models/{model}", model_version=version)
         return (await self.registry.CreateModelVersion(request)).model_version.name
 
@@ -172,6 +173,13 @@ def all_ready(count: int) -> Callable[[list[pb.InstanceStatus]], bool]:
     return lambda instances: (
         len(instances) == count and all(one.state == pb.InstanceStatus.STATE_READY for one in instances)
     )
+
+
+def _contents(path: Path) -> dict[str, bytes]:
+    """By relative path."""
+    if path.is_file():
+        return {path.name: path.read_bytes()}
+    return {str(one.relative_to(path)): one.read_bytes() for one in path.rglob("*") if one.is_file()}
 
 
 def _children(pid: int) -> list[psutil.Process]:

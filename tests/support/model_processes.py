@@ -14,7 +14,7 @@ from onnx import TensorProto, helper, numpy_helper
 
 from services.inference.adapters.child import Child
 from services.inference.domain.fleet import Batching
-from services.inference.domain.signature import Format, Signature, TensorSpec
+from services.inference.domain.signature import Signature, TensorSpec
 from services.inference.model_process.spec import ProcessSpec
 
 IDENTITY = Signature(
@@ -31,7 +31,7 @@ class ModelProcess:
             "model": "m",
             "version": "1",
             "path": str(path),
-            "format": Format.ONNX,
+            "format": "onnx",
             "signature": IDENTITY,
             "batching": Batching(max_batch_size=8),
             "redis_url": redis_url,

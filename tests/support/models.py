@@ -23,6 +23,28 @@ def identity_onnx(path: Path, *, width: int = 16) -> Path:
     return _save(graph, path)
 
 
+def folder_onnx(folder: Path, *, location: str = "weights/bias.bin", bias: float = 100.0) -> Path:
+    """ONNX in two files: INPUT0 FP32 [-1, 16] → OUTPUT0, higher by the bias, which lies in ``weights/bias.bin``.
+
+    The graph says that it lies at ``location``.
+    """
+    graph = helper.make_graph(
+        [helper.make_node("Add", ["INPUT0", "bias"], ["OUTPUT0"])],
+        "bias",
+        [helper.make_tensor_value_info("INPUT0", TensorProto.FLOAT, ["batch", 16])],
+        [helper.make_tensor_value_info("OUTPUT0", TensorProto.FLOAT, ["batch", 16])],
+        [numpy_helper.from_array(np.full(16, bias, np.float32), "bias")],
+    )
+    (folder / "weights").mkdir(parents=True, exist_ok=True)
+    path = _save(graph, folder / "graph.onnx")
+    onnx.save(onnx.load(path), path, save_as_external_data=True, location="weights/bias.bin", size_threshold=0)
+    model = onnx.load(path, load_external_data=False)
+    place = next(one for one in model.graph.initializer[0].external_data if one.key == "location")
+    place.value = location
+    path.write_bytes(model.SerializeToString())
+    return folder
+
+
 def slow_onnx(path: Path, *, width: int = 16, loops: int = 200_000) -> Path:
     """ONNX: as the identity, but a loop inside takes about a microsecond of CPU per turn, whatever the batch."""
     body = helper.make_graph(

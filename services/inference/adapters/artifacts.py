@@ -1,15 +1,19 @@
-"""Model files on this node: a cache by content, filled from the registry."""
+"""Models on this node: a cache by content, filled from the registry."""
 
 from __future__ import annotations
 
 import asyncio
 import contextlib
+import errno
 import fcntl
 import hashlib
 import logging
 import os
+import shutil
+import tempfile
 from collections import defaultdict
-from collections.abc import Callable, Collection
+from collections.abc import Callable, Iterable
+from functools import partial
 from pathlib import Path
 from typing import BinaryIO
 
@@ -17,9 +21,11 @@ import grpc
 
 from penstock.registry.v1 import registry_service_pb2 as pb
 from penstock.registry.v1.registry_service_pb2_grpc import RegistryServiceStub
+from services.common import model_paths
 from services.common.errors import DataLossError, PenstockError, ResourceExhaustedError, UnavailableError
 from services.common.status import error_from_code
 from services.inference.backends import PRODUCT
+from services.inference.domain.content import Content
 
 _log = logging.getLogger(__name__)
 
@@ -28,10 +34,15 @@ _TAKEN_S = 0.1
 _BLOCK = 1 << 20
 _PARTIAL = "partial"
 """The folder of files that are not whole yet."""
+_MODELS = "models"
+"""The folder of models, by their digests, and of what is made of them."""
 
 
 class ArtifactCache:
-    """Files named by their SHA-256 below a folder; one that is there is whole and has been verified."""
+    """Content named by its SHA-256 below a folder, and models put together of it; what is there is whole and verified.
+
+    A model's files are further links to the content.
+    """
 
     def __init__(self, folder: Path, stub: RegistryServiceStub) -> None:
         """The folder is made with the first file."""
@@ -42,14 +53,18 @@ class ArtifactCache:
     def path_of(self, sha256: str) -> Path:
         return self._folder / sha256[:2] / sha256
 
-    def has_product(self, sha256: str) -> bool:
-        """Whether native code was made here of the file with this content."""
-        return any(self.path_of(sha256).parent.glob(f"{sha256}{PRODUCT}*.pt2"))
+    def root_of(self, digest: str) -> Path:
+        """The folder of a model."""
+        return self._folder / _MODELS / digest
+
+    def has_product(self, digest: str) -> bool:
+        """Whether native code was made here of a model."""
+        return any(self.root_of("").glob(f"{digest}{PRODUCT}*.pt2"))
 
     @property
     def size_bytes(self) -> int:
         size = 0
-        for path in self._files():
+        for path in (*self._files(), *self._products()):
             with contextlib.suppress(FileNotFoundError):  # it may be removed meanwhile, this is asked by other threads
                 size += path.stat().st_size
         return size
@@ -58,40 +73,70 @@ class ArtifactCache:
         found = (path for pattern in ("[0-9a-f][0-9a-f]/*", f"{_PARTIAL}/*") for path in self._folder.glob(pattern))
         return [path for path in found if path.is_file()]
 
-    async def fetch(self, sha256: str, on_progress: Callable[[float], None] = lambda _: None) -> Path:
-        """The file with this content, downloaded first where it is missing; an interrupted download is resumed.
+    def _products(self) -> list[Path]:
+        return list(self._folder.glob(f"{_MODELS}/*{PRODUCT}*"))
+
+    async def fetch(self, content: Content, on_progress: Callable[[float], None] = lambda _: None) -> Path:
+        """The model's folder, its files downloaded first where they are missing; an interrupted download is resumed.
 
         ``on_progress`` gets the share that is there, 0 to 1.
 
         Raises:
-            UnavailableError, NotFoundError: the registry is away, or doesn't have it.
+            UnavailableError, NotFoundError: the registry is away, or doesn't have a file.
             DataLossError: what it sent has another digest; nothing is kept.
             ResourceExhaustedError: it can't be written to this node's disk.
         """
+        root, total, done = self.root_of(content.digest), max(1, content.size_bytes), 0
+        if root.exists():
+            return root
+        for file in content.files:
+            await self._fetch_file(file.sha256, partial(_progress, on_progress, done, file.size_bytes, total))
+            done += file.size_bytes
+        try:
+            await asyncio.to_thread(self._assemble, content, root)
+        except OSError as error:
+            raise ResourceExhaustedError(f"can't keep the artifact on this node: {error.strerror}") from error
+        return root
+
+    def _assemble(self, content: Content, root: Path) -> None:
+        """Link a model's files, elsewhere first: a folder that is there is whole."""
+        root.parent.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryDirectory(dir=self._folder / _PARTIAL) as folder:
+            made = Path(folder, "model")
+            for file in content.files:
+                place = made / model_paths.check(file.path)
+                place.parent.mkdir(parents=True, exist_ok=True)
+                place.hardlink_to(self.path_of(file.sha256))
+            try:
+                made.rename(root)
+            except OSError as error:
+                if error.errno not in (errno.ENOTEMPTY, errno.EEXIST):  # another agent with the same folder was faster
+                    raise
+
+    async def _fetch_file(self, sha256: str, on_progress: Callable[[float], None]) -> None:
         path = self.path_of(sha256)
         async with self._locks[sha256]:
             if path.exists():
-                return path
-            partial = self._folder / _PARTIAL / sha256
+                return
+            unfinished = self._folder / _PARTIAL / sha256
             try:
-                for folder in (path.parent, partial.parent):
+                for folder in (path.parent, unfinished.parent):
                     folder.mkdir(parents=True, exist_ok=True)
                 while not path.exists():
-                    with partial.open("ab") as file:
-                        if _is_taken(file, partial):  # by another agent with the same folder
+                    with unfinished.open("ab") as file:
+                        if _is_taken(file, unfinished):  # by another agent with the same folder
                             await asyncio.sleep(_TAKEN_S)
                             continue
                         await self._download(sha256, file, on_progress)
                         file.flush()
-                        if await asyncio.to_thread(digest_of, partial) != sha256:
-                            partial.unlink()
+                        if await asyncio.to_thread(digest_of, unfinished) != sha256:
+                            unfinished.unlink()
                             raise DataLossError(
                                 f"the registry's answer is not the artifact {sha256[:12]}…: its digest differs"
                             )
-                        partial.rename(path)
+                        unfinished.rename(path)
             except OSError as error:
                 raise ResourceExhaustedError(f"can't keep the artifact on this node: {error.strerror}") from error
-            return path
 
     async def _download(self, sha256: str, file: BinaryIO, on_progress: Callable[[float], None]) -> None:
         offset, size = file.seek(0, os.SEEK_END), 0
@@ -115,13 +160,27 @@ class ArtifactCache:
         finally:
             call.cancel()
 
-    def keep_only(self, digests: Collection[str]) -> None:
-        """Remove the files of versions that exist no more, whole or not. A process that has one open keeps it."""
+    def keep_only(self, contents: Iterable[Content]) -> None:
+        """Remove what no version has any more, whole or not. A process that has a file open keeps it."""
+        digests, files = set[str](), set[str]()
+        for content in contents:
+            digests.add(content.digest)
+            files.update(file.sha256 for file in content.files)
+        for path in self._folder.glob(f"{_MODELS}/*"):
+            if path.name.partition(PRODUCT)[0] not in digests:
+                _log.info("removing the model %s: no version has it any more", path.name)
+                if path.is_dir():
+                    shutil.rmtree(path, ignore_errors=True)
+                else:
+                    path.unlink(missing_ok=True)
         for path in self._files():
-            digest = path.name.partition(PRODUCT)[0]
-            if digest not in digests and not self._locks[digest].locked():
-                _log.info("removing the artifact %s: no version names it any more", path.name)
+            if path.name not in files and not self._locks[path.name].locked():
+                _log.info("removing the artifact %s: no version has it any more", path.name)
                 path.unlink(missing_ok=True)
+
+
+def _progress(tell: Callable[[float], None], done: int, size: int, total: int, share: float) -> None:
+    tell((done + share * size) / total)
 
 
 def _is_taken(file: BinaryIO, path: Path) -> bool:

@@ -11,7 +11,6 @@ from importlib import metadata
 from pathlib import Path
 
 from services.inference.backends import library_of
-from services.inference.domain.signature import Format
 
 _NVIDIA = Path("/proc/driver/nvidia/gpus")
 _PROCESSORS = Path("/proc/cpuinfo")
@@ -46,7 +45,7 @@ class Hardware:
             return None
         return int(device.partition(":")[2] or 0)
 
-    def key(self, model_format: Format) -> str:
+    def key(self, model_format: str) -> str:
         """Names this hardware and the library that serves a format."""
         return f"{self.name}, {library_of(model_format)} {_release(library_of(model_format))}"[:255]
 

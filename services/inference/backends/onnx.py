@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
+import contextlib
 import ctypes
-from collections.abc import Mapping
-from pathlib import Path
+from collections.abc import Collection, Mapping
+from pathlib import PurePosixPath
 from typing import Any
 
 import numpy as np
-import onnxruntime as ort
 
-from services.inference.backends import Array, Arrays, LoadError, Model, Placement, RunError, public_message
-from services.inference.backends.formats import onnx_facts
+from services.inference.backends.backend import Array, Arrays, Backend, Model, Placement
+from services.inference.backends.errors import LoadError, RunError, public_message
+from services.inference.backends.files import ModelFiles
+from services.inference.backends.onnx_file import MalformedProtoError, facts_of
 from services.inference.domain.signature import Signature, TensorSpec, has_free_first_dimension
 from services.inference.domain.variants import Level
 
@@ -34,57 +36,77 @@ _DATATYPES = {
 _ONNX_BFLOAT16 = 16
 
 
-_GRAPHS = {
-    "basic": ort.GraphOptimizationLevel.ORT_ENABLE_BASIC,
-    "extended": ort.GraphOptimizationLevel.ORT_ENABLE_EXTENDED,
-}
+class Onnx(Backend):
+    format = "onnx"
+    library = "onnxruntime"
+
+    def recognises(self, files: ModelFiles) -> bool:
+        return bool(_main_file(files))
+
+    def load(self, files: ModelFiles, placement: Placement, options: Mapping[str, str]) -> OnnxModel:
+        """Weights may lie in other files, as long as these are the model's own; custom operators don't resolve."""
+        import onnxruntime
+
+        path = files.path(_main_file(files))
+        _check_locations(facts_of(path).locations, files)
+        has_cuda = "CUDAExecutionProvider" in onnxruntime.get_available_providers()
+        if placement.device.startswith("cuda") and not has_cuda:
+            raise LoadError(f"device {placement.device} was asked for, but this onnxruntime has no CUDA provider")
+        is_cuda = has_cuda and placement.device != "cpu"
+        providers = ["CUDAExecutionProvider", "CPUExecutionProvider"] if is_cuda else ["CPUExecutionProvider"]
+        session_options = _session_options(placement, options)
+        try:
+            return OnnxModel(onnxruntime.InferenceSession(str(path), session_options, providers=providers))
+        except LoadError:
+            raise
+        except Exception as error:  # onnxruntime raises a class of its own for every kind of failure
+            raise LoadError(f"onnxruntime can't load the model: {public_message(error)}") from error
+
+    def variants(self, _files: ModelFiles, model: Model, level: Level) -> list[dict[str, str]]:
+        """The original has every graph optimisation; some graphs are faster with fewer."""
+        fast = [{"denormals": "zero"}, {"graph": "extended"}, {"memory_pattern": "off"}]
+        full = [{"graph": "basic"}, {"memory_arena": "off"}, {"graph": "extended", "denormals": "zero"}]
+        if model.device != "cpu":
+            return []
+        return fast if level is Level.FAST else fast + full
 
 
-def variants(_path: Path, model: Model, level: Level) -> list[dict[str, str]]:
-    """See ``backends.variants``. The original has every graph optimisation; some graphs are faster with fewer."""
-    fast = [{"denormals": "zero"}, {"graph": "extended"}, {"memory_pattern": "off"}]
-    full = [{"graph": "basic"}, {"memory_arena": "off"}, {"graph": "extended", "denormals": "zero"}]
-    if model.device != "cpu":
-        return []
-    return fast if level is Level.FAST else fast + full
+def _main_file(files: ModelFiles) -> str:
+    """The graph's file; empty where there is none, or more than one."""
+    candidates = [files.only] if files.only else [name for name in files.names if name.endswith(".onnx")]
+    if len(candidates) == 1:
+        with contextlib.suppress(MalformedProtoError):
+            facts_of(files.path(candidates[0]))
+            return candidates[0]
+    return ""
 
 
-def use_threads(_threads: int) -> None:
-    """Nothing: each session has threads of its own."""
+def _check_locations(locations: Collection[str], files: ModelFiles) -> None:
+    """Raises: LoadError: weights are to be read from elsewhere, or are missing."""
+    folder = PurePosixPath(_main_file(files)).parent
+    for location in sorted(locations):
+        if str(folder / location) not in files.names or ".." in PurePosixPath(location).parts:
+            raise LoadError(
+                f"the model keeps weights in {location!r} (ONNX external data), which is not among its files: "
+                f"expected one of {', '.join(files.names)}"
+            )
 
 
-def load(path: Path, placement: Placement, wanted: Mapping[str, str]) -> OnnxModel:
-    """Load an ONNX file. Files that name other files (external data) are refused; custom operators don't resolve.
+def _session_options(placement: Placement, wanted: Mapping[str, str]) -> Any:
+    from onnxruntime import GraphOptimizationLevel, SessionOptions
 
-    Raises:
-        LoadError: see ``backends.load``.
-    """
-    if onnx_facts(path).has_external_data:
-        raise LoadError("the model keeps weights in other files (ONNX external data): expected one self-contained file")
-    options = ort.SessionOptions()
+    options = SessionOptions()
     options.intra_op_num_threads = placement.threads
     options.inter_op_num_threads = 1
     options.log_severity_level = 4
-    _apply(wanted, options)
     # Threads that spin between batches would take the processor from the other processes of the node.
     options.add_session_config_entry("session.intra_op.allow_spinning", "0")
-    has_cuda = "CUDAExecutionProvider" in ort.get_available_providers()
-    if placement.device.startswith("cuda") and not has_cuda:
-        raise LoadError(f"device {placement.device} was asked for, but this onnxruntime has no CUDA provider")
-    is_cuda = has_cuda and placement.device != "cpu"
-    providers = ["CUDAExecutionProvider", "CPUExecutionProvider"] if is_cuda else ["CPUExecutionProvider"]
-    try:
-        session = ort.InferenceSession(str(path), options, providers=providers)
-    except Exception as error:  # onnxruntime raises a class of its own for every kind of failure
-        raise LoadError(f"onnxruntime can't load the model: {public_message(error)}") from error
-    return OnnxModel(session)
-
-
-def _apply(wanted: Mapping[str, str], options: Any) -> None:
     for choice in wanted.items():
         match choice:
-            case ("graph", ("basic" | "extended") as level):
-                options.graph_optimization_level = _GRAPHS[level]
+            case ("graph", "basic"):
+                options.graph_optimization_level = GraphOptimizationLevel.ORT_ENABLE_BASIC
+            case ("graph", "extended"):
+                options.graph_optimization_level = GraphOptimizationLevel.ORT_ENABLE_EXTENDED
             case ("denormals", "zero"):
                 options.add_session_config_entry("session.set_denormal_as_zero", "1")
             case ("memory_pattern", "off"):
@@ -93,6 +115,7 @@ def _apply(wanted: Mapping[str, str], options: Any) -> None:
                 options.enable_cpu_mem_arena = False
             case (name, value):
                 raise LoadError(f"got {name}={value}, expected an option of this release")
+    return options
 
 
 class OnnxModel:
@@ -122,11 +145,13 @@ class OnnxModel:
 
     def _run_with_bfloat16(self, inputs: Arrays) -> dict[str, Array]:
         """Numpy has no bfloat16: such tensors go in and come out as their 16-bit patterns."""
+        from onnxruntime import OrtValue
+
         kinds = {spec.name: spec.datatype for spec in self.signature.inputs}
         feeds = {
-            name: ort.OrtValue.ortvalue_from_numpy_with_onnx_type(np.ascontiguousarray(array), _ONNX_BFLOAT16)
+            name: OrtValue.ortvalue_from_numpy_with_onnx_type(np.ascontiguousarray(array), _ONNX_BFLOAT16)
             if kinds[name] == "BF16"
-            else ort.OrtValue.ortvalue_from_numpy(array)
+            else OrtValue.ortvalue_from_numpy(array)
             for name, array in inputs.items()
         }
         outputs = self._session.run_with_ort_values(self._output_names, feeds)
@@ -162,3 +187,6 @@ def _as_bytes(array: Any) -> Array:
     if array.dtype.kind not in "OU":
         return array
     return np.array([str(element).encode() for element in array.ravel()], dtype=object).reshape(array.shape)
+
+
+BACKEND = Onnx()

@@ -9,6 +9,7 @@ from __future__ import annotations
 import mmap
 from collections.abc import Iterator
 from dataclasses import dataclass, field
+from pathlib import Path
 
 _MAX_DEPTH = 64
 
@@ -21,8 +22,8 @@ _PATHS: dict[str, dict[int, str]] = {
     "Attribute": {5: "Tensor", 6: "Graph", 10: "Tensor", 11: "Graph", 22: "SparseTensor", 23: "SparseTensor"},
     "SparseTensor": {1: "Tensor", 2: "Tensor"},
 }
-_TENSOR_DATA_LOCATION = 14
-_EXTERNAL = 1
+_EXTERNAL_DATA = 13
+_ENTRY_KEY, _ENTRY_VALUE = 1, 2
 
 
 class MalformedProtoError(ValueError):
@@ -31,12 +32,24 @@ class MalformedProtoError(ValueError):
 
 @dataclass(slots=True)
 class OnnxFacts:
-    """``opsets``: version by operator domain ("" is ONNX's own)."""
+    """``opsets``: version by operator domain ("" is ONNX's own); ``locations``: where weights lie, in other files."""
 
     ir_version: int = 0
     opsets: dict[str, int] = field(default_factory=dict)
     has_graph: bool = False
-    has_external_data: bool = False
+    locations: set[str] = field(default_factory=set)
+
+
+def facts_of(path: Path) -> OnnxFacts:
+    """What a file says of itself.
+
+    Raises:
+        MalformedProtoError: it isn't an ONNX model.
+    """
+    if not path.stat().st_size:
+        raise MalformedProtoError("it is empty")
+    with path.open("rb") as file, mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as content:
+        return read_facts(content)
 
 
 def read_facts(content: mmap.mmap | bytes) -> OnnxFacts:
@@ -76,15 +89,21 @@ def _walk(view: memoryview, message: str, facts: OnnxFacts, depth: int) -> None:
     if depth > _MAX_DEPTH:
         raise MalformedProtoError(f"graphs are nested deeper than {_MAX_DEPTH} levels")
     if message == "Tensor":
-        facts.has_external_data |= any(
-            number == _TENSOR_DATA_LOCATION and value == _EXTERNAL for number, value in _fields(view)
-        )
+        for number, value in _fields(view):
+            if number == _EXTERNAL_DATA and isinstance(value, memoryview):
+                _read_entry(value, facts)
         return
     for number, value in _fields(view):
         if isinstance(value, memoryview):
             if number in _PATHS[message]:
                 _walk(value, _PATHS[message][number], facts, depth + 1)
             value.release()
+
+
+def _read_entry(view: memoryview, facts: OnnxFacts) -> None:
+    entry = {number: bytes(value) for number, value in _fields(view) if isinstance(value, memoryview)}
+    if entry.get(_ENTRY_KEY) == b"location":
+        facts.locations.add(entry.get(_ENTRY_VALUE, b"").decode("utf-8", "replace"))
 
 
 def _fields(view: memoryview) -> Iterator[tuple[int, int | memoryview]]:

@@ -5,7 +5,8 @@ from __future__ import annotations
 import numpy as np
 
 from services.common.datatypes import datatype
-from services.inference.backends import Array, LoadError, Model, RunError
+from services.inference.backends.backend import Array, Model
+from services.inference.backends.errors import LoadError, RunError
 from services.inference.domain.signature import Signature
 
 FREE_SIZES = (1, 8, 32, 224)

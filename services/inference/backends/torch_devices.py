@@ -8,7 +8,8 @@ from typing import Any, Protocol
 import numpy as np
 import torch
 
-from services.inference.backends import Array, DeviceLostError
+from services.inference.backends.backend import Array
+from services.inference.backends.errors import DeviceLostError
 
 Input = tuple[Array, str]
 """An array, and its datatype: bfloat16 comes as uint16."""

@@ -7,8 +7,9 @@ from typing import Any
 
 import torch
 
-from services.inference.backends import LoadError, Placement, public_message
+from services.inference.backends.backend import Placement
 from services.inference.backends.cuda_graphs import Recorded
+from services.inference.backends.errors import LoadError, public_message
 from services.inference.backends.torch_devices import Call
 from services.inference.domain.signature import Signature
 

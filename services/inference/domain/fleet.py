@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-from services.inference.domain.signature import Format, Signature
+from services.inference.domain.content import Content
+from services.inference.domain.signature import Signature
 from services.inference.domain.variants import ORIGINAL, Variant
 
 DEFAULT_MAX_BATCH_SIZE = 64
@@ -35,9 +36,8 @@ class Batching:
 class Assignment:
     """All that distinguishes one model process from another: a changed assignment needs a new process."""
 
-    sha256: str
-    size_bytes: int
-    format: Format
+    content: Content
+    format: str
     is_trusted: bool
     signature: Signature
     batching: Batching

@@ -4,21 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from enum import StrEnum
 from typing import Any
-
-
-class Format(StrEnum):
-    """Formats of model files that a backend can load."""
-
-    ONNX = "onnx"
-    TORCH_EXPORT = "torch_export"
-    TORCHSCRIPT = "torchscript"
-
-    @property
-    def can_run_code(self) -> bool:
-        """True when loading a file of this format can run code that the file brings along."""
-        return self is not Format.ONNX
 
 
 @dataclass(frozen=True, slots=True)

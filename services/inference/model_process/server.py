@@ -19,7 +19,7 @@ from services.common.payloads import PayloadStore
 from services.common.serving import favour_latency
 from services.common.tracing import SpanExporter
 from services.inference import backends
-from services.inference.backends import LoadError, Model, Placement
+from services.inference.backends import LoadError, Model, ModelFiles, Placement
 from services.inference.domain.batching import BatchPolicy
 from services.inference.model_process.control import AgentPipe
 from services.inference.model_process.decoder import Decoder
@@ -70,7 +70,7 @@ async def _load_unless(stop: asyncio.Event, spec: ProcessSpec) -> Model:
 
 
 def _load(spec: ProcessSpec) -> Model:
-    model = backends.load(Path(spec.path), spec.format, Placement(spec.device, spec.threads), spec.variant)
+    model = backends.load(ModelFiles(Path(spec.path)), spec.format, Placement(spec.device, spec.threads), spec.variant)
     if (model.signature.inputs, model.signature.outputs) != (spec.signature.inputs, spec.signature.outputs):
         raise LoadError(f"the file's signature is {model.signature}, expected {spec.signature}")
     warm_up(model, spec.signature, rows=spec.batching.max_batch_size)

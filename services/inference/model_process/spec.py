@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from services.inference.domain.fleet import Batching
-from services.inference.domain.signature import Format, Signature
+from services.inference.domain.signature import Signature
 from services.inference.domain.variants import ORIGINAL, Variant
 
 
@@ -21,7 +21,7 @@ class ProcessSpec:
     model: str
     version: str
     path: str
-    format: Format
+    format: str
     signature: Signature
     batching: Batching
     redis_url: str
@@ -42,7 +42,6 @@ class ProcessSpec:
         return cls(
             **{
                 **fields,
-                "format": Format(fields["format"]),
                 "signature": Signature.from_json(fields["signature"]),
                 "batching": Batching(**fields["batching"]),
                 "variant": Variant.of(fields.get("variant", {})),

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import math
-import unicodedata
 from collections.abc import Mapping, Sequence
 from pathlib import PurePosixPath
 
+from services.common import model_paths
 from services.common.errors import InvalidArgumentError
 
 MAX_DESCRIPTION = 4096
@@ -15,8 +15,6 @@ MAX_LABEL = 63
 MAX_METRICS = 1000
 MAX_METRIC_NAME = 255
 MAX_FILES = 4096
-MAX_PATH_BYTES = 1024
-MAX_SEGMENT_BYTES = 255
 MAX_REASON = 4096
 
 
@@ -50,30 +48,19 @@ def check_metrics(metrics: Mapping[str, float]) -> None:
 
 
 def check_paths(paths: Sequence[str]) -> None:
-    """Check where a model's files lie: each in a place of its own below the model's folder, that every system has."""
+    """Check where a model's files lie: each in a place of its own."""
     if not 0 < len(paths) <= MAX_FILES:
         raise InvalidArgumentError(f"got {len(paths)} files, expected 1 to {MAX_FILES}")
     taken: set[str] = set()
     folders: set[str] = set()
     for path in paths:
-        _check_path(path)
+        model_paths.check(path)
         if path in taken:
             raise InvalidArgumentError(f"got two files with the path {path[:80]!r}, expected each path once")
         taken.add(path)
         folders.update(str(folder) for folder in PurePosixPath(path).parents)
     if both := taken & folders:
         raise InvalidArgumentError(f"got {min(both)[:80]!r} as a file and as a folder, expected one of them")
-
-
-def _check_path(path: str) -> None:
-    segments = path.split("/")
-    is_plain = not any(unicodedata.category(character) == "Cc" or character in "\\:" for character in path)
-    fits = len(path.encode()) <= MAX_PATH_BYTES and all(len(one.encode()) <= MAX_SEGMENT_BYTES for one in segments)
-    if not fits or not is_plain or any(one in ("", ".", "..") for one in segments):
-        raise InvalidArgumentError(
-            f"got path {path[:80]!r}, expected names with / between them, of at most {MAX_SEGMENT_BYTES} bytes each "
-            f"and {MAX_PATH_BYTES} in all, without '.', '..', colons, backslashes and control characters"
-        )
 
 
 def shorten(reason: str) -> str:

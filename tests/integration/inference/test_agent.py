@@ -27,7 +27,7 @@ from services.common.redis_connection import connect
 from tests.support.fake_gateway import FakeGateway, infer_request
 from tests.support.inference_node import InferenceNode, all_ready
 from tests.support.model_processes import as_long_as_told_onnx
-from tests.support.models import digits_torch_export, identity_onnx
+from tests.support.models import digits_torch_export, folder_onnx, identity_onnx
 from tests.support.ports import free_port
 from tests.support.waiting import until
 
@@ -72,7 +72,7 @@ async def test_versions_are_validated_by_what_they_are(node: InferenceNode, tmp_
     ]
     good, untrusted, corrupt, trusted = [await node.validated(name) for name in names]
 
-    assert (good.state, good.format) == (pb.ModelVersion.STATE_READY, pb.MODEL_FORMAT_ONNX)
+    assert (good.state, good.format) == (pb.ModelVersion.STATE_READY, "onnx")
     assert (good.signature.inputs[0].name, list(good.signature.inputs[0].shape)) == ("INPUT0", [-1, 16])
     assert good.signature.batchable
     assert good.validation_report.node == "nodes/local"
@@ -81,6 +81,15 @@ async def test_versions_are_validated_by_what_they_are(node: InferenceNode, tmp_
     assert "can run code while loading" in untrusted.state_reason
     assert "corrupt, or of an unknown format" in corrupt.state_reason
     assert (trusted.state, trusted.signature.max_batch_size) == (pb.ModelVersion.STATE_READY, 1024)
+
+
+async def test_a_model_of_several_files_is_served(node: InferenceNode, gateway: FakeGateway, tmp_path: Path) -> None:
+    folder = folder_onnx(tmp_path / "model", bias=100)
+    version = await node.validated(await node.create_version("m", folder))
+    assert (version.state, version.state_reason) == (pb.ModelVersion.STATE_READY, "")
+    assert [one.path for one in version.files] == ["graph.onnx", "weights/bias.bin"]
+    await node.deploy("m", version.name)
+    np.testing.assert_array_equal(await gateway.ask(ROW), ROW + 100)
 
 
 async def test_a_validation_that_takes_too_long_or_too_much_is_a_rejection(tmp_path: Path, redis_url: str) -> None:
@@ -114,7 +123,7 @@ async def test_a_deployment_is_served_reported_and_undeployed(
         await node.inference.ListInstances(inference_pb.ListInstancesRequest(page_size=-1))
     about = (await node.inference.GetNode(inference_pb.GetNodeRequest())).node
     assert (about.name, list(about.devices), about.cache_bytes > 100) == ("nodes/local", ["cpu"], True)
-    assert pb.MODEL_FORMAT_ONNX in about.formats
+    assert "onnx" in about.formats
 
     async def rows_told() -> bool:
         url = f"http://127.0.0.1:{node.ports['inference_metrics']}/metrics"

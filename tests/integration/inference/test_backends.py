@@ -15,18 +15,18 @@ import pytest
 from onnx import TensorProto, helper, numpy_helper
 
 from services.inference import backends
-from services.inference.backends import LoadError, Model, Placement, RunError
-from services.inference.backends.formats import detect
-from services.inference.domain.signature import Format, TensorSpec
+from services.inference.backends import LoadError, Model, ModelFiles, Placement, RunError
+from services.inference.domain.signature import TensorSpec
 from services.inference.inspector import Inspection, inspect
 from services.inference.warm_up import rows_are_independent, warm_up
-from tests.support.models import digits, digits_onnx, digits_torch_export, identity_onnx
+from tests.support.models import digits, digits_onnx, digits_torch_export, folder_onnx, identity_onnx
 
 CPU = Placement("cpu", 1)
 
 
 def load(path: Path) -> Model:
-    return backends.load(path, detect(path), CPU)
+    files = ModelFiles(path)
+    return backends.load(files, backends.recognise(files).format, CPU)
 
 
 def onnx_of(
@@ -131,15 +131,28 @@ def test_rows_that_influence_each_other_are_found_and_not_batched(tmp_path: Path
 
 def test_the_verdict_names_backend_and_device(tmp_path: Path) -> None:
     verdict = inspected(identity_onnx(tmp_path / "m"))
-    assert (verdict["format"], verdict["backend"], verdict["device"]) == (Format.ONNX, "onnxruntime", "cpu")
+    assert (verdict["format"], verdict["backend"], verdict["device"]) == ("onnx", "onnxruntime", "cpu")
     assert verdict["load_s"] > 0 < verdict["infer_s"]
 
 
-def external_data(path: Path) -> Path:
-    model = onnx.load(str(identity_onnx(path)))
-    model.graph.initializer.append(numpy_helper.from_array(np.zeros(1000, np.float32), "w"))
-    onnx.save(model, str(path), save_as_external_data=True, location="weights", size_threshold=0)
-    return path
+def test_weights_may_lie_in_the_model_s_other_files(tmp_path: Path) -> None:
+    assert inspected(folder_onnx(tmp_path))["signature"]["is_batchable"]
+    outputs = load(tmp_path).run({"INPUT0": np.ones((2, 16), np.float32)})
+    np.testing.assert_array_equal(outputs["OUTPUT0"], np.full((2, 16), 101, np.float32))
+
+
+@pytest.mark.parametrize("location", ["/etc/hostname", "../secret", "weights/../../secret", "other", ""])
+def test_weights_are_read_from_nowhere_else(location: str, tmp_path: Path) -> None:
+    (tmp_path / "secret").write_bytes(bytes(64))
+    with pytest.raises(LoadError, match="not among its files"):
+        inspected(folder_onnx(tmp_path / "model", location=location))
+
+
+def test_a_folder_that_is_no_model_is_rejected_with_what_it_holds(tmp_path: Path) -> None:
+    for name in ("readme.md", "a.onnx", "b.onnx"):
+        (tmp_path / name).write_text("no model")
+    with pytest.raises(LoadError, match=r"it holds a\.onnx, b\.onnx, readme\.md"):
+        inspected(tmp_path)
 
 
 def sequence_output(path: Path) -> Path:
@@ -204,7 +217,6 @@ def archive(*names: str) -> Callable[[Path], Path]:
         (contains(b"PK\x03\x04garbage"), "damaged archive"),
         (archive("data.pkl", "data/0"), "pickled PyTorch module"),
         (archive("whatever"), "unknown kind of archive"),
-        (external_data, "external data"),
         (sequence_output, r"output 'y' has the type seq\(tensor\(float\)\)"),
         (newer_opset, "onnxruntime can't load the model"),
         (custom_operator, "onnxruntime can't load the model"),
@@ -296,7 +308,7 @@ class TestTorch:
         tensors = [{"name": name, "datatype": "FP32", "shape": [-1, 2]} for name in ("x", "y")]
         path = self.scripted(tmp_path / "m.pt", {"inputs": tensors[:1], "outputs": tensors[1:]})
         verdict = inspected(path, is_trusted=True)
-        assert (verdict["format"], verdict["signature"]["is_batchable"]) == (Format.TORCHSCRIPT, True)
+        assert (verdict["format"], verdict["signature"]["is_batchable"]) == ("torchscript", True)
         np.testing.assert_array_equal(load(path).run({"x": np.ones((3, 2), np.float32)})["y"], np.full((3, 2), 2))
 
     @pytest.mark.parametrize(

@@ -10,14 +10,13 @@ import pytest
 from penstock.registry.v1 import registry_service_pb2 as api
 from penstock.registry.v1 import resources_pb2 as pb
 from services.inference.adapters.devices import Hardware
-from services.inference.domain.signature import Format
 from services.inference.settings import InferenceSettings
 from tests.support.inference_node import InferenceNode, all_ready
 from tests.support.models import identity_onnx
 
 pytestmark = pytest.mark.timeout(180)
 
-HARDWARE = Hardware.of("auto", threads=InferenceSettings().effective_threads).key(Format.ONNX)
+HARDWARE = Hardware.of("auto", threads=InferenceSettings().effective_threads).key("onnx")
 COMPLETE = pb.Optimization.STATE_COMPLETE
 
 

@@ -13,9 +13,9 @@ import pytest
 import torch
 
 from services.inference import backends
-from services.inference.backends import Placement
+from services.inference.backends import ModelFiles, Placement
 from services.inference.backends.samples import sample
-from services.inference.domain.signature import Format, Signature
+from services.inference.domain.signature import Signature
 from services.inference.domain.variants import ORIGINAL, Level, Trial, Variant
 from services.inference.search import Search, SearchSpec
 from services.inference.supervised_search import BrokenOffError, FailedSearchError, Limits, SupervisedSearch
@@ -57,8 +57,8 @@ def exported(module: torch.nn.Module, path: Path, *shape: int, dynamic: tuple[in
     return path
 
 
-def spec_of(path: Path, model_format: Format, *, level: Level = Level.FAST, rows: int = 8) -> SearchSpec:
-    signature = backends.load(path, model_format, CPU).signature
+def spec_of(path: Path, model_format: str, *, level: Level = Level.FAST, rows: int = 8) -> SearchSpec:
+    signature = backends.load(ModelFiles(path), model_format, CPU).signature
     return SearchSpec(str(path), model_format, signature, "cpu", 1, level, rows, niceness=0)
 
 
@@ -69,7 +69,7 @@ async def searched(spec: SearchSpec, limits: Limits = PLENTY, module: str = "ser
 
 
 async def test_every_variant_of_a_network_of_convolutions_gives_what_the_original_gives(tmp_path: Path) -> None:
-    spec = spec_of(exported(Pictures(), tmp_path / "m.pt2", 3, 8, 8), Format.TORCH_EXPORT, rows=2)
+    spec = spec_of(exported(Pictures(), tmp_path / "m.pt2", 3, 8, 8), "torch_export", rows=2)
     trials = {str(trial.variant): trial for trial in await searched(spec)}
     assert {"layout=channels_last", "graph=frozen", "graph=optimized layout=channels_last"} <= trials.keys()
     for trial in trials.values():
@@ -79,7 +79,7 @@ async def test_every_variant_of_a_network_of_convolutions_gives_what_the_origina
 
 
 async def test_onnx_variants_are_tried(tmp_path: Path) -> None:
-    trials = await searched(spec_of(digits_onnx(tmp_path / "m.onnx"), Format.ONNX))
+    trials = await searched(spec_of(digits_onnx(tmp_path / "m.onnx"), "onnx"))
     assert len(trials) >= 3
     assert all(trial.measurements and trial.relative_error < 1e-4 for trial in trials)
 
@@ -87,18 +87,18 @@ async def test_onnx_variants_are_tried(tmp_path: Path) -> None:
 @pytest.mark.parametrize("how", ["frozen", "optimized"])
 def test_a_variant_that_is_right_for_one_shape_only_is_refused(tmp_path: Path, how: str) -> None:
     path = exported(SizeInAConstant(), tmp_path / "m.pt2", 8, dynamic=(0, 1))
-    trial = Search(spec_of(path, Format.TORCH_EXPORT)).try_out(Variant.of({"graph": how}))
+    trial = Search(spec_of(path, "torch_export")).try_out(Variant.of({"graph": how}))
     assert trial.refusal
     assert not trial.measurements
 
 
 def test_an_unknown_option_is_a_reason_and_no_crash(tmp_path: Path) -> None:
-    search = Search(spec_of(identity_onnx(tmp_path / "m.onnx"), Format.ONNX))
+    search = Search(spec_of(identity_onnx(tmp_path / "m.onnx"), "onnx"))
     assert "of this release" in search.try_out(Variant.of({"graph": "of tomorrow"})).refusal
 
 
 async def test_what_crashes_hangs_or_lies_is_refused_and_the_search_goes_on(tmp_path: Path) -> None:
-    spec = spec_of(identity_onnx(tmp_path / "m.onnx"), Format.ONNX, rows=1)
+    spec = spec_of(identity_onnx(tmp_path / "m.onnx"), "onnx", rows=1)
     limits = Limits(total_s=600.0, variant_s=4.0, memory_bytes=2**35)
     trials = await searched(spec, limits, "tests.support.hostile_search")
     reasons = {dict(trial.variant.options)["test"]: trial.refusal for trial in trials}
@@ -109,7 +109,7 @@ async def test_what_crashes_hangs_or_lies_is_refused_and_the_search_goes_on(tmp_
 
 
 async def test_a_search_that_nobody_wants_any_more_ends_with_its_process(tmp_path: Path) -> None:
-    spec = spec_of(identity_onnx(tmp_path / "m.onnx"), Format.ONNX)
+    spec = spec_of(identity_onnx(tmp_path / "m.onnx"), "onnx")
     search = SupervisedSearch(spec, PLENTY, is_wanted=lambda: False, on_trial=lambda: None)
     with pytest.raises(BrokenOffError):
         await search.run()
@@ -123,11 +123,11 @@ async def test_a_model_that_does_not_repeat_itself_is_left_as_it_is(tmp_path: Pa
 
     path = exported(Dice(), tmp_path / "m.pt2", 4)
     with pytest.raises(FailedSearchError, match="doesn't repeat itself"):
-        await searched(spec_of(path, Format.TORCH_EXPORT))
+        await searched(spec_of(path, "torch_export"))
 
 
 async def test_a_search_keeps_to_its_memory(tmp_path: Path) -> None:
-    spec = spec_of(identity_onnx(tmp_path / "m.onnx"), Format.ONNX)
+    spec = spec_of(identity_onnx(tmp_path / "m.onnx"), "onnx")
     with pytest.raises(FailedSearchError, match="memory"):
         await searched(spec, Limits(600.0, 300.0, memory_bytes=2**20))
 
@@ -140,18 +140,18 @@ def test_torchscript_variants_give_what_the_original_gives(tmp_path: Path) -> No
         tensor = {"datatype": "FP32", "shape": [-1, 3, 8, 8]}
         signature = {"inputs": [{"name": "input", **tensor}], "outputs": [{"name": "y", **tensor}]}
         torch.jit.save(script, str(path), _extra_files={"signature.json": json.dumps(signature)})
-    original = backends.load(path, Format.TORCHSCRIPT, CPU, ORIGINAL)
+    original = backends.load(ModelFiles(path), "torchscript", CPU, ORIGINAL)
     inputs = sample(original.signature, rows=3, free_size=1)
-    for variant in backends.variants(path, Format.TORCHSCRIPT, original, level=Level.FAST):
-        got = backends.load(path, Format.TORCHSCRIPT, CPU, variant).run(inputs)
+    for variant in backends.variants(ModelFiles(path), "torchscript", original, level=Level.FAST):
+        got = backends.load(ModelFiles(path), "torchscript", CPU, variant).run(inputs)
         np.testing.assert_allclose(got["y"], original.run(inputs)["y"], rtol=1e-4, atol=1e-5)
 
 
 def test_single_rows_take_the_copy_for_them(tmp_path: Path) -> None:
     path = exported(Pictures(), tmp_path / "m.pt2", 3, 8, 8)
     options = {"graph": "frozen", "alone.layout": "channels_last"}
-    model = backends.load(path, Format.TORCH_EXPORT, CPU, Variant.of(options))
-    original = backends.load(path, Format.TORCH_EXPORT, CPU)
+    model = backends.load(ModelFiles(path), "torch_export", CPU, Variant.of(options))
+    original = backends.load(ModelFiles(path), "torch_export", CPU)
     assert isinstance(model.signature, Signature)
     for rows in (1, 2, 5):
         inputs = sample(original.signature, rows=rows, free_size=1, seed=rows)
@@ -162,14 +162,14 @@ def test_single_rows_take_the_copy_for_them(tmp_path: Path) -> None:
 @pytest.mark.timeout(300)
 def test_a_program_is_compiled_once_and_gives_what_the_original_gives(tmp_path: Path) -> None:
     path = exported(torch.nn.Linear(4, 2), tmp_path / "m.pt2", 4)
-    original = backends.load(path, Format.TORCH_EXPORT, CPU)
+    original = backends.load(ModelFiles(path), "torch_export", CPU)
     variant = Variant.of({"compile": "ahead_of_time"})
-    assert variant in backends.variants(path, Format.TORCH_EXPORT, original, level=Level.FULL)
-    assert variant not in backends.variants(path, Format.TORCH_EXPORT, original, level=Level.FAST)
-    compiled = backends.load(path, Format.TORCH_EXPORT, CPU, variant)
+    assert variant in backends.variants(ModelFiles(path), "torch_export", original, level=Level.FULL)
+    assert variant not in backends.variants(ModelFiles(path), "torch_export", original, level=Level.FAST)
+    compiled = backends.load(ModelFiles(path), "torch_export", CPU, variant)
     (product,) = tmp_path.glob("m.pt2~*.pt2")
     written = product.stat().st_mtime_ns
-    again = backends.load(path, Format.TORCH_EXPORT, CPU, variant)
+    again = backends.load(ModelFiles(path), "torch_export", CPU, variant)
     assert product.stat().st_mtime_ns == written
     for rows in (1, 3):
         inputs = sample(original.signature, rows=rows, free_size=1, seed=rows)

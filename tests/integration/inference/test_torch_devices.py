@@ -14,11 +14,11 @@ import pytest
 import torch
 
 from services.inference import backends
-from services.inference.backends import LoadError, Placement
+from services.inference.backends import LoadError, ModelFiles, Placement
 from services.inference.backends.cuda_graphs import MOST_ROWS, Recorded, Recording
 from services.inference.backends.torch_devices import Call, Gpu, Host
 from services.inference.backends.torch_runtime import graph_variants, recorded
-from services.inference.domain.signature import Format, Signature, TensorSpec
+from services.inference.domain.signature import Signature, TensorSpec
 from services.inference.domain.variants import Level, Variant
 from tests.integration.inference.test_search import Pictures, exported
 
@@ -129,11 +129,11 @@ def test_arrays_of_every_type_come_back_and_belong_to_the_caller(make: Any) -> N
 @needs_gpu
 def test_every_variant_on_a_gpu_gives_what_the_original_gives(tmp_path: Path) -> None:
     path, gpu = exported(Pictures(), tmp_path / "m.pt2", 3, 8, 8), Placement("cuda:0", 1)
-    original = backends.load(path, Format.TORCH_EXPORT, gpu)
-    variants = backends.variants(path, Format.TORCH_EXPORT, original, level=Level.FAST)
+    original = backends.load(ModelFiles(path), "torch_export", gpu)
+    variants = backends.variants(ModelFiles(path), "torch_export", original, level=Level.FAST)
     assert Variant.of({"cuda_graphs": "buckets"}) in variants
     for variant in variants:
-        model = backends.load(path, Format.TORCH_EXPORT, gpu, variant)
+        model = backends.load(ModelFiles(path), "torch_export", gpu, variant)
         for rows in (1, 3, 4, 2, 300, 3):
             inputs = {"picture": np.random.default_rng(rows).normal(size=(rows, 3, 8, 8)).astype(np.float32)}
             expected = original.run(inputs)["scores"]

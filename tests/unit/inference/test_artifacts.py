@@ -1,4 +1,4 @@
-"""The cache of model files lets go of what no version names."""
+"""The cache of models puts them together, and lets go of what no version has."""
 
 from __future__ import annotations
 
@@ -6,27 +6,55 @@ from pathlib import Path
 
 import pytest
 
+from services.common.errors import InvalidArgumentError
 from services.inference.adapters.artifacts import ArtifactCache
+from services.inference.domain.content import Content, ModelFile
 
 WANTED, GONE = "aa" + 62 * "0", "bb" + 62 * "0"
+MODEL = Content("dd", (ModelFile("graph", WANTED, 5), ModelFile("variables/all", WANTED, 5)))
 
 
 def cache_with(folder: Path, *names: str) -> ArtifactCache:
     for name in names:
         path = folder / name
-        path.parent.mkdir(exist_ok=True)
+        path.parent.mkdir(exist_ok=True, parents=True)
         path.write_bytes(b"12345")
     return ArtifactCache(folder, stub=None)
 
 
-def test_files_of_versions_that_are_gone_are_removed_whole_or_not(tmp_path: Path) -> None:
-    kept = [f"aa/{WANTED}", f"aa/{WANTED}~aot-1-cpu.pt2", f"partial/{WANTED}"]
-    gone = [f"bb/{GONE}", f"bb/{GONE}~aot-1-cpu.pt2", f"partial/{GONE}"]
+def files_below(folder: Path) -> list[str]:
+    return sorted(str(path.relative_to(folder)) for path in folder.rglob("*") if path.is_file())
+
+
+async def test_a_model_is_put_together_of_what_is_there(tmp_path: Path) -> None:
+    cache = cache_with(tmp_path, f"aa/{WANTED}", "partial/any")
+
+    root = await cache.fetch(MODEL)
+
+    assert files_below(root) == ["graph", "variables/all"]
+    assert (root / "variables" / "all").read_bytes() == b"12345"
+    assert await cache.fetch(MODEL) == root
+    assert cache.size_bytes == 10  # with what is under way
+
+
+async def test_no_file_lies_outside_of_its_model(tmp_path: Path) -> None:
+    cache = cache_with(tmp_path, f"aa/{WANTED}", "partial/any")
+    with pytest.raises(InvalidArgumentError, match="path"):
+        await cache.fetch(Content("dd", (ModelFile("a", WANTED, 5), ModelFile("../../b", WANTED, 5))))
+    assert files_below(tmp_path) == [f"aa/{WANTED}", "partial/any"]
+
+
+def test_what_versions_that_are_gone_had_is_removed_whole_or_not(tmp_path: Path) -> None:
+    kept = [f"aa/{WANTED}", "models/dd/graph", "models/dd~aot-1-cpu.pt2", f"partial/{WANTED}"]
+    gone = [f"bb/{GONE}", "models/ee/graph", "models/ee~aot-1-cpu.pt2", f"partial/{GONE}"]
     cache = cache_with(tmp_path, *kept, *gone)
+    assert cache.has_product("dd")
 
-    cache.keep_only({WANTED})
+    cache.keep_only([MODEL])
 
-    assert sorted(str(path.relative_to(tmp_path)) for path in tmp_path.glob("*/*")) == kept
+    assert files_below(tmp_path) == kept
+    assert not (tmp_path / "models" / "ee").exists()
+    assert (cache.has_product("dd"), cache.has_product("ee")) == (True, False)
     assert cache.size_bytes == 15
 
 

@@ -11,9 +11,10 @@ from hypothesis import strategies as st
 from penstock.registry.v1 import resources_pb2 as pb
 from services.common.watch import ResourceCache
 from services.inference.adapters.devices import Hardware
+from services.inference.domain.content import Content, ModelFile
 from services.inference.domain.fleet import Assignment, Batching, Slot, effective_batch_size, plan
 from services.inference.domain.restarts import CrashHistory
-from services.inference.domain.signature import Format, Signature, TensorSpec
+from services.inference.domain.signature import Signature, TensorSpec
 from services.inference.domain.variants import ORIGINAL, Level, Variant
 from services.inference.model_process.spec import ProcessSpec, consumer_name, is_successor
 from services.inference.resources import desired, signature_from, signature_message
@@ -23,7 +24,13 @@ SIGNATURE = Signature(
 )
 NODE = "nodes/local"
 HARDWARE = Hardware("some processor", is_gpu=False, threads=1)
-FIRST = Assignment("a" * 64, 1, Format.ONNX, is_trusted=False, signature=SIGNATURE, batching=Batching(8))
+FIRST = Assignment(
+    Content("d" * 64, (ModelFile("m", "a" * 64, 1),)),
+    "onnx",
+    is_trusted=False,
+    signature=SIGNATURE,
+    batching=Batching(8),
+)
 SECOND = dataclasses.replace(FIRST, batching=Batching(16))
 
 
@@ -49,8 +56,9 @@ def resources(**deployment: object) -> ResourceCache:
     cache = ResourceCache(lambda: None)
     cache.versions["models/m/versions/1"] = pb.ModelVersion(
         name="models/m/versions/1",
-        artifact=pb.Artifact(sha256="a" * 64, size_bytes=1),
-        format=pb.MODEL_FORMAT_ONNX,
+        files=[pb.Artifact(sha256="a" * 64, size_bytes=1, path="m")],
+        digest="d" * 64,
+        format="onnx",
         signature=signature_message(SIGNATURE),
     )
     cache.deployments["deployments/m"] = pb.Deployment(
@@ -100,7 +108,7 @@ def test_what_was_found_on_the_same_hardware_is_used_unless_it_is_switched_off(
 ) -> None:
     cache = resources(optimization=asked)
     cache.versions["models/m/versions/1"].optimizations.add(
-        hardware=HARDWARE.key(Format.ONNX), variant={"graph": "extended"}
+        hardware=HARDWARE.key("onnx"), variant={"graph": "extended"}
     )
     assert desired(cache, hardware, node=NODE, limit=limit)[slot(0)].variant == expected
 
@@ -108,7 +116,7 @@ def test_what_was_found_on_the_same_hardware_is_used_unless_it_is_switched_off(
 def test_what_is_compiled_is_used_where_it_was_compiled_only() -> None:
     cache, compiled = resources(), Variant.of({"alone.compile": "ahead_of_time"})
     cache.versions["models/m/versions/1"].optimizations.add(
-        hardware=HARDWARE.key(Format.ONNX), variant=dict(compiled.options)
+        hardware=HARDWARE.key("onnx"), variant=dict(compiled.options)
     )
     for is_there, expected in ((True, compiled), (False, ORIGINAL)):
         wanted = desired(
@@ -130,7 +138,7 @@ def test_the_batch_size_is_what_was_asked_within_what_the_file_allows(
 
 def test_signature_and_specification_survive_the_way_to_another_process() -> None:
     assert signature_from(signature_message(SIGNATURE)) == SIGNATURE
-    spec = ProcessSpec("c", "m", "1", "/p", Format.TORCH_EXPORT, SIGNATURE, Batching(3, 4, 5, 6), "unix:///r")
+    spec = ProcessSpec("c", "m", "1", "/p", "torch_export", SIGNATURE, Batching(3, 4, 5, 6), "unix:///r")
     spec = dataclasses.replace(spec, variant=Variant.of({"graph": "frozen"}))
     assert ProcessSpec.from_json(spec.to_json()) == spec
 

@@ -13,7 +13,7 @@ from penstock.registry.v1 import resources_pb2 as pb
 from services.common.errors import UnavailableError
 from services.common.watch import ResourceCache
 from services.inference.adapters.devices import Hardware
-from services.inference.domain.signature import Format, Signature, TensorSpec
+from services.inference.domain.signature import Signature, TensorSpec
 from services.inference.domain.variants import Level
 from services.inference.optimization import Bounds, Optimizer
 from services.inference.resources import signature_message
@@ -46,10 +46,10 @@ def optimizer(
     has_product: bool = False,
 ) -> Optimizer:
     resources = ResourceCache(lambda: None)
-    version = pb.ModelVersion(name=NAME, format=pb.MODEL_FORMAT_ONNX, signature=signature_message(SIGNATURE))
+    version = pb.ModelVersion(name=NAME, format="onnx", signature=signature_message(SIGNATURE))
     if entry is not None:
         known = entry()
-        known.hardware = hardware.key(Format.ONNX)
+        known.hardware = hardware.key("onnx")
         version.optimizations.append(known)
     resources.versions[NAME] = version
     resources.deployments["deployments/m"] = pb.Deployment(versions=[NAME, "models/m/versions/2"], optimization=asked)

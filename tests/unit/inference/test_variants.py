@@ -6,7 +6,7 @@ from dataclasses import replace
 
 import pytest
 
-from services.inference.domain.signature import Format, Signature, TensorSpec
+from services.inference.domain.signature import Signature, TensorSpec
 from services.inference.domain.variants import (
     ORIGINAL,
     Level,
@@ -76,6 +76,6 @@ def test_what_gave_other_outputs_takes_no_part_in_a_combination() -> None:
 
 def test_a_search_survives_the_way_to_its_process() -> None:
     signature = Signature((TensorSpec("x", "FP32", (-1, 4)),), (TensorSpec("y", "FP32", (-1,)),), is_batchable=True)
-    spec = SearchSpec("/m", Format.ONNX, signature, "cpu", 2, Level.FULL, 16)
+    spec = SearchSpec("/m", "onnx", signature, "cpu", 2, Level.FULL, 16)
     spec = replace(spec, trials=(trial(FIRST, 1.5, 1.25), Trial(SECOND, "died of SIGSEGV")))
     assert SearchSpec.from_json(spec.to_json()) == spec

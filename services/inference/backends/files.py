@@ -1,0 +1,63 @@
+"""A model's files on this node."""
+
+from __future__ import annotations
+
+import zipfile
+from functools import cached_property
+from pathlib import Path
+
+from services.inference.backends.errors import LoadError
+
+PRODUCT = "~"
+"""Stands between the name of a model's folder and what else is kept beside it, such as native code made of it."""
+
+
+class ModelFiles:
+    """One file, or what lies below a folder. Names are relative paths, with "/" between folders."""
+
+    def __init__(self, root: Path) -> None:
+        self.root = root
+
+    @cached_property
+    def names(self) -> tuple[str, ...]:
+        """All files, sorted."""
+        if self.root.is_file():
+            return (self.root.name,)
+        return tuple(sorted(one.relative_to(self.root).as_posix() for one in self.root.rglob("*") if one.is_file()))
+
+    @property
+    def only(self) -> str:
+        """The name of the only file; empty where there are several."""
+        return self.names[0] if len(self.names) == 1 else ""
+
+    def path(self, name: str) -> Path:
+        return self.root if self.root.is_file() else self.root / name
+
+    def product(self, name: str) -> Path:
+        """Where something that is made of the model is kept."""
+        return self.root.with_name(f"{self.root.name}{PRODUCT}{name}")
+
+    def head(self, name: str, size: int = 16) -> bytes:
+        """The first bytes of a file."""
+        with self.path(name).open("rb") as file:
+            return file.read(size)
+
+    def is_archive(self, name: str) -> bool:
+        """Whether a file begins as a ZIP archive does."""
+        return bool(name) and self.head(name).startswith(b"PK\x03\x04")
+
+    def archived(self, name: str) -> set[str]:
+        """What a ZIP archive holds, without its outermost folder.
+
+        Raises:
+            LoadError: it is damaged.
+        """
+        try:
+            with zipfile.ZipFile(self.path(name)) as archive:
+                return {one.partition("/")[2] or one for one in archive.namelist()}
+        except (zipfile.BadZipFile, OSError, ValueError, NotImplementedError) as error:
+            raise LoadError(f"{name} is a damaged archive: {error}") from error
+
+    @property
+    def size_bytes(self) -> int:
+        return sum(self.path(name).stat().st_size for name in self.names)
