@@ -28,6 +28,7 @@ def create_version(tx: Transaction, store: ArtifactStore, wanted: ModelVersion, 
     for one in wanted.files:
         ids.check_sha256(one.sha256)
     limits.check_labels(wanted.labels)
+    limits.check_manifest(wanted.manifest)
     limits.check_metrics(wanted.metrics)
 
     def create() -> ModelVersion:

@@ -3,6 +3,7 @@ import datetime
 from google.api import field_behavior_pb2 as _field_behavior_pb2
 from google.api import resource_pb2 as _resource_pb2
 from google.protobuf import duration_pb2 as _duration_pb2
+from google.protobuf import struct_pb2 as _struct_pb2
 from google.protobuf import timestamp_pb2 as _timestamp_pb2
 from google.protobuf.internal import containers as _containers
 from google.protobuf.internal import enum_type_wrapper as _enum_type_wrapper
@@ -48,7 +49,7 @@ class Model(_message.Message):
     def __init__(self, name: _Optional[str] = ..., description: _Optional[str] = ..., labels: _Optional[_Mapping[str, str]] = ..., create_time: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., update_time: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., etag: _Optional[str] = ...) -> None: ...
 
 class ModelVersion(_message.Message):
-    __slots__ = ("name", "files", "format", "trusted", "signature", "state", "state_reason", "validation_report", "metrics", "labels", "create_time", "update_time", "etag", "optimizations", "digest")
+    __slots__ = ("name", "files", "format", "trusted", "signature", "state", "state_reason", "validation_report", "metrics", "labels", "create_time", "update_time", "etag", "optimizations", "digest", "manifest")
     class State(int, metaclass=_enum_type_wrapper.EnumTypeWrapper):
         __slots__ = ()
         STATE_UNSPECIFIED: _ClassVar[ModelVersion.State]
@@ -92,6 +93,7 @@ class ModelVersion(_message.Message):
     ETAG_FIELD_NUMBER: _ClassVar[int]
     OPTIMIZATIONS_FIELD_NUMBER: _ClassVar[int]
     DIGEST_FIELD_NUMBER: _ClassVar[int]
+    MANIFEST_FIELD_NUMBER: _ClassVar[int]
     name: str
     files: _containers.RepeatedCompositeFieldContainer[Artifact]
     format: str
@@ -107,7 +109,37 @@ class ModelVersion(_message.Message):
     etag: str
     optimizations: _containers.RepeatedCompositeFieldContainer[Optimization]
     digest: str
-    def __init__(self, name: _Optional[str] = ..., files: _Optional[_Iterable[_Union[Artifact, _Mapping]]] = ..., format: _Optional[str] = ..., trusted: _Optional[bool] = ..., signature: _Optional[_Union[Signature, _Mapping]] = ..., state: _Optional[_Union[ModelVersion.State, str]] = ..., state_reason: _Optional[str] = ..., validation_report: _Optional[_Union[ValidationReport, _Mapping]] = ..., metrics: _Optional[_Mapping[str, float]] = ..., labels: _Optional[_Mapping[str, str]] = ..., create_time: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., update_time: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., etag: _Optional[str] = ..., optimizations: _Optional[_Iterable[_Union[Optimization, _Mapping]]] = ..., digest: _Optional[str] = ...) -> None: ...
+    manifest: Manifest
+    def __init__(self, name: _Optional[str] = ..., files: _Optional[_Iterable[_Union[Artifact, _Mapping]]] = ..., format: _Optional[str] = ..., trusted: _Optional[bool] = ..., signature: _Optional[_Union[Signature, _Mapping]] = ..., state: _Optional[_Union[ModelVersion.State, str]] = ..., state_reason: _Optional[str] = ..., validation_report: _Optional[_Union[ValidationReport, _Mapping]] = ..., metrics: _Optional[_Mapping[str, float]] = ..., labels: _Optional[_Mapping[str, str]] = ..., create_time: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., update_time: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., etag: _Optional[str] = ..., optimizations: _Optional[_Iterable[_Union[Optimization, _Mapping]]] = ..., digest: _Optional[str] = ..., manifest: _Optional[_Union[Manifest, _Mapping]] = ...) -> None: ...
+
+class Manifest(_message.Message):
+    __slots__ = ("signature", "unbatched", "options", "preprocessing", "postprocessing")
+    class OptionsEntry(_message.Message):
+        __slots__ = ("key", "value")
+        KEY_FIELD_NUMBER: _ClassVar[int]
+        VALUE_FIELD_NUMBER: _ClassVar[int]
+        key: str
+        value: str
+        def __init__(self, key: _Optional[str] = ..., value: _Optional[str] = ...) -> None: ...
+    SIGNATURE_FIELD_NUMBER: _ClassVar[int]
+    UNBATCHED_FIELD_NUMBER: _ClassVar[int]
+    OPTIONS_FIELD_NUMBER: _ClassVar[int]
+    PREPROCESSING_FIELD_NUMBER: _ClassVar[int]
+    POSTPROCESSING_FIELD_NUMBER: _ClassVar[int]
+    signature: Signature
+    unbatched: bool
+    options: _containers.ScalarMap[str, str]
+    preprocessing: _containers.RepeatedCompositeFieldContainer[Step]
+    postprocessing: _containers.RepeatedCompositeFieldContainer[Step]
+    def __init__(self, signature: _Optional[_Union[Signature, _Mapping]] = ..., unbatched: _Optional[bool] = ..., options: _Optional[_Mapping[str, str]] = ..., preprocessing: _Optional[_Iterable[_Union[Step, _Mapping]]] = ..., postprocessing: _Optional[_Iterable[_Union[Step, _Mapping]]] = ...) -> None: ...
+
+class Step(_message.Message):
+    __slots__ = ("operation", "arguments")
+    OPERATION_FIELD_NUMBER: _ClassVar[int]
+    ARGUMENTS_FIELD_NUMBER: _ClassVar[int]
+    operation: str
+    arguments: _struct_pb2.Struct
+    def __init__(self, operation: _Optional[str] = ..., arguments: _Optional[_Union[_struct_pb2.Struct, _Mapping]] = ...) -> None: ...
 
 class Optimization(_message.Message):
     __slots__ = ("hardware", "level", "state", "state_reason", "variant", "speedup", "trials", "trial_count", "node", "search_duration", "update_time")
@@ -210,14 +242,16 @@ class Signature(_message.Message):
     def __init__(self, inputs: _Optional[_Iterable[_Union[TensorSpec, _Mapping]]] = ..., outputs: _Optional[_Iterable[_Union[TensorSpec, _Mapping]]] = ..., batchable: _Optional[bool] = ..., max_batch_size: _Optional[int] = ...) -> None: ...
 
 class TensorSpec(_message.Message):
-    __slots__ = ("name", "datatype", "shape")
+    __slots__ = ("name", "datatype", "shape", "labels")
     NAME_FIELD_NUMBER: _ClassVar[int]
     DATATYPE_FIELD_NUMBER: _ClassVar[int]
     SHAPE_FIELD_NUMBER: _ClassVar[int]
+    LABELS_FIELD_NUMBER: _ClassVar[int]
     name: str
     datatype: str
     shape: _containers.RepeatedScalarFieldContainer[int]
-    def __init__(self, name: _Optional[str] = ..., datatype: _Optional[str] = ..., shape: _Optional[_Iterable[int]] = ...) -> None: ...
+    labels: _containers.RepeatedScalarFieldContainer[str]
+    def __init__(self, name: _Optional[str] = ..., datatype: _Optional[str] = ..., shape: _Optional[_Iterable[int]] = ..., labels: _Optional[_Iterable[str]] = ...) -> None: ...
 
 class ValidationReport(_message.Message):
     __slots__ = ("node", "backend", "device", "load_duration", "infer_duration", "complete_time")

@@ -100,6 +100,7 @@ def _version_row(version: ModelVersion) -> dict[str, Any]:
         "size_bytes": sum(one.size_bytes for one in version.files),
         "format": version.format,
         "trusted": version.trusted,
+        "manifest": dict(version.manifest),
         "signature": None if version.signature is None else asdict(version.signature),
         "state": int(version.state),
         "state_reason": version.state_reason,
@@ -122,6 +123,7 @@ def _version(row: Row[Any]) -> ModelVersion:
         files=tuple(Artifact(**one) for one in row.files),
         format=row.format,
         trusted=row.trusted,
+        manifest=row.manifest,
         signature=None if row.signature is None else _signature(row.signature),
         state=VersionState(row.state),
         state_reason=row.state_reason,
@@ -160,7 +162,10 @@ def _variant(json: Sequence[Sequence[str]]) -> Variant:
 
 def _signature(json: Mapping[str, Any]) -> Signature:
     def tensors(role: str) -> tuple[TensorSpec, ...]:
-        return tuple(TensorSpec(one["name"], one["datatype"], tuple(one["shape"])) for one in json[role])
+        return tuple(
+            TensorSpec(one["name"], one["datatype"], tuple(one["shape"]), tuple(one.get("labels", ())))
+            for one in json[role]
+        )
 
     return Signature(tensors("inputs"), tensors("outputs"), json["batchable"], json["max_batch_size"])
 

@@ -61,6 +61,7 @@ versions = Table(
     Column("size_bytes", BigInteger, nullable=False),
     Column("format", String(64), nullable=False),
     Column("trusted", Boolean, nullable=False),
+    Column("manifest", _Json, nullable=False),
     Column("signature", _Json),
     Column("state", Integer, nullable=False),
     Column("state_reason", Text, nullable=False),

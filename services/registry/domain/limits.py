@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import json
 import math
 from collections.abc import Mapping, Sequence
 from pathlib import PurePosixPath
+from typing import Any
 
 from services.common import model_paths
 from services.common.errors import InvalidArgumentError
@@ -16,6 +18,7 @@ MAX_METRICS = 1000
 MAX_METRIC_NAME = 255
 MAX_FILES = 4096
 MAX_REASON = 4096
+MAX_MANIFEST_BYTES = 65_536
 
 
 def check_description(text: str) -> None:
@@ -61,6 +64,11 @@ def check_paths(paths: Sequence[str]) -> None:
         folders.update(str(folder) for folder in PurePosixPath(path).parents)
     if both := taken & folders:
         raise InvalidArgumentError(f"got {min(both)[:80]!r} as a file and as a folder, expected one of them")
+
+
+def check_manifest(manifest: Mapping[str, Any]) -> None:
+    if (size := len(json.dumps(manifest))) > MAX_MANIFEST_BYTES:
+        raise InvalidArgumentError(f"got a manifest of {size} bytes as JSON, expected at most {MAX_MANIFEST_BYTES}")
 
 
 def shorten(reason: str) -> str:

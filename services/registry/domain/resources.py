@@ -9,6 +9,7 @@ import hashlib
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from enum import IntEnum
+from typing import Any
 
 from services.common import names
 
@@ -83,11 +84,12 @@ class Artifact:
 
 @dataclass(frozen=True, slots=True)
 class TensorSpec:
-    """One tensor of a signature; -1 in ``shape`` stands for a free dimension."""
+    """One tensor of a signature; -1 in ``shape`` is a free dimension, ``labels`` name the last dimension's classes."""
 
     name: str
     datatype: str
     shape: tuple[int, ...]
+    labels: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -163,6 +165,8 @@ class ModelVersion:
     files: tuple[Artifact, ...]
     format: str = ""
     trusted: bool = False
+    manifest: Mapping[str, Any] = field(default_factory=dict)
+    """The API's message as JSON: agents know what it means."""
     signature: Signature | None = None
     state: VersionState = VersionState.PENDING
     state_reason: str = ""

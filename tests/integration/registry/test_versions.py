@@ -16,6 +16,11 @@ from tests.support.registry import NODE, SIGNATURE, Registry, digest, fails
 
 OTHER = "nodes/other"
 STATE = pb.ModelVersion.State
+MANIFEST = pb.Manifest(
+    signature=pb.Signature(outputs=[pb.TensorSpec(name="y", datatype="FP32", shape=[-1, 2], labels=["cat", "dog"])]),
+    options={"providers": "CPUExecutionProvider"},
+    postprocessing=[pb.Step(operation="top_k", arguments={"k": 1, "tensors": ["y"]})],
+)
 
 
 async def claim(registry: Registry, node: str = NODE, *formats: str) -> str:
@@ -42,6 +47,7 @@ async def test_a_version_is_read_as_it_was_created(registry: Registry, tmp_path:
         ],
         format="onnx",
         trusted=True,
+        manifest=MANIFEST,
         metrics={"accuracy": 0.1 + 0.2},
         labels={"a": "b"},
         state=STATE.STATE_READY,
@@ -64,6 +70,7 @@ async def test_a_version_is_read_as_it_was_created(registry: Registry, tmp_path:
     assert created.digest == digest(await asyncio.to_thread(subprocess.check_output, command, cwd=tmp_path / "model"))
     assert (created.format, created.trusted, created.labels) == (wanted.format, True, {"a": "b"})
     assert created.metrics == {"accuracy": 0.1 + 0.2}
+    assert created.manifest == MANIFEST
     assert created.state == STATE.STATE_PENDING
     assert not created.HasField("signature")
     assert await get(registry, created.name) == created
@@ -107,6 +114,7 @@ async def test_bad_versions_are_refused(registry: Registry) -> None:
     await expect(bad, "path", files=[artifact, pb.Artifact(sha256=artifact.sha256, path="../a")])
     await expect(bad, "0 files", files=[])
     await expect(bad, "format", format="no/format")
+    await expect(bad, "manifest of", manifest=pb.Manifest(options={"a": "b" * 65_536}))
     await expect(bad, "finite", metrics={"loss": float("nan")})
     await expect(bad, "label", labels={"k" * 64: ""})
     await expect(bad, "models/*", parent="models/-/x")

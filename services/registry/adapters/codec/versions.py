@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import Any
 
+from google.protobuf import json_format
+
 from penstock.registry.v1 import registry_service_pb2 as api
 from penstock.registry.v1 import resources_pb2 as pb
 from services.common.times import duration
@@ -26,6 +28,7 @@ def version_to_pb(version: ModelVersion) -> pb.ModelVersion:
         files=map(artifact_to_pb, version.files),
         format=version.format,
         trusted=version.trusted,
+        manifest=json_format.ParseDict(dict(version.manifest), pb.Manifest()) if version.manifest else None,
         signature=None if version.signature is None else _signature_to_pb(version.signature),
         state=int(version.state),  # type: ignore[arg-type]
         state_reason=version.state_reason,
@@ -48,6 +51,7 @@ def version_from_pb(message: pb.ModelVersion, *, model: str, number: int = 0) ->
         files=tuple(Artifact(one.sha256, one.size_bytes, one.path) for one in message.files),
         format=ids.check_format(message.format),
         trusted=message.trusted,
+        manifest=json_format.MessageToDict(message.manifest) if message.HasField("manifest") else {},
         metrics=dict(message.metrics),
         labels=dict(message.labels),
     )
@@ -59,7 +63,9 @@ def artifact_to_pb(artifact: Artifact) -> pb.Artifact:
 
 def _signature_to_pb(signature: Signature) -> pb.Signature:
     def tensors(specs: tuple[TensorSpec, ...]) -> list[pb.TensorSpec]:
-        return [pb.TensorSpec(name=one.name, datatype=one.datatype, shape=one.shape) for one in specs]
+        return [
+            pb.TensorSpec(name=one.name, datatype=one.datatype, shape=one.shape, labels=one.labels) for one in specs
+        ]
 
     return pb.Signature(
         inputs=tensors(signature.inputs),
@@ -71,7 +77,7 @@ def _signature_to_pb(signature: Signature) -> pb.Signature:
 
 def _signature_from_pb(message: pb.Signature) -> Signature:
     def tensors(specs: Any) -> tuple[TensorSpec, ...]:
-        return tuple(TensorSpec(one.name, one.datatype, tuple(one.shape)) for one in specs)
+        return tuple(TensorSpec(one.name, one.datatype, tuple(one.shape), tuple(one.labels)) for one in specs)
 
     return Signature(tensors(message.inputs), tensors(message.outputs), message.batchable, message.max_batch_size)
 

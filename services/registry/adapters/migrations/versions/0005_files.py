@@ -1,4 +1,4 @@
-"""Versions of many files, in formats that have names instead of numbers."""
+"""Versions of many files, with a manifest, in formats that have names instead of numbers."""
 
 from __future__ import annotations
 
@@ -24,6 +24,7 @@ def upgrade() -> None:
     op.create_index(None, "version_files", ["sha256"])
     op.add_column("model_versions", sa.Column("files", _Json, nullable=False, server_default="[]"))
     op.add_column("model_versions", sa.Column("size_bytes", sa.BigInteger, nullable=False, server_default="0"))
+    op.add_column("model_versions", sa.Column("manifest", _Json, nullable=False, server_default="{}"))
     _carry_over(op.get_bind())
     op.drop_index("ix_model_versions_sha256", "model_versions")
     with op.batch_alter_table("model_versions") as versions:
