@@ -16,6 +16,7 @@ from services.common.errors import PenstockError
 from services.inference import backends
 from services.inference.backends import LoadError, ModelFiles, Placement, RunError
 from services.inference.domain.fleet import effective_batch_size
+from services.inference.domain.manifest import NOTHING_SAID, Manifest
 from services.inference.model_process.control import take_standard_output
 from services.inference.warm_up import rows_are_independent, warm_up
 
@@ -29,6 +30,7 @@ class Inspection:
     is_trusted: bool
     device: str
     threads: int
+    manifest: Manifest = NOTHING_SAID
 
 
 def inspect(request: Inspection) -> dict[str, Any]:
@@ -47,7 +49,7 @@ def inspect(request: Inspection) -> dict[str, Any]:
             "mark the version as trusted if you vouch for the file, or use ONNX"
         )
     started = time.perf_counter()
-    model = backends.load(files, backend.format, Placement(request.device, request.threads))
+    model = backends.load(files, backend.format, Placement(request.device, request.threads), manifest=request.manifest)
     load_s = time.perf_counter() - started
     signature = model.signature
     if signature.is_batchable and not rows_are_independent(model):
@@ -64,7 +66,8 @@ def inspect(request: Inspection) -> dict[str, Any]:
 
 def main() -> None:
     events = take_standard_output()
-    request = Inspection(**json.loads(sys.stdin.readline()))
+    fields = json.loads(sys.stdin.readline())
+    request = Inspection(**{**fields, "manifest": Manifest.from_json(fields["manifest"])})
     try:
         verdict = inspect(request)
     except (LoadError, RunError) as error:

@@ -230,6 +230,7 @@ class Instance:
             version=self.slot.version,
             path=str(path),
             format=self.assignment.format,
+            manifest=self.assignment.manifest,
             signature=self.assignment.signature,
             batching=self.assignment.batching,
             redis_url=around.redis_url,

@@ -17,7 +17,14 @@ from services.inference.adapters.devices import Hardware
 from services.inference.domain.fleet import effective_batch_size
 from services.inference.domain.variants import Level, Variant, best
 from services.inference.instance import Artifacts
-from services.inference.resources import content_of, level_of, optimization_of, signature_from, trial_message
+from services.inference.resources import (
+    content_of,
+    level_of,
+    manifest_of,
+    optimization_of,
+    signature_from,
+    trial_message,
+)
 from services.inference.search import SearchSpec
 from services.inference.supervised_search import (
     BrokenOffError,
@@ -185,6 +192,7 @@ class Optimizer:
             level=target.level,
             rows=min(_PREFERRED_ROWS, effective_batch_size(target.max_batch_size, signature)),
             niceness=self._bounds.niceness,
+            manifest=manifest_of(target.version),
         )
 
     async def _report_progress(self, target: Target, search: SupervisedSearch, news: asyncio.Event) -> None:

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import asdict
 from functools import partial
+
+from google.protobuf import json_format
 
 from penstock.registry.v1 import resources_pb2 as pb
 from services.common import names
@@ -20,6 +22,7 @@ from services.inference.domain.fleet import (
     Slot,
     effective_batch_size,
 )
+from services.inference.domain.manifest import Manifest, Step
 from services.inference.domain.signature import Signature, TensorSpec
 from services.inference.domain.variants import ORIGINAL, Level, Trial, Variant
 
@@ -30,19 +33,35 @@ def content_of(version: pb.ModelVersion) -> Content:
     return Content(version.digest, tuple(ModelFile(one.path, one.sha256, one.size_bytes) for one in version.files))
 
 
-def signature_from(message: pb.Signature) -> Signature:
-    return Signature(
-        tuple(TensorSpec(one.name, one.datatype, tuple(one.shape)) for one in message.inputs),
-        tuple(TensorSpec(one.name, one.datatype, tuple(one.shape)) for one in message.outputs),
-        message.batchable,
-        message.max_batch_size,
+def manifest_of(version: pb.ModelVersion) -> Manifest:
+    manifest = version.manifest
+    return Manifest(
+        inputs=_specs(manifest.signature.inputs),
+        outputs=_specs(manifest.signature.outputs),
+        max_batch_size=manifest.signature.max_batch_size,
+        is_unbatched=manifest.unbatched,
+        options=dict(manifest.options),
+        preprocessing=_steps(manifest.preprocessing),
+        postprocessing=_steps(manifest.postprocessing),
     )
+
+
+def _steps(messages: Iterable[pb.Step]) -> tuple[Step, ...]:
+    return tuple(Step(one.operation, json_format.MessageToDict(one.arguments)) for one in messages)
+
+
+def signature_from(message: pb.Signature) -> Signature:
+    return Signature(_specs(message.inputs), _specs(message.outputs), message.batchable, message.max_batch_size)
+
+
+def _specs(messages: Iterable[pb.TensorSpec]) -> tuple[TensorSpec, ...]:
+    return tuple(TensorSpec(one.name, one.datatype, tuple(one.shape), tuple(one.labels)) for one in messages)
 
 
 def signature_message(signature: Signature) -> pb.Signature:
     return pb.Signature(
-        inputs=[pb.TensorSpec(name=one.name, datatype=one.datatype, shape=one.shape) for one in signature.inputs],
-        outputs=[pb.TensorSpec(name=one.name, datatype=one.datatype, shape=one.shape) for one in signature.outputs],
+        inputs=[pb.TensorSpec(**asdict(one)) for one in signature.inputs],
+        outputs=[pb.TensorSpec(**asdict(one)) for one in signature.outputs],
         batchable=signature.is_batchable,
         max_batch_size=signature.max_batch_size,
     )
@@ -136,6 +155,7 @@ def _of(
         assignment = Assignment(
             content_of(version),
             version.format,
+            manifest_of(version),
             version.trusted,
             signature,
             _batching(deployment, signature),

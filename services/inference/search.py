@@ -24,6 +24,7 @@ from services.inference import backends
 from services.inference.backends import Arrays, LoadError, Model, ModelFiles, Placement, RunError
 from services.inference.backends.samples import sample, working_sizes
 from services.inference.domain.agreement import Agreement, compare
+from services.inference.domain.manifest import NOTHING_SAID, Manifest
 from services.inference.domain.signature import Signature
 from services.inference.domain.variants import ORIGINAL, Level, Measurement, Trial, Variant, best, combined, slowness
 from services.inference.model_process.control import take_standard_output
@@ -54,6 +55,7 @@ class SearchSpec:
     niceness: int = _LOWEST
     scratch: str = ""
     trials: tuple[Trial, ...] = ()
+    manifest: Manifest = NOTHING_SAID
 
     def to_json(self) -> str:
         return json.dumps({**asdict(self), "trials": [trial.to_json() for trial in self.trials]})
@@ -65,6 +67,7 @@ class SearchSpec:
             **{
                 **fields,
                 "signature": Signature.from_json(fields["signature"]),
+                "manifest": Manifest.from_json(fields["manifest"]),
                 "level": Level(fields["level"]),
                 "trials": tuple(map(Trial.from_json, fields["trials"])),
             }
@@ -123,7 +126,9 @@ class Search:
 
     def _load(self, variant: Variant) -> Model:
         spec = self._spec
-        return backends.load(self._files, spec.format, Placement(spec.device, spec.threads), variant)
+        return backends.load(
+            self._files, spec.format, Placement(spec.device, spec.threads), variant, manifest=spec.manifest
+        )
 
     def _batches(self) -> list[int]:
         """The batch sizes to measure: one row, a few, and as many as there are under load."""

@@ -21,7 +21,7 @@ from services.inference.adapters.child import Child, Event
 from services.inference.domain.signature import Signature
 from services.inference.inspector import Inspection
 from services.inference.instance import Artifacts
-from services.inference.resources import content_of, signature_message
+from services.inference.resources import content_of, manifest_of, signature_message
 
 _log = logging.getLogger(__name__)
 
@@ -102,7 +102,9 @@ class Validator:
     async def _inspect(self, path: Path, version: pb.ModelVersion) -> Mapping[str, Any]:
         """The verdict of a process of its own, or a rejection that says how that ended."""
         verdicts: list[Event] = []
-        request = Inspection(str(path), version.format, version.trusted, self._device, self._threads)
+        request = Inspection(
+            str(path), version.format, version.trusted, self._device, self._threads, manifest_of(version)
+        )
         child = await Child.start(_MODULE, json.dumps(asdict(request)), verdicts.append)
         ending = asyncio.create_task(child.wait())
         limit = asyncio.create_task(self._watch_memory(child.pid))

@@ -11,6 +11,8 @@ from services.inference.backends.backend import Array, Arrays, Backend, Model, P
 from services.inference.backends.errors import DeviceLostError, LoadError, RunError, public_message
 from services.inference.backends.files import PRODUCT, ModelFiles
 from services.inference.backends.unknown import likeness
+from services.inference.domain.manifest import NOTHING_SAID, Manifest, MismatchError
+from services.inference.domain.signature import Signature
 from services.inference.domain.variants import ORIGINAL, Level, Variant
 
 __all__ = [
@@ -51,6 +53,15 @@ class ModelForEither:
         return (self._alone if is_alone else self._many).run(inputs)
 
 
+class Described:
+    """A model with another signature than the one it gives itself."""
+
+    def __init__(self, model: Model, signature: Signature) -> None:
+        self.signature = signature
+        self.device = model.device
+        self.run = model.run
+
+
 @cache
 def _backends() -> dict[str, Backend]:
     modules = [importlib.import_module(f"{__name__}.{name}") for name in _MODULES]
@@ -84,12 +95,19 @@ def recognise(files: ModelFiles) -> Backend:
     raise LoadError(f"{likeness(files)}: expected a model in one of the formats {', '.join(sorted(_backends()))}")
 
 
-def load(files: ModelFiles, model_format: str, placement: Placement, variant: Variant = ORIGINAL) -> Model:
+def load(
+    files: ModelFiles,
+    model_format: str,
+    placement: Placement,
+    variant: Variant = ORIGINAL,
+    *,
+    manifest: Manifest = NOTHING_SAID,
+) -> Model:
     """Load a model with its format's backend. The caller has checked that it may run code, if it can.
 
     Raises:
-        LoadError: the library is missing, or the model is damaged or asks for what it can't have, or it can't be loaded
-            as this variant.
+        LoadError: the library is missing, or the model is damaged or asks for what it can't have, or is not what its
+            manifest says, or it can't be loaded as this variant.
     """
     backend, options = _backend(model_format), dict(variant.options)
     if not backend.recognises(files):
@@ -99,8 +117,13 @@ def load(files: ModelFiles, model_format: str, placement: Placement, variant: Va
             raise LoadError(f"got threads={threads}, expected a number, 1 or more")
         placement = replace(placement, threads=min(placement.threads, int(threads)))
     many, alone = Variant.of(options).split()
-    model = backend.load(files, placement, dict(many.options))
-    return model if alone is None else ModelForEither(model, backend.load(files, placement, dict(alone.options)))
+    loaded = [backend.load(files, manifest, placement, dict(one.options)) for one in (many, alone) if one is not None]
+    model = loaded[0] if alone is None else ModelForEither(*loaded)
+    try:
+        signature = manifest.complete(model.signature)
+    except MismatchError as error:
+        raise LoadError(str(error)) from error
+    return model if signature == model.signature else Described(model, signature)
 
 
 def variants(files: ModelFiles, model_format: str, model: Model, *, level: Level) -> list[Variant]:

@@ -10,6 +10,7 @@ from typing import Any, ClassVar, Protocol
 from numpy.typing import NDArray
 
 from services.inference.backends.files import ModelFiles
+from services.inference.domain.manifest import Manifest
 from services.inference.domain.signature import Signature
 from services.inference.domain.variants import Level
 
@@ -64,8 +65,11 @@ class Backend(ABC):
         """
 
     @abstractmethod
-    def load(self, files: ModelFiles, placement: Placement, options: Mapping[str, str]) -> Model:
+    def load(self, files: ModelFiles, manifest: Manifest, placement: Placement, options: Mapping[str, str]) -> Model:
         """Load a model that this backend recognises. ``options`` are those of one of its variants.
+
+        The manifest is what the author says; its options are the backend's to heed, and what it says of tensors where
+        the files don't.
 
         Raises:
             LoadError: the model is damaged or asks for what it can't have, or can't be loaded as this variant.

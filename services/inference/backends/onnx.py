@@ -14,6 +14,7 @@ from services.inference.backends.backend import Array, Arrays, Backend, Model, P
 from services.inference.backends.errors import LoadError, RunError, public_message
 from services.inference.backends.files import ModelFiles
 from services.inference.backends.onnx_file import MalformedProtoError, facts_of
+from services.inference.domain.manifest import Manifest
 from services.inference.domain.signature import Signature, TensorSpec, has_free_first_dimension
 from services.inference.domain.variants import Level
 
@@ -43,7 +44,9 @@ class Onnx(Backend):
     def recognises(self, files: ModelFiles) -> bool:
         return bool(_main_file(files))
 
-    def load(self, files: ModelFiles, placement: Placement, options: Mapping[str, str]) -> OnnxModel:
+    def load(
+        self, files: ModelFiles, _manifest: Manifest, placement: Placement, options: Mapping[str, str]
+    ) -> OnnxModel:
         """Weights may lie in other files, as long as these are the model's own; custom operators don't resolve."""
         import onnxruntime
 

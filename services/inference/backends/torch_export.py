@@ -6,6 +6,7 @@ from collections.abc import Mapping
 
 from services.inference.backends.backend import Backend, Model, Placement
 from services.inference.backends.files import ModelFiles
+from services.inference.domain.manifest import Manifest
 from services.inference.domain.variants import Level
 
 
@@ -18,7 +19,7 @@ class TorchExport(Backend):
         marks = {"archive_format", "serialized_exported_program.json"}
         return files.is_archive(files.only) and not marks.isdisjoint(files.archived(files.only))
 
-    def load(self, files: ModelFiles, placement: Placement, options: Mapping[str, str]) -> Model:
+    def load(self, files: ModelFiles, _manifest: Manifest, placement: Placement, options: Mapping[str, str]) -> Model:
         from services.inference.backends import exported_program
 
         return exported_program.load(files, placement, options)

@@ -11,6 +11,7 @@ from collections.abc import Mapping
 
 from services.inference.backends.backend import Backend, Model, Placement
 from services.inference.backends.files import ModelFiles
+from services.inference.domain.manifest import Manifest
 from services.inference.domain.variants import Level
 
 
@@ -25,7 +26,7 @@ class TorchScript(Backend):
         names = files.archived(files.only)
         return "constants.pkl" in names and any(name.startswith("code/") for name in names)
 
-    def load(self, files: ModelFiles, placement: Placement, options: Mapping[str, str]) -> Model:
+    def load(self, files: ModelFiles, _manifest: Manifest, placement: Placement, options: Mapping[str, str]) -> Model:
         from services.inference.backends import script_module
 
         return script_module.load(files, placement, options)

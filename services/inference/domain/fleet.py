@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 from services.inference.domain.content import Content
+from services.inference.domain.manifest import Manifest
 from services.inference.domain.signature import Signature
 from services.inference.domain.variants import ORIGINAL, Variant
 
@@ -38,6 +39,7 @@ class Assignment:
 
     content: Content
     format: str
+    manifest: Manifest
     is_trusted: bool
     signature: Signature
     batching: Batching

@@ -9,11 +9,15 @@ from typing import Any
 
 @dataclass(frozen=True, slots=True)
 class TensorSpec:
-    """One tensor: its name, Open Inference Protocol data type, and shape, where -1 is a free dimension."""
+    """One tensor: its name, Open Inference Protocol data type, and shape, where -1 is a free dimension.
+
+    ``labels`` name the classes that the last dimension counts, where they are known.
+    """
 
     name: str
     datatype: str
     shape: tuple[int, ...]
+    labels: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,16 +41,23 @@ class Signature:
             KeyError, TypeError, ValueError: it has another form.
         """
         return cls(
-            inputs=_specs(fields["inputs"]),
-            outputs=_specs(fields["outputs"]),
+            inputs=specs_from_json(fields["inputs"]),
+            outputs=specs_from_json(fields["outputs"]),
             is_batchable=bool(fields["is_batchable"]),
             max_batch_size=int(fields.get("max_batch_size", 0)),
         )
 
 
-def _specs(rows: Sequence[Mapping[str, Any]]) -> tuple[TensorSpec, ...]:
+def specs_from_json(rows: Sequence[Mapping[str, Any]]) -> tuple[TensorSpec, ...]:
+    """Read what ``dataclasses.asdict`` gave. Raises as :meth:`Signature.from_json`."""
     return tuple(
-        TensorSpec(str(row["name"]), str(row["datatype"]), tuple(int(size) for size in row["shape"])) for row in rows
+        TensorSpec(
+            str(row["name"]),
+            str(row["datatype"]),
+            tuple(map(int, row["shape"])),
+            tuple(map(str, row.get("labels", ()))),
+        )
+        for row in rows
     )
 
 

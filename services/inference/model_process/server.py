@@ -70,7 +70,8 @@ async def _load_unless(stop: asyncio.Event, spec: ProcessSpec) -> Model:
 
 
 def _load(spec: ProcessSpec) -> Model:
-    model = backends.load(ModelFiles(Path(spec.path)), spec.format, Placement(spec.device, spec.threads), spec.variant)
+    placement = Placement(spec.device, spec.threads)
+    model = backends.load(ModelFiles(Path(spec.path)), spec.format, placement, spec.variant, manifest=spec.manifest)
     if (model.signature.inputs, model.signature.outputs) != (spec.signature.inputs, spec.signature.outputs):
         raise LoadError(f"the file's signature is {model.signature}, expected {spec.signature}")
     warm_up(model, spec.signature, rows=spec.batching.max_batch_size)

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from services.inference.domain.fleet import Batching
+from services.inference.domain.manifest import NOTHING_SAID, Manifest
 from services.inference.domain.signature import Signature
 from services.inference.domain.variants import ORIGINAL, Variant
 
@@ -31,6 +32,7 @@ class ProcessSpec:
     threads: int = 1
     drain_timeout_s: float = 10.0
     shared_payload_bytes: int = 256 * 2**20
+    manifest: Manifest = NOTHING_SAID
     variant: Variant = ORIGINAL
 
     def to_json(self) -> str:
@@ -43,6 +45,7 @@ class ProcessSpec:
             **{
                 **fields,
                 "signature": Signature.from_json(fields["signature"]),
+                "manifest": Manifest.from_json(fields["manifest"]),
                 "batching": Batching(**fields["batching"]),
                 "variant": Variant.of(fields.get("variant", {})),
             }

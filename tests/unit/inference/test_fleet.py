@@ -12,6 +12,7 @@ from penstock.registry.v1 import resources_pb2 as pb
 from services.common.watch import ResourceCache
 from services.inference.adapters.devices import Hardware
 from services.inference.domain.content import Content, ModelFile
+from services.inference.domain.manifest import NOTHING_SAID, Manifest, Step
 from services.inference.domain.fleet import Assignment, Batching, Slot, effective_batch_size, plan
 from services.inference.domain.restarts import CrashHistory
 from services.inference.domain.signature import Signature, TensorSpec
@@ -27,6 +28,7 @@ HARDWARE = Hardware("some processor", is_gpu=False, threads=1)
 FIRST = Assignment(
     Content("d" * 64, (ModelFile("m", "a" * 64, 1),)),
     "onnx",
+    NOTHING_SAID,
     is_trusted=False,
     signature=SIGNATURE,
     batching=Batching(8),
@@ -139,7 +141,8 @@ def test_the_batch_size_is_what_was_asked_within_what_the_file_allows(
 def test_signature_and_specification_survive_the_way_to_another_process() -> None:
     assert signature_from(signature_message(SIGNATURE)) == SIGNATURE
     spec = ProcessSpec("c", "m", "1", "/p", "torch_export", SIGNATURE, Batching(3, 4, 5, 6), "unix:///r")
-    spec = dataclasses.replace(spec, variant=Variant.of({"graph": "frozen"}))
+    manifest = Manifest(max_batch_size=3, preprocessing=(Step("scale", {"by": 0.5}),))
+    spec = dataclasses.replace(spec, variant=Variant.of({"graph": "frozen"}), manifest=manifest)
     assert ProcessSpec.from_json(spec.to_json()) == spec
 
 
