@@ -12,8 +12,8 @@ from penstock.registry.v1 import resources_pb2 as pb
 from services.common.watch import ResourceCache
 from services.inference.adapters.devices import Hardware
 from services.inference.domain.content import Content, ModelFile
-from services.inference.domain.manifest import NOTHING_SAID, Manifest, Step
 from services.inference.domain.fleet import Assignment, Batching, Slot, effective_batch_size, plan
+from services.inference.domain.manifest import NOTHING_SAID, Manifest, Step
 from services.inference.domain.restarts import CrashHistory
 from services.inference.domain.signature import Signature, TensorSpec
 from services.inference.domain.variants import ORIGINAL, Level, Variant
