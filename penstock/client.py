@@ -37,6 +37,7 @@ from penstock.registry.v1.resources_pb2 import (
     Artifact,
     Deployment,
     InstanceStatus,
+    Manifest,
     Model,
     ModelVersion,
     Node,
@@ -117,18 +118,25 @@ class Client:
         *,
         format: str = "",  # noqa: A002 - the API's word
         is_trusted: bool = False,
+        manifest: Manifest | None = None,
         metrics: Mapping[str, float] | None = None,
         labels: Mapping[str, str] | None = None,
     ) -> ModelVersion:
         """Make uploaded files the next version of a model, which is created if there is none of that name.
 
         ``is_trusted`` vouches for a model whose format can run code while loading (torch.export, TorchScript).
-        ``metrics`` are figures that you know of it, for example ``{"accuracy": 0.97}``.
+        ``manifest`` is what its files don't say of it, see :mod:`penstock.manifests`. ``metrics`` are figures that you
+        know of it, for example ``{"accuracy": 0.97}``.
         """
         with contextlib.suppress(errors.AlreadyExistsError):
             self._call(self._registry.CreateModel, pb.CreateModelRequest(model_id=model, request_id=str(uuid.uuid4())))
         version = ModelVersion(
-            files=files, format=format, trusted=is_trusted, metrics=metrics or {}, labels=labels or {}
+            files=files,
+            format=format,
+            trusted=is_trusted,
+            manifest=manifest,
+            metrics=metrics or {},
+            labels=labels or {},
         )
         request = pb.CreateModelVersionRequest(
             parent=f"models/{model}", model_version=version, request_id=str(uuid.uuid4())

@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterator
 from functools import partial
 from pathlib import Path
 
-from penstock import errors
+from penstock import errors, manifests
 from penstock.channels import Channel
 from penstock.registry.v1 import registry_service_pb2 as pb
 from penstock.registry.v1.registry_service_pb2_grpc import RegistryServiceStub
@@ -31,7 +31,8 @@ def upload(channel: Channel, path: Path, *, progress: Progress = ignore) -> list
     """Send a model, a file or a folder; return its files as the registry stored them.
 
     Content that the registry holds already is not sent again. A connection that breaks is made again, and the rest is
-    sent, up to four times for each file. Of a folder hidden files and Python's caches are left out.
+    sent, up to four times for each file. Of a folder hidden files, Python's caches and the
+    manifest are left out.
 
     Raises:
         OSError: a file can't be read.
@@ -58,7 +59,8 @@ def _files_below(folder: Path) -> dict[str, Path]:
     found: dict[str, Path] = {}
     for path in sorted(folder.rglob("*")):
         place = path.relative_to(folder)
-        if any(part.startswith(".") or part == "__pycache__" for part in place.parts) or path.is_dir():
+        is_hidden = any(part.startswith(".") or part == "__pycache__" for part in place.parts)
+        if is_hidden or path.is_dir() or place == Path(manifests.FILENAME):
             continue
         if path.is_symlink():  # it might lead to what nobody means to publish
             raise ValueError(f"{path} is a symbolic link, expected files")

@@ -11,6 +11,7 @@ from typing import Annotated, Any, Self
 import typer
 from rich.progress import BarColumn, Progress, SpinnerColumn, TaskID, TextColumn, TimeElapsedColumn
 
+from penstock import manifests
 from penstock.cli import options
 from penstock.cli.models import signature
 from penstock.cli.output import Json, duration, print_json, reporting, screen, stderr
@@ -43,6 +44,15 @@ def deploy(
     trust: Annotated[
         bool, typer.Option("--trust", help="Vouch for a model whose format can run code while loading (.pt2, .pt).")
     ] = False,
+    manifest: Annotated[
+        Path | None,
+        typer.Option(
+            metavar="FILE",
+            exists=True,
+            dir_okay=False,
+            help="What the model's files don't say of it (TOML or JSON). Default: penstock.toml in its folder.",
+        ),
+    ] = None,
     replicas: Annotated[int | None, typer.Option(min=1, max=64, metavar="N", help="Model processes.")] = None,
     max_batch_size: Annotated[int | None, typer.Option(min=1, metavar="N", help="Most rows in one batch.")] = None,
     max_queue_delay_us: Annotated[
@@ -81,13 +91,17 @@ def deploy(
         max_queue_delay_microseconds=max_queue_delay_us,
         optimize=optimize,
     )
+    manifest = manifest or manifests.find(path)
+    described = manifests.read(manifest) if manifest else None
     with ExitStack() as stack:
         client = stack.enter_context(Client(registry=registry, gateway=gateway))
         steps = stack.enter_context(_Steps(is_quiet=json))
         steps.begin("uploading")
         files = client.upload(path, progress=steps.uploaded)
         steps.begin("validating")
-        version = client.create_version(name, files, is_trusted=trust, metrics=metrics, labels=labels)
+        version = client.create_version(
+            name, files, is_trusted=trust, manifest=described, metrics=metrics, labels=labels
+        )
         version = client.wait_validated(version.name, on_change=steps.validating)
         for one in alias or []:
             client.set_alias(name, one, version.name)
