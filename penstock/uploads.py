@@ -36,11 +36,13 @@ def upload(channel: Channel, path: Path, *, progress: Progress = ignore) -> list
 
     Raises:
         OSError: a file can't be read.
-        ValueError: a file is empty, or no regular file; a folder holds none.
+        ValueError: there is nothing in it, or something that is no regular file.
         DataLossError: a file changed while it was sent.
     """
     places = {path.name: path} if not path.is_dir() else _files_below(path)
     sizes = {place: _size(file) for place, file in places.items()}
+    if not any(sizes.values()):
+        raise ValueError(f"{path} is empty")
     total, done = sum(sizes.values()), 0
     sent: list[Artifact] = []
     for place, file in places.items():
@@ -65,17 +67,13 @@ def _files_below(folder: Path) -> dict[str, Path]:
         if path.is_symlink():  # it might lead to what nobody means to publish
             raise ValueError(f"{path} is a symbolic link, expected files")
         found[place.as_posix()] = path
-    if not found:
-        raise ValueError(f"{folder} holds no files")
     return found
 
 
 def _size(path: Path) -> int:
     if not path.is_file() and path.exists():  # a pipe or a device might never end
         raise ValueError(f"{path} is no regular file")
-    if not (size := path.stat().st_size):
-        raise ValueError(f"{path} is empty")
-    return size
+    return path.stat().st_size
 
 
 def _upload_file(channel: Channel, path: Path, progress: Callable[[int], None]) -> Artifact:

@@ -130,8 +130,8 @@ class Artifacts:
 
 def _check_upload(sha256: str, size_bytes: int) -> None:
     ids.check_sha256(sha256)
-    if size_bytes < 1:
-        raise InvalidArgumentError(f"got size_bytes {size_bytes}, expected at least 1")
+    if size_bytes < 0:
+        raise InvalidArgumentError(f"got size_bytes {size_bytes}, expected 0 or more")
 
 
 def _check_chunk(chunk: bytes) -> None:

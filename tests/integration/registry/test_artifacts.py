@@ -131,12 +131,13 @@ async def test_more_than_was_announced_is_refused(registry: Registry) -> None:
         ([], "empty stream"),
         ([api.UploadArtifactRequest(chunk=b"x")], "sha256"),
         ([api.UploadArtifactRequest(sha256="../" * 21 + "x", size_bytes=1)], "sha256"),
-        ([api.UploadArtifactRequest(sha256=SHA256)], "size_bytes"),
+        ([api.UploadArtifactRequest(sha256=SHA256, size_bytes=-1)], "size_bytes"),
+        ([api.UploadArtifactRequest(sha256=SHA256, chunk=b"x")], "expected 0 as announced"),
         ([api.UploadArtifactRequest(sha256=SHA256, size_bytes=2, offset_bytes=-1)], "offset_bytes"),
         ([api.UploadArtifactRequest(sha256=SHA256, size_bytes=2, offset_bytes=3)], "offset_bytes"),
         ([api.UploadArtifactRequest(sha256=SHA256, size_bytes=8 << 20, chunk=bytes((4 << 20) + 1))], "chunk"),
     ],
-    ids=["empty", "no digest", "path", "no size", "negative", "beyond", "large chunk"],
+    ids=["empty", "no digest", "path", "negative size", "no size", "negative", "beyond", "large chunk"],
 )
 async def test_a_malformed_upload_is_refused(
     registry: Registry, messages: list[api.UploadArtifactRequest], text: str
@@ -241,6 +242,15 @@ async def test_content_that_was_promised_outlives_its_last_version(registry: Reg
         api.CreateModelVersionRequest(parent="models/digits", model_version=again)
     )
     assert created.model_version.files[0].size_bytes == len(CONTENT)
+
+
+async def test_empty_content_is_content(registry: Registry) -> None:
+    request = api.StartUploadRequest(sha256=digest(b""))
+    assert (await registry.stub.StartUpload(request)).committed_bytes == 0
+    artifact = await upload(registry, [api.UploadArtifactRequest(sha256=digest(b""))])
+    assert (artifact.sha256, artifact.size_bytes) == (digest(b""), 0)
+    (message,) = [one async for one in registry.stub.DownloadArtifact(api.DownloadArtifactRequest(sha256=digest(b"")))]
+    assert message.chunk == b""
 
 
 async def test_what_nobody_comes_back_for_is_removed_after_a_day(registry: Registry) -> None:
