@@ -48,6 +48,11 @@ def inspect(request: Inspection) -> dict[str, Any]:
             f"format {backend.format} can run code while loading: "
             "mark the version as trusted if you vouch for the file, or use ONNX"
         )
+    if not backends.is_installed(backend):
+        return {
+            "format": backend.format,
+            "handed_back": f"format {backend.format} needs {backend.library}, no agent so far has it installed",
+        }
     started = time.perf_counter()
     model = backends.load(files, backend.format, Placement(request.device, request.threads), manifest=request.manifest)
     load_s = time.perf_counter() - started

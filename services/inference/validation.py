@@ -17,6 +17,7 @@ from penstock.registry.v1 import registry_service_pb2 as registry_pb
 from penstock.registry.v1 import resources_pb2 as pb
 from services.common.errors import AbortedError, DataLossError, NotFoundError, PenstockError
 from services.common.times import duration
+from services.inference import backends
 from services.inference.adapters.child import Child, Event
 from services.inference.domain.signature import Signature
 from services.inference.inspector import Inspection
@@ -57,6 +58,7 @@ class Validator:
         self._threads = threads
         self._timeout_s = timeout_s
         self._memory_bytes = memory_bytes
+        self._formats = backends.installed_formats()
 
     async def validate_pending(self) -> None:
         """Validate until nothing is left to claim.
@@ -64,7 +66,7 @@ class Validator:
         Raises:
             PenstockError: the registry is away; what was claimed is ours again at the next claim.
         """
-        while (version := await self._registry.claim_validation([])) is not None:
+        while (version := await self._registry.claim_validation(self._formats)) is not None:
             _log.info("validating %s", version.name)
             renewing = asyncio.create_task(self._renew_claim())
             try:
@@ -74,14 +76,14 @@ class Validator:
                 await asyncio.gather(renewing, return_exceptions=True)
             with contextlib.suppress(AbortedError, NotFoundError):  # another's by now, or deleted meanwhile
                 await self._registry.report_validation(report)
-            _log.info("validated %s: %s", version.name, report.rejection or "ready")
+            _log.info("validated %s: %s", version.name, report.handed_back or report.rejection or "ready")
 
     async def _renew_claim(self) -> None:
         """A claim lasts a minute, loading may last longer: claim again, which gives us our own."""
         while True:
             await asyncio.sleep(_RENEW_CLAIM_S)
             with contextlib.suppress(PenstockError):
-                await self._registry.claim_validation([])
+                await self._registry.claim_validation(self._formats)
 
     async def _examine(self, version: pb.ModelVersion) -> registry_pb.ReportValidationRequest:
         report = registry_pb.ReportValidationRequest(name=version.name, format=version.format)
@@ -93,6 +95,9 @@ class Validator:
             return report
         verdict = await self._inspect(path, version)
         report.validation_report.complete_time.GetCurrentTime()
+        if "handed_back" in verdict:
+            report.format, report.handed_back = verdict["format"], verdict["handed_back"]
+            return report
         if "rejection" in verdict:
             report.rejection = verdict["rejection"]
             return report

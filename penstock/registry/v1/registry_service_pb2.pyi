@@ -201,20 +201,22 @@ class ClaimValidationResponse(_message.Message):
     def __init__(self, model_version: _Optional[_Union[_resources_pb2.ModelVersion, _Mapping]] = ...) -> None: ...
 
 class ReportValidationRequest(_message.Message):
-    __slots__ = ("name", "node", "rejection", "signature", "format", "validation_report")
+    __slots__ = ("name", "node", "rejection", "signature", "format", "validation_report", "handed_back")
     NAME_FIELD_NUMBER: _ClassVar[int]
     NODE_FIELD_NUMBER: _ClassVar[int]
     REJECTION_FIELD_NUMBER: _ClassVar[int]
     SIGNATURE_FIELD_NUMBER: _ClassVar[int]
     FORMAT_FIELD_NUMBER: _ClassVar[int]
     VALIDATION_REPORT_FIELD_NUMBER: _ClassVar[int]
+    HANDED_BACK_FIELD_NUMBER: _ClassVar[int]
     name: str
     node: str
     rejection: str
     signature: _resources_pb2.Signature
     format: str
     validation_report: _resources_pb2.ValidationReport
-    def __init__(self, name: _Optional[str] = ..., node: _Optional[str] = ..., rejection: _Optional[str] = ..., signature: _Optional[_Union[_resources_pb2.Signature, _Mapping]] = ..., format: _Optional[str] = ..., validation_report: _Optional[_Union[_resources_pb2.ValidationReport, _Mapping]] = ...) -> None: ...
+    handed_back: str
+    def __init__(self, name: _Optional[str] = ..., node: _Optional[str] = ..., rejection: _Optional[str] = ..., signature: _Optional[_Union[_resources_pb2.Signature, _Mapping]] = ..., format: _Optional[str] = ..., validation_report: _Optional[_Union[_resources_pb2.ValidationReport, _Mapping]] = ..., handed_back: _Optional[str] = ...) -> None: ...
 
 class ReportValidationResponse(_message.Message):
     __slots__ = ("model_version",)

@@ -27,6 +27,7 @@ __all__ = [
     "Placement",
     "RunError",
     "installed_formats",
+    "is_installed",
     "library_of",
     "load",
     "public_message",
@@ -76,11 +77,7 @@ def library_of(model_format: str) -> str:
 
 def installed_formats() -> list[str]:
     """Formats whose library is there; nothing is imported."""
-    return [name for name, backend in _backends().items() if _is_installed(backend)]
-
-
-def _is_installed(backend: Backend) -> bool:
-    return importlib.util.find_spec(backend.library) is not None
+    return [name for name, backend in _backends().items() if is_installed(backend)]
 
 
 def recognise(files: ModelFiles) -> Backend:
@@ -136,10 +133,15 @@ def use_threads(model_format: str, threads: int) -> None:
     _backend(model_format).use_threads(threads)
 
 
+def is_installed(backend: Backend) -> bool:
+    """Whether the backend's library is there."""
+    return importlib.util.find_spec(backend.library) is not None
+
+
 def _backend(model_format: str) -> Backend:
     backend = _backends().get(model_format)
     if backend is None:
         raise LoadError(f"got format {model_format!r}, expected one of {', '.join(sorted(_backends()))}")
-    if not _is_installed(backend):
+    if not is_installed(backend):
         raise LoadError(f"format {model_format} needs {backend.library}, which is not installed on this node")
     return backend

@@ -22,13 +22,17 @@ LEASE_NS = 60 * 10**9
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Verdict:
-    """What an agent says at the end of a validation. An empty ``rejection`` means that the version is good."""
+    """What an agent says at the end of a validation. An empty ``rejection`` means that the version is good.
+
+    ``handed_back`` says why another agent is to judge it.
+    """
 
     node: str
     rejection: str
     signature: Signature | None
     format: str
     report: ValidationReport
+    handed_back: str = ""
 
     @property
     def state(self) -> VersionState:
@@ -40,6 +44,7 @@ def claim(version: ModelVersion, *, node: str, now_ns: int) -> ModelVersion:
     return replace(
         version,
         state=VersionState.VALIDATING,
+        state_reason="",
         update_time_ns=version.update_time_ns if version.state is VersionState.VALIDATING else now_ns,
         claim_node=node,
         claim_end_ns=now_ns + LEASE_NS,
@@ -56,13 +61,16 @@ def conclude(version: ModelVersion, verdict: Verdict, *, now_ns: int) -> ModelVe
 
     Raises:
         AbortedError: the version is not claimed by the verdict's node (any more).
-        InvalidArgumentError: a good version comes without a usable signature.
+        InvalidArgumentError: a good version comes without a usable signature, or one that is handed back without its
+            format.
     """
     if version.state is not VersionState.VALIDATING or version.claim_node != verdict.node:
         raise AbortedError(
             f"{version.name} is {version.state.name}, claimed by {version.claim_node or 'nobody'}, "
             f"expected VALIDATING, claimed by {verdict.node}"
         )
+    if verdict.handed_back:
+        return _hand_back(version, verdict, now_ns=now_ns)
     if not verdict.rejection:
         check_signature(verdict.signature)
     return replace(
@@ -75,6 +83,20 @@ def conclude(version: ModelVersion, verdict: Verdict, *, now_ns: int) -> ModelVe
             verdict.report, node=verdict.node, complete_time_ns=verdict.report.complete_time_ns or now_ns
         ),
         update_time_ns=now_ns,
+        claim_end_ns=0,
+    )
+
+
+def _hand_back(version: ModelVersion, verdict: Verdict, *, now_ns: int) -> ModelVersion:
+    if not verdict.format:
+        raise InvalidArgumentError("got no format of a version that is handed back, expected one: who else is to try?")
+    return replace(
+        version,
+        state=VersionState.PENDING,
+        state_reason=shorten(verdict.handed_back),
+        format=verdict.format,
+        update_time_ns=now_ns,
+        claim_node="",
         claim_end_ns=0,
     )
 

@@ -16,6 +16,7 @@ from onnx import TensorProto, helper, numpy_helper
 
 from services.inference import backends
 from services.inference.backends import LoadError, Model, ModelFiles, Placement, RunError
+from services.inference.domain.manifest import Manifest
 from services.inference.domain.signature import TensorSpec
 from services.inference.inspector import Inspection, inspect
 from services.inference.warm_up import rows_are_independent, warm_up
@@ -146,6 +147,28 @@ def test_weights_are_read_from_nowhere_else(location: str, tmp_path: Path) -> No
     (tmp_path / "secret").write_bytes(bytes(64))
     with pytest.raises(LoadError, match="not among its files"):
         inspected(folder_onnx(tmp_path / "model", location=location))
+
+
+def test_a_model_whose_library_is_missing_is_left_to_another_node(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(backends, "is_installed", lambda backend: backend.library != "onnxruntime")
+    verdict = inspected(identity_onnx(tmp_path / "m"))
+    assert verdict == {
+        "format": "onnx",
+        "handed_back": "format onnx needs onnxruntime, no agent so far has it installed",
+    }
+
+
+def test_what_the_manifest_says_is_compared_and_added(tmp_path: Path) -> None:
+    path = identity_onnx(tmp_path / "m")
+    labels = tuple("abcdefghijklmnop")
+    said = Manifest(outputs=(TensorSpec("OUTPUT0", "", (), labels),), max_batch_size=4)
+    signature = inspect(Inspection(str(path), "", False, "cpu", 1, said))["signature"]
+    assert (signature["outputs"][0]["labels"], signature["max_batch_size"]) == (labels, 4)
+    wrong = Manifest(inputs=(TensorSpec("INPUT0", "FP64", (-1, 16)),))
+    with pytest.raises(LoadError, match=r"'INPUT0' FP64 \[-1, 16\] is what the model calls 'INPUT0' FP32 \[-1, 16\]"):
+        inspect(Inspection(str(path), "", False, "cpu", 1, wrong))
 
 
 def test_a_folder_that_is_no_model_is_rejected_with_what_it_holds(tmp_path: Path) -> None:

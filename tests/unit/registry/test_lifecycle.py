@@ -68,6 +68,18 @@ def test_a_good_version_needs_a_signature() -> None:
         conclude(claim(PENDING, node="nodes/a", now_ns=100), replace(GOOD, signature=None), now_ns=200)
 
 
+def test_what_one_agent_cannot_judge_waits_for_another_that_can() -> None:
+    claimed = claim(PENDING, node="nodes/a", now_ns=100)
+
+    back = conclude(claimed, replace(GOOD, format="keras", handed_back="needs keras"), now_ns=200)
+
+    assert (back.state, back.state_reason, back.format) == (VersionState.PENDING, "needs keras", "keras")
+    assert (back.claim_node, back.claim_end_ns, back.signature) == ("", 0, None)
+    assert claim(back, node="nodes/b", now_ns=300).state_reason == ""
+    with pytest.raises(InvalidArgumentError, match="format"):
+        conclude(claimed, replace(GOOD, format="", handed_back="needs keras"), now_ns=200)
+
+
 def test_a_format_that_was_not_told_stays_as_it_was_said() -> None:
     said = replace(claim(PENDING, node="nodes/a", now_ns=100), format="torch_export")
 

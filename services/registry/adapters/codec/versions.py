@@ -111,4 +111,5 @@ def verdict_from_pb(request: api.ReportValidationRequest) -> Verdict:
         signature=_signature_from_pb(request.signature) if request.HasField("signature") else None,
         format=ids.check_format(request.format),
         report=_report_from_pb(request.validation_report),
+        handed_back=request.handed_back,
     )
