@@ -18,7 +18,8 @@ from services.inference.backends import LoadError, ModelFiles, Placement, RunErr
 from services.inference.domain.fleet import effective_batch_size
 from services.inference.domain.manifest import NOTHING_SAID, Manifest
 from services.inference.model_process.control import take_standard_output
-from services.inference.warm_up import rows_are_independent, warm_up
+from services.inference.probes import Outcome, Prober
+from services.inference.warm_up import warm_up
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,9 +57,11 @@ def inspect(request: Inspection) -> dict[str, Any]:
     started = time.perf_counter()
     model = backends.load(files, backend.format, Placement(request.device, request.threads), manifest=request.manifest)
     load_s = time.perf_counter() - started
-    signature = model.signature
-    if signature.is_batchable and not rows_are_independent(model):
+    signature, prober = model.signature, Prober(model)
+    probes = list(prober.probe())
+    if any(one.outcome is Outcome.FAILED for one in probes):
         signature = replace(signature, is_batchable=False, max_batch_size=0)
+    batches = list(prober.measure(signature))
     return {
         "format": backend.format,
         "backend": backend.library,
@@ -66,6 +69,9 @@ def inspect(request: Inspection) -> dict[str, Any]:
         "signature": asdict(signature),
         "load_s": load_s,
         "infer_s": warm_up(model, signature, rows=effective_batch_size(0, signature)),
+        "probes": list(map(asdict, probes)),
+        "batches": list(map(asdict, batches)),
+        "resident_bytes": prober.resident_bytes,
     }
 
 

@@ -142,3 +142,10 @@ def _fill(report: registry_pb.ReportValidationRequest, verdict: Mapping[str, Any
     report.validation_report.device = verdict["device"]
     report.validation_report.load_duration.CopyFrom(duration(int(verdict["load_s"] * 1e9)))
     report.validation_report.infer_duration.CopyFrom(duration(int(verdict["infer_s"] * 1e9)))
+    for one in verdict["probes"]:
+        outcome = pb.Probe.Outcome.Value(f"OUTCOME_{one['outcome']}")
+        report.validation_report.probes.add(name=one["name"], outcome=outcome, detail=one["detail"])
+    for one in verdict["batches"]:
+        took = duration(int(one["duration_s"] * 1e9))
+        report.validation_report.batches.add(rows=one["rows"], duration=took, peak_bytes=one["peak_bytes"])
+    report.validation_report.resident_bytes = verdict["resident_bytes"]

@@ -4,9 +4,7 @@ from __future__ import annotations
 
 import time
 
-import numpy as np
-
-from services.inference.backends import Array, LoadError, Model, RunError
+from services.inference.backends import LoadError, Model, RunError
 from services.inference.backends.samples import sample, working_sizes
 from services.inference.domain.signature import Signature
 
@@ -27,26 +25,3 @@ def warm_up(model: Model, signature: Signature, *, rows: int) -> float:
         except RunError as error:
             raise LoadError(f"the model fails on a batch of {rows} rows: {error}") from error
     return elapsed
-
-
-def rows_are_independent(model: Model) -> bool:
-    """True when two rows give together what they give alone: only then may requests of strangers share a batch."""
-    (free_size,) = working_sizes(model, model.signature)
-    first, second = (sample(model.signature, rows=1, free_size=free_size, seed=seed) for seed in (1, 2))
-    joined = {name: np.concatenate([first[name], second[name]]) for name in first}
-    try:
-        alone, together = [model.run(first), model.run(second)], model.run(joined)
-    except RunError:
-        return False
-    return all(
-        together[spec.name].shape[:1] == (2,)
-        and all(_agree(together[spec.name][row : row + 1], one[spec.name]) for row, one in enumerate(alone))
-        for spec in model.signature.outputs
-        if spec.datatype != "BF16"  # a bit pattern: the last bits may differ, and can't be told from the others
-    )
-
-
-def _agree(got: Array, expected: Array) -> bool:
-    if got.shape != expected.shape or got.dtype.kind != "f":
-        return got.shape == expected.shape and bool((got == expected).all())
-    return np.allclose(got, expected, rtol=0.02, atol=0.02, equal_nan=True)

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import functools
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import onnx
@@ -43,6 +45,15 @@ def folder_onnx(folder: Path, *, location: str = "weights/bias.bin", bias: float
     place.value = location
     path.write_bytes(model.SerializeToString())
     return folder
+
+
+def onnx_of(
+    path: Path, nodes: list[Any], inputs: list[Any], outputs: list[Any], initializers: Sequence[Any] = ()
+) -> Path:
+    """ONNX of any nodes."""
+    graph = helper.make_graph(nodes, "g", inputs, outputs, initializers)
+    onnx.save(helper.make_model(graph, opset_imports=[helper.make_opsetid("", 20)], ir_version=10), str(path))
+    return path
 
 
 def slow_onnx(path: Path, *, width: int = 16, loops: int = 200_000) -> Path:

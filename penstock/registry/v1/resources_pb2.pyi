@@ -254,20 +254,56 @@ class TensorSpec(_message.Message):
     def __init__(self, name: _Optional[str] = ..., datatype: _Optional[str] = ..., shape: _Optional[_Iterable[int]] = ..., labels: _Optional[_Iterable[str]] = ...) -> None: ...
 
 class ValidationReport(_message.Message):
-    __slots__ = ("node", "backend", "device", "load_duration", "infer_duration", "complete_time")
+    __slots__ = ("node", "backend", "device", "load_duration", "infer_duration", "complete_time", "probes", "batches", "resident_bytes")
     NODE_FIELD_NUMBER: _ClassVar[int]
     BACKEND_FIELD_NUMBER: _ClassVar[int]
     DEVICE_FIELD_NUMBER: _ClassVar[int]
     LOAD_DURATION_FIELD_NUMBER: _ClassVar[int]
     INFER_DURATION_FIELD_NUMBER: _ClassVar[int]
     COMPLETE_TIME_FIELD_NUMBER: _ClassVar[int]
+    PROBES_FIELD_NUMBER: _ClassVar[int]
+    BATCHES_FIELD_NUMBER: _ClassVar[int]
+    RESIDENT_BYTES_FIELD_NUMBER: _ClassVar[int]
     node: str
     backend: str
     device: str
     load_duration: _duration_pb2.Duration
     infer_duration: _duration_pb2.Duration
     complete_time: _timestamp_pb2.Timestamp
-    def __init__(self, node: _Optional[str] = ..., backend: _Optional[str] = ..., device: _Optional[str] = ..., load_duration: _Optional[_Union[datetime.timedelta, _duration_pb2.Duration, _Mapping]] = ..., infer_duration: _Optional[_Union[datetime.timedelta, _duration_pb2.Duration, _Mapping]] = ..., complete_time: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ...) -> None: ...
+    probes: _containers.RepeatedCompositeFieldContainer[Probe]
+    batches: _containers.RepeatedCompositeFieldContainer[BatchMeasurement]
+    resident_bytes: int
+    def __init__(self, node: _Optional[str] = ..., backend: _Optional[str] = ..., device: _Optional[str] = ..., load_duration: _Optional[_Union[datetime.timedelta, _duration_pb2.Duration, _Mapping]] = ..., infer_duration: _Optional[_Union[datetime.timedelta, _duration_pb2.Duration, _Mapping]] = ..., complete_time: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., probes: _Optional[_Iterable[_Union[Probe, _Mapping]]] = ..., batches: _Optional[_Iterable[_Union[BatchMeasurement, _Mapping]]] = ..., resident_bytes: _Optional[int] = ...) -> None: ...
+
+class Probe(_message.Message):
+    __slots__ = ("name", "outcome", "detail")
+    class Outcome(int, metaclass=_enum_type_wrapper.EnumTypeWrapper):
+        __slots__ = ()
+        OUTCOME_UNSPECIFIED: _ClassVar[Probe.Outcome]
+        OUTCOME_PASSED: _ClassVar[Probe.Outcome]
+        OUTCOME_FAILED: _ClassVar[Probe.Outcome]
+        OUTCOME_SKIPPED: _ClassVar[Probe.Outcome]
+    OUTCOME_UNSPECIFIED: Probe.Outcome
+    OUTCOME_PASSED: Probe.Outcome
+    OUTCOME_FAILED: Probe.Outcome
+    OUTCOME_SKIPPED: Probe.Outcome
+    NAME_FIELD_NUMBER: _ClassVar[int]
+    OUTCOME_FIELD_NUMBER: _ClassVar[int]
+    DETAIL_FIELD_NUMBER: _ClassVar[int]
+    name: str
+    outcome: Probe.Outcome
+    detail: str
+    def __init__(self, name: _Optional[str] = ..., outcome: _Optional[_Union[Probe.Outcome, str]] = ..., detail: _Optional[str] = ...) -> None: ...
+
+class BatchMeasurement(_message.Message):
+    __slots__ = ("rows", "duration", "peak_bytes")
+    ROWS_FIELD_NUMBER: _ClassVar[int]
+    DURATION_FIELD_NUMBER: _ClassVar[int]
+    PEAK_BYTES_FIELD_NUMBER: _ClassVar[int]
+    rows: int
+    duration: _duration_pb2.Duration
+    peak_bytes: int
+    def __init__(self, rows: _Optional[int] = ..., duration: _Optional[_Union[datetime.timedelta, _duration_pb2.Duration, _Mapping]] = ..., peak_bytes: _Optional[int] = ...) -> None: ...
 
 class Alias(_message.Message):
     __slots__ = ("name", "version", "update_time", "etag")

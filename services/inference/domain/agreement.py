@@ -35,15 +35,17 @@ class Agreement:
         )
 
 
-def compare(name: str, datatype: str, got: Array, expected: Array) -> Agreement:
-    """Compare one output, in the numpy type of its Open Inference Protocol ``datatype``."""
+def compare(name: str, datatype: str, got: Array, expected: Array, *, slack: float = 1.0) -> Agreement:
+    """Compare one output, in the numpy type of its v2 ``datatype``; ``slack`` widens tolerances."""
     if got.shape != expected.shape or got.dtype != expected.dtype:
         given = f"{got.dtype}{list(got.shape)}, the original {expected.dtype}{list(expected.shape)}"
         return Agreement(f"output {name!r} is {given}")
     if datatype not in TOLERANCES:
         is_equal = bool(np.array_equal(got, expected))
         return Agreement("" if is_equal else f"output {name!r} differs")
-    return _compare_floats(name, TOLERANCES[datatype], _as_floats(got, datatype), _as_floats(expected, datatype))
+    return _compare_floats(
+        name, slack * TOLERANCES[datatype], _as_floats(got, datatype), _as_floats(expected, datatype)
+    )
 
 
 def _as_floats(array: Array, datatype: str) -> NDArray[np.float64]:

@@ -15,6 +15,7 @@ from services.registry.domain.resources import (
     Alias,
     Artifact,
     BatchingConfig,
+    BatchMeasurement,
     Deployment,
     InstanceState,
     InstanceStatus,
@@ -24,6 +25,8 @@ from services.registry.domain.resources import (
     OptimizationLevel,
     OptimizationState,
     Placement,
+    Probe,
+    ProbeOutcome,
     QueueConfig,
     Resource,
     Signature,
@@ -127,7 +130,7 @@ def _version(row: Row[Any]) -> ModelVersion:
         signature=None if row.signature is None else _signature(row.signature),
         state=VersionState(row.state),
         state_reason=row.state_reason,
-        validation_report=None if row.validation_report is None else ValidationReport(**row.validation_report),
+        validation_report=None if row.validation_report is None else _report(row.validation_report),
         metrics=row.metrics,
         labels=row.labels,
         create_time_ns=row.create_time_ns,
@@ -137,6 +140,12 @@ def _version(row: Row[Any]) -> ModelVersion:
         claim_end_ns=row.claim_end_ns,
         optimizations=tuple(map(_optimization, row.optimizations)),
     )
+
+
+def _report(json: Mapping[str, Any]) -> ValidationReport:
+    probes = tuple(Probe(**{**one, "outcome": ProbeOutcome(one["outcome"])}) for one in json.get("probes", ()))
+    batches = tuple(BatchMeasurement(**one) for one in json.get("batches", ()))
+    return ValidationReport(**{**json, "probes": probes, "batches": batches})
 
 
 def _optimization(json: Mapping[str, Any]) -> Optimization:

@@ -102,6 +102,33 @@ class Signature:
     max_batch_size: int = 0
 
 
+class ProbeOutcome(IntEnum):
+    """What came of a probe."""
+
+    UNSPECIFIED = 0
+    PASSED = 1
+    FAILED = 2
+    SKIPPED = 3
+
+
+@dataclass(frozen=True, slots=True)
+class Probe:
+    """One thing that validation tries."""
+
+    name: str
+    outcome: ProbeOutcome
+    detail: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class BatchMeasurement:
+    """What a batch of one size takes."""
+
+    rows: int
+    duration_ns: int
+    peak_bytes: int = 0
+
+
 @dataclass(frozen=True, slots=True)
 class ValidationReport:
     """What the validating agent saw."""
@@ -112,6 +139,9 @@ class ValidationReport:
     load_duration_ns: int = 0
     infer_duration_ns: int = 0
     complete_time_ns: int = 0
+    probes: tuple[Probe, ...] = ()
+    batches: tuple[BatchMeasurement, ...] = ()
+    resident_bytes: int = 0
 
 
 @dataclass(frozen=True, slots=True)

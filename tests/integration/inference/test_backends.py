@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import warnings
 import zipfile
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -19,8 +19,9 @@ from services.inference.backends import LoadError, Model, ModelFiles, Placement,
 from services.inference.domain.manifest import Manifest
 from services.inference.domain.signature import TensorSpec
 from services.inference.inspector import Inspection, inspect
-from services.inference.warm_up import rows_are_independent, warm_up
-from tests.support.models import digits, digits_onnx, digits_torch_export, folder_onnx, identity_onnx
+from services.inference.probes import Outcome, Prober
+from services.inference.warm_up import warm_up
+from tests.support.models import digits, digits_onnx, digits_torch_export, folder_onnx, identity_onnx, onnx_of
 
 CPU = Placement("cpu", 1)
 
@@ -28,14 +29,6 @@ CPU = Placement("cpu", 1)
 def load(path: Path) -> Model:
     files = ModelFiles(path)
     return backends.load(files, backends.recognise(files).format, CPU)
-
-
-def onnx_of(
-    path: Path, nodes: list[Any], inputs: list[Any], outputs: list[Any], initializers: Sequence[Any] = ()
-) -> Path:
-    graph = helper.make_graph(nodes, "g", inputs, outputs, initializers)
-    onnx.save(helper.make_model(graph, opset_imports=[helper.make_opsetid("", 20)], ir_version=10), str(path))
-    return path
 
 
 def identity_of(path: Path, kind: int, shape: list[Any]) -> Path:
@@ -57,7 +50,7 @@ def test_onnx_and_torch_export_agree_on_real_digits(tmp_path: Path) -> None:
         images.flags.writeable = False
         classes = loaded.run({"image": images})["probabilities"].argmax(axis=1)
         np.testing.assert_array_equal(classes, model.predict(images))
-        assert rows_are_independent(loaded)
+        assert {probe.outcome for probe in Prober(loaded).probe()} == {Outcome.PASSED}
         assert warm_up(loaded, loaded.signature, rows=64) < 1
 
 

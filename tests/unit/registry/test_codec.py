@@ -22,6 +22,7 @@ from services.registry.domain.resources import (
     InstanceStatus,
     Model,
     ModelVersion,
+    ProbeOutcome,
     QueueConfig,
     VersionState,
 )
@@ -90,6 +91,7 @@ def test_a_created_resource_survives_the_change_log(resource: Any) -> None:
     ("ours", "theirs", "prefix"),
     [
         (VersionState, pb.ModelVersion.State, "STATE_"),
+        (ProbeOutcome, pb.Probe.Outcome, "OUTCOME_"),
         (InstanceState, pb.InstanceStatus.State, "STATE_"),
     ],
 )

@@ -15,7 +15,10 @@ from services.registry.domain import ids
 from services.registry.domain.lifecycle import Verdict
 from services.registry.domain.resources import (
     Artifact,
+    BatchMeasurement,
     ModelVersion,
+    Probe,
+    ProbeOutcome,
     Signature,
     TensorSpec,
     ValidationReport,
@@ -90,6 +93,15 @@ def _report_to_pb(report: ValidationReport) -> pb.ValidationReport:
         load_duration=duration(report.load_duration_ns),
         infer_duration=duration(report.infer_duration_ns),
         complete_time=timestamp(report.complete_time_ns),
+        probes=[
+            pb.Probe(name=one.name, outcome=int(one.outcome), detail=one.detail)  # type: ignore[arg-type]
+            for one in report.probes
+        ],
+        batches=[
+            pb.BatchMeasurement(rows=one.rows, duration=duration(one.duration_ns), peak_bytes=one.peak_bytes)
+            for one in report.batches
+        ],
+        resident_bytes=report.resident_bytes,
     )
 
 
@@ -101,7 +113,18 @@ def _report_from_pb(message: pb.ValidationReport) -> ValidationReport:
         load_duration_ns=nanoseconds(message.load_duration),
         infer_duration_ns=nanoseconds(message.infer_duration),
         complete_time_ns=nanoseconds(message.complete_time),
+        probes=tuple(Probe(one.name, _outcome(one.outcome), one.detail) for one in message.probes),
+        batches=tuple(BatchMeasurement(one.rows, nanoseconds(one.duration), one.peak_bytes) for one in message.batches),
+        resident_bytes=message.resident_bytes,
     )
+
+
+def _outcome(number: int) -> ProbeOutcome:
+    """A newer agent may have more of them."""
+    try:
+        return ProbeOutcome(number)
+    except ValueError:
+        return ProbeOutcome.UNSPECIFIED
 
 
 def verdict_from_pb(request: api.ReportValidationRequest) -> Verdict:
