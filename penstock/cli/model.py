@@ -1,0 +1,148 @@
+"""``penstock model show``."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from typing import Annotated
+
+import typer
+from google.protobuf.json_format import MessageToDict
+from rich.console import Group, RenderableType
+from rich.markup import escape
+from rich.table import Table
+
+from penstock.cli import options
+from penstock.cli.models import optimization_note, signature
+from penstock.cli.output import Json, duration, print_json, reporting, screen, size, state
+from penstock.cli.tables import Rows
+from penstock.client import Client
+from penstock.registry.v1.resources_pb2 import Manifest, ModelVersion, Probe
+
+_MARKS = {Probe.OUTCOME_PASSED: "[green]✓[/]", Probe.OUTCOME_FAILED: "[red]✗[/]", Probe.OUTCOME_SKIPPED: "[dim]–[/]"}
+_PROBES = {
+    "repeats": "gives the same twice",
+    "batches": "a row alone gives what it gives in a batch",
+    "rows": "a row gives the same whatever the others are",
+}
+_BAR = 30
+_SHOWN_FILES = 12
+_SHOWN_LABELS = 8
+
+app = typer.Typer(name="model", help="Look at one model.", no_args_is_help=True)
+
+
+def register(parent: typer.Typer) -> None:
+    parent.add_typer(app)
+
+
+@app.command("show", epilog="Example: penstock model show digits --version 3")
+@reporting
+def show(
+    name: Annotated[str, typer.Argument(metavar="MODEL", help="The model.", show_default=False)],
+    version: Annotated[str, typer.Option(metavar="N", help="A version, or an alias. Default: the newest.")] = "",
+    registry: options.Registry = None,
+    json: Json = False,
+) -> None:
+    """Show all that is known of a version: what it takes and gives, what it was put through, its files."""
+    with Client(registry=registry) as client:
+        aliases = {one.name.rpartition("/")[2]: one.version for one in client.aliases(name)}
+        found = _find(client, name, aliases.get(version, version))
+    if json:
+        print_json(found)
+    else:
+        names = sorted(alias for alias, target in aliases.items() if target == found.name)
+        screen.print(_page(found, names))
+
+
+def _find(client: Client, model: str, version: str) -> ModelVersion:
+    if version:
+        return client.version(version if "/" in version else f"models/{model}/versions/{version}")
+    if versions := client.versions(model):
+        return versions[0]
+    raise ValueError(f"there is no model {model!r}")
+
+
+def _page(version: ModelVersion, aliases: list[str]) -> RenderableType:
+    _, model, _, number = version.name.split("/")
+    heading = f"[bold]{model}[/] version [bold]{number}[/] {state(ModelVersion.State.Name(version.state))}"
+    named = f" alias {', '.join(aliases)}" if aliases else ""
+    parts: list[RenderableType] = [f"{heading}[dim]{named}[/]", _facts(version)]
+    report = version.validation_report
+    if report.probes:
+        rows = Rows("", "~PROBE", "~")
+        for one in report.probes:
+            rows.add_row(_MARKS.get(one.outcome, "?"), _PROBES.get(one.name, escape(one.name)), escape(one.detail))
+        parts += ["", rows]
+    if report.batches:
+        parts += ["", _batches(version)]
+    parts += ["", _files(version)]
+    return Group(*parts)
+
+
+def _facts(version: ModelVersion) -> Table:
+    table = Table.grid(padding=(0, 2, 0, 0))
+    table.add_column(style="dim", no_wrap=True)
+    table.add_column(overflow="fold")
+    for name, value in _facts_of(version):
+        if value:
+            table.add_row(name, value)
+    return table
+
+
+def _facts_of(version: ModelVersion) -> Iterator[tuple[str, str]]:
+    report = version.validation_report
+    yield "why", f"[red]{escape(version.state_reason)}[/]" if version.state_reason else ""
+    yield "format", f"{version.format or '–'}{f', by {report.backend}' if report.backend else ''}"
+    yield "signature", escape(signature(version.signature)) if version.HasField("signature") else ""
+    yield "batches", _batching(version) if version.HasField("signature") else ""
+    for spec in version.signature.outputs:
+        yield f"{escape(spec.name)} is", escape(_some(spec.labels))
+    yield "before", _steps(version.manifest, "preprocessing")
+    yield "after", _steps(version.manifest, "postprocessing")
+    yield "options", escape(", ".join(f"{name}={value}" for name, value in sorted(version.manifest.options.items())))
+    yield "trust", "trusted: its author vouches for what it runs" if version.trusted else ""
+    yield "loads in", duration(report.load_duration.ToTimedelta().total_seconds()) if report.device else ""
+    yield "memory", f"{size(report.resident_bytes)} with its process" if report.resident_bytes else ""
+    yield "tried on", f"{escape(report.device)} of {escape(report.node)}" if report.device else ""
+    yield "faster", escape(", ".join(filter(None, map(optimization_note, version.optimizations))))
+    yield "figures", escape(", ".join(f"{name} {value:.4g}" for name, value in sorted(version.metrics.items())))
+    yield "labels", escape(", ".join(f"{name}={value}" for name, value in sorted(version.labels.items())))
+    yield "created", version.create_time.ToDatetime().strftime("%Y-%m-%d %H:%M:%S UTC")
+    yield "digest", version.digest
+
+
+def _batching(version: ModelVersion) -> str:
+    if not version.signature.batchable:
+        return "none: one request at a time"
+    limit = version.signature.max_batch_size
+    return f"of up to {limit} rows" if limit else "of any size"
+
+
+def _steps(manifest: Manifest, role: str) -> str:
+    steps = manifest.preprocessing if role == "preprocessing" else manifest.postprocessing
+    return escape(" → ".join(f"{one.operation} {MessageToDict(one.arguments)}" for one in steps))
+
+
+def _batches(version: ModelVersion) -> Rows:
+    """Rows a second by batch size, as bars."""
+    measured = [(one, one.duration.ToTimedelta().total_seconds()) for one in version.validation_report.batches]
+    rates = [one.rows / max(seconds, 1e-9) for one, seconds in measured]
+    rows = Rows(">ROWS", ">TAKE", ">ROWS/S", "", ">MEMORY")
+    for (one, seconds), rate in zip(measured, rates, strict=True):
+        bar = "█" * max(1, round(_BAR * rate / max(rates)))
+        memory = f"+{size(one.peak_bytes)}" if one.peak_bytes else "–"
+        rows.add_row(str(one.rows), duration(seconds), f"{rate:,.0f}", f"[cyan]{bar}[/]", memory)
+    return rows
+
+
+def _files(version: ModelVersion) -> Rows:
+    rows = Rows("~FILE", ">SIZE", "SHA-256")
+    for one in version.files[:_SHOWN_FILES]:
+        rows.add_row(escape(one.path), size(one.size_bytes), f"[dim]{one.sha256[:16]}…[/]")
+    if (more := len(version.files) - _SHOWN_FILES) > 0:
+        rows.add_row(f"and {more} more", f"{size(sum(one.size_bytes for one in version.files))} in all", "")
+    return rows
+
+
+def _some(labels: Sequence[str]) -> str:
+    return ", ".join(labels[:_SHOWN_LABELS]) + (f", … ({len(labels)})" if len(labels) > _SHOWN_LABELS else "")
