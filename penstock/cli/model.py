@@ -59,7 +59,7 @@ def _find(client: Client, model: str, version: str) -> ModelVersion:
         return client.version(version if "/" in version else f"models/{model}/versions/{version}")
     if versions := client.versions(model):
         return versions[0]
-    raise ValueError(f"there is no model {model!r}")
+    raise ValueError(f"models/{model} has no version")
 
 
 def _page(version: ModelVersion, aliases: list[str]) -> RenderableType:

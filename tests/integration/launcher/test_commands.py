@@ -92,6 +92,30 @@ def test_model_goes_from_file_to_answer_and_away(suite: Suite, digits: Path, tmp
     assert "way" in gone.stderr
 
 
+def test_a_folder_is_deployed_and_shown_with_what_its_manifest_says(suite: Suite, tmp_path: Path) -> None:
+    folder = models.folder_onnx(tmp_path / "folder", bias=7)
+    (folder / "penstock.toml").write_text(
+        'max_batch_size = 4\n[[outputs]]\nname = "OUTPUT0"\nlabels = ["' + '", "'.join("abcdefghijklmnop") + '"]\n'
+    )
+    (folder / "weights" / "empty").touch()
+    deployed = _json(suite, "deploy", str(folder), "--name", "folder", "--alias", "best")["version"]
+    assert [one["path"] for one in deployed["files"]] == ["graph.onnx", "weights/bias.bin", "weights/empty"]
+    assert deployed["signature"]["outputs"][0]["labels"] == list("abcdefghijklmnop")
+    assert deployed["signature"]["max_batch_size"] == 4
+
+    assert _json(suite, "model", "show", "folder", "--version", "best") == deployed
+    shown = _run(suite, "model", "show", "folder").stdout
+    for text in ("folder version 1 ready", "alias best", "of up to 4 rows", "weights/bias.bin", deployed["digest"]):
+        assert text in shown
+    assert shown.count("✓") == 3
+    nobody = _run(suite, "model", "show", "nobody")
+    assert (nobody.returncode, nobody.stderr) == (1, "error: models/nobody does not exist\n")
+
+    (folder / "penstock.toml").write_text('[[inputs]]\nname = "INPUT0"\ndatatype = "INT64"\n')
+    refused = _run(suite, "deploy", str(folder), "--name", "folder")
+    assert "'INPUT0' INT64 of any shape is what the model calls 'INPUT0' FP32 [-1, 16]" in refused.stderr
+
+
 def test_figures_reach_watch(suite: Suite, client: Client, digits: Path) -> None:
     _json(suite, "deploy", str(digits), "-n", "watched")
     for _ in range(5):
@@ -108,8 +132,8 @@ def test_figures_reach_watch(suite: Suite, client: Client, digits: Path) -> None
 
 
 def test_new_version_replaces_the_one_before_and_may_keep_it(client: Client, digits: Path) -> None:
-    artifact = client.upload(digits)
-    names = [client.wait_validated(client.create_version("next", artifact).name).name for _ in range(3)]
+    files = client.upload(digits)
+    names = [client.wait_validated(client.create_version("next", files).name).name for _ in range(3)]
     client.deploy("next", names[0], serving=Serving(max_batch_size=4))
     replaced = client.deploy("next", names[1])
     assert list(replaced.versions) == [names[1]]
@@ -147,8 +171,8 @@ def test_interrupted_upload_goes_on_where_it_ended(suite: Suite, client: Client,
     call.cancel()
     is_enough.set()
     sent: list[int] = []
-    artifact = client.upload(path, progress=lambda done, _: sent.append(done))
-    assert artifact.size_bytes == size
+    (artifact,) = client.upload(path, progress=lambda done, _: sent.append(done))
+    assert (artifact.path, artifact.size_bytes) == ("large.bin", size)
     assert sent[0] > 0
     assert sent[-1] == size
 
