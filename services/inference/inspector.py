@@ -44,16 +44,16 @@ def inspect(request: Inspection) -> dict[str, Any]:
     backend = backends.recognise(files)
     if request.format and request.format != backend.format:
         raise LoadError(f"the version says its format is {request.format}, but the content is {backend.format}")
-    if backend.can_run_code and not request.is_trusted:
-        raise LoadError(
-            f"format {backend.format} can run code while loading: "
-            "mark the version as trusted if you vouch for the file, or use ONNX"
-        )
     if not backends.is_installed(backend):
         return {
             "format": backend.format,
             "handed_back": f"format {backend.format} needs {backend.library}, no agent so far has it installed",
         }
+    if not request.is_trusted and (danger := backend.danger(files)):
+        raise LoadError(
+            f"a model in the format {backend.format} {danger}: mark the version as trusted if you vouch for it, or use "
+            "ONNX"
+        )
     started = time.perf_counter()
     model = backends.load(files, backend.format, Placement(request.device, request.threads), manifest=request.manifest)
     load_s = time.perf_counter() - started

@@ -53,8 +53,6 @@ class Backend(ABC):
     """The format's name, as in ``ModelVersion.format``."""
     library: ClassVar[str]
     """The module that must be installed, for example "onnxruntime"."""
-    can_run_code: ClassVar[bool] = False
-    """Whether loading a model of the format can run code that the model brings along."""
 
     @abstractmethod
     def recognises(self, files: ModelFiles) -> bool:
@@ -74,6 +72,13 @@ class Backend(ABC):
         Raises:
             LoadError: the model is damaged or asks for what it can't have, or can't be loaded as this variant.
         """
+
+    def danger(self, _files: ModelFiles) -> str:
+        """What loading such a model can do that nobody asked for, to follow "it"; empty where it can't.
+
+        Such a version needs somebody who vouches for it.
+        """
+        return ""
 
     def variants(self, _files: ModelFiles, _model: Model, _level: Level) -> list[dict[str, str]]:
         """Options that may make a loaded model faster, the simplest first."""

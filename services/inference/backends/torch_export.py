@@ -13,11 +13,13 @@ from services.inference.domain.variants import Level
 class TorchExport(Backend):
     format = "torch_export"
     library = "torch"
-    can_run_code = True
 
     def recognises(self, files: ModelFiles) -> bool:
         marks = {"archive_format", "serialized_exported_program.json"}
         return files.is_archive(files.only) and not marks.isdisjoint(files.archived(files.only))
+
+    def danger(self, _files: ModelFiles) -> str:
+        return "can run code while loading"
 
     def load(self, files: ModelFiles, _manifest: Manifest, placement: Placement, options: Mapping[str, str]) -> Model:
         from services.inference.backends import exported_program

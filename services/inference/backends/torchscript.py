@@ -18,13 +18,15 @@ from services.inference.domain.variants import Level
 class TorchScript(Backend):
     format = "torchscript"
     library = "torch"
-    can_run_code = True
 
     def recognises(self, files: ModelFiles) -> bool:
         if not files.is_archive(files.only):
             return False
         names = files.archived(files.only)
         return "constants.pkl" in names and any(name.startswith("code/") for name in names)
+
+    def danger(self, _files: ModelFiles) -> str:
+        return "can run code while loading"
 
     def load(self, files: ModelFiles, _manifest: Manifest, placement: Placement, options: Mapping[str, str]) -> Model:
         from services.inference.backends import script_module

@@ -7,7 +7,6 @@ from collections.abc import Sequence
 from services.inference.backends.files import ModelFiles
 from services.inference.backends.onnx_file import MalformedProtoError, facts_of
 
-_PICKLES = tuple(bytes((0x80, protocol)) for protocol in range(2, 6))
 _KNOWN = ((b"\x89HDF\r\n", "HDF5"), (b"\x1f\x8b", "gzip"), (b"PAR1", "Parquet"), (b"<?xml", "XML"), (b"GGUF", "GGUF"))
 _SHOWN = 5
 
@@ -30,8 +29,6 @@ def _file_likeness(files: ModelFiles) -> str:
     head = files.head(files.only)
     if not head:
         return "the file is empty"
-    if head.startswith(_PICKLES):
-        return "the file is a Python pickle, which can run any code while loading"
     kind = "TFLite" if head[4:8] == b"TFL3" else next((kind for start, kind in _KNOWN if head.startswith(start)), "")
     if kind:
         return f"unsupported format (the file is {kind})"
