@@ -25,6 +25,7 @@ import numpy as np
 from services.common.datatypes import datatype
 from services.inference.backends.backend import Array, Arrays, Placement
 from services.inference.backends.errors import LoadError, RunError, public_message
+from services.inference.backends.tables import said_input, table_input
 from services.inference.domain.manifest import Manifest
 from services.inference.domain.signature import Signature, TensorSpec
 
@@ -65,15 +66,15 @@ def _use_threads(estimator: Any, threads: int) -> None:
 
 
 def _input_of(estimator: Any, manifest: Manifest) -> TensorSpec:
-    said = manifest.inputs[0] if len(manifest.inputs) == 1 else TensorSpec("X", "", ())
-    features = getattr(estimator, "n_features_in_", None)
-    shape = (-1, int(features)) if features is not None else said.shape
-    if not shape:
+    if (features := getattr(estimator, "n_features_in_", None)) is not None:
+        return table_input(manifest, int(features))
+    said = said_input(manifest)
+    if not (said.shape and said.datatype):
         raise LoadError(
             f"a {type(estimator).__name__} doesn't say what it takes: expected a manifest with one input, for example "
             '{name = "text", datatype = "BYTES", shape = [-1]}'
         )
-    return TensorSpec(said.name, said.datatype or "FP64", shape)
+    return said
 
 
 def _calls_of(estimator: Any) -> list[tuple[TensorSpec, Callable[[Any], Any]]]:

@@ -76,13 +76,9 @@ def test_classes_may_be_words_and_inputs_of_another_type(tmp_path: Path) -> None
 @pytest.mark.parametrize(
     ("estimator", "data", "output"),
     [
-        (LinearRegression().fit(*load_diabetes(return_X_y=True)), load_diabetes().data, ("prediction", "FP64", (-1,))),
-        (
-            LinearRegression().fit(*load_linnerud(return_X_y=True)),
-            load_linnerud().data,
-            ("prediction", "FP64", (-1, 3)),
-        ),
-        (KMeans(5, n_init=1, random_state=0).fit(DIGITS), DIGITS, ("label", "INT64", (-1,))),
+        (LinearRegression(), load_diabetes(), ("prediction", "FP64", (-1,))),
+        (LinearRegression(), load_linnerud(), ("prediction", "FP64", (-1, 3))),
+        (KMeans(5, n_init=1, random_state=0), load_digits(), ("label", "INT64", (-1,))),
     ],
     ids=["regressor", "several outputs", "clusterer"],
 )
