@@ -36,7 +36,7 @@ __all__ = [
     "variants",
 ]
 
-_MODULES = ("python", "torch_export", "torchscript", "sklearn_skops", "sklearn_pickle", "lightgbm", "onnx")
+_MODULES = ("python", "torch_export", "torchscript", "sklearn_skops", "sklearn_pickle", "lightgbm", "remote", "onnx")
 """Modules of this package with a ``BACKEND``. Who can be sure is asked before who has to guess."""
 
 

@@ -1,0 +1,123 @@
+"""A model of each format, deployed by the command and asked through the gateway, gives what its library gives."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any
+
+import joblib
+import lightgbm
+import numpy as np
+import pytest
+from numpy.typing import NDArray
+from sklearn.datasets import load_digits
+from sklearn.linear_model import LogisticRegression
+from sklearn.pipeline import make_pipeline
+from sklearn.preprocessing import StandardScaler
+from skops import io
+
+from penstock.client import Client
+from tests.support import models
+from tests.support.suite import Suite
+
+Arrays = Mapping[str, NDArray[Any]]
+Case = tuple[Path, Arrays, Arrays]
+"""What to deploy, inputs, and what is to come of them."""
+
+DATA, CLASSES = load_digits(return_X_y=True)
+ROWS = DATA[:7]
+
+PYTHON = """
+class Model:
+    def load(self, folder, options):
+        self.words = (folder / "words.txt").read_text().split()
+
+    def infer(self, inputs):
+        import numpy as np
+        words = [self.words[at % len(self.words)].encode() for at in inputs["at"].ravel()]
+        return {"word": np.array(words, dtype=object).reshape(inputs["at"].shape)}
+"""
+MANIFEST = """
+[[inputs]]
+name = "at"
+datatype = "INT32"
+shape = [-1]
+
+[[outputs]]
+name = "word"
+datatype = "BYTES"
+shape = [-1]
+"""
+
+
+def classifier() -> Any:
+    return make_pipeline(StandardScaler(), LogisticRegression(max_iter=200)).fit(DATA, CLASSES)
+
+
+def onnx_folder(folder: Path, _suite: Suite) -> Case:
+    rows = np.arange(32, dtype=np.float32).reshape(2, 16)
+    return models.folder_onnx(folder, bias=5), {"INPUT0": rows}, {"OUTPUT0": rows + 5}
+
+
+def torch_export(folder: Path, _suite: Suite) -> Case:
+    import torch
+
+    path, images = models.digits_torch_export(folder / "model.pt2"), models.digits().images[:7]
+    (probabilities,) = torch.export.load(path).module()(torch.from_numpy(images)).values()
+    return path, {"image": images}, {"probabilities": probabilities.detach().numpy()}
+
+
+def skops(folder: Path, _suite: Suite) -> Case:
+    estimator = classifier()
+    io.dump(estimator, folder / "model.skops")
+    expected = {"label": estimator.predict(ROWS), "probabilities": estimator.predict_proba(ROWS)}
+    return folder / "model.skops", {"X": ROWS}, expected
+
+
+def pickled(folder: Path, _suite: Suite) -> Case:
+    estimator = classifier()
+    joblib.dump(estimator, folder / "model.joblib")
+    return folder / "model.joblib", {"X": ROWS}, {"label": estimator.predict(ROWS)}
+
+
+def booster(folder: Path, _suite: Suite) -> Case:
+    settings = {"objective": "multiclass", "num_class": 10, "verbose": -1, "num_threads": 1}
+    made = lightgbm.train(settings, lightgbm.Dataset(DATA, CLASSES), 5)
+    made.save_model(folder / "model.txt")
+    return folder / "model.txt", {"X": ROWS}, {"prediction": made.predict(ROWS)}
+
+
+def python(folder: Path, _suite: Suite) -> Case:
+    (folder / "model.py").write_text(PYTHON)
+    (folder / "penstock.toml").write_text(MANIFEST)
+    (folder / "words.txt").write_text("zero one zwei trois")
+    expected = np.array([b"trois", b"one"], dtype=object)
+    return folder, {"at": np.array([3, 5], np.int32)}, {"word": expected}
+
+
+def remote(folder: Path, suite: Suite) -> Case:
+    """The server that it is at is this one."""
+    (folder / "remote.toml").write_text(f'address = "{suite.grpc_address}"\nmodel = "identity"\ntimeout_s = 10')
+    rows = np.arange(48, dtype=np.float32).reshape(3, 16)
+    return folder / "remote.toml", {"INPUT0": rows}, {"OUTPUT0": rows}
+
+
+CASES = [onnx_folder, torch_export, skops, pickled, booster, python, remote]
+
+
+@pytest.mark.parametrize("make", CASES, ids=[one.__name__ for one in CASES])
+def test_a_model_of_the_format_gives_what_its_library_gives(
+    make: Callable[[Path, Suite], Case], suite: Suite, tmp_path: Path
+) -> None:
+    path, inputs, expected = make(tmp_path, suite)
+    name = f"format-{make.__name__}"
+    suite.command("deploy", str(path), "--name", name, "--trust", "--wait")
+    with Client(gateway=suite.grpc_address, registry=suite.registry_address) as client:
+        outputs = client.infer(name, inputs)
+        for output, array in expected.items():
+            if array.dtype == object:
+                assert list(outputs[output]) == list(array)
+            else:
+                np.testing.assert_allclose(outputs[output], array, rtol=1e-5, atol=1e-6)
+        client.undeploy(name)
