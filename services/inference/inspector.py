@@ -13,18 +13,21 @@ from pathlib import Path
 from typing import Any
 
 from services.common.errors import PenstockError
-from services.inference import backends
+from services.inference import backends, sandbox
 from services.inference.backends import LoadError, ModelFiles, Placement, RunError
 from services.inference.domain.fleet import effective_batch_size
 from services.inference.domain.manifest import NOTHING_SAID, Manifest
 from services.inference.model_process.control import take_standard_output
-from services.inference.probes import Outcome, Prober
+from services.inference.probes import CLEAR_REFS, Outcome, Prober
 from services.inference.warm_up import warm_up
 
 
 @dataclass(frozen=True, slots=True)
 class Inspection:
-    """What to inspect. ``format`` is empty where the author didn't say."""
+    """What to inspect. ``format`` is empty where the author didn't say.
+
+    ``is_confined``: the process gives up what it has no need of.
+    """
 
     path: str
     format: str
@@ -32,6 +35,7 @@ class Inspection:
     device: str
     threads: int
     manifest: Manifest = NOTHING_SAID
+    is_confined: bool = False
 
 
 def inspect(request: Inspection) -> dict[str, Any]:
@@ -54,6 +58,8 @@ def inspect(request: Inspection) -> dict[str, Any]:
             f"a model in the format {backend.format} {danger}: mark the version as trusted if you vouch for it, or use "
             "ONNX"
         )
+    if request.is_confined and not backend.is_elsewhere:
+        sandbox.disconnect()
     started = time.perf_counter()
     model = backends.load(files, backend.format, Placement(request.device, request.threads), manifest=request.manifest)
     load_s = time.perf_counter() - started
@@ -79,13 +85,19 @@ def main() -> None:
     events = take_standard_output()
     fields = json.loads(sys.stdin.readline())
     request = Inspection(**{**fields, "manifest": Manifest.from_json(fields["manifest"])})
+    with sandbox.scratch() as folder:
+        if request.is_confined:
+            sandbox.restrict(read=[Path(request.path)], write=[CLEAR_REFS], scratch=folder)
+        events.write(json.dumps(_verdict(request)).encode() + b"\n")
+
+
+def _verdict(request: Inspection) -> dict[str, Any]:
     try:
-        verdict = inspect(request)
+        return inspect(request)
     except (LoadError, RunError) as error:
-        verdict = {"rejection": str(error)}
+        return {"rejection": str(error)}
     except PenstockError as error:
-        verdict = {"rejection": error.message}
-    events.write(json.dumps(verdict).encode() + b"\n")
+        return {"rejection": error.message}
 
 
 if __name__ == "__main__":

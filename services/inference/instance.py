@@ -63,6 +63,7 @@ class Surroundings:
     threads: int
     drain_timeout_s: float
     shared_payload_bytes: int
+    is_confined: bool
 
 
 @dataclass(slots=True)
@@ -240,6 +241,7 @@ class Instance:
             threads=around.threads,
             drain_timeout_s=around.drain_timeout_s,
             shared_payload_bytes=around.shared_payload_bytes,
+            is_confined=around.is_confined,
             variant=self.variant,
         )
 

@@ -89,6 +89,7 @@ class InferenceServer:
                 threads=settings.effective_threads,
                 drain_timeout_s=settings.drain_timeout_s,
                 shared_payload_bytes=suite.shared_payload_bytes,
+                is_confined=settings.confine,
             ),
             on_change=self._instances_changed,
         )
@@ -100,6 +101,7 @@ class InferenceServer:
             threads=settings.effective_threads,
             timeout_s=settings.validation_timeout_s,
             memory_bytes=int(psutil.virtual_memory().total * settings.validation_memory_share),
+            is_confined=settings.confine,
         )
         self._optimizer = Optimizer(
             self._registry,

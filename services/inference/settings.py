@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import os
+import re
+from pathlib import Path
 from typing import Literal
 
 from pydantic import Field
@@ -11,10 +13,23 @@ from pydantic_settings import BaseSettings, SettingsConfigDict
 _DISCREET = {"ORT_DISABLE_TELEMETRY": "1", "HF_HUB_DISABLE_TELEMETRY": "1", "DO_NOT_TRACK": "1"}
 """Libraries that run models report to their makers unless they are told not to."""
 
+_SECRET = re.compile(r"(PENSTOCK|CONSUL)_|.*(TOKEN|SECRET|PASSWORD|CREDENTIAL|API_KEY)")
+"""What foreign models must not find in their environment. They are told all that they need."""
+
 
 def model_environment() -> dict[str, str]:
     """The environment of processes that load models."""
-    return {**_DISCREET, **os.environ}
+    return _DISCREET | {name: value for name, value in os.environ.items() if not _SECRET.match(name)}
+
+
+def move_home(folder: Path) -> None:
+    """Have this process' libraries keep what they keep for a user, and temporary files, in a folder."""
+    os.environ |= dict.fromkeys(("HOME", "TMPDIR", "CUDA_CACHE_PATH"), str(folder))
+
+
+def python_path() -> list[Path]:
+    """Folders that Python was told to import from besides its own."""
+    return [Path(one) for one in os.environ.get("PYTHONPATH", "").split(os.pathsep) if one]
 
 
 class InferenceSettings(BaseSettings):
@@ -44,6 +59,9 @@ class InferenceSettings(BaseSettings):
     """Longest that loading and trying a new version may take, in seconds."""
     validation_memory_share: float = Field(default=0.8, gt=0, le=1)
     """Share of the machine's memory that loading and trying a new version may take."""
+    confine: bool = True
+    """Whether processes that load models give up what they have no need of, where the kernel has Landlock: files that
+    are neither the system's nor the model's, listening, and, while a version is tried, the network."""
 
     optimization: Literal["off", "fast", "full"] = "full"
     """Most that this node does to run versions faster, whatever deployments ask for; `off`: they run as they are."""

@@ -51,6 +51,7 @@ class Validator:
         threads: int,
         timeout_s: float,
         memory_bytes: int,
+        is_confined: bool,
     ) -> None:
         self._registry = registry
         self._artifacts = artifacts
@@ -58,6 +59,7 @@ class Validator:
         self._threads = threads
         self._timeout_s = timeout_s
         self._memory_bytes = memory_bytes
+        self._is_confined = is_confined
         self._formats = backends.installed_formats()
 
     async def validate_pending(self) -> None:
@@ -108,7 +110,13 @@ class Validator:
         """The verdict of a process of its own, or a rejection that says how that ended."""
         verdicts: list[Event] = []
         request = Inspection(
-            str(path), version.format, version.trusted, self._device, self._threads, manifest_of(version)
+            str(path),
+            version.format,
+            version.trusted,
+            self._device,
+            self._threads,
+            manifest_of(version),
+            self._is_confined,
         )
         child = await Child.start(_MODULE, json.dumps(asdict(request)), verdicts.append)
         ending = asyncio.create_task(child.wait())

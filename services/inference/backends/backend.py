@@ -53,6 +53,8 @@ class Backend(ABC):
     """The format's name, as in ``ModelVersion.format``."""
     library: ClassVar[str]
     """The module that must be installed, for example "onnxruntime"."""
+    is_elsewhere: ClassVar[bool] = False
+    """Whether its models are reached by the network."""
 
     @abstractmethod
     def recognises(self, files: ModelFiles) -> bool:

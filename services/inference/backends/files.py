@@ -37,6 +37,11 @@ class ModelFiles:
         """Where something that is made of the model is kept."""
         return self.root.with_name(f"{self.root.name}{PRODUCT}{name}")
 
+    @property
+    def products(self) -> list[Path]:
+        """All that was made of the model."""
+        return list(self.root.parent.glob(f"{self.root.name}{PRODUCT}*"))
+
     def head(self, name: str, size: int = 16) -> bytes:
         """The first bytes of a file."""
         with self.path(name).open("rb") as file:

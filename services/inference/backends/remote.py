@@ -59,6 +59,7 @@ class Target:
 class Remote(Backend):
     format = "remote"
     library = "tritonclient"
+    is_elsewhere = True
 
     def recognises(self, files: ModelFiles) -> bool:
         return {"address", "model"} <= _fields(files).keys()

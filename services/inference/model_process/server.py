@@ -7,8 +7,10 @@ import logging
 import os
 import secrets
 import time
+from collections.abc import Iterator
 from pathlib import Path
 from typing import BinaryIO
+from urllib.parse import parse_qs, urlsplit
 
 from penstock import __version__
 from penstock.gateway.v1.reply_service_pb2 import Hello
@@ -18,7 +20,7 @@ from services.common.memory import keep_freed_memory
 from services.common.payloads import PayloadStore
 from services.common.serving import favour_latency
 from services.common.tracing import SpanExporter
-from services.inference import backends
+from services.inference import backends, sandbox
 from services.inference.backends import LoadError, Model, ModelFiles, Placement
 from services.inference.domain.batching import BatchPolicy
 from services.inference.model_process.control import AgentPipe
@@ -49,14 +51,26 @@ async def serve(stop: asyncio.Event, events: BinaryIO) -> None:
     spec = await pipe.receive_spec()
     logging.getLogger().setLevel(spec.log_level)
     pipe.tell(state="loading")
-    try:
-        model = await _load_unless(stop, spec)
-    except LoadError as error:
-        pipe.tell(failure=str(error))
-        raise
-    keep_freed_memory()
-    process = ModelProcess(spec, model, pipe)
-    await process.run(stop)
+    with sandbox.scratch() as folder:
+        if spec.is_confined:
+            sandbox.restrict(read=_readable(spec), scratch=folder)
+        try:
+            model = await _load_unless(stop, spec)
+        except LoadError as error:
+            pipe.tell(failure=str(error))
+            raise
+        keep_freed_memory()
+        process = ModelProcess(spec, model, pipe)
+        await process.run(stop)
+
+
+def _readable(spec: ProcessSpec) -> Iterator[Path]:
+    """The model, what is made of it, and certificates for Redis."""
+    files = ModelFiles(Path(spec.path))
+    yield files.root
+    yield from files.products
+    for values in parse_qs(urlsplit(spec.redis_url).query).values():
+        yield from (Path(value) for value in values if value.startswith("/"))
 
 
 async def _load_unless(stop: asyncio.Event, spec: ProcessSpec) -> Model:

@@ -33,6 +33,7 @@ class ProcessSpec:
     drain_timeout_s: float = 10.0
     shared_payload_bytes: int = 256 * 2**20
     manifest: Manifest = NOTHING_SAID
+    is_confined: bool = False
     variant: Variant = ORIGINAL
 
     def to_json(self) -> str:

@@ -27,6 +27,29 @@ async def test_what_is_no_event_is_left_out_and_the_end_has_a_reason(number: int
     child.tell(too="late")
 
 
+async def test_secrets_are_not_in_a_child_s_environment(monkeypatch: pytest.MonkeyPatch) -> None:
+    secret = [
+        "PENSTOCK_REDIS_URL",
+        "CONSUL_HTTP_ADDR",
+        "AWS_SECRET_ACCESS_KEY",
+        "HF_TOKEN",
+        "PGPASSWORD",
+        "OPENAI_API_KEY",
+    ]
+    for name in (*secret, "LD_LIBRARY_PATH"):
+        monkeypatch.setenv(name, "x")
+    heard: list[Event] = []
+
+    child = await Child.start(
+        MODULE, json.dumps({"lines": [], "environ": True, "signal": signal.SIGKILL}), heard.append
+    )
+
+    await child.wait()
+    (environ,) = heard
+    assert not environ.keys() & set(secret)
+    assert (environ["LD_LIBRARY_PATH"], environ["ORT_DISABLE_TELEMETRY"]) == ("x", "1")
+
+
 async def test_a_child_whose_start_is_cancelled_does_not_live_on(monkeypatch: pytest.MonkeyPatch) -> None:
     started, processes, popen = asyncio.Event(), list[subprocess.Popen[bytes]](), subprocess.Popen
 
