@@ -82,6 +82,11 @@ def restrict(*, read: Iterable[Path], scratch: Path, write: Iterable[Path] = ())
     return _give_up(version, _Ruleset(files, _BIND_TCP, _ABSTRACT_SOCKETS | _SIGNALS), rules)
 
 
+def is_available() -> bool:
+    """Whether the kernel has Landlock."""
+    return _version() > 0
+
+
 def disconnect() -> bool:
     """Let this thread connect to nobody by TCP, nor listen. Whether the kernel sees to it."""
     version = _version()

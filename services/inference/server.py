@@ -29,7 +29,7 @@ from services.common.redis_masters import RedisMasters
 from services.common.serving import Stop
 from services.common.settings import SuiteSettings
 from services.common.watch import ResourceCache
-from services.inference import backends
+from services.inference import backends, sandbox
 from services.inference.adapters.artifacts import ArtifactCache
 from services.inference.adapters.devices import Hardware, devices
 from services.inference.adapters.lane_keeping import end_lease, until_empty
@@ -129,6 +129,8 @@ class InferenceServer:
 
         With a successor, model processes are left alone: they serve until it has others.
         """
+        if self._settings.confine and not sandbox.is_available():
+            _log.warning("this kernel has no Landlock: processes that load models have all that this one has")
         server = grpc.aio.server(options=serving.SERVER_OPTIONS)
         servicer = InferenceServicer(self._agent, self._cache, self._node)
         add_InferenceServiceServicer_to_server(translated(servicer), server)

@@ -12,7 +12,7 @@ import pytest
 
 from services.inference import sandbox
 
-pytestmark = pytest.mark.skipif(not sandbox._version(), reason="this kernel has no Landlock")
+pytestmark = pytest.mark.skipif(not sandbox.is_available(), reason="this kernel has no Landlock")
 
 TRY = """
 import json, os, socket, subprocess, sys, threading
