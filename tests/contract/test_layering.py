@@ -15,18 +15,20 @@ ROOT = Path(__file__).resolve().parents[2]
 
 DOMAIN = re.compile(r"services\.\w+\.domain(\.|$)")
 DOMAIN_MAY_IMPORT = re.compile(
-    r"(numpy|services\.common\.(datatypes|errors|forms|names))(\.|$)"
+    r"(numpy|services\.common\.(datatypes|errors|forms|model_paths|names))(\.|$)"
     # plain values
     r"|services\.common\.(lanes\.LaneKeys|trace_context\.TraceContext)$"
 )
 SPEAKS_GRPC = re.compile(
     r"services\.common\.(boundary|discovery\.channel|serving|status|tracing|watch)$"
     r"|services\.(\w+\.)+((\w+_)?(servicers?|codecs?|link)|server|adapters|fronts)(\.|$)"
+    r"|services\.inference\.backends\.remote$"
     r"|penstock(\.|$)"
 )
 GRPC = re.compile(r"grpc(_\w+)?(\.|$)|.*_pb2_grpc(\.|$)")
 READS_ENVIRONMENT = re.compile(r"services$|services\.(common|\w+)\.settings$|penstock(\.|$)")
 RUNS_WHAT_IT_READS = {"cloudpickle", "dill", "joblib", "marshal", "pickle", "shelve"}
+LOADS_WHAT_IS_TRUSTED = "services.inference.backends.sklearn_pickle"
 
 
 def modules() -> Iterator[tuple[str, ast.Module]]:
@@ -101,7 +103,7 @@ def test_nothing_imports_what_runs_code_while_loading() -> None:
         f"{name} imports {imported}"
         for name, tree in MODULES.items()
         for imported in imports_of(name, tree)
-        if imported.split(".")[0] in RUNS_WHAT_IT_READS
+        if imported.split(".")[0] in RUNS_WHAT_IT_READS and name != LOADS_WHAT_IS_TRUSTED
     ] == []
 
 

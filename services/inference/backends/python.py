@@ -34,7 +34,7 @@ from services.inference.domain.manifest import Manifest
 from services.inference.domain.signature import Signature, has_free_first_dimension
 
 _CODE, _REQUIREMENTS = "model.py", "requirements.txt"
-_MODULE = "penstock_model"
+_MODULE = "model_of_version"
 
 
 class Python(Backend):
