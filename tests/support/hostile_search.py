@@ -31,13 +31,15 @@ class _Wrong:
         return self._known[key]
 
 
-def _hostile_load(files: ModelFiles, model_format: str, placement: Placement, variant: Variant = ORIGINAL) -> Model:
+def _hostile_load(
+    files: ModelFiles, model_format: str, placement: Placement, variant: Variant = ORIGINAL, **named: Any
+) -> Model:
     behaviour = dict(variant.options).get("test", "")
     if behaviour == "crash":
         os.abort()
     while behaviour == "hang":
         pass
-    model = _load(files, model_format, placement)
+    model = _load(files, model_format, placement, **named)
     return _Wrong(model) if behaviour == "wrong" else model
 
 
