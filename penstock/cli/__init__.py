@@ -6,7 +6,21 @@ from typing import Annotated
 
 import typer
 
-from penstock.cli import deploy, incidents, infer, model, models, nodes, restart, status, undeploy, up, variants, watch
+from penstock.cli import (
+    deploy,
+    imports,
+    incidents,
+    infer,
+    model,
+    models,
+    nodes,
+    restart,
+    status,
+    undeploy,
+    up,
+    variants,
+    watch,
+)
 
 app = typer.Typer(
     name="penstock",
@@ -18,7 +32,7 @@ app = typer.Typer(
     context_settings={"help_option_names": ["-h", "--help"]},
 )
 
-for module in (up, restart, status, nodes, deploy, models, model, variants, infer, undeploy, incidents, watch):
+for module in (up, restart, status, nodes, deploy, imports, models, model, variants, infer, undeploy, incidents, watch):
     module.register(app)
 
 

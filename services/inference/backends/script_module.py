@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import warnings
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import torch
@@ -24,15 +24,17 @@ from services.inference.backends.torch_runtime import (
     recorded,
     with_layout,
 )
+from services.inference.domain.manifest import Manifest
 from services.inference.domain.signature import Signature, has_free_first_dimension
 
 _HOW = (
-    "save it with torch.jit.save(module, path, _extra_files={'signature.json': ...}) that holds "
+    "describe all its tensors in the manifest, or save it with torch.jit.save(module, path, "
+    "_extra_files={'signature.json': ...}) that holds "
     '{"inputs": [{"name": "x", "datatype": "FP32", "shape": [-1, 64]}], "outputs": [...]}'
 )
 
 
-def load(files: ModelFiles, placement: Placement, options: Mapping[str, str]) -> TorchScriptModel:
+def load(files: ModelFiles, manifest: Manifest, placement: Placement, options: Mapping[str, str]) -> TorchScriptModel:
     """Load a TorchScript archive.
 
     Raises:
@@ -50,11 +52,13 @@ def load(files: ModelFiles, placement: Placement, options: Mapping[str, str]) ->
                 module = frozen(module, how)
     except Exception as error:  # whatever a foreign archive provokes
         raise LoadError(f"torch can't load the archive: {public_message(error)}") from error
-    return TorchScriptModel(module, _signature(extra["signature.json"], module), device, options)
+    return TorchScriptModel(module, _signature(extra["signature.json"], module, manifest), device, options)
 
 
-def _signature(text: str | bytes, module: Any) -> Signature:
+def _signature(text: str | bytes, module: Any, manifest: Manifest) -> Signature:
     wanted = [argument.name for argument in module.forward.schema.arguments[1:]]
+    if not text and manifest.is_complete:
+        return _positional(manifest, wanted)
     if not text:
         raise LoadError(f"a TorchScript archive doesn't say the types and shapes of its inputs {wanted}: {_HOW}")
     try:
@@ -72,6 +76,13 @@ def _signature(text: str | bytes, module: Any) -> Signature:
     return Signature(
         signature.inputs, signature.outputs, has_free_first_dimension(tensors), max(0, signature.max_batch_size)
     )
+
+
+def _positional(manifest: Manifest, wanted: Sequence[str]) -> Signature:
+    """Tensors may have any names: they are given in the order in which the author describes them."""
+    if len(manifest.inputs) > len(wanted):
+        raise LoadError(f"the manifest describes {len(manifest.inputs)} inputs, forward takes {list(wanted)}")
+    return Signature(manifest.inputs, manifest.outputs, has_free_first_dimension((*manifest.inputs, *manifest.outputs)))
 
 
 class TorchScriptModel:

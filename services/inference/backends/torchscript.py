@@ -1,6 +1,7 @@
 """TorchScript archives, by torch: loaded only, PyTorch has deprecated the format. Loading one can run code.
 
-Such an archive says nothing of data types and shapes. Its author has to put a ``signature.json`` beside the code:
+Such an archive says nothing of data types and shapes. Its author describes all tensors in the manifest, in the order of
+``forward``, or puts a ``signature.json`` beside the code:
 ``torch.jit.save(module, path, _extra_files={"signature.json": json.dumps({"inputs": [...], "outputs": [...]})})``, each
 tensor as ``{"name": ..., "datatype": "FP32", "shape": [-1, 64]}``.
 """
@@ -28,10 +29,10 @@ class TorchScript(Backend):
     def danger(self, _files: ModelFiles) -> str:
         return "can run code while loading"
 
-    def load(self, files: ModelFiles, _manifest: Manifest, placement: Placement, options: Mapping[str, str]) -> Model:
+    def load(self, files: ModelFiles, manifest: Manifest, placement: Placement, options: Mapping[str, str]) -> Model:
         from services.inference.backends import script_module
 
-        return script_module.load(files, placement, options)
+        return script_module.load(files, manifest, placement, options)
 
     def variants(self, _files: ModelFiles, model: Model, _level: Level) -> list[dict[str, str]]:
         from services.inference.backends import torch_runtime

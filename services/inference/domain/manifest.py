@@ -33,6 +33,12 @@ class Manifest:
     preprocessing: tuple[Step, ...] = ()
     postprocessing: tuple[Step, ...] = ()
 
+    @property
+    def is_complete(self) -> bool:
+        """Whether it describes tensors of which the files say nothing."""
+        tensors = (*self.inputs, *self.outputs)
+        return bool(self.inputs and self.outputs) and all(one.datatype and one.shape for one in tensors)
+
     @classmethod
     def from_json(cls, fields: Mapping[str, Any]) -> Manifest:
         """Read what ``dataclasses.asdict`` gave."""
