@@ -10,13 +10,12 @@ import contextlib
 import ctypes
 import os
 import resource
-import site
 import sys
 import tempfile
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 
-from services.inference.settings import move_home, python_path
+from services.inference.settings import move_home
 
 _CREATE_RULESET, _ADD_RULE, _RESTRICT_SELF = 444, 445, 446
 _VERSION_FLAG = 1
@@ -127,10 +126,10 @@ def _proc() -> list[Path]:
 
 
 def _python() -> list[Path]:
-    """Where Python's own modules are, the libraries', and ours."""
+    """Where Python's own modules are, the libraries', and ours; the folder that it was started in isn't meant."""
     ours = Path(__file__).parents[2]
-    libraries = [sys.prefix, sys.base_prefix, *site.getsitepackages(), site.getusersitepackages()]
-    return [ours / "services", ours / "penstock", *map(Path, libraries), *python_path()]
+    searched = sys.path if sys.flags.safe_path else sys.path[1:]
+    return [ours / "services", ours / "penstock", *map(Path, (sys.prefix, sys.base_prefix, *filter(None, searched)))]
 
 
 def _gpus() -> list[Path]:

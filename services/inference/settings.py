@@ -27,11 +27,6 @@ def move_home(folder: Path) -> None:
     os.environ |= dict.fromkeys(("HOME", "TMPDIR", "CUDA_CACHE_PATH"), str(folder))
 
 
-def python_path() -> list[Path]:
-    """Folders that Python was told to import from besides its own."""
-    return [Path(one) for one in os.environ.get("PYTHONPATH", "").split(os.pathsep) if one]
-
-
 class InferenceSettings(BaseSettings):
     """Settings of the inference agent (`PENSTOCK_INFERENCE__…`)."""
 
