@@ -95,6 +95,7 @@ def test_a_torchscript_module_is_served_in_the_order_of_its_tensors(
     client.undeploy(f"imported-{packed_by}")
 
 
+@pytest.mark.filterwarnings("ignore")  # of MLflow
 def test_what_mlflow_saved_is_served(suite: Suite, client: Client, tmp_path: Path) -> None:
     mlflow = pytest.importorskip("mlflow", reason="make test-formats runs it")
     from mlflow import onnx as mlflow_onnx
