@@ -35,6 +35,9 @@ _DATATYPES = {
     "tensor(string)": "BYTES",
 }
 _ONNX_BFLOAT16 = 16
+_CPU = "CPUExecutionProvider"
+_PROVIDERS = {"cpu": _CPU, "cuda": "CUDAExecutionProvider", "tensorrt": "TensorrtExecutionProvider"}
+"""By the name that a manifest's option "provider" has."""
 
 
 class Onnx(Backend):
@@ -45,25 +48,22 @@ class Onnx(Backend):
         return bool(_main_file(files))
 
     def load(
-        self, files: ModelFiles, _manifest: Manifest, placement: Placement, options: Mapping[str, str]
+        self, files: ModelFiles, manifest: Manifest, placement: Placement, options: Mapping[str, str]
     ) -> OnnxModel:
         """Weights may lie in other files, as long as these are the model's own; custom operators don't resolve."""
         import onnxruntime
 
         path = files.path(_main_file(files))
         _check_locations(facts_of(path).locations, files)
-        has_cuda = "CUDAExecutionProvider" in onnxruntime.get_available_providers()
-        if placement.device.startswith("cuda") and not has_cuda:
-            raise LoadError(f"device {placement.device} was asked for, but this onnxruntime has no CUDA provider")
-        is_cuda = has_cuda and placement.device != "cpu"
-        providers = ["CUDAExecutionProvider", "CPUExecutionProvider"] if is_cuda else ["CPUExecutionProvider"]
+        providers = _providers(manifest, placement, onnxruntime.get_available_providers())
         session_options = _session_options(placement, options)
         try:
-            return OnnxModel(onnxruntime.InferenceSession(str(path), session_options, providers=providers))
-        except LoadError:
-            raise
+            session = onnxruntime.InferenceSession(str(path), session_options, providers=providers)
         except Exception as error:  # onnxruntime raises a class of its own for every kind of failure
             raise LoadError(f"onnxruntime can't load the model: {public_message(error)}") from error
+        if manifest.options and session.get_providers()[0] != providers[0]:
+            raise LoadError(f"onnxruntime can't use {providers[0]} here, which the manifest asks for")
+        return OnnxModel(session)
 
     def variants(self, _files: ModelFiles, model: Model, level: Level) -> list[dict[str, str]]:
         """The original has every graph optimisation; some graphs are faster with fewer."""
@@ -72,6 +72,27 @@ class Onnx(Backend):
         if model.device != "cpu":
             return []
         return fast if level is Level.FAST else fast + full
+
+
+def _providers(manifest: Manifest, placement: Placement, there: Collection[str]) -> list[str]:
+    """What is to run the model, the first choice first.
+
+    Raises:
+        LoadError: it isn't there.
+    """
+    if strangers := manifest.options.keys() - {"provider"}:
+        raise LoadError(f"got the option {min(strangers)!r}, expected provider")
+    wanted = manifest.options.get("provider", "")
+    if wanted and wanted not in _PROVIDERS:
+        raise LoadError(f"got the provider {wanted!r}, expected one of {', '.join(_PROVIDERS)}")
+    if not wanted:
+        has_gpu = placement.device.startswith("cuda") or (placement.device == "auto" and _PROVIDERS["cuda"] in there)
+        wanted = "cuda" if has_gpu else "cpu"
+    elif wanted != "cpu" and placement.device == "cpu":
+        raise LoadError(f"the manifest asks for {wanted}, and this node runs models on the CPU")
+    if _PROVIDERS[wanted] not in there:
+        raise LoadError(f"{wanted} was asked for, but this onnxruntime has {', '.join(there)} only")
+    return list(dict.fromkeys([_PROVIDERS[wanted], *([_PROVIDERS["cuda"]] if wanted == "tensorrt" else []), _CPU]))
 
 
 def _main_file(files: ModelFiles) -> str:
@@ -130,7 +151,7 @@ class OnnxModel:
         outputs = tuple(_spec(one, "output") for one in session.get_outputs())
         self.signature = Signature(inputs, outputs, is_batchable=has_free_first_dimension((*inputs, *outputs)))
         # The session may have fallen back to the CPU: say what it does, not what was asked.
-        self.device = "cuda:0" if session.get_providers()[0] == "CUDAExecutionProvider" else "cpu"
+        self.device = "cpu" if session.get_providers()[0] == _CPU else "cuda:0"
         self._output_names = [one.name for one in outputs]
         self._text_inputs = frozenset(one.name for one in inputs if one.datatype == "BYTES")
         self._has_bfloat16 = any(one.datatype == "BF16" for one in (*inputs, *outputs))

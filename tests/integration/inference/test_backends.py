@@ -11,6 +11,7 @@ from typing import Any
 
 import numpy as np
 import onnx
+import onnxruntime
 import pytest
 from onnx import TensorProto, helper, numpy_helper
 
@@ -162,6 +163,33 @@ def test_what_the_manifest_says_is_compared_and_added(tmp_path: Path) -> None:
     wrong = Manifest(inputs=(TensorSpec("INPUT0", "FP64", (-1, 16)),))
     with pytest.raises(LoadError, match=r"'INPUT0' FP64 \[-1, 16\] is what the model calls 'INPUT0' FP32 \[-1, 16\]"):
         inspect(Inspection(str(path), "", False, "cpu", 1, wrong))
+
+
+@pytest.mark.parametrize(
+    ("device", "options", "words"),
+    [
+        ("auto", {"provider": "tensorrt"}, "tensorrt was asked for, but this onnxruntime has .*CPUExecutionProvider"),
+        ("cuda:0", {}, "cuda was asked for, but this onnxruntime has .*CPUExecutionProvider"),
+        ("cpu", {"provider": "cuda"}, "this node runs models on the CPU"),
+        ("auto", {"provider": "tpu"}, "got the provider 'tpu', expected one of cpu, cuda, tensorrt"),
+        ("auto", {"threads": "3"}, "got the option 'threads', expected provider"),
+    ],
+)
+@pytest.mark.skipif(
+    "CUDAExecutionProvider" in onnxruntime.get_available_providers(), reason="this onnxruntime can use a GPU"
+)
+def test_a_provider_that_is_not_there_is_refused_by_name(
+    device: str, options: dict[str, str], words: str, tmp_path: Path
+) -> None:
+    files = ModelFiles(identity_onnx(tmp_path / "m"))
+    with pytest.raises(LoadError, match=words):
+        backends.load(files, "onnx", Placement(device, 1), manifest=Manifest(options=options))
+
+
+def test_a_model_runs_on_the_processor_where_its_manifest_says_so(tmp_path: Path) -> None:
+    files = ModelFiles(identity_onnx(tmp_path / "m"))
+    model = backends.load(files, "onnx", Placement("auto", 1), manifest=Manifest(options={"provider": "cpu"}))
+    assert model.device == "cpu"
 
 
 def test_a_folder_that_is_no_model_is_rejected_with_what_it_holds(tmp_path: Path) -> None:
@@ -330,7 +358,7 @@ class TestTorch:
     @pytest.mark.parametrize(
         ("signature", "message"),
         [
-            (None, r"doesn't say the types and shapes of its inputs \['x'\]: save it with"),
+            (None, r"doesn't say the types and shapes of its inputs \['x'\]: describe all its tensors"),
             ({"inputs": []}, "can't be read"),
             ({"inputs": [{"name": "x", "datatype": "FLOAT", "shape": [1]}], "outputs": []}, "unknown datatype 'FLOAT'"),
             ({"inputs": [{"name": "q", "datatype": "FP32", "shape": [1]}], "outputs": []}, r"names the inputs \['q'\]"),
