@@ -8,10 +8,10 @@ PYTEST := $(BIN)/python -m pytest
 WORKERS ?= 2
 SIDE_BY_SIDE = $(PYTEST) --numprocesses $(WORKERS) --dist loadfile
 
-.PHONY: help setup run up test test-fronts test-queue test-unit test-e2e bench bench-peers overload chaos soak profile lint fmt protos check consul lock clean
+.PHONY: help setup run up test test-formats test-fronts test-queue test-unit test-e2e bench bench-peers overload chaos soak profile lint fmt protos check consul lock clean
 
 help: ## Show this list
-	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## / { printf "  make %-11s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## / { printf "  make %-12s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
 setup: ## Make .venv and install everything; returns at once when nothing changed
 	@test -n "$(PYTHON)" || { echo "Penstock needs Python 3.11 or newer; found none (set PYTHON=...)" >&2; exit 1; }
@@ -31,6 +31,9 @@ test-fronts: setup consul ## Run all tests twice: with each front of the gateway
 
 test-queue: setup ## Let hypothesis try 500 sequences of events on the queue (QUEUE_EXAMPLES: so many)
 	@QUEUE_EXAMPLES=$${QUEUE_EXAMPLES:-500} $(PYTEST) tests/integration/queue
+
+test-formats: setup ## Test the formats with heavy libraries, each in an environment of its own (FORMATS="litert openvino": some)
+	@$(BIN)/python -m tools.formats $(FORMATS)
 
 test-unit: setup ## Run the unit and contract tests
 	@$(PYTEST) tests/unit tests/contract

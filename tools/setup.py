@@ -17,6 +17,8 @@ import sys
 import tempfile
 import time
 import venv
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -68,11 +70,12 @@ def has_nvidia_gpu() -> bool:
     return listing.returncode == 0 and "GPU " in listing.stdout
 
 
-def make_venv() -> None:
+def make_venv(folder: Path = VENV) -> None:
     """Make the environment, anew where one exists that another Python made."""
-    marker = VENV / "pyvenv.cfg"
-    if not (marker.is_file() and PYTHON.exists() and f"version = {platform.python_version()}" in marker.read_text()):
-        venv.create(VENV, clear=True, with_pip=True)
+    marker = folder / "pyvenv.cfg"
+    has_python = marker.is_file() and (folder / "bin" / "python").exists()
+    if not (has_python and f"version = {platform.python_version()}" in marker.read_text()):
+        venv.create(folder, clear=True, with_pip=True)
 
 
 def install_packages() -> None:
@@ -87,16 +90,23 @@ def install_packages() -> None:
     pip("packages", "--editable", f"{ROOT}[dev]")
 
 
-def install_torch(*, has_gpu: bool) -> None:
+@contextmanager
+def constraints() -> Iterator[list[str]]:
+    """Arguments of pip: of the packages that the lock names, no others than those that it names."""
+    with tempfile.NamedTemporaryFile("w", suffix=".txt") as file:
+        file.write("\n".join(re.findall(r"^[\w.-]+==[^\s;]+", LOCK.read_text(), re.MULTILINE)))
+        file.flush()
+        yield ["--constraint", file.name]
+
+
+def install_torch(*, has_gpu: bool, python: Path = PYTHON) -> None:
     """The pinned torch: its CPU build where there is no NVIDIA GPU and such a build is to be had."""
     pinned = next(line for line in TORCH_LOCK.read_text().splitlines() if line.startswith("torch=="))
-    with tempfile.NamedTemporaryFile("w", suffix=".txt") as constraints:
-        constraints.write("\n".join(re.findall(r"^[\w.-]+==[^\s;]+", LOCK.read_text(), re.MULTILINE)))
-        constraints.flush()
-        where = ["--constraint", constraints.name, *(["--extra-index-url", TORCH_INDEX] if TORCH_INDEX else [])]
+    with constraints() as pinned_others:
+        where = [*pinned_others, *(["--extra-index-url", TORCH_INDEX] if TORCH_INDEX else [])]
         if not has_gpu and sys.platform == "linux":
             try:
-                pip("torch, CPU build", *where, f"{pinned}+cpu")
+                pip("torch, CPU build", *where, f"{pinned}+cpu", python=python)
             except InstallError as error:
                 if "No matching distribution found for torch" not in str(error):
                     raise
@@ -104,13 +114,13 @@ def install_torch(*, has_gpu: bool) -> None:
                 print("  To avoid it, name an index that carries CPU builds in PENSTOCK_TORCH_INDEX.", flush=True)
             else:
                 return
-        pip("torch", *where, pinned)
+        pip("torch", *where, pinned, python=python)
 
 
-def pip(what: str, *arguments: str) -> None:
+def pip(what: str, *arguments: str, python: Path = PYTHON) -> None:
     """Run ``pip install`` quietly, with a sign of life."""
     command = [
-        str(PYTHON),
+        str(python),
         "-m",
         "pip",
         "install",

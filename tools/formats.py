@@ -1,0 +1,136 @@
+"""Test the formats whose libraries are too heavy for ``.venv``: ``python -m tools.formats [NAME…]``.
+
+Each environment below has Penstock, with the extras that its tests need, in a virtual environment of its own, which is
+kept below ``build/formats``. A test that is skipped there counts as failed.
+"""
+
+# ruff: noqa: T201, S314, S603
+
+from __future__ import annotations
+
+import hashlib
+import os
+import subprocess
+import sys
+import time
+import xml.etree.ElementTree as ET
+from dataclasses import dataclass
+from pathlib import Path
+
+from rich.console import Console
+from rich.table import Table
+
+from tools import setup
+
+CACHE = setup.ROOT / "build" / "formats"
+TESTS = setup.ROOT / "tests" / "formats"
+
+
+@dataclass(frozen=True, slots=True)
+class Environment:
+    """The extras of Penstock that it has, and its test modules in ``tests/formats``."""
+
+    extras: tuple[str, ...]
+    tests: tuple[str, ...]
+    has_torch: bool = False
+    """torch is installed first, in the build that fits this machine."""
+
+
+ENVIRONMENTS: dict[str, Environment] = {}
+
+
+@dataclass(frozen=True, slots=True)
+class Result:
+    """``reasons``: why what failed or was skipped did so."""
+
+    environment: str
+    passed: int
+    seconds: float
+    reasons: tuple[str, ...]
+
+    @property
+    def is_good(self) -> bool:
+        return self.passed > 0 and not self.reasons
+
+
+def main(names: list[str]) -> int:
+    """Returns: the exit status."""
+    if unknown := set(names) - ENVIRONMENTS.keys():
+        print(f"got {', '.join(sorted(unknown))}, expected some of {', '.join(ENVIRONMENTS)}", file=sys.stderr)
+        return 2
+    results = [checked(name) for name in ENVIRONMENTS if name in names or not names]
+    table = Table("environment", "passed", "failed or skipped", "seconds", title="Formats")
+    for one in results:
+        table.add_row(one.environment, str(one.passed), "\n".join(one.reasons) or "-", f"{one.seconds:.0f}")
+    Console().print(table)
+    return 0 if all(one.is_good for one in results) else 1
+
+
+def checked(name: str) -> Result:
+    """Install what the environment lacks, and run its tests."""
+    began = time.monotonic()
+    print(f"{name}:", flush=True)
+    try:
+        python = installed(name, ENVIRONMENTS[name])
+    except setup.InstallError as error:
+        print(error, flush=True)
+        return Result(name, 0, time.monotonic() - began, ("pip failed",))
+    report = CACHE / f"{name}.xml"
+    report.unlink(missing_ok=True)
+    tests = [str(TESTS / one) for one in ENVIRONMENTS[name].tests]
+    command = [str(python), "-m", "pytest", "-v", "-p", "no:cacheprovider", f"--junitxml={report}", *tests]
+    status = subprocess.run(command, cwd=setup.ROOT, check=False, env=environment()).returncode
+    passed, reasons = outcome(report)
+    if status and not reasons:
+        reasons = (f"pytest ended with status {status}",)
+    return Result(name, passed, time.monotonic() - began, reasons or (() if passed else ("no test ran",)))
+
+
+def installed(name: str, wanted: Environment) -> Path:
+    """The environment's Python, with all that it is to have; returns at once when nothing changed.
+
+    Raises:
+        InstallError: pip failed.
+    """
+    folder = CACHE / name
+    python, stamp = folder / "bin" / "python", folder / "penstock-formats"
+    state = fingerprint(wanted)
+    if stamp.is_file() and stamp.read_text() == state:
+        return python
+    stamp.unlink(missing_ok=True)
+    setup.make_venv(folder)
+    if wanted.has_torch:
+        setup.install_torch(has_gpu=setup.has_nvidia_gpu(), python=python)
+    extras = ",".join((*wanted.extras, "test"))
+    with setup.constraints() as pinned:
+        setup.pip(f"penstock[{extras}]", *pinned, "--editable", f"{setup.ROOT}[{extras}]", python=python)
+    stamp.write_text(state)
+    return python
+
+
+def fingerprint(wanted: Environment) -> str:
+    """What the installation depends on, in one word."""
+    digest = hashlib.sha256(f"{sys.version} {wanted} {setup.ROOT}".encode())
+    for path in (setup.ROOT / "pyproject.toml", setup.LOCK, setup.TORCH_LOCK):
+        digest.update(path.read_bytes())
+    return digest.hexdigest()
+
+
+def environment() -> dict[str, str]:
+    """Ours, without the folders that would bring in the packages of another environment."""
+    return {name: value for name, value in os.environ.items() if name not in ("PYTHONPATH", "VIRTUAL_ENV")}
+
+
+def outcome(report: Path) -> tuple[int, tuple[str, ...]]:
+    """How many tests passed, and why others didn't, from pytest's report."""
+    cases = ET.parse(report).iter("testcase") if report.is_file() else ()
+    passed, reasons = 0, list[str]()
+    for case in cases:
+        troubles = [one for one in case if one.tag in ("failure", "error", "skipped")]
+        passed += not troubles
+        reasons += [f"{case.get('name')}: {one.tag}: {(one.get('message') or '')[:120]}" for one in troubles]
+    return passed, tuple(reasons)
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))
