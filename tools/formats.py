@@ -36,7 +36,9 @@ class Environment:
     """torch is installed first, in the build that fits this machine."""
 
 
-ENVIRONMENTS: dict[str, Environment] = {}
+ENVIRONMENTS = {
+    "openvino": Environment(("openvino",), ("test_openvino.py",)),
+}
 
 
 @dataclass(frozen=True, slots=True)
@@ -128,8 +130,13 @@ def outcome(report: Path) -> tuple[int, tuple[str, ...]]:
     for case in cases:
         troubles = [one for one in case if one.tag in ("failure", "error", "skipped")]
         passed += not troubles
-        reasons += [f"{case.get('name')}: {one.tag}: {(one.get('message') or '')[:120]}" for one in troubles]
+        reasons += [_reason(str(case.get("name")), one) for one in troubles]
     return passed, tuple(reasons)
+
+
+def _reason(test: str, trouble: ET.Element) -> str:
+    message = " ".join((trouble.get("message") or "").split())
+    return f"{test}: {trouble.tag}: {message[:80]}"
 
 
 if __name__ == "__main__":

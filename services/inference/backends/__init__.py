@@ -36,7 +36,17 @@ __all__ = [
     "variants",
 ]
 
-_MODULES = ("python", "torch_export", "torchscript", "sklearn_skops", "sklearn_pickle", "lightgbm", "remote", "onnx")
+_MODULES = (
+    "python",
+    "torch_export",
+    "torchscript",
+    "sklearn_skops",
+    "sklearn_pickle",
+    "lightgbm",
+    "openvino",
+    "remote",
+    "onnx",
+)
 """Modules of this package with a ``BACKEND``. Who can be sure is asked before who has to guess."""
 
 
