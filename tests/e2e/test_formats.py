@@ -10,6 +10,7 @@ import joblib
 import lightgbm
 import numpy as np
 import pytest
+import xgboost
 from numpy.typing import NDArray
 from sklearn.datasets import load_digits
 from sklearn.linear_model import LogisticRegression
@@ -88,6 +89,13 @@ def booster(folder: Path, _suite: Suite) -> Case:
     return folder / "model.txt", {"X": ROWS}, {"prediction": made.predict(ROWS)}
 
 
+def missing_values(folder: Path, _suite: Suite) -> Case:
+    rows = np.where(ROWS > 8, np.nan, ROWS)
+    made = xgboost.XGBClassifier(n_estimators=5, n_jobs=1).fit(np.where(DATA > 8, np.nan, DATA), CLASSES)
+    made.save_model(folder / "model.ubj")
+    return folder / "model.ubj", {"X": rows}, {"prediction": made.predict_proba(rows)}
+
+
 def python(folder: Path, _suite: Suite) -> Case:
     (folder / "model.py").write_text(PYTHON)
     (folder / "penstock.toml").write_text(MANIFEST)
@@ -103,7 +111,7 @@ def remote(folder: Path, suite: Suite) -> Case:
     return folder / "remote.toml", {"INPUT0": rows}, {"OUTPUT0": rows}
 
 
-CASES = [onnx_folder, torch_export, skops, pickled, booster, python, remote]
+CASES = [onnx_folder, torch_export, skops, pickled, booster, missing_values, python, remote]
 
 
 @pytest.mark.parametrize("make", CASES, ids=[one.__name__ for one in CASES])

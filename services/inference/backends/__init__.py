@@ -43,6 +43,7 @@ _MODULES = (
     "sklearn_skops",
     "sklearn_pickle",
     "lightgbm",
+    "xgboost",
     "openvino",
     "remote",
     "onnx",

@@ -7,7 +7,14 @@ from collections.abc import Sequence
 from services.inference.backends.files import ModelFiles
 from services.inference.backends.onnx_file import MalformedProtoError, facts_of
 
-_KNOWN = ((b"\x89HDF\r\n", "HDF5"), (b"\x1f\x8b", "gzip"), (b"PAR1", "Parquet"), (b"<?xml", "XML"), (b"GGUF", "GGUF"))
+_KNOWN = (
+    (b"\x89HDF\r\n", "HDF5"),
+    (b"\x1f\x8b", "gzip"),
+    (b"PAR1", "Parquet"),
+    (b"<?xml", "XML"),
+    (b"GGUF", "GGUF"),
+    (b"binf", "XGBoost's old binary, which XGBoost 3.0 can keep as JSON or UBJ"),
+)
 _SHOWN = 5
 
 
