@@ -38,6 +38,7 @@ class Environment:
 
 ENVIRONMENTS = {
     "openvino": Environment(("openvino",), ("test_openvino.py",)),
+    "litert": Environment(("litert",), ("test_litert.py",)),
 }
 
 

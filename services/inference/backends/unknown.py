@@ -36,8 +36,7 @@ def _file_likeness(files: ModelFiles) -> str:
     head = files.head(files.only)
     if not head:
         return "the file is empty"
-    kind = "TFLite" if head[4:8] == b"TFL3" else next((kind for start, kind in _KNOWN if head.startswith(start)), "")
-    if kind:
+    if kind := next((kind for start, kind in _KNOWN if head.startswith(start)), ""):
         return f"unsupported format (the file is {kind})"
     try:
         facts_of(files.path(files.only))
