@@ -44,6 +44,7 @@ _MODULES = (
     "sklearn_pickle",
     "lightgbm",
     "xgboost",
+    "tensorflow",
     "litert",
     "openvino",
     "remote",
