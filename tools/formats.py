@@ -39,7 +39,7 @@ class Environment:
 ENVIRONMENTS = {
     "openvino": Environment(("openvino",), ("test_openvino.py",)),
     "litert": Environment(("litert",), ("test_litert.py",)),
-    "tensorflow": Environment(("tensorflow",), ("test_tensorflow.py",)),
+    "tensorflow": Environment(("tensorflow", "keras"), ("test_tensorflow.py", "test_keras.py")),
 }
 
 

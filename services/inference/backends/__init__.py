@@ -44,6 +44,7 @@ _MODULES = (
     "sklearn_pickle",
     "lightgbm",
     "xgboost",
+    "keras",
     "tensorflow",
     "litert",
     "openvino",

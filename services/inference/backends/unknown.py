@@ -8,7 +8,6 @@ from services.inference.backends.files import ModelFiles
 from services.inference.backends.onnx_file import MalformedProtoError, facts_of
 
 _KNOWN = (
-    (b"\x89HDF\r\n", "HDF5"),
     (b"\x1f\x8b", "gzip"),
     (b"PAR1", "Parquet"),
     (b"<?xml", "XML"),
