@@ -2,16 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
 import joblib
 import lightgbm
+import ml_dtypes
 import numpy as np
 import pytest
+import tritonclient.grpc as triton_grpc
+import tritonclient.http as triton_http
 import xgboost
 from numpy.typing import NDArray
+from onnx import TensorProto, helper
 from sklearn.datasets import load_digits
 from sklearn.linear_model import LogisticRegression
 from sklearn.pipeline import make_pipeline
@@ -19,6 +23,7 @@ from sklearn.preprocessing import StandardScaler
 from skops import io
 
 from penstock.client import Client
+from services.common.datatypes import DATATYPES
 from tests.support import models
 from tests.support.suite import Suite
 
@@ -129,3 +134,53 @@ def test_a_model_of_the_format_gives_what_its_library_gives(
             else:
                 np.testing.assert_allclose(outputs[output], array, rtol=1e-5, atol=1e-6)
         client.undeploy(name)
+
+
+ONNX_KINDS = {"FP16": "FLOAT16", "FP32": "FLOAT", "FP64": "DOUBLE", "BF16": "BFLOAT16", "BYTES": "STRING"}
+EXTREMES = {
+    "BOOL": np.array([[True, False]]),
+    "FP16": np.array([[1.5, -65504]], np.float16),
+    "FP32": np.array([[1.5, -3e38]], np.float32),
+    "FP64": np.array([[1.5, -1e308]]),
+    "BF16": np.array([[1.5, -3e38]], ml_dtypes.bfloat16),
+    "BYTES": np.array([["é".encode(), b""]], dtype=object),
+}
+
+
+def extremes() -> Arrays:
+    """Two values of each datatype, named by it."""
+    limits = {name: np.iinfo(kind.dtype) for name, kind in DATATYPES.items() if name not in EXTREMES}
+    return EXTREMES | {name: np.array([[one.min, one.max]], one.dtype) for name, one in limits.items()}
+
+
+def same(path: Path, names: Iterable[str]) -> Path:
+    """ONNX: tensors of these datatypes, named by them, come out as they went in."""
+    nodes, inputs, outputs = [], [], []
+    for name in names:
+        kind = getattr(TensorProto, ONNX_KINDS.get(name, name))
+        nodes.append(helper.make_node("Identity", [name], [f"{name}-out"]))
+        inputs.append(helper.make_tensor_value_info(name, kind, ["n", 2]))
+        outputs.append(helper.make_tensor_value_info(f"{name}-out", kind, ["n", 2]))
+    return models.onnx_of(path, nodes, inputs, outputs)
+
+
+def by_triton(module: Any, address: str, model: str, arrays: Arrays) -> Arrays:
+    tensors = []
+    for name, array in arrays.items():
+        tensors.append(module.InferInput(name, list(array.shape), name))
+        tensors[-1].set_data_from_numpy(array)
+    with module.InferenceServerClient(address) as client:
+        answer = client.infer(model, tensors)
+        return {name: answer.as_numpy(f"{name}-out") for name in arrays}
+
+
+@pytest.mark.parametrize("group", ["numbers", "texts"])  # onnxruntime takes no BF16 beside BYTES
+def test_every_datatype_comes_back_as_it_went(group: str, suite: Suite, tmp_path: Path) -> None:
+    arrays = {name: array for name, array in extremes().items() if (name == "BYTES") == (group == "texts")}
+    path = same(tmp_path / "m.onnx", arrays)
+    suite.command("deploy", str(path), "--name", group, "--wait")
+    for module, address in ((triton_grpc, suite.grpc_address), (triton_http, suite.http_address)):
+        outputs = by_triton(module, address, group, arrays)
+        for name, array in arrays.items():
+            assert outputs[name].dtype == array.dtype
+            np.testing.assert_array_equal(outputs[name], array)
