@@ -39,7 +39,9 @@ class Environment:
 ENVIRONMENTS = {
     "openvino": Environment(("openvino",), ("test_openvino.py",)),
     "litert": Environment(("litert",), ("test_litert.py",)),
-    "tensorflow": Environment(("tensorflow", "keras"), ("test_tensorflow.py", "test_keras.py")),
+    "tensorflow": Environment(
+        ("tensorflow", "keras", "litert"), ("test_tensorflow.py", "test_keras.py", "test_tflite_conversion.py")
+    ),
 }
 
 
