@@ -23,6 +23,7 @@ from services.inference.inspector import Inspection, inspect
 from services.inference.probes import Outcome
 from tests.formats.conftest import Asking
 from tests.support.models import digits
+from tests.support.suite import Suite
 
 SUFFIXES = ["keras", "h5"]
 # TensorFlow's variables, and NumPy 2.
@@ -137,6 +138,12 @@ def test_a_lambda_is_refused_by_name_and_run_for_trust_only(suffix: str, tmp_pat
         inspected(path)
     inspected(path, is_trusted=True)
     np.testing.assert_array_equal(load(path).run({"x": np.ones((1, 2), np.float32)})["y"], [[2, 2]])
+
+
+def test_a_lambda_is_rejected_by_the_suite_too(suite: Suite, tmp_path: Path) -> None:
+    path = kept(lambda_model(), tmp_path)
+    with pytest.raises(AssertionError, match=r"was rejected: .* may run code or read files \(Lambda\)"):
+        suite.command("deploy", str(path), "--name", "lambda", "--wait")
 
 
 @keras.saving.register_keras_serializable("theirs")
