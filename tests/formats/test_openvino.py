@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import os
+import subprocess
+import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -9,6 +12,7 @@ from typing import Any
 import numpy as np
 import pytest
 
+sys.modules.setdefault("openvino_telemetry", None)  # lest tests are reported
 openvino = pytest.importorskip("openvino", reason="openvino is not installed: make test-formats")
 
 from openvino import opset13 as op
@@ -124,6 +128,21 @@ def test_a_bounded_batch_is_read_and_a_larger_one_fails_cleanly(tmp_path: Path) 
     with pytest.raises(RunError, match="incompatible"):
         model.run({"x": np.zeros((9, 2), np.float32)})
     np.testing.assert_array_equal(model.run({"x": np.ones((8, 2), np.float32)})["y"], np.ones((8, 2)))
+
+
+def test_nothing_is_reported_to_its_maker(tmp_path: Path) -> None:
+    kept(network_of(op.relu, [-1, 2]), tmp_path / "m")
+    code = (
+        "from pathlib import Path\n"
+        "from services.inference import backends\n"
+        "from services.inference.backends import ModelFiles, Placement\n"
+        f"backends.load(ModelFiles(Path({str(tmp_path / 'm')!r})), 'openvino', Placement('cpu', 1))"
+    )
+    (tmp_path / "home").mkdir()
+    environ = {name: value for name, value in os.environ.items() if name not in ("CI", "TF_BUILD", "JENKINS_URL")}
+    environ |= {"HOME": str(tmp_path / "home"), "https_proxy": "http://127.0.0.1:9"}
+    subprocess.run([sys.executable, "-c", code], env=environ, check=True)
+    assert list((tmp_path / "home").iterdir()) == []  # the library would keep a number of this user there
 
 
 def test_what_a_network_remembers_is_forgotten_between_callers(tmp_path: Path) -> None:

@@ -24,7 +24,7 @@ _SHOWN = 5
 
 class Keras(Backend):
     format = "keras"
-    library = "keras"
+    library = "tensorflow"  # which brings Keras along
 
     def recognises(self, files: ModelFiles) -> bool:
         return bool(files.only) and (files.head(files.only).startswith(keras_file.HDF5) or keras_file.is_archive(files))

@@ -7,6 +7,7 @@ is fastest on the processor. 64-bit numbers are computed with 32 bits; integers 
 from __future__ import annotations
 
 import re
+import sys
 from collections.abc import Mapping
 from pathlib import PurePosixPath
 from typing import Any
@@ -57,6 +58,14 @@ class OpenVino(Backend):
         return OpenVinoModel(files, precision, placement.threads)
 
 
+def _library() -> Any:
+    """The library, without the package by which it tells its maker that it was imported; it does without."""
+    sys.modules.setdefault("openvino_telemetry", None)  # type: ignore[arg-type]
+    import openvino
+
+    return openvino
+
+
 def _main_file(files: ModelFiles) -> str:
     """The network's file; empty where there is none, or more than one."""
     candidates = [files.only] if files.only else [name for name in files.names if name.endswith(".xml")]
@@ -71,9 +80,7 @@ class OpenVinoModel:
 
     def __init__(self, files: ModelFiles, precision: str, threads: int) -> None:
         """Raises: LoadError: it is damaged, or has tensors of no data type of the protocol."""
-        import openvino
-        from openvino.frontend import FrontEndManager
-
+        openvino = _library()
         name = _main_file(files)
         settings = {
             "INFERENCE_PRECISION_HINT": precision,
@@ -83,7 +90,7 @@ class OpenVinoModel:
         }
         try:
             # Core.read_model would try the file with the readers of all other formats, too.
-            reader = FrontEndManager().load_by_framework("ir")
+            reader = openvino.frontend.FrontEndManager().load_by_framework("ir")
             network = reader.convert(reader.load(str(files.path(name))))
             compiled = openvino.Core().compile_model(network, "CPU", settings)
         except Exception as error:  # as onnxruntime, it has several classes, RuntimeError among them

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable, Iterator
 from typing import Any
 
 import numpy as np
@@ -24,6 +25,20 @@ def parse(content: bytes) -> Any:
     return value
 
 
+def members(pairs: Iterable[tuple[str, Any]]) -> dict[str, Any]:
+    """An object of these members.
+
+    Raises:
+        ValueError: one comes twice: readers disagree on which of them counts.
+    """
+    found = dict[str, Any]()
+    for name, value in pairs:
+        if name in found:
+            raise ValueError(f"it has {name!r} twice in one place")
+        found[name] = value
+    return found
+
+
 class _Reader:
     def __init__(self, content: bytes) -> None:
         self._content = memoryview(content)
@@ -43,7 +58,7 @@ class _Reader:
             case b"S":
                 return self._text()
             case b"{":
-                return dict(self._members(depth))
+                return members(self._members(depth))
             case b"[":
                 return self._array(depth)
         raise ValueError(f"byte {max(0, self.at - 1)} is no marker")
@@ -67,7 +82,7 @@ class _Reader:
     def _text(self) -> str:
         return self.take(self._length()).decode()
 
-    def _members(self, depth: int) -> Any:
+    def _members(self, depth: int) -> Iterator[tuple[str, Any]]:
         while self._peek() != b"}":
             yield self._text(), self.value(self.take(1), depth + 1)
         self.at += 1

@@ -58,7 +58,7 @@ class XgBoostModel:
         self._failure = xgboost.core.XGBoostError
         content = files.path(files.only).read_bytes()
         try:
-            self._is_tree = check_booster(json.loads(content) if _JSON.match(content) else ubjson.parse(content))
+            self._is_tree = check_booster(_parsed(content))
             self._booster = xgboost.Booster()
             self._booster.load_model(bytearray(content))  # given a path, it goes by the suffix
             self._booster.set_param({"nthread": placement.threads, "device": "cpu"})
@@ -86,6 +86,12 @@ class XgBoostModel:
         else:
             found = self._booster.predict(self._matrix_of(rows), iteration_range=self._rounds)
         return np.asarray(found, np.float32)
+
+
+def _parsed(content: bytes) -> Any:
+    if not _JSON.match(content):
+        return ubjson.parse(content)
+    return json.loads(content, object_pairs_hook=ubjson.members)
 
 
 def _rounds(booster: Any) -> tuple[int, int]:

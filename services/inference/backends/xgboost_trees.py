@@ -53,10 +53,10 @@ def check_booster(booster: Mapping[str, Any]) -> bool:
 def _check_model(model: Mapping[str, Any], features: int, outputs: int) -> None:
     if len(model.get("cats", {}).get("enc", ())):
         raise ValueError("it keeps the names of categories: expected one that was trained on their numbers")
-    trees, groups = model["trees"], np.asarray(model["tree_info"], np.int64)
+    trees, groups = model["trees"], _integers(model["tree_info"])
     _check(len(groups) == len(trees) and _within(groups, outputs), "the outputs of its trees")
     if "iteration_indptr" in model:  # since 1.7
-        bounds = np.asarray(model["iteration_indptr"], np.int64)
+        bounds = _integers(model["iteration_indptr"])
         ascends = len(bounds) > 0 and bounds[0] == 0 and bool((np.diff(bounds) >= 0).all())
         _check(ascends and bounds[-1] == len(trees), "the trees of its iterations")
     for tree in trees:
@@ -68,7 +68,7 @@ def _check_tree(tree: Mapping[str, Any], features: int) -> None:
         raise ValueError("its trees have several outputs each (multi_output_tree): expected one_output_per_tree")
     count = int(tree["tree_param"]["num_nodes"])
     _check(count > 0 and all(len(tree.get(name, ())) == count for name in _OF_NODES), "a tree's nodes")
-    left, right, parents, split = (np.asarray(tree[name], np.int64) for name in _OF_NODES[:4])
+    left, right, parents, split = (_integers(tree[name]) for name in _OF_NODES[:4])
     inner = left != _NONE
     _check(bool((inner == (right != _NONE)).all()), "a tree's nodes")
     for children in (left[inner], right[inner]):
@@ -82,13 +82,19 @@ def _check_tree(tree: Mapping[str, Any], features: int) -> None:
 
 def _check_categories(tree: Mapping[str, Any], count: int) -> None:
     nodes, begins, sizes, categories = (
-        np.asarray(tree.get(name, ()), np.int64)
+        _integers(tree.get(name, ()))
         for name in ("categories_nodes", "categories_segments", "categories_sizes", "categories")
     )
     _check(len(nodes) == len(begins) == len(sizes) and _within(nodes, count), "a tree's categories")
     _check(_within(sizes, len(categories) + 1) and _within(begins + sizes, len(categories) + 1), "a tree's categories")
-    kinds = np.asarray(tree["split_type"], np.int64)
+    kinds = _integers(tree["split_type"])
     _check(set(np.flatnonzero(kinds == _CATEGORICAL)) <= set(nodes), "a tree's categories")
+
+
+def _integers(numbers: Any) -> Array:
+    array = np.asarray(numbers)
+    _check(array.ndim == 1 and (not array.size or array.dtype.kind in "iu"), "its numbers of nodes")
+    return array.astype(np.int64)
 
 
 def _within(numbers: Array, end: int) -> bool:

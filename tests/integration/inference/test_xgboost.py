@@ -151,6 +151,18 @@ def test_trees_that_lead_out_of_memory_are_refused(how: str, tmp_path: Path) -> 
         load(tmp_path / "m")
 
 
+def test_nothing_is_said_twice_and_nodes_are_integers(tmp_path: Path) -> None:
+    raw = bytes(booster(*CASES["regression"][:2]).save_raw("json"))
+    for old, new, message in (
+        (b'"left_children":[', b'"left_children":[],"left_children":[', "it has 'left_children' twice in one place"),
+        (b'"left_children":[1', b'"left_children":[1.5', "its numbers of nodes don't fit together"),
+    ):
+        assert old in raw
+        (tmp_path / "m").write_bytes(raw.replace(old, new, 1))
+        with pytest.raises(LoadError, match=message):
+            load(tmp_path / "m")
+
+
 def test_trees_are_checked_in_ubjson_too(tmp_path: Path) -> None:
     booster(*CASES["regression"][:2]).save_model(tmp_path / "m.ubj")
     content = (tmp_path / "m.ubj").read_bytes()

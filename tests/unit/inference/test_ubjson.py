@@ -46,6 +46,7 @@ def test_an_array_of_one_type_is_an_array() -> None:
         (b"[$S#i\x01", "no type of an array's numbers"),
         (b"Sd\x00\x00\x00\x00", "no length"),
         (b"i\x01i", "1 bytes follow its end"),
+        (b"{i\x01aTi\x01aF}", "it has 'a' twice"),
         (b"[" * 200, "nested deeper than 64 levels"),
     ],
 )
