@@ -14,7 +14,7 @@ import numpy as np
 
 from services.common.datatypes import datatype
 from services.inference.backends import Array, Arrays, Model, RunError
-from services.inference.backends.samples import sample, working_sizes
+from services.inference.backends.samples import examples_of, sample, working_sizes
 from services.inference.domain.agreement import compare
 from services.inference.domain.fleet import effective_batch_size
 from services.inference.domain.signature import Signature
@@ -71,6 +71,7 @@ class Prober:
         """Raises: LoadError: the model fails whatever the size of its free dimensions."""
         self._model = model
         self._signature = model.signature
+        self._examples = examples_of(model)
         (self._free_size,) = working_sizes(model, model.signature)
         self.resident_bytes = _memory("VmRSS:")
         """Of this process, with the model; 0 where the kernel doesn't tell."""
@@ -133,17 +134,18 @@ class Prober:
             floats = (array.astype(np.uint32) << 16).view(np.float32) * np.float32(factor)
             return (floats.view(np.uint32) >> 16).astype(np.uint16)
         if kind.name == "BYTES":
-            return np.full_like(array, b"x" * 1000)
+            return np.full_like(array, max(self._examples.get(name, (b"x" * 1000,)), key=len))
         with np.errstate(over="ignore", invalid="ignore"):
             return (array * factor).astype(array.dtype) if kind.dtype.kind == "f" else np.flip(array, -1).copy()
 
     def _sample(self, rows: int) -> dict[str, Array]:
         """Indices that are too large for the model, or else zeros."""
-        inputs = sample(self._signature, rows=rows, free_size=self._free_size, seed=rows, integers_below=8)
+        size, seed, examples = self._free_size, rows, self._examples
+        inputs = sample(self._signature, rows=rows, free_size=size, seed=seed, integers_below=8, examples=examples)
         try:
             self._model.run(inputs)
         except RunError:
-            return sample(self._signature, rows=rows, free_size=self._free_size, seed=rows)
+            return sample(self._signature, rows=rows, free_size=size, seed=seed, examples=examples)
         return inputs
 
     def _difference(self, got: Arrays, expected: Arrays) -> str:

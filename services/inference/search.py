@@ -22,7 +22,7 @@ from typing import Any
 
 from services.inference import backends
 from services.inference.backends import Arrays, LoadError, Model, ModelFiles, Placement, RunError
-from services.inference.backends.samples import sample, working_sizes
+from services.inference.backends.samples import examples_of, sample, working_sizes
 from services.inference.domain.agreement import Agreement, compare
 from services.inference.domain.manifest import NOTHING_SAID, Manifest
 from services.inference.domain.signature import Signature
@@ -142,7 +142,14 @@ class Search:
         for seed, rows in enumerate(sorted({*self._batches(), 2, 3}) if signature.is_batchable else [1, 1]):
             for size in sizes:
                 for integers_below in (8, 1):  # indices that are too large, or else zeros
-                    inputs = sample(signature, rows=rows, free_size=size, seed=seed, integers_below=integers_below)
+                    inputs = sample(
+                        signature,
+                        rows=rows,
+                        free_size=size,
+                        seed=seed,
+                        integers_below=integers_below,
+                        examples=examples_of(self._original),
+                    )
                     with contextlib.suppress(RunError):
                         yield self._probe(inputs)
                         break

@@ -10,8 +10,11 @@ from typing import Literal
 from pydantic import Field
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
-_DISCREET = {"ORT_DISABLE_TELEMETRY": "1", "HF_HUB_DISABLE_TELEMETRY": "1", "DO_NOT_TRACK": "1"}
-"""Libraries that run models report to their makers unless they are told not to."""
+_MODEST = {
+    **dict.fromkeys(("ORT_DISABLE_TELEMETRY", "HF_HUB_DISABLE_TELEMETRY", "HF_HUB_OFFLINE", "DO_NOT_TRACK"), "1"),
+    "TOKENIZERS_PARALLELISM": "false",
+}
+"""Libraries that run models report to their makers, or take all processors, unless they are told not to."""
 
 _SECRET = re.compile(r"(PENSTOCK|CONSUL)_|.*(TOKEN|SECRET|PASSWORD|CREDENTIAL|API_KEY)")
 """What foreign models must not find in their environment. They are told all that they need."""
@@ -19,7 +22,7 @@ _SECRET = re.compile(r"(PENSTOCK|CONSUL)_|.*(TOKEN|SECRET|PASSWORD|CREDENTIAL|AP
 
 def model_environment() -> dict[str, str]:
     """The environment of processes that load models."""
-    return _DISCREET | {name: value for name, value in os.environ.items() if not _SECRET.match(name)}
+    return _MODEST | {name: value for name, value in os.environ.items() if not _SECRET.match(name)}
 
 
 def move_home(folder: Path) -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 
 from services.inference.backends import LoadError, Model, RunError
-from services.inference.backends.samples import sample, working_sizes
+from services.inference.backends.samples import examples_of, sample, working_sizes
 from services.inference.domain.signature import Signature
 
 
@@ -15,13 +15,13 @@ def warm_up(model: Model, signature: Signature, *, rows: int) -> float:
     Raises:
         LoadError: the model fails whatever the size of its free dimensions.
     """
-    (free_size,) = working_sizes(model, signature)
+    (free_size,), examples = working_sizes(model, signature), examples_of(model)
     start = time.perf_counter()
-    model.run(sample(signature, rows=1, free_size=free_size))
+    model.run(sample(signature, rows=1, free_size=free_size, examples=examples))
     elapsed = time.perf_counter() - start
     if signature.is_batchable and rows > 1:
         try:
-            model.run(sample(signature, rows=rows, free_size=free_size))
+            model.run(sample(signature, rows=rows, free_size=free_size, examples=examples))
         except RunError as error:
             raise LoadError(f"the model fails on a batch of {rows} rows: {error}") from error
     return elapsed

@@ -8,7 +8,7 @@ from dataclasses import replace
 from functools import cache
 
 from services.inference.backends.backend import Array, Arrays, Backend, Model, Placement
-from services.inference.backends.errors import DeviceLostError, LoadError, RunError, public_message
+from services.inference.backends.errors import DeviceLostError, InputError, LoadError, RunError, public_message
 from services.inference.backends.files import PRODUCT, ModelFiles
 from services.inference.backends.unknown import likeness
 from services.inference.domain.manifest import NOTHING_SAID, Manifest, MismatchError
@@ -21,6 +21,7 @@ __all__ = [
     "Arrays",
     "Backend",
     "DeviceLostError",
+    "InputError",
     "LoadError",
     "Model",
     "ModelFiles",
@@ -134,7 +135,14 @@ def load(
         signature = manifest.complete(model.signature)
     except MismatchError as error:
         raise LoadError(str(error)) from error
-    return model if signature == model.signature else Described(model, signature)
+    if signature != model.signature:
+        model = Described(model, signature)
+    before, after = backend.steps(files, manifest)
+    if not (before or after):
+        return model
+    from services.inference.processing import processed
+
+    return processed(model, before, after, files)
 
 
 def variants(files: ModelFiles, model_format: str, model: Model, *, level: Level) -> list[Variant]:

@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, ClassVar, Protocol
 
 from numpy.typing import NDArray
 
 from services.inference.backends.files import ModelFiles
-from services.inference.domain.manifest import Manifest
+from services.inference.domain.manifest import Manifest, Step
 from services.inference.domain.signature import Signature
 from services.inference.domain.variants import Level
 
@@ -81,6 +81,10 @@ class Backend(ABC):
         Such a version needs somebody who vouches for it.
         """
         return ""
+
+    def steps(self, _files: ModelFiles, manifest: Manifest) -> tuple[Sequence[Step], Sequence[Step]]:
+        """What is done before and after the model: what the manifest says, or else what such files imply."""
+        return manifest.preprocessing, manifest.postprocessing
 
     def variants(self, _files: ModelFiles, _model: Model, _level: Level) -> list[dict[str, str]]:
         """Options that may make a loaded model faster, the simplest first."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Mapping
 
 
 class LoadError(Exception):
@@ -11,6 +12,20 @@ class LoadError(Exception):
 
 class RunError(Exception):
     """A model failed on its input; the message is fit for the caller."""
+
+
+class InputError(RunError):
+    """Rows of an input are not what they should be, whatever the model: their callers are told, the others served."""
+
+    def __init__(self, name: str, rows: Mapping[int, str]) -> None:
+        """``rows`` are the wrong ones, each with what was got and what was expected."""
+        self.name = name
+        self.rows = rows
+        super().__init__(self.message(min(rows)))
+
+    def message(self, row: int, *, first_row: int = 0) -> str:
+        """What is wrong with a row, for a caller whose first one is ``first_row``."""
+        return f"input {self.name!r}, row {row - first_row}: {self.rows[row]}"
 
 
 class DeviceLostError(BaseException):

@@ -45,8 +45,8 @@ def variants(model: Model, level: Level) -> list[dict[str, str]]:
     return graph_variants(model.signature, model.device) + compiled
 
 
-def load(files: ModelFiles, placement: Placement, options: Mapping[str, str]) -> TorchExportModel:
-    """Load a torch.export archive.
+def load(files: ModelFiles, name: str, placement: Placement, options: Mapping[str, str]) -> TorchExportModel:
+    """Load a torch.export archive, the file of that name.
 
     Raises:
         LoadError: see ``Backend.load``.
@@ -56,7 +56,7 @@ def load(files: ModelFiles, placement: Placement, options: Mapping[str, str]) ->
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
-            with files.path(files.only).open("rb") as file:  # by its name, torch would want the suffix .pt2
+            with files.path(name).open("rb") as file:  # by its name, torch would want the suffix .pt2
                 program = torch.export.load(file)
             if device != "cpu":
                 from torch.export.passes import move_to_device_pass

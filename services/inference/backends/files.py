@@ -30,6 +30,11 @@ class ModelFiles:
         """The name of the only file; empty where there are several."""
         return self.names[0] if len(self.names) == 1 else ""
 
+    def main(self, suffix: str) -> str:
+        """The name of the only file, or of the only one of several whose name ends so; empty where there is none."""
+        names = [self.only] if self.only else [name for name in self.names if name.endswith(suffix)]
+        return names[0] if len(names) == 1 else ""
+
     def path(self, name: str) -> Path:
         return self.root if self.root.is_file() else self.root / name
 

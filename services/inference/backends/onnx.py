@@ -97,11 +97,10 @@ def _providers(manifest: Manifest, placement: Placement, there: Collection[str])
 
 def _main_file(files: ModelFiles) -> str:
     """The graph's file; empty where there is none, or more than one."""
-    candidates = [files.only] if files.only else [name for name in files.names if name.endswith(".onnx")]
-    if len(candidates) == 1:
+    if name := files.main(".onnx"):
         with contextlib.suppress(MalformedProtoError):
-            facts_of(files.path(candidates[0]))
-            return candidates[0]
+            facts_of(files.path(name))
+            return name
     return ""
 
 

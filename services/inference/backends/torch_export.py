@@ -9,6 +9,8 @@ from services.inference.backends.files import ModelFiles
 from services.inference.domain.manifest import Manifest
 from services.inference.domain.variants import Level
 
+SUFFIX = ".pt2"
+
 
 class TorchExport(Backend):
     format = "torch_export"
@@ -16,7 +18,8 @@ class TorchExport(Backend):
 
     def recognises(self, files: ModelFiles) -> bool:
         marks = {"archive_format", "serialized_exported_program.json"}
-        return files.is_archive(files.only) and not marks.isdisjoint(files.archived(files.only))
+        name = files.main(SUFFIX)
+        return files.is_archive(name) and not marks.isdisjoint(files.archived(name))
 
     def danger(self, _files: ModelFiles) -> str:
         return "can run code while loading"
@@ -24,7 +27,7 @@ class TorchExport(Backend):
     def load(self, files: ModelFiles, _manifest: Manifest, placement: Placement, options: Mapping[str, str]) -> Model:
         from services.inference.backends import exported_program
 
-        return exported_program.load(files, placement, options)
+        return exported_program.load(files, files.main(SUFFIX), placement, options)
 
     def variants(self, _files: ModelFiles, model: Model, level: Level) -> list[dict[str, str]]:
         from services.inference.backends import exported_program

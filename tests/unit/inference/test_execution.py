@@ -11,8 +11,10 @@ from typing import Any
 
 import numpy as np
 import pytest
+from tritonclient.grpc import service_pb2 as pb
 
-from services.inference.backends import Arrays, DeviceLostError
+from services.common.errors import InvalidArgumentError
+from services.inference.backends import Arrays, DeviceLostError, InputError
 from services.inference.domain.signature import Signature, TensorSpec
 from services.inference.model_process import execution
 from services.inference.model_process.decoder import Decoder
@@ -163,3 +165,49 @@ def test_a_classifier_is_known_by_rows_that_sum_to_one(
     scores: list[list[float]], first_rows: list[int], classes: list[int]
 ) -> None:
     assert classify({"Y": np.array(scores, np.float32)}, first_rows)[1] == classes
+
+
+def executed(refused: dict[int, str], *rows: int) -> tuple[execution.Execution, list[int]]:
+    """Requests of so many rows, with a model that refuses the rows which hold these numbers; and what it ran."""
+    sizes: list[int] = []
+
+    class Picky(Model):
+        def run(self, inputs: Arrays) -> dict[str, np.ndarray]:
+            held = inputs["INPUT0"].ravel().tolist()
+            sizes.append(len(held))
+            if wrong := {row: refused[int(one)] for row, one in enumerate(held) if int(one) in refused}:
+                raise InputError("INPUT0", wrong)
+            return {"OUTPUT0": inputs["INPUT0"]}
+
+    decoder, encoder = Decoder(model="m", signature=SIGNATURE), Encoder(model="m", version="1", signature=SIGNATURE)
+    numbers = iter(np.arange(sum(rows), dtype=np.float32))
+    batch = [decoder.decode(infer_request(np.array([[next(numbers)] for _ in range(count)]))) for count in rows]
+    return execution.execute(Picky(), encoder, batch, is_batchable=True), sizes
+
+
+def test_whose_input_is_wrong_is_told_and_the_others_run_together() -> None:
+    found, sizes = executed({2: "got two", 3: "got three", 6: "got six"}, 1, 3, 2, 1, 1)
+    assert sizes == [8, 4]  # once with the wrong ones, once without
+    assert [type(one.error) for one in found.outcomes] == [
+        type(None),
+        InvalidArgumentError,
+        type(None),
+        InvalidArgumentError,
+        type(None),
+    ]
+    assert str(found.outcomes[1].error) == "input 'INPUT0', row 1: got two"
+    assert str(found.outcomes[3].error) == "input 'INPUT0', row 0: got six"
+    held = [
+        np.frombuffer(pb.ModelInferResponse.FromString(found.outcomes[at].response).raw_output_contents[0], "<f4")
+        for at in (0, 2, 4)
+    ]
+    assert [one.tolist() for one in held] == [[0], [4, 5], [7]]
+
+
+def test_a_batch_of_wrong_inputs_is_not_run_again() -> None:
+    found, sizes = executed({0: "got none", 1: "got one"}, 1, 1)
+    assert sizes == [2]
+    assert [str(one.error) for one in found.outcomes] == [
+        "input 'INPUT0', row 0: got none",
+        "input 'INPUT0', row 0: got one",
+    ]
