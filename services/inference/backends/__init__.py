@@ -50,6 +50,7 @@ _MODULES = (
     "litert",
     "openvino",
     "remote",
+    "transformers",
     "onnx",
 )
 """Modules of this package with a ``BACKEND``. Who can be sure is asked before who has to guess."""

@@ -31,7 +31,7 @@ _EXAMPLES = (
     "The quick brown fox jumps over the lazy dog.",
     "Où est la gare?",
     "42",
-    "Penstocks lead water under pressure to a turbine, and sluices hold it back. " * 8,
+    "Penstocks lead water under pressure to a turbine, and sluices hold it back. " * 3,
     "ΑΩ 世界 🚀",
 )
 _PADS = ("[PAD]", "<pad>", "<|endoftext|>")
