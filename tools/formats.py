@@ -42,6 +42,9 @@ ENVIRONMENTS = {
     "tensorflow": Environment(
         ("tensorflow", "keras", "litert"), ("test_tensorflow.py", "test_keras.py", "test_tflite_conversion.py")
     ),
+    "transformers": Environment(
+        ("transformers",), ("test_transformers.py", "test_sentence_embeddings.py"), has_torch=True
+    ),
 }
 
 

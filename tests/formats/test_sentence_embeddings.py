@@ -14,15 +14,15 @@ import pytest
 torch = pytest.importorskip("torch")
 transformers = pytest.importorskip("transformers")
 
-import onnx  # noqa: E402
-from onnxruntime.quantization import QuantType, quantize_dynamic  # noqa: E402
-from onnxruntime.quantization.shape_inference import quant_pre_process  # noqa: E402
+import onnx
+from onnxruntime.quantization import QuantType, quantize_dynamic
+from onnxruntime.quantization.shape_inference import quant_pre_process
 
-from penstock.client import Client  # noqa: E402
-from penstock.errors import InvalidArgumentError  # noqa: E402
-from penstock.registry.v1.resources_pb2 import Probe  # noqa: E402
-from tests.formats.minilm import minilm, with_its_tokenizer  # noqa: E402
-from tests.support.suite import Suite  # noqa: E402
+from penstock.client import Client
+from penstock.errors import InvalidArgumentError
+from penstock.registry.v1.resources_pb2 import Probe
+from tests.formats.minilm import minilm, with_its_tokenizer
+from tests.support.suite import Suite
 
 pytestmark = [pytest.mark.timeout(600), pytest.mark.filterwarnings("ignore::DeprecationWarning")]
 

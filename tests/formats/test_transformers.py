@@ -13,16 +13,16 @@ import pytest
 torch = pytest.importorskip("torch")
 transformers = pytest.importorskip("transformers")
 
-from safetensors.torch import load_file, save_file  # noqa: E402
-from tokenizers import Tokenizer, models, pre_tokenizers, processors, trainers  # noqa: E402
+from safetensors.torch import load_file, save_file
+from tokenizers import Tokenizer, models, pre_tokenizers, processors, trainers
 
-from penstock.client import Client  # noqa: E402
-from services.inference import backends  # noqa: E402
-from services.inference.backends import InputError, LoadError, Model, ModelFiles, Placement  # noqa: E402
-from services.inference.backends.transformers_folder import MODEL_TYPES  # noqa: E402
-from services.inference.domain.manifest import NOTHING_SAID, Manifest  # noqa: E402
-from services.inference.inspector import Inspection, inspect  # noqa: E402
-from tests.support.suite import Suite  # noqa: E402
+from penstock.client import Client
+from services.inference import backends
+from services.inference.backends import InputError, LoadError, Model, ModelFiles, Placement
+from services.inference.backends.transformers_folder import MODEL_TYPES
+from services.inference.domain.manifest import NOTHING_SAID, Manifest
+from services.inference.inspector import Inspection, inspect
+from tests.support.suite import Suite
 
 pytestmark = pytest.mark.filterwarnings("ignore::DeprecationWarning")  # of torch.jit, which transformers uses
 

@@ -20,6 +20,10 @@ _FORMATS = ("JPEG", "PNG", "WEBP")
 _EXAMPLES = ((1, 1), (40, 30), (200, 300), (97, 64), (256, 256))
 
 
+class _RefusedError(Exception):
+    """An image is not decoded, the message says why."""
+
+
 @dataclass(frozen=True, kw_only=True)
 class DecodeImage(Operation):
     """Makes UINT8 [rows, height, width, channels] of JPEG, PNG or WebP, turned upright as its EXIF orientation says.
@@ -68,8 +72,10 @@ class DecodeImage(Operation):
         for row, content in enumerate(contents):
             try:
                 pixels[row] = np.asarray(self._decode(content)).reshape(pixels.shape[1:])
+            except _RefusedError as error:
+                refused[row] = str(error)
             except Exception as error:  # noqa: BLE001 - decoders raise whatever a damaged file leads them to
-                refused[row] = public_message(error)
+                refused[row] = f"got an image that is damaged ({public_message(error)}), expected a whole one"
         if refused:
             raise InputError(name, refused)
         return [pixels]
@@ -81,21 +87,22 @@ class DecodeImage(Operation):
             image: Any = Image.open(BytesIO(content), formats=_FORMATS)
         except UnidentifiedImageError:
             what = f"{len(content)} bytes that begin with {content[:8]!r}"
-            raise ValueError(f"got {what}, expected an image: {', '.join(_FORMATS)}") from None
-        self._check(image.width, image.height, "an image")
+            raise _RefusedError(f"got {what}, expected an image: {', '.join(_FORMATS)}") from None
+        self._check(image.width, image.height)
         image = ImageOps.exif_transpose(image).convert(self.mode)
         method = Image.Resampling[self.filter.upper()]
         if any(self.size):
             return image.resize(self.size[::-1], method)
         shorter = min(image.size)
         width, height = (side * self.shorter_side // shorter for side in image.size)
-        self._check(width, height, f"an image of {image.width} x {image.height} pixels, which resized has")
+        self._check(width, height, f" once its shorter side is {self.shorter_side}")
         left, top = (width - self.crop[1]) // 2, (height - self.crop[0]) // 2
         return image.resize((width, height), method).crop((left, top, left + self.crop[1], top + self.crop[0]))
 
-    def _check(self, width: int, height: int, what: str) -> None:
+    def _check(self, width: int, height: int, when: str = "") -> None:
         if width * height > self.max_pixels:
-            raise ValueError(f"got {what} of {width} x {height} pixels, expected at most {self.max_pixels} in all")
+            got = f"an image of {width} x {height} pixels{when}"
+            raise _RefusedError(f"got {got}, expected at most {self.max_pixels} in all")
 
 
 def _example(size: tuple[int, int]) -> bytes:

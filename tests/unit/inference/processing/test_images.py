@@ -93,15 +93,18 @@ JPEG = encoded(picture(64, 64), "JPEG")
         (b"", "got 0 bytes that begin with b'', expected an image: JPEG, PNG, WEBP"),
         (b"GIF89a" + bytes(100), "begin with b'GIF89a.*', expected an image"),
         (b"%!PS-Adobe-3.0 EPSF-3.0\n", "expected an image: JPEG, PNG, WEBP"),
-        (JPEG[: len(JPEG) // 2], "image file is truncated"),
+        (JPEG[: len(JPEG) // 2], r"got an image that is damaged \(image file is truncated.*, expected a whole one"),
         (png_that_claims(50_000, 50_000), "got an image of 50000 x 50000 pixels, expected at most 64000000 in all"),
-        (png_that_claims(64, 64), "image file is truncated|unrecognized data stream|broken"),
-        (encoded(picture(1, 30_000)), "which resized has of 480000 x 16 pixels|which resized has"),
+        (png_that_claims(64, 64), "got an image that is damaged"),
+        (
+            encoded(picture(1, 30_000)),
+            "got an image of 7680000 x 256 pixels once its shorter side is 256, expected at most 5000000",
+        ),
     ],
     ids=["nothing", "another format", "code", "cut off", "bomb", "lies", "elongated"],
 )
 def test_what_is_no_image_is_refused_and_says_so(content: bytes, message: str) -> None:
-    limit = {"max_pixels": 5_000_000} if "elongated" in message or "resized" in message else {}
+    limit = {"max_pixels": 5_000_000} if "once" in message else {}
     model = decoder(16, 16, shorter_side=256, crop=[16, 16], **limit)
     with pytest.raises(InputError, match=message) as caught:
         decoded(model, JPEG, content, JPEG)
