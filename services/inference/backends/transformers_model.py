@@ -8,7 +8,6 @@ from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
-import transformers
 
 from services.inference.backends.backend import Array, Arrays, Placement
 from services.inference.backends.errors import InputError, LoadError, RunError, public_message
@@ -28,6 +27,8 @@ def load(folder: TransformersFolder, placement: Placement) -> TransformersModel:
     Raises:
         LoadError: its files don't make a model.
     """
+    import transformers
+
     transformers.logging.set_verbosity_error()
     transformers.logging.disable_progress_bar()
     device = prepare(placement)

@@ -12,6 +12,7 @@ from onnxruntime.quantization import QuantType, quantize_dynamic
 
 from services.inference import backends
 from services.inference.backends import ModelFiles, Placement
+from services.inference.domain.manifest import Manifest, Step
 from services.inference.inspector import Inspection, inspect
 from services.inference.probes import Outcome, Prober
 from tests.support.models import digits_onnx, identity_onnx, onnx_of
@@ -89,3 +90,22 @@ def test_what_a_batch_takes_for_a_while_is_measured(tmp_path: Path) -> None:
     path = onnx_of(tmp_path / "m", nodes, [value("x", "n", 1)], [value("y", "n", 1)], constants)
     few, *_, many = inspected(path)["batches"]
     assert many["peak_bytes"] > 64 * 2**18 > few["peak_bytes"]
+
+
+@pytest.mark.parametrize(("operator", "outcome"), [("Identity", "PASSED"), ("Sub", "FAILED")])
+def test_a_model_with_steps_is_tried_with_what_they_read(operator: str, outcome: str, tmp_path: Path) -> None:
+    """One subtracts the mean over the batch."""
+    nodes = [helper.make_node("ReduceMean", ["x", "axes"], ["mean"])]
+    inputs = ["x", "mean"] if operator == "Sub" else ["x"]
+    path = onnx_of(
+        tmp_path / "m",
+        [*nodes, helper.make_node(operator, inputs, ["y"])],
+        [value("x", "n", 4, 4, 3)],
+        [value("y", "n", 4, 4, 3)],
+        [numpy_helper.from_array(np.array([0]), "axes")],
+    )
+    steps = Step("decode_image", {"size": [4, 4]}), Step("scale", {"factor": 0.01})
+    verdict = inspect(Inspection(str(path), "", False, "cpu", 1, Manifest(preprocessing=steps)))
+    assert verdict["signature"]["inputs"][0]["datatype"] == "BYTES"
+    assert [one["outcome"] for one in verdict["probes"]] == ["PASSED", outcome, outcome]
+    assert verdict["signature"]["is_batchable"] == (operator == "Identity")
