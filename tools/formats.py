@@ -43,7 +43,9 @@ ENVIRONMENTS = {
         ("tensorflow", "keras", "litert"), ("test_tensorflow.py", "test_keras.py", "test_tflite_conversion.py")
     ),
     "transformers": Environment(
-        ("transformers",), ("test_transformers.py", "test_sentence_embeddings.py"), has_torch=True
+        ("transformers",),
+        ("test_transformers.py", "test_state_dicts.py", "test_sentence_embeddings.py"),
+        has_torch=True,
     ),
 }
 

@@ -7,6 +7,7 @@ from typing import Annotated
 import typer
 
 from penstock.cli import (
+    convert,
     deploy,
     imports,
     incidents,
@@ -32,7 +33,22 @@ app = typer.Typer(
     context_settings={"help_option_names": ["-h", "--help"]},
 )
 
-for module in (up, restart, status, nodes, deploy, imports, models, model, variants, infer, undeploy, incidents, watch):
+for module in (
+    up,
+    restart,
+    status,
+    nodes,
+    deploy,
+    imports,
+    convert,
+    models,
+    model,
+    variants,
+    infer,
+    undeploy,
+    incidents,
+    watch,
+):
     module.register(app)
 
 

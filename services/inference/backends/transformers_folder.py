@@ -56,7 +56,7 @@ class TransformersFolder:
     def check(self) -> None:
         """Raises: LoadError: it isn't one of the models that are served."""
         if not self.has_weights:
-            raise LoadError(f"the weights are in {self.pickle}, a pickle, which is code: expected {WEIGHTS}")
+            raise LoadError(f"the weights are in {self.pickle}, a pickle: expected {WEIGHTS} (see penstock convert)")
         kind, architecture = self.config.get("model_type"), self._architecture
         if kind not in MODEL_TYPES:
             raise LoadError(f"{CONFIG} has model_type {kind!r}, expected one of {', '.join(sorted(MODEL_TYPES))}")

@@ -45,7 +45,8 @@ def load(folder: TransformersFolder, placement: Placement) -> TransformersModel:
                 dtype="auto",
             )
     except Exception as error:  # whatever a foreign folder provokes
-        raise LoadError(f"transformers can't load the model: {public_message(error)}") from error
+        why = f"{type(error).__name__}: {public_message(error)}"
+        raise LoadError(f"transformers can't load the model: {why}") from error
     if missing := sorted(name for name in found["missing_keys"] if not any(one in name for one in _UNUSED)):
         raise LoadError(f"the weights lack {missing[0]!r}, and {len(missing) - 1} others that config.json asks for")
     return TransformersModel(module.eval().requires_grad_(requires_grad=False), folder, device)

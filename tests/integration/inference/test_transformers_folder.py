@@ -57,7 +57,7 @@ def test_pickled_weights_are_refused_by_name(tmp_path: Path) -> None:
     (tmp_path / WEIGHTS).rename(tmp_path / "pytorch_model.bin")
     files = ModelFiles(tmp_path)
     assert backends.recognise(files).format == "transformers"
-    with pytest.raises(LoadError, match=r"in pytorch_model.bin, a pickle, which is code: expected model.safetensors"):
+    with pytest.raises(LoadError, match=r"in pytorch_model.bin, a pickle: expected model.safetensors"):
         TransformersFolder(files).check()
 
 
