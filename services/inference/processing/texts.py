@@ -108,13 +108,7 @@ class Tokenize(Operation):
     def _tokenize(self, tokenizer: Any, pad: int, contents: Array) -> Sequence[Array]:
         encodings = tokenizer.encode_batch_fast(self._texts(contents))
         lengths = [len(one.ids) for one in encodings]
-        if not self.truncation and (
-            refused := {
-                row: f"got a text of {length} tokens, expected at most {self.max_length}"
-                for row, length in enumerate(lengths)
-                if length > self.max_length
-            }
-        ):
+        if refused := {row: self._wrong(length) for row, length in enumerate(lengths) if self._wrong(length)}:
             raise InputError(self.input, refused)
         width = self.max_length if self.padding == "max_length" else max(lengths, default=0)
         shape, dtype = (len(contents), width), datatype(self.datatype).dtype
@@ -122,6 +116,12 @@ class Tokenize(Operation):
         for row, (one, length) in enumerate(zip(encodings, lengths, strict=True)):
             ids[row, :length], mask[row, :length], types[row, :length] = one.ids, one.attention_mask, one.type_ids
         return [ids, mask, types]
+
+    def _wrong(self, length: int) -> str:
+        """What is wrong with a text of so many tokens, if anything is."""
+        if 0 < length <= self.max_length:
+            return ""
+        return f"got a text of {length} tokens, expected 1 to {self.max_length}"
 
     def _texts(self, contents: Array) -> list[str]:
         texts, refused = [], {}

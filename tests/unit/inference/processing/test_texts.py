@@ -76,11 +76,20 @@ def test_a_text_that_is_none_is_its_rows_error(folder: Path) -> None:
             r"input 'text', row 1: got bytes that are not UTF-8 \(invalid start byte at 0\), expected a text",
         ),
         (b"x" * 1001, "row 1: got a text of 1001 bytes, expected at most 1000"),
-        ("a man eats food", "row 1: got a text of 6 tokens, expected at most 4"),
+        ("a man eats food", "row 1: got a text of 6 tokens, expected 1 to 4"),
     ):
         with pytest.raises(InputError, match=message) as caught:
             model.run(texts("man", wrong))
         assert caught.value.rows.keys() == {1}
+
+
+def test_a_text_without_tokens_is_none(folder: Path) -> None:
+    """Alone it would be nothing, among others a row of padding."""
+    tokenizer = Tokenizer.from_file(str(folder / "tokenizer.json"))
+    tokenizer.post_processor = processors.Sequence([])
+    tokenizer.save(str(folder / "tokenizer.json"))
+    with pytest.raises(InputError, match="row 1: got a text of 0 tokens, expected 1 to 8"):
+        tokens(folder).run(texts("man", " "))
 
 
 @pytest.mark.parametrize(
