@@ -28,13 +28,14 @@ _BITS = {
 
 
 def check_weights(files: ModelFiles) -> None:
-    """Compare one file, or those that an index names, with what is said of them.
+    """Compare the one file, and those that an index names, with what is said of them.
 
     Raises:
         LoadError: a file is missing, cut off, or says of itself or others what is not so.
     """
-    if INDEX not in files.names:
+    if WEIGHTS in files.names:
         tensors_of(files, WEIGHTS)
+    if INDEX not in files.names:
         return
     tensors = {name: tensors_of(files, name) for name in sorted(set(_index(files).values()))}
     for tensor, name in _index(files).items():

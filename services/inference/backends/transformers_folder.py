@@ -121,7 +121,7 @@ class TransformersFolder:
 
     def _after_classifier(self) -> Steps:
         kind, labels = self.config.get("problem_type"), self.config.get("id2label")
-        count = len(labels) if isinstance(labels, dict) else 2
+        count = len(labels) if isinstance(labels, dict) else self.config.get("num_labels", 2)
         if kind == "regression" or count == 1:
             return ()
         if kind == "multi_label_classification":

@@ -63,7 +63,7 @@ class TransformersModel:
         self._names = (_IDS, _MASK, _TYPES)[: 3 if _has_types(module) else 2]
         datatype = DATATYPES[module.dtype]
         if folder.is_classifier:
-            labels = tuple(str(module.config.id2label[at]) for at in range(module.config.num_labels))
+            labels = tuple(str(module.config.id2label.get(at, at)) for at in range(module.config.num_labels))
             output = TensorSpec("logits", datatype, (-1, len(labels)), labels)
         else:
             output = TensorSpec("last_hidden_state", datatype, (-1, -1, int(module.config.hidden_size)))

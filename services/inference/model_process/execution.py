@@ -194,12 +194,12 @@ def execute(model: Model, encoder: Encoder, batch: Sequence[Tensors], *, is_batc
         outputs = _checked(model.run(inputs), sum([one.rows for one in batch]), is_batchable=is_batchable)
     except InputError as error:
         refused = _refused(error, batch)
-        spent = Execution([], 0, time.perf_counter_ns() - start, 0)
-        rest = [one for number, one in enumerate(batch) if number not in refused]
-        others = execute(model, encoder, rest, is_batchable=is_batchable) if rest else spent
-        served = iter(others.outcomes)
+        parts = [Execution([], 0, time.perf_counter_ns() - start, 0)]
+        if rest := [one for number, one in enumerate(batch) if number not in refused]:
+            parts.append(execute(model, encoder, rest, is_batchable=is_batchable))
+        served = iter(parts[-1].outcomes)
         outcomes = [refused[number] if number in refused else next(served) for number in range(len(batch))]
-        return replace(_sum([spent, others] if rest else [spent]), outcomes=outcomes)
+        return replace(_sum(parts), outcomes=outcomes)
     except Exception as error:  # noqa: BLE001 - whatever the model provokes ends here, as an outcome
         if len(batch) == 1:
             elapsed = time.perf_counter_ns() - start

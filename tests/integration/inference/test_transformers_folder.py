@@ -130,6 +130,10 @@ def test_an_index_must_say_what_its_files_say(tmp_path: Path) -> None:
         assert backends.recognise(files).format == "transformers"
         if not message:
             check_weights(files)
+            safetensors.write(tmp_path / WEIGHTS, ARRAYS, entries={})
+            with pytest.raises(LoadError, match="safetensors says that it has"):
+                check_weights(ModelFiles(tmp_path))
+            (tmp_path / WEIGHTS).unlink()
             continue
         with pytest.raises(LoadError, match=message):
             check_weights(files)
@@ -182,6 +186,7 @@ def test_an_encoder_says_less(tmp_path: Path) -> None:
         ({"problem_type": "multi_label_classification"}, ["sigmoid"]),
         ({"problem_type": "regression"}, []),
         ({"id2label": {"0": "LABEL_0"}}, []),
+        ({"num_labels": 1}, []),
     ],
 )
 def test_a_classifier_gives_probabilities(config: dict[str, Any], operations: list[str], tmp_path: Path) -> None:
