@@ -101,6 +101,7 @@ class Layout(Transformation):
     """Puts the channels of images first (NCHW), where they were last, or last (NHWC)."""
 
     name: ClassVar[str] = "layout"
+    is_arithmetic: ClassVar[bool] = False
 
     to: Literal["NCHW", "NHWC"]
 

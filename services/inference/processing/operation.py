@@ -103,6 +103,9 @@ class Operation(ABC):
 class Transformation(Operation):
     """An operation that makes one tensor of another: the current one and its place, unless told otherwise."""
 
+    is_arithmetic: ClassVar[bool] = True
+    """Whether it looks at numbers: BF16 comes as float32 then, else as it is."""
+
     input: str = ""
     output: str = ""
 
@@ -113,8 +116,10 @@ class Transformation(Operation):
         made = self.describe(given)
         made = TensorSpec(self.output or given.name, made.datatype, made.shape, made.labels)
 
+        is_pattern = self.is_arithmetic and given.datatype == "BF16"
+
         def call(array: Array) -> list[Array]:
-            return [self.compute(as_floats(array) if given.datatype == "BF16" else array)]
+            return [self.compute(as_floats(array) if is_pattern else array)]
 
         return Bound((given.name,), (made,), call)
 
@@ -124,7 +129,7 @@ class Transformation(Operation):
 
     @abstractmethod
     def compute(self, array: Array) -> Array:
-        """What it makes of such an array, which is not to be changed. BF16 comes as float32."""
+        """What it makes of such an array, which is not to be changed."""
 
 
 def shown(spec: TensorSpec) -> str:

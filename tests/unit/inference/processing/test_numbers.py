@@ -55,6 +55,9 @@ def test_bfloat16_is_read_as_the_numbers_that_it_is() -> None:
     found = made([step("scale", factor=2, offset=1)], np.array([[0x3F80, 0xC000]], np.uint16), "BF16")["y"]
     np.testing.assert_array_equal(found, np.array([[3, -3]], np.float32))
     assert found.dtype == np.float32
+    patterns = np.arange(24, dtype=np.uint16).reshape(1, 2, 3, 4)
+    np.testing.assert_array_equal(made([step("layout", to="NHWC")], patterns, "BF16")["y"], np.moveaxis(patterns, 1, 3))
+    np.testing.assert_array_equal(made([step("cast", datatype="BF16")], patterns << 7, "BF16")["y"], patterns << 7)
 
 
 def test_scores_become_probabilities() -> None:
