@@ -10,13 +10,11 @@ import zipfile
 from pathlib import Path
 from typing import Any
 
-from penstock.errors import PenstockError
-
 _INDEX = "pytorch_model.bin.index.json"
 _TO = ".safetensors"
 
 
-class ConversionError(PenstockError):
+class ConversionError(ValueError):
     """A file isn't weights alone; the message says what else."""
 
 
