@@ -51,6 +51,8 @@ def _arrays(path: Path, specs: list[Tensor]) -> dict[str, NDArray[Any]]:
         return {specs[0].name: np.load(path, allow_pickle=False)}
     if path.suffix == ".json":
         return _from_json(json.loads(path.read_text("utf-8")), specs)
+    if len(specs) == 1 and specs[0].datatype == "BYTES":
+        return {specs[0].name: np.array([path.read_bytes()], dtype=object)}
     raise ValueError(f"its name ends in {path.suffix!r}, expected .npy, .npz or .json")
 
 

@@ -29,7 +29,8 @@ def infer(
             "-i",
             exists=True,
             dir_okay=False,
-            help=".npy (one input), .npz (arrays by name), or .json (arrays by name, or a body as REST takes).",
+            help=".npy (one input), .npz (arrays by name), or .json (arrays by name, or a body as REST takes). "
+            "Of a model that takes photographs or texts, any other file: one of them.",
         ),
     ] = None,
     random: Annotated[bool, typer.Option("--random", help="Send random values.")] = False,

@@ -93,9 +93,10 @@ def images(*contents: bytes) -> dict[str, np.ndarray]:
     return {"image": np.array(contents, dtype=object)}
 
 
-@pytest.fixture
-def client(suite: Suite, tmp_path: Path) -> Iterator[Client]:
-    suite.command("deploy", str(brightness_onnx(tmp_path)), "--name", "colours", "--wait")
+@pytest.fixture(scope="module")
+def client(suite: Suite, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Client]:
+    folder = brightness_onnx(tmp_path_factory.mktemp("colours"))
+    suite.command("deploy", str(folder), "--name", "colours", "--wait")
     with Client(gateway=suite.grpc_address, registry=suite.registry_address) as connected:
         yield connected
         connected.undeploy("colours")
@@ -129,6 +130,13 @@ def test_photographs_are_classified_and_a_broken_one_is_its_senders_error(client
     for error in errors:
         assert isinstance(error, InvalidArgumentError)
         assert "input 'image', row 1: got an image that is damaged" in str(error)
+
+
+def test_a_file_is_sent_as_it_is(client: Client, suite: Suite, tmp_path: Path) -> None:
+    content, expected = photograph(7)
+    (tmp_path / "photo.jpg").write_bytes(content)
+    outputs = suite.command("infer", "colours", "--input", str(tmp_path / "photo.jpg"))["outputs"]
+    assert outputs["label"]["data"][0][0] == LABELS[expected.argmax()]
 
 
 def test_steps_that_do_not_fit_reject_the_version(suite: Suite, tmp_path: Path) -> None:

@@ -96,6 +96,14 @@ def test_bad_json_input_is_refused(tmp_path: Path, text: str) -> None:
         arrays.read(path, [IMAGE])
 
 
+def test_any_file_is_one_element_of_bytes(tmp_path: Path) -> None:
+    path = tmp_path / "x.jpg"
+    path.write_bytes(b"\xff\xd8\0")
+    assert arrays.read(path, [Tensor("photo", "BYTES", (-1,))])["photo"].tolist() == [b"\xff\xd8\0"]
+    with pytest.raises(ValueError, match=r"its name ends in '\.jpg', expected \.npy"):
+        arrays.read(path, [IMAGE])
+
+
 def test_pickled_arrays_are_refused(tmp_path: Path) -> None:
     path = tmp_path / "x.npy"
     np.save(path, np.array([{"code": "run"}], dtype=object), allow_pickle=True)
