@@ -44,6 +44,10 @@ def deployment_name(model: str) -> str:
     return f"deployments/{model}"
 
 
+def signing_key_name(key_set: str, key: str) -> str:
+    return f"keySets/{key_set}/keys/{key}"
+
+
 def split(name: str, pattern: str) -> tuple[str, ...]:
     """The ids in a resource name, by a pattern such as ``"models/*/versions/*"``.
 

@@ -12,7 +12,7 @@ from google.protobuf.message import Message
 
 from penstock.registry.v1 import registry_service_pb2 as registry_pb
 from penstock.registry.v1.registry_service_pb2_grpc import RegistryServiceStub
-from penstock.registry.v1.resources_pb2 import Alias, Deployment, Model, ModelVersion
+from penstock.registry.v1.resources_pb2 import Alias, Deployment, Model, ModelVersion, SigningKey
 
 _log = logging.getLogger(__name__)
 
@@ -32,6 +32,7 @@ class ResourceCache:
         self.versions: dict[str, ModelVersion] = {}
         self.aliases: dict[str, Alias] = {}
         self.deployments: dict[str, Deployment] = {}
+        self.signing_keys: dict[str, SigningKey] = {}
         self.is_complete = False
         """False until the first snapshot has arrived."""
         self._revision = 0
@@ -74,7 +75,7 @@ class ResourceCache:
         if kind is not None:
             self._put(self._table(kind), getattr(message, kind), is_deleted=message.is_deleted)
         if message.is_snapshot_end and self._snapshot is not None:
-            for table in (self.models, self.versions, self.aliases, self.deployments):
+            for table in (self.models, self.versions, self.aliases, self.deployments, self.signing_keys):
                 for name in table.keys() - self._snapshot:
                     del table[name]
             self._snapshot, self.is_complete = None, True
@@ -88,6 +89,7 @@ class ResourceCache:
             "model_version": self.versions,
             "alias": self.aliases,
             "deployment": self.deployments,
+            "signing_key": self.signing_keys,
         }[kind]
 
     def _put(self, table: dict[str, _Resource], resource: _Resource, *, is_deleted: bool) -> None:

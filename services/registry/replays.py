@@ -9,9 +9,9 @@ from services.common.errors import InvalidArgumentError
 from services.registry.adapters import codec, request_rows
 from services.registry.adapters.transaction import Transaction
 from services.registry.domain import ids
-from services.registry.domain.resources import Deployment, Model, ModelVersion
+from services.registry.domain.resources import Deployment, Model, ModelVersion, SigningKey
 
-R = TypeVar("R", Model, ModelVersion, Deployment)
+R = TypeVar("R", Model, ModelVersion, Deployment, SigningKey)
 
 KEPT_NS = 24 * 3600 * 10**9
 """How long a request may be repeated."""

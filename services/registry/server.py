@@ -22,6 +22,7 @@ from services.registry import upkeep
 from services.registry.adapters.artifact_store import ArtifactStore
 from services.registry.adapters.database import Clock, Database
 from services.registry.adapters.forwarding import Forwarder
+from services.registry.adapters.identification import identified
 from services.registry.adapters.metrics import Metrics
 from services.registry.adapters.upload_streams import UploadStreams
 from services.registry.artifacts import Artifacts
@@ -86,7 +87,7 @@ async def serve(
         servicer = RegistryServicer(database, store, artifacts=artifacts, streams=streams, nodes=nodes, watch=watch)
         forwarder = Forwarder(lease, store, streams)
         stack.push_async_callback(forwarder.close)
-        add_RegistryServiceServicer_to_server(metrics.measure(translated(forwarder.wrap(servicer))), server)
+        add_RegistryServiceServicer_to_server(metrics.measure(translated(identified(forwarder.wrap(servicer)))), server)
         await health.attach(server)
 
         async def begin_writing() -> None:

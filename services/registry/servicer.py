@@ -9,7 +9,7 @@ from typing import Any
 from penstock.registry.v1 import registry_service_pb2 as api
 from penstock.registry.v1.registry_service_pb2_grpc import RegistryServiceServicer
 from services.common.errors import PenstockError
-from services.registry import aliases, deployments, lists, models, versions
+from services.registry import aliases, audit, deployments, lists, models, signing_keys, versions
 from services.registry.adapters import codec
 from services.registry.adapters.artifact_store import ArtifactStore
 from services.registry.adapters.database import Database
@@ -57,7 +57,7 @@ class RegistryServicer(RegistryServiceServicer):
 
     async def UpdateModel(self, request: api.UpdateModelRequest, _context: Any) -> api.UpdateModelResponse:
         wanted = codec.model_from_pb(request.model, model=ids.parse_model(request.model.name))
-        model = await self._database.write(models.update_model, wanted, paths=request.update_mask.paths)
+        model = await self._database.write(models.update_model, self._store, wanted, paths=request.update_mask.paths)
         return api.UpdateModelResponse(model=codec.model_to_pb(model))
 
     async def DeleteModel(self, request: api.DeleteModelRequest, _context: Any) -> api.DeleteModelResponse:
@@ -119,8 +119,15 @@ class RegistryServicer(RegistryServiceServicer):
         return api.DeleteModelVersionResponse()
 
     async def ClaimValidation(self, request: api.ClaimValidationRequest, _context: Any) -> api.ClaimValidationResponse:
-        version = await self._database.write(versions.claim_validation, request.node, formats=request.formats)
-        return api.ClaimValidationResponse(model_version=codec.version_to_pb(version) if version else None)
+        claimed = await self._database.write(versions.claim_with_keys, request.node, formats=request.formats)
+        if claimed is None:
+            return api.ClaimValidationResponse()
+        version, keys, policy = claimed
+        return api.ClaimValidationResponse(
+            model_version=codec.version_to_pb(version),
+            signing_keys=map(codec.signing_key_to_pb, keys),
+            trust_policy=codec.policy_to_pb(policy),
+        )
 
     async def ReportValidation(
         self, request: api.ReportValidationRequest, _context: Any
@@ -135,6 +142,50 @@ class RegistryServicer(RegistryServiceServicer):
         found = codec.optimization_from_pb(request.optimization, node=request.node)
         version = await self._database.write(versions.report_optimization, request.name, found)
         return api.ReportOptimizationResponse(model_version=codec.version_to_pb(version))
+
+    async def RevokeModelVersion(
+        self, request: api.RevokeModelVersionRequest, _context: Any
+    ) -> api.RevokeModelVersionResponse:
+        version, deployed = await self._database.write(
+            signing_keys.revoke_version, self._store, request.name, reason=request.reason
+        )
+        return api.RevokeModelVersionResponse(model_version=codec.version_to_pb(version), deployed=deployed)
+
+    async def CreateSigningKey(
+        self, request: api.CreateSigningKeyRequest, _context: Any
+    ) -> api.CreateSigningKeyResponse:
+        key_set = ids.parse_key_set(request.parent) or ""
+        wanted = codec.signing_key_from_pb(request.signing_key, key_set=key_set, key=request.signing_key_id)
+        key = await self._database.write(
+            signing_keys.create_signing_key, self._store, wanted, request_id=request.request_id
+        )
+        return api.CreateSigningKeyResponse(signing_key=codec.signing_key_to_pb(key))
+
+    async def ListSigningKeys(self, request: api.ListSigningKeysRequest, _context: Any) -> api.ListSigningKeysResponse:
+        found, token = await self._database.read(
+            signing_keys.list_signing_keys, parent=request.parent, size=request.page_size, token=request.page_token
+        )
+        return api.ListSigningKeysResponse(signing_keys=map(codec.signing_key_to_pb, found), next_page_token=token)
+
+    async def RevokeSigningKey(
+        self, request: api.RevokeSigningKeyRequest, _context: Any
+    ) -> api.RevokeSigningKeyResponse:
+        key, deployed = await self._database.write(
+            signing_keys.revoke_signing_key, self._store, request.name, reason=request.reason
+        )
+        return api.RevokeSigningKeyResponse(signing_key=codec.signing_key_to_pb(key), deployed=deployed)
+
+    async def ListAuditEntries(
+        self, request: api.ListAuditEntriesRequest, _context: Any
+    ) -> api.ListAuditEntriesResponse:
+        found, token = await self._database.read(
+            audit.list_entries,
+            model=request.model,
+            since_ns=codec.nanoseconds(request.start_time),
+            size=request.page_size,
+            token=request.page_token,
+        )
+        return api.ListAuditEntriesResponse(audit_entries=map(codec.audit_entry_to_pb, found), next_page_token=token)
 
     async def SetAlias(self, request: api.SetAliasRequest, _context: Any) -> api.SetAliasResponse:
         wanted = request.alias

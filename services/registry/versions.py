@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from dataclasses import replace
 
 from services.common.errors import FailedPreconditionError
+from services.registry import audit, trusting
 from services.registry.adapters import artifact_rows, claim_rows
 from services.registry.adapters.artifact_store import ArtifactStore
 from services.registry.adapters.transaction import Transaction
@@ -17,6 +18,9 @@ from services.registry.domain.resources import (
     Model,
     ModelVersion,
     Optimization,
+    SigningKey,
+    Trust,
+    TrustPolicy,
     VersionState,
 )
 from services.registry.replays import create_once
@@ -37,12 +41,29 @@ def create_version(tx: Transaction, store: ArtifactStore, wanted: ModelVersion, 
         number = model.last_version + 1
         tx.store(replace(model, last_version=number))
         version = replace(wanted, number=number, files=files, create_time_ns=tx.now_ns, update_time_ns=tx.now_ns)
-        version = tx.put(version)
+        version = replace(version, trust=_told(tx, version))
+        version = tx.put(trusting.admitted(trusting.judge(tx, store, version, model)))
         artifact_rows.name(tx, version)
+        _record_creation(tx, version)
         return version
 
     target = f"a version of models/{wanted.model} with SHA-256 {wanted.digest}"
     return create_once(tx, create, kind=ModelVersion, request_id=request_id, target=target)
+
+
+def _told(tx: Transaction, version: ModelVersion) -> Trust:
+    """Who publishes a version and, maybe, vouches for it."""
+    trust = Trust(publisher=tx.caller.actor)
+    return replace(trust, voucher=tx.caller.actor, vouch_time_ns=tx.now_ns) if version.trusted else trust
+
+
+def _record_creation(tx: Transaction, version: ModelVersion) -> None:
+    trust = version.trust
+    signature = {"signature": trust.outcome.name, "key": trust.signing_key, "fingerprint": trust.fingerprint}
+    about = {"digest": version.digest, "format": version.format, "rejection": version.state_reason}
+    audit.record(tx, "model_version.create", version.name, model=version.model, **about, **signature)
+    if version.trusted:
+        audit.record(tx, "model_version.trust", version.name, model=version.model, digest=version.digest)
 
 
 def _stored(tx: Transaction, store: ArtifactStore, wanted: Artifact) -> Artifact:
@@ -70,6 +91,7 @@ def delete_version(tx: Transaction, name: str, *, etag: str) -> None:
             raise FailedPreconditionError(f"{version.name} is named by {alias.name}: move or delete that first")
     artifact_rows.unname(tx, version)
     tx.delete(version)
+    audit.record(tx, "model_version.delete", version.name, model=version.model, digest=version.digest)
 
 
 def claim_validation(tx: Transaction, node: str, *, formats: Sequence[str]) -> ModelVersion | None:
@@ -84,11 +106,24 @@ def claim_validation(tx: Transaction, node: str, *, formats: Sequence[str]) -> M
     return claimed
 
 
+def claim_with_keys(
+    tx: Transaction, node: str, *, formats: Sequence[str]
+) -> tuple[ModelVersion, list[SigningKey], TrustPolicy] | None:
+    """As :func:`claim_validation`, with all that the agent needs to judge the version's signature."""
+    if (version := claim_validation(tx, node, formats=formats)) is None:
+        return None
+    return version, trusting.keys_of(tx, version), tx.get(Model, version.model).trust_policy
+
+
 def report_validation(tx: Transaction, name: str, verdict: lifecycle.Verdict) -> ModelVersion:
     version = get_version(tx, name)
     if lifecycle.is_repeated(version, verdict):
         return version
-    return tx.put(lifecycle.conclude(version, verdict, now_ns=tx.now_ns))
+    version = tx.put(lifecycle.conclude(version, verdict, now_ns=tx.now_ns))
+    if version.state is not VersionState.PENDING:
+        about = {"state": version.state.name, "format": version.format, "reason": version.state_reason}
+        audit.record(tx, "model_version.validate", name, model=version.model, actor=verdict.node, **about)
+    return version
 
 
 def report_optimization(tx: Transaction, name: str, found: Optimization) -> ModelVersion:

@@ -17,7 +17,7 @@ DOMAIN = re.compile(r"services\.\w+\.domain(\.|$)")
 DOMAIN_MAY_IMPORT = re.compile(
     r"(numpy|services\.common\.(datatypes|errors|forms|model_paths|names))(\.|$)"
     # plain values
-    r"|services\.common\.(lanes\.LaneKeys|trace_context\.TraceContext)$"
+    r"|services\.common\.(lanes\.LaneKeys|trace_context\.TraceContext|trust\.Outcome)$"
 )
 SPEAKS_GRPC = re.compile(
     r"services\.common\.(boundary|discovery\.channel|serving|status|tracing|watch)$"

@@ -1,6 +1,9 @@
+import datetime
+
 from google.api import annotations_pb2 as _annotations_pb2
 from google.api import field_behavior_pb2 as _field_behavior_pb2
 from google.protobuf import field_mask_pb2 as _field_mask_pb2
+from google.protobuf import timestamp_pb2 as _timestamp_pb2
 from penstock.registry.v1 import resources_pb2 as _resources_pb2
 from google.protobuf.internal import containers as _containers
 from google.protobuf import descriptor as _descriptor
@@ -195,10 +198,14 @@ class ClaimValidationRequest(_message.Message):
     def __init__(self, node: _Optional[str] = ..., formats: _Optional[_Iterable[str]] = ...) -> None: ...
 
 class ClaimValidationResponse(_message.Message):
-    __slots__ = ("model_version",)
+    __slots__ = ("model_version", "signing_keys", "trust_policy")
     MODEL_VERSION_FIELD_NUMBER: _ClassVar[int]
+    SIGNING_KEYS_FIELD_NUMBER: _ClassVar[int]
+    TRUST_POLICY_FIELD_NUMBER: _ClassVar[int]
     model_version: _resources_pb2.ModelVersion
-    def __init__(self, model_version: _Optional[_Union[_resources_pb2.ModelVersion, _Mapping]] = ...) -> None: ...
+    signing_keys: _containers.RepeatedCompositeFieldContainer[_resources_pb2.SigningKey]
+    trust_policy: _resources_pb2.TrustPolicy
+    def __init__(self, model_version: _Optional[_Union[_resources_pb2.ModelVersion, _Mapping]] = ..., signing_keys: _Optional[_Iterable[_Union[_resources_pb2.SigningKey, _Mapping]]] = ..., trust_policy: _Optional[_Union[_resources_pb2.TrustPolicy, _Mapping]] = ...) -> None: ...
 
 class ReportValidationRequest(_message.Message):
     __slots__ = ("name", "node", "rejection", "signature", "format", "validation_report", "handed_back")
@@ -239,6 +246,94 @@ class ReportOptimizationResponse(_message.Message):
     MODEL_VERSION_FIELD_NUMBER: _ClassVar[int]
     model_version: _resources_pb2.ModelVersion
     def __init__(self, model_version: _Optional[_Union[_resources_pb2.ModelVersion, _Mapping]] = ...) -> None: ...
+
+class RevokeModelVersionRequest(_message.Message):
+    __slots__ = ("name", "reason")
+    NAME_FIELD_NUMBER: _ClassVar[int]
+    REASON_FIELD_NUMBER: _ClassVar[int]
+    name: str
+    reason: str
+    def __init__(self, name: _Optional[str] = ..., reason: _Optional[str] = ...) -> None: ...
+
+class RevokeModelVersionResponse(_message.Message):
+    __slots__ = ("model_version", "deployed")
+    MODEL_VERSION_FIELD_NUMBER: _ClassVar[int]
+    DEPLOYED_FIELD_NUMBER: _ClassVar[int]
+    model_version: _resources_pb2.ModelVersion
+    deployed: _containers.RepeatedScalarFieldContainer[str]
+    def __init__(self, model_version: _Optional[_Union[_resources_pb2.ModelVersion, _Mapping]] = ..., deployed: _Optional[_Iterable[str]] = ...) -> None: ...
+
+class CreateSigningKeyRequest(_message.Message):
+    __slots__ = ("parent", "signing_key_id", "signing_key", "request_id")
+    PARENT_FIELD_NUMBER: _ClassVar[int]
+    SIGNING_KEY_ID_FIELD_NUMBER: _ClassVar[int]
+    SIGNING_KEY_FIELD_NUMBER: _ClassVar[int]
+    REQUEST_ID_FIELD_NUMBER: _ClassVar[int]
+    parent: str
+    signing_key_id: str
+    signing_key: _resources_pb2.SigningKey
+    request_id: str
+    def __init__(self, parent: _Optional[str] = ..., signing_key_id: _Optional[str] = ..., signing_key: _Optional[_Union[_resources_pb2.SigningKey, _Mapping]] = ..., request_id: _Optional[str] = ...) -> None: ...
+
+class CreateSigningKeyResponse(_message.Message):
+    __slots__ = ("signing_key",)
+    SIGNING_KEY_FIELD_NUMBER: _ClassVar[int]
+    signing_key: _resources_pb2.SigningKey
+    def __init__(self, signing_key: _Optional[_Union[_resources_pb2.SigningKey, _Mapping]] = ...) -> None: ...
+
+class ListSigningKeysRequest(_message.Message):
+    __slots__ = ("parent", "page_size", "page_token")
+    PARENT_FIELD_NUMBER: _ClassVar[int]
+    PAGE_SIZE_FIELD_NUMBER: _ClassVar[int]
+    PAGE_TOKEN_FIELD_NUMBER: _ClassVar[int]
+    parent: str
+    page_size: int
+    page_token: str
+    def __init__(self, parent: _Optional[str] = ..., page_size: _Optional[int] = ..., page_token: _Optional[str] = ...) -> None: ...
+
+class ListSigningKeysResponse(_message.Message):
+    __slots__ = ("signing_keys", "next_page_token")
+    SIGNING_KEYS_FIELD_NUMBER: _ClassVar[int]
+    NEXT_PAGE_TOKEN_FIELD_NUMBER: _ClassVar[int]
+    signing_keys: _containers.RepeatedCompositeFieldContainer[_resources_pb2.SigningKey]
+    next_page_token: str
+    def __init__(self, signing_keys: _Optional[_Iterable[_Union[_resources_pb2.SigningKey, _Mapping]]] = ..., next_page_token: _Optional[str] = ...) -> None: ...
+
+class RevokeSigningKeyRequest(_message.Message):
+    __slots__ = ("name", "reason")
+    NAME_FIELD_NUMBER: _ClassVar[int]
+    REASON_FIELD_NUMBER: _ClassVar[int]
+    name: str
+    reason: str
+    def __init__(self, name: _Optional[str] = ..., reason: _Optional[str] = ...) -> None: ...
+
+class RevokeSigningKeyResponse(_message.Message):
+    __slots__ = ("signing_key", "deployed")
+    SIGNING_KEY_FIELD_NUMBER: _ClassVar[int]
+    DEPLOYED_FIELD_NUMBER: _ClassVar[int]
+    signing_key: _resources_pb2.SigningKey
+    deployed: _containers.RepeatedScalarFieldContainer[str]
+    def __init__(self, signing_key: _Optional[_Union[_resources_pb2.SigningKey, _Mapping]] = ..., deployed: _Optional[_Iterable[str]] = ...) -> None: ...
+
+class ListAuditEntriesRequest(_message.Message):
+    __slots__ = ("page_size", "page_token", "model", "start_time")
+    PAGE_SIZE_FIELD_NUMBER: _ClassVar[int]
+    PAGE_TOKEN_FIELD_NUMBER: _ClassVar[int]
+    MODEL_FIELD_NUMBER: _ClassVar[int]
+    START_TIME_FIELD_NUMBER: _ClassVar[int]
+    page_size: int
+    page_token: str
+    model: str
+    start_time: _timestamp_pb2.Timestamp
+    def __init__(self, page_size: _Optional[int] = ..., page_token: _Optional[str] = ..., model: _Optional[str] = ..., start_time: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ...) -> None: ...
+
+class ListAuditEntriesResponse(_message.Message):
+    __slots__ = ("audit_entries", "next_page_token")
+    AUDIT_ENTRIES_FIELD_NUMBER: _ClassVar[int]
+    NEXT_PAGE_TOKEN_FIELD_NUMBER: _ClassVar[int]
+    audit_entries: _containers.RepeatedCompositeFieldContainer[_resources_pb2.AuditEntry]
+    next_page_token: str
+    def __init__(self, audit_entries: _Optional[_Iterable[_Union[_resources_pb2.AuditEntry, _Mapping]]] = ..., next_page_token: _Optional[str] = ...) -> None: ...
 
 class SetAliasRequest(_message.Message):
     __slots__ = ("alias",)
@@ -397,7 +492,7 @@ class WatchResourcesRequest(_message.Message):
     def __init__(self, revision: _Optional[int] = ...) -> None: ...
 
 class WatchResourcesResponse(_message.Message):
-    __slots__ = ("revision", "is_snapshot_end", "is_deleted", "model", "model_version", "alias", "deployment")
+    __slots__ = ("revision", "is_snapshot_end", "is_deleted", "model", "model_version", "alias", "deployment", "signing_key")
     REVISION_FIELD_NUMBER: _ClassVar[int]
     IS_SNAPSHOT_END_FIELD_NUMBER: _ClassVar[int]
     IS_DELETED_FIELD_NUMBER: _ClassVar[int]
@@ -405,6 +500,7 @@ class WatchResourcesResponse(_message.Message):
     MODEL_VERSION_FIELD_NUMBER: _ClassVar[int]
     ALIAS_FIELD_NUMBER: _ClassVar[int]
     DEPLOYMENT_FIELD_NUMBER: _ClassVar[int]
+    SIGNING_KEY_FIELD_NUMBER: _ClassVar[int]
     revision: int
     is_snapshot_end: bool
     is_deleted: bool
@@ -412,4 +508,5 @@ class WatchResourcesResponse(_message.Message):
     model_version: _resources_pb2.ModelVersion
     alias: _resources_pb2.Alias
     deployment: _resources_pb2.Deployment
-    def __init__(self, revision: _Optional[int] = ..., is_snapshot_end: _Optional[bool] = ..., is_deleted: _Optional[bool] = ..., model: _Optional[_Union[_resources_pb2.Model, _Mapping]] = ..., model_version: _Optional[_Union[_resources_pb2.ModelVersion, _Mapping]] = ..., alias: _Optional[_Union[_resources_pb2.Alias, _Mapping]] = ..., deployment: _Optional[_Union[_resources_pb2.Deployment, _Mapping]] = ...) -> None: ...
+    signing_key: _resources_pb2.SigningKey
+    def __init__(self, revision: _Optional[int] = ..., is_snapshot_end: _Optional[bool] = ..., is_deleted: _Optional[bool] = ..., model: _Optional[_Union[_resources_pb2.Model, _Mapping]] = ..., model_version: _Optional[_Union[_resources_pb2.ModelVersion, _Mapping]] = ..., alias: _Optional[_Union[_resources_pb2.Alias, _Mapping]] = ..., deployment: _Optional[_Union[_resources_pb2.Deployment, _Mapping]] = ..., signing_key: _Optional[_Union[_resources_pb2.SigningKey, _Mapping]] = ...) -> None: ...

@@ -110,6 +110,31 @@ class RegistryServiceStub:
                 request_serializer=penstock_dot_registry_dot_v1_dot_registry__service__pb2.ReportOptimizationRequest.SerializeToString,
                 response_deserializer=penstock_dot_registry_dot_v1_dot_registry__service__pb2.ReportOptimizationResponse.FromString,
                 _registered_method=True)
+        self.RevokeModelVersion = channel.unary_unary(
+                '/penstock.registry.v1.RegistryService/RevokeModelVersion',
+                request_serializer=penstock_dot_registry_dot_v1_dot_registry__service__pb2.RevokeModelVersionRequest.SerializeToString,
+                response_deserializer=penstock_dot_registry_dot_v1_dot_registry__service__pb2.RevokeModelVersionResponse.FromString,
+                _registered_method=True)
+        self.CreateSigningKey = channel.unary_unary(
+                '/penstock.registry.v1.RegistryService/CreateSigningKey',
+                request_serializer=penstock_dot_registry_dot_v1_dot_registry__service__pb2.CreateSigningKeyRequest.SerializeToString,
+                response_deserializer=penstock_dot_registry_dot_v1_dot_registry__service__pb2.CreateSigningKeyResponse.FromString,
+                _registered_method=True)
+        self.ListSigningKeys = channel.unary_unary(
+                '/penstock.registry.v1.RegistryService/ListSigningKeys',
+                request_serializer=penstock_dot_registry_dot_v1_dot_registry__service__pb2.ListSigningKeysRequest.SerializeToString,
+                response_deserializer=penstock_dot_registry_dot_v1_dot_registry__service__pb2.ListSigningKeysResponse.FromString,
+                _registered_method=True)
+        self.RevokeSigningKey = channel.unary_unary(
+                '/penstock.registry.v1.RegistryService/RevokeSigningKey',
+                request_serializer=penstock_dot_registry_dot_v1_dot_registry__service__pb2.RevokeSigningKeyRequest.SerializeToString,
+                response_deserializer=penstock_dot_registry_dot_v1_dot_registry__service__pb2.RevokeSigningKeyResponse.FromString,
+                _registered_method=True)
+        self.ListAuditEntries = channel.unary_unary(
+                '/penstock.registry.v1.RegistryService/ListAuditEntries',
+                request_serializer=penstock_dot_registry_dot_v1_dot_registry__service__pb2.ListAuditEntriesRequest.SerializeToString,
+                response_deserializer=penstock_dot_registry_dot_v1_dot_registry__service__pb2.ListAuditEntriesResponse.FromString,
+                _registered_method=True)
         self.SetAlias = channel.unary_unary(
                 '/penstock.registry.v1.RegistryService/SetAlias',
                 request_serializer=penstock_dot_registry_dot_v1_dot_registry__service__pb2.SetAliasRequest.SerializeToString,
@@ -279,6 +304,43 @@ class RegistryServiceServicer:
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
+    def RevokeModelVersion(self, request, context):
+        """Revokes a version's content, for good: no agent loads this version, or any other with the same digest, from now on. What
+        runs goes on until it is undeployed.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def CreateSigningKey(self, request, context):
+        """Adds a public key to a set.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def ListSigningKeys(self, request, context):
+        """Lists a set's keys by name, revoked ones too; "keySets/-" lists those of all sets.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def RevokeSigningKey(self, request, context):
+        """Revokes a key, for good: versions that it alone vouches for aren't loaded any more. What runs goes on until it is
+        undeployed. Answers which deployed versions these are. FAILED_PRECONDITION when it is revoked already.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def ListAuditEntries(self, request, context):
+        """Lists what was changed, the oldest first.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
     def SetAlias(self, request, context):
         """Creates or moves an alias. ABORTED when an etag was sent and doesn't match.
         """
@@ -435,6 +497,31 @@ def add_RegistryServiceServicer_to_server(servicer, server):
                     servicer.ReportOptimization,
                     request_deserializer=penstock_dot_registry_dot_v1_dot_registry__service__pb2.ReportOptimizationRequest.FromString,
                     response_serializer=penstock_dot_registry_dot_v1_dot_registry__service__pb2.ReportOptimizationResponse.SerializeToString,
+            ),
+            'RevokeModelVersion': grpc.unary_unary_rpc_method_handler(
+                    servicer.RevokeModelVersion,
+                    request_deserializer=penstock_dot_registry_dot_v1_dot_registry__service__pb2.RevokeModelVersionRequest.FromString,
+                    response_serializer=penstock_dot_registry_dot_v1_dot_registry__service__pb2.RevokeModelVersionResponse.SerializeToString,
+            ),
+            'CreateSigningKey': grpc.unary_unary_rpc_method_handler(
+                    servicer.CreateSigningKey,
+                    request_deserializer=penstock_dot_registry_dot_v1_dot_registry__service__pb2.CreateSigningKeyRequest.FromString,
+                    response_serializer=penstock_dot_registry_dot_v1_dot_registry__service__pb2.CreateSigningKeyResponse.SerializeToString,
+            ),
+            'ListSigningKeys': grpc.unary_unary_rpc_method_handler(
+                    servicer.ListSigningKeys,
+                    request_deserializer=penstock_dot_registry_dot_v1_dot_registry__service__pb2.ListSigningKeysRequest.FromString,
+                    response_serializer=penstock_dot_registry_dot_v1_dot_registry__service__pb2.ListSigningKeysResponse.SerializeToString,
+            ),
+            'RevokeSigningKey': grpc.unary_unary_rpc_method_handler(
+                    servicer.RevokeSigningKey,
+                    request_deserializer=penstock_dot_registry_dot_v1_dot_registry__service__pb2.RevokeSigningKeyRequest.FromString,
+                    response_serializer=penstock_dot_registry_dot_v1_dot_registry__service__pb2.RevokeSigningKeyResponse.SerializeToString,
+            ),
+            'ListAuditEntries': grpc.unary_unary_rpc_method_handler(
+                    servicer.ListAuditEntries,
+                    request_deserializer=penstock_dot_registry_dot_v1_dot_registry__service__pb2.ListAuditEntriesRequest.FromString,
+                    response_serializer=penstock_dot_registry_dot_v1_dot_registry__service__pb2.ListAuditEntriesResponse.SerializeToString,
             ),
             'SetAlias': grpc.unary_unary_rpc_method_handler(
                     servicer.SetAlias,
@@ -898,6 +985,141 @@ class RegistryService:
             '/penstock.registry.v1.RegistryService/ReportOptimization',
             penstock_dot_registry_dot_v1_dot_registry__service__pb2.ReportOptimizationRequest.SerializeToString,
             penstock_dot_registry_dot_v1_dot_registry__service__pb2.ReportOptimizationResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def RevokeModelVersion(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/penstock.registry.v1.RegistryService/RevokeModelVersion',
+            penstock_dot_registry_dot_v1_dot_registry__service__pb2.RevokeModelVersionRequest.SerializeToString,
+            penstock_dot_registry_dot_v1_dot_registry__service__pb2.RevokeModelVersionResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def CreateSigningKey(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/penstock.registry.v1.RegistryService/CreateSigningKey',
+            penstock_dot_registry_dot_v1_dot_registry__service__pb2.CreateSigningKeyRequest.SerializeToString,
+            penstock_dot_registry_dot_v1_dot_registry__service__pb2.CreateSigningKeyResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def ListSigningKeys(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/penstock.registry.v1.RegistryService/ListSigningKeys',
+            penstock_dot_registry_dot_v1_dot_registry__service__pb2.ListSigningKeysRequest.SerializeToString,
+            penstock_dot_registry_dot_v1_dot_registry__service__pb2.ListSigningKeysResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def RevokeSigningKey(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/penstock.registry.v1.RegistryService/RevokeSigningKey',
+            penstock_dot_registry_dot_v1_dot_registry__service__pb2.RevokeSigningKeyRequest.SerializeToString,
+            penstock_dot_registry_dot_v1_dot_registry__service__pb2.RevokeSigningKeyResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def ListAuditEntries(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/penstock.registry.v1.RegistryService/ListAuditEntries',
+            penstock_dot_registry_dot_v1_dot_registry__service__pb2.ListAuditEntriesRequest.SerializeToString,
+            penstock_dot_registry_dot_v1_dot_registry__service__pb2.ListAuditEntriesResponse.FromString,
             options,
             channel_credentials,
             insecure,

@@ -26,7 +26,7 @@ OPTIMIZATION_LEVEL_FAST: OptimizationLevel
 OPTIMIZATION_LEVEL_FULL: OptimizationLevel
 
 class Model(_message.Message):
-    __slots__ = ("name", "description", "labels", "create_time", "update_time", "etag")
+    __slots__ = ("name", "description", "labels", "create_time", "update_time", "etag", "trust_policy")
     class LabelsEntry(_message.Message):
         __slots__ = ("key", "value")
         KEY_FIELD_NUMBER: _ClassVar[int]
@@ -40,16 +40,44 @@ class Model(_message.Message):
     CREATE_TIME_FIELD_NUMBER: _ClassVar[int]
     UPDATE_TIME_FIELD_NUMBER: _ClassVar[int]
     ETAG_FIELD_NUMBER: _ClassVar[int]
+    TRUST_POLICY_FIELD_NUMBER: _ClassVar[int]
     name: str
     description: str
     labels: _containers.ScalarMap[str, str]
     create_time: _timestamp_pb2.Timestamp
     update_time: _timestamp_pb2.Timestamp
     etag: str
-    def __init__(self, name: _Optional[str] = ..., description: _Optional[str] = ..., labels: _Optional[_Mapping[str, str]] = ..., create_time: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., update_time: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., etag: _Optional[str] = ...) -> None: ...
+    trust_policy: TrustPolicy
+    def __init__(self, name: _Optional[str] = ..., description: _Optional[str] = ..., labels: _Optional[_Mapping[str, str]] = ..., create_time: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., update_time: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., etag: _Optional[str] = ..., trust_policy: _Optional[_Union[TrustPolicy, _Mapping]] = ...) -> None: ...
+
+class TrustPolicy(_message.Message):
+    __slots__ = ("key_set",)
+    KEY_SET_FIELD_NUMBER: _ClassVar[int]
+    key_set: str
+    def __init__(self, key_set: _Optional[str] = ...) -> None: ...
+
+class SigningKey(_message.Message):
+    __slots__ = ("name", "public_key", "fingerprint", "create_time", "creator", "revoke_time", "revoker", "revoke_reason")
+    NAME_FIELD_NUMBER: _ClassVar[int]
+    PUBLIC_KEY_FIELD_NUMBER: _ClassVar[int]
+    FINGERPRINT_FIELD_NUMBER: _ClassVar[int]
+    CREATE_TIME_FIELD_NUMBER: _ClassVar[int]
+    CREATOR_FIELD_NUMBER: _ClassVar[int]
+    REVOKE_TIME_FIELD_NUMBER: _ClassVar[int]
+    REVOKER_FIELD_NUMBER: _ClassVar[int]
+    REVOKE_REASON_FIELD_NUMBER: _ClassVar[int]
+    name: str
+    public_key: str
+    fingerprint: str
+    create_time: _timestamp_pb2.Timestamp
+    creator: str
+    revoke_time: _timestamp_pb2.Timestamp
+    revoker: str
+    revoke_reason: str
+    def __init__(self, name: _Optional[str] = ..., public_key: _Optional[str] = ..., fingerprint: _Optional[str] = ..., create_time: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., creator: _Optional[str] = ..., revoke_time: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., revoker: _Optional[str] = ..., revoke_reason: _Optional[str] = ...) -> None: ...
 
 class ModelVersion(_message.Message):
-    __slots__ = ("name", "files", "format", "trusted", "signature", "state", "state_reason", "validation_report", "metrics", "labels", "create_time", "update_time", "etag", "optimizations", "digest", "manifest")
+    __slots__ = ("name", "files", "format", "trusted", "signature", "state", "state_reason", "validation_report", "metrics", "labels", "create_time", "update_time", "etag", "optimizations", "digest", "manifest", "trust")
     class State(int, metaclass=_enum_type_wrapper.EnumTypeWrapper):
         __slots__ = ()
         STATE_UNSPECIFIED: _ClassVar[ModelVersion.State]
@@ -94,6 +122,7 @@ class ModelVersion(_message.Message):
     OPTIMIZATIONS_FIELD_NUMBER: _ClassVar[int]
     DIGEST_FIELD_NUMBER: _ClassVar[int]
     MANIFEST_FIELD_NUMBER: _ClassVar[int]
+    TRUST_FIELD_NUMBER: _ClassVar[int]
     name: str
     files: _containers.RepeatedCompositeFieldContainer[Artifact]
     format: str
@@ -110,7 +139,70 @@ class ModelVersion(_message.Message):
     optimizations: _containers.RepeatedCompositeFieldContainer[Optimization]
     digest: str
     manifest: Manifest
-    def __init__(self, name: _Optional[str] = ..., files: _Optional[_Iterable[_Union[Artifact, _Mapping]]] = ..., format: _Optional[str] = ..., trusted: _Optional[bool] = ..., signature: _Optional[_Union[Signature, _Mapping]] = ..., state: _Optional[_Union[ModelVersion.State, str]] = ..., state_reason: _Optional[str] = ..., validation_report: _Optional[_Union[ValidationReport, _Mapping]] = ..., metrics: _Optional[_Mapping[str, float]] = ..., labels: _Optional[_Mapping[str, str]] = ..., create_time: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., update_time: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., etag: _Optional[str] = ..., optimizations: _Optional[_Iterable[_Union[Optimization, _Mapping]]] = ..., digest: _Optional[str] = ..., manifest: _Optional[_Union[Manifest, _Mapping]] = ...) -> None: ...
+    trust: Trust
+    def __init__(self, name: _Optional[str] = ..., files: _Optional[_Iterable[_Union[Artifact, _Mapping]]] = ..., format: _Optional[str] = ..., trusted: _Optional[bool] = ..., signature: _Optional[_Union[Signature, _Mapping]] = ..., state: _Optional[_Union[ModelVersion.State, str]] = ..., state_reason: _Optional[str] = ..., validation_report: _Optional[_Union[ValidationReport, _Mapping]] = ..., metrics: _Optional[_Mapping[str, float]] = ..., labels: _Optional[_Mapping[str, str]] = ..., create_time: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., update_time: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., etag: _Optional[str] = ..., optimizations: _Optional[_Iterable[_Union[Optimization, _Mapping]]] = ..., digest: _Optional[str] = ..., manifest: _Optional[_Union[Manifest, _Mapping]] = ..., trust: _Optional[_Union[Trust, _Mapping]] = ...) -> None: ...
+
+class Trust(_message.Message):
+    __slots__ = ("outcome", "signing_key", "fingerprint", "verify_time", "refusal", "publisher", "voucher", "vouch_time", "revoke_time", "revoker", "revoke_reason")
+    class Outcome(int, metaclass=_enum_type_wrapper.EnumTypeWrapper):
+        __slots__ = ()
+        OUTCOME_UNSPECIFIED: _ClassVar[Trust.Outcome]
+        OUTCOME_UNSIGNED: _ClassVar[Trust.Outcome]
+        OUTCOME_VERIFIED: _ClassVar[Trust.Outcome]
+        OUTCOME_UNKNOWN_KEY: _ClassVar[Trust.Outcome]
+        OUTCOME_REVOKED_KEY: _ClassVar[Trust.Outcome]
+        OUTCOME_BROKEN: _ClassVar[Trust.Outcome]
+    OUTCOME_UNSPECIFIED: Trust.Outcome
+    OUTCOME_UNSIGNED: Trust.Outcome
+    OUTCOME_VERIFIED: Trust.Outcome
+    OUTCOME_UNKNOWN_KEY: Trust.Outcome
+    OUTCOME_REVOKED_KEY: Trust.Outcome
+    OUTCOME_BROKEN: Trust.Outcome
+    OUTCOME_FIELD_NUMBER: _ClassVar[int]
+    SIGNING_KEY_FIELD_NUMBER: _ClassVar[int]
+    FINGERPRINT_FIELD_NUMBER: _ClassVar[int]
+    VERIFY_TIME_FIELD_NUMBER: _ClassVar[int]
+    REFUSAL_FIELD_NUMBER: _ClassVar[int]
+    PUBLISHER_FIELD_NUMBER: _ClassVar[int]
+    VOUCHER_FIELD_NUMBER: _ClassVar[int]
+    VOUCH_TIME_FIELD_NUMBER: _ClassVar[int]
+    REVOKE_TIME_FIELD_NUMBER: _ClassVar[int]
+    REVOKER_FIELD_NUMBER: _ClassVar[int]
+    REVOKE_REASON_FIELD_NUMBER: _ClassVar[int]
+    outcome: Trust.Outcome
+    signing_key: str
+    fingerprint: str
+    verify_time: _timestamp_pb2.Timestamp
+    refusal: str
+    publisher: str
+    voucher: str
+    vouch_time: _timestamp_pb2.Timestamp
+    revoke_time: _timestamp_pb2.Timestamp
+    revoker: str
+    revoke_reason: str
+    def __init__(self, outcome: _Optional[_Union[Trust.Outcome, str]] = ..., signing_key: _Optional[str] = ..., fingerprint: _Optional[str] = ..., verify_time: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., refusal: _Optional[str] = ..., publisher: _Optional[str] = ..., voucher: _Optional[str] = ..., vouch_time: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., revoke_time: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., revoker: _Optional[str] = ..., revoke_reason: _Optional[str] = ...) -> None: ...
+
+class AuditEntry(_message.Message):
+    __slots__ = ("sequence", "log_time", "actor", "peer", "action", "resource", "details", "previous_sha256", "sha256")
+    SEQUENCE_FIELD_NUMBER: _ClassVar[int]
+    LOG_TIME_FIELD_NUMBER: _ClassVar[int]
+    ACTOR_FIELD_NUMBER: _ClassVar[int]
+    PEER_FIELD_NUMBER: _ClassVar[int]
+    ACTION_FIELD_NUMBER: _ClassVar[int]
+    RESOURCE_FIELD_NUMBER: _ClassVar[int]
+    DETAILS_FIELD_NUMBER: _ClassVar[int]
+    PREVIOUS_SHA256_FIELD_NUMBER: _ClassVar[int]
+    SHA256_FIELD_NUMBER: _ClassVar[int]
+    sequence: int
+    log_time: _timestamp_pb2.Timestamp
+    actor: str
+    peer: str
+    action: str
+    resource: str
+    details: str
+    previous_sha256: str
+    sha256: str
+    def __init__(self, sequence: _Optional[int] = ..., log_time: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., actor: _Optional[str] = ..., peer: _Optional[str] = ..., action: _Optional[str] = ..., resource: _Optional[str] = ..., details: _Optional[str] = ..., previous_sha256: _Optional[str] = ..., sha256: _Optional[str] = ...) -> None: ...
 
 class Manifest(_message.Message):
     __slots__ = ("signature", "unbatched", "options", "preprocessing", "postprocessing")

@@ -7,7 +7,7 @@ from collections.abc import Collection
 from sqlalchemy import delete, func, insert, select, update
 
 from services.common import names
-from services.registry.adapters.tables import artifacts, version_files, versions
+from services.registry.adapters.tables import artifacts, deployments, version_files, versions
 from services.registry.adapters.transaction import Transaction
 from services.registry.domain.resources import ModelVersion
 
@@ -55,6 +55,11 @@ def describe_versions(tx: Transaction, models: Collection[str]) -> dict[str, tup
     columns = (versions.c.model, versions.c.version, versions.c.size_bytes, versions.c.format)
     rows = tx.connection.execute(select(*columns).where(versions.c.model.in_(models)))
     return {names.version_name(model, str(version)): (size, found) for model, version, size, found in rows}
+
+
+def deployed_versions(tx: Transaction) -> set[str]:
+    """Names of all versions that deployments have."""
+    return {name for listed in tx.connection.scalars(select(deployments.c.versions)) for name in listed}
 
 
 def total_bytes(tx: Transaction) -> int:

@@ -18,6 +18,8 @@ from services.registry.adapters.heads import Head
 from services.registry.adapters.tables import REVISION
 from services.registry.adapters.threads import run_in
 from services.registry.adapters.transaction import Transaction
+from services.registry.domain import callers
+from services.registry.domain.callers import NOBODY, Caller
 
 _log = logging.getLogger(__name__)
 
@@ -78,7 +80,9 @@ class Database:
             with contextlib.suppress(RuntimeError):
                 loop.call_soon_threadsafe(self.on_commit, revision)
 
-        return await run_in(self._writer, self._write, lambda tx: verb(tx, *args, **kwargs), committed)
+        return await run_in(
+            self._writer, self._write, lambda tx: verb(tx, *args, **kwargs), committed, callers.current()
+        )
 
     async def head(self) -> Head:
         """The database's revision, and who writes.
@@ -120,12 +124,12 @@ class Database:
             with connection.begin():
                 return verb(self._transaction(connection, heads.read(connection).revision))
 
-    def _write(self, verb: Callable[[Transaction], T], committed: Callable[[int], None]) -> T:
+    def _write(self, verb: Callable[[Transaction], T], committed: Callable[[int], None], caller: Caller) -> T:
         with _translated(), self._begin_write() as connection:
             head = heads.read(connection, is_locked=True)
             self._check_term(head)
             before = head.revision
-            transaction = self._transaction(connection, before)
+            transaction = self._transaction(connection, before, caller)
             result = verb(transaction)
             if transaction.revision != before:
                 heads.write_revision(connection, transaction.revision)
@@ -155,8 +159,10 @@ class Database:
     def _connect_writer(self) -> Connection:
         return self._engine.connect().execution_options(**{_WRITE: True})
 
-    def _transaction(self, connection: Connection, revision: int) -> Transaction:
-        return Transaction(connection, now_ns=self._clock(), revision=revision, changes_kept=self._changes_kept)
+    def _transaction(self, connection: Connection, revision: int, caller: Caller = NOBODY) -> Transaction:
+        return Transaction(
+            connection, now_ns=self._clock(), revision=revision, changes_kept=self._changes_kept, caller=caller
+        )
 
     def _migrate(self) -> None:
         with _translated(), self._connect_writer() as connection, _unreferenced(connection), connection.begin():

@@ -14,6 +14,7 @@ from services.common import serving
 from services.common.errors import UnavailableError
 from services.registry.adapters.artifact_store import ArtifactStore
 from services.registry.adapters.database import NOT_WRITER
+from services.registry.adapters.identification import FORWARDED, caller_of, metadata_of
 from services.registry.adapters.upload_streams import UploadStreams
 from services.registry.domain import ids
 
@@ -25,10 +26,10 @@ _READS = {
     "ListAliases",
     "GetDeployment",
     "ListDeployments",
+    "ListSigningKeys",
+    "ListAuditEntries",
     "WatchResources",
 }
-_MARK = "x-penstock-forwarded"
-"""On a call that was passed on once: it goes no further."""
 
 Method = Callable[[Any, Any], Any]
 
@@ -107,12 +108,15 @@ class Forwarder:
             UnavailableError: there is no writer to call.
         """
         writer = self._lease.writer
-        if self._lease.is_writer or not writer or _MARK in dict(context.invocation_metadata()):
+        if self._lease.is_writer or not writer or FORWARDED in dict(context.invocation_metadata()):
             raise UnavailableError("no registry writes just now, try again")
         if writer not in self._channels:
             self._channels[writer] = grpc.aio.insecure_channel(writer, options=serving.CHANNEL_OPTIONS)
         rpc = getattr(RegistryServiceStub(self._channels[writer]), name)
-        return rpc, {"timeout": context.time_remaining(), "metadata": [(_MARK, "1")]}
+        return rpc, {
+            "timeout": context.time_remaining(),
+            "metadata": [(FORWARDED, "1"), *metadata_of(caller_of(context))],
+        }
 
 
 async def _pass_on(error: grpc.aio.AioRpcError, context: Any) -> NoReturn:

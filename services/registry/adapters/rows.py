@@ -9,6 +9,7 @@ from typing import Any, Generic, TypeVar
 from sqlalchemy import ColumnElement, Row, Select, Table, and_, or_, select
 
 from services.common import names
+from services.common.trust import Outcome
 from services.registry.adapters import tables
 from services.registry.domain.paging import Key
 from services.registry.domain.resources import (
@@ -30,7 +31,10 @@ from services.registry.domain.resources import (
     QueueConfig,
     Resource,
     Signature,
+    SigningKey,
     TensorSpec,
+    Trust,
+    TrustPolicy,
     ValidationReport,
     Variant,
     VariantMeasurement,
@@ -38,7 +42,7 @@ from services.registry.domain.resources import (
     VersionState,
 )
 
-R = TypeVar("R", Model, ModelVersion, Alias, Deployment)
+R = TypeVar("R", Model, ModelVersion, Alias, Deployment, SigningKey)
 
 
 @dataclass(frozen=True, slots=True)
@@ -84,6 +88,7 @@ def _model_row(model: Model) -> dict[str, Any]:
         "description": model.description,
         "labels": dict(model.labels),
         "last_version": model.last_version,
+        "trust_policy": asdict(model.trust_policy),
         "create_time_ns": model.create_time_ns,
         "update_time_ns": model.update_time_ns,
         "etag": model.etag,
@@ -92,7 +97,8 @@ def _model_row(model: Model) -> dict[str, Any]:
 
 def _model(row: Row[Any]) -> Model:
     columns = dict(row._mapping)  # noqa: SLF001 - SQLAlchemy's public name for a row's columns
-    return Model(id=columns.pop("model"), **columns)
+    policy = TrustPolicy(**columns.pop("trust_policy"))
+    return Model(id=columns.pop("model"), trust_policy=policy, **columns)
 
 
 def _version_row(version: ModelVersion) -> dict[str, Any]:
@@ -116,6 +122,7 @@ def _version_row(version: ModelVersion) -> dict[str, Any]:
         "claim_node": version.claim_node,
         "claim_end_ns": version.claim_end_ns,
         "optimizations": [asdict(one) for one in version.optimizations],
+        "trust": asdict(version.trust),
     }
 
 
@@ -139,6 +146,7 @@ def _version(row: Row[Any]) -> ModelVersion:
         claim_node=row.claim_node,
         claim_end_ns=row.claim_end_ns,
         optimizations=tuple(map(_optimization, row.optimizations)),
+        trust=Trust(**{**row.trust, "outcome": Outcome(row.trust.get("outcome", 0))}),
     )
 
 
@@ -209,6 +217,16 @@ def _deployment(row: Row[Any]) -> Deployment:
     )
 
 
+def _signing_key_row(key: SigningKey) -> dict[str, Any]:
+    row = asdict(key)
+    return {"key": row.pop("id"), **row}
+
+
+def _signing_key(row: Row[Any]) -> SigningKey:
+    columns = dict(row._mapping)  # noqa: SLF001 - SQLAlchemy's public name for a row's columns
+    return SigningKey(id=columns.pop("key"), **columns)
+
+
 def instance_row(status: InstanceStatus, *, model: str) -> dict[str, Any]:
     return {**asdict(status), "state": int(status.state), "model": model}
 
@@ -220,6 +238,14 @@ def instance(row: Row[Any]) -> InstanceStatus:
 
 
 KINDS: dict[type[Resource], Kind[Any]] = {
+    SigningKey: Kind(
+        "signing_key",
+        tables.signing_keys,
+        {"key_set": str, "key": str},
+        names.signing_key_name,
+        _signing_key_row,
+        _signing_key,
+    ),
     Model: Kind("model", tables.models, {"model": str}, names.model_name, _model_row, _model),
     ModelVersion: Kind(
         "model_version", tables.versions, {"model": str, "version": int}, names.version_name, _version_row, _version

@@ -19,7 +19,7 @@ from sqlalchemy import (
     Text,
 )
 
-REVISION = "0005"
+REVISION = "0006"
 """The last migration's: a database that has it is up to date."""
 
 metadata = MetaData(
@@ -38,6 +38,7 @@ models = Table(
     Column("description", Text, nullable=False),
     Column("labels", _Json, nullable=False),
     Column("last_version", Integer, nullable=False),
+    Column("trust_policy", _Json, nullable=False),
     Column("create_time_ns", BigInteger, nullable=False),
     Column("update_time_ns", BigInteger, nullable=False),
     Column("etag", String(32), nullable=False),
@@ -74,6 +75,7 @@ versions = Table(
     Column("claim_node", String(80), nullable=False),
     Column("claim_end_ns", BigInteger, nullable=False),
     Column("optimizations", _Json, nullable=False),
+    Column("trust", _Json, nullable=False),
     Index(None, "state"),
 )
 
@@ -133,6 +135,52 @@ instances = Table(
     Column("variant", _Json, nullable=False),
     Column("update_time_ns", BigInteger, nullable=False),
     Index(None, "model"),
+)
+
+signing_keys = Table(
+    "signing_keys",
+    metadata,
+    Column("key_set", _Id, primary_key=True),
+    Column("key", _Id, primary_key=True),
+    Column("public_key", Text, nullable=False),
+    Column("fingerprint", String(64), nullable=False),
+    Column("create_time_ns", BigInteger, nullable=False),
+    Column("creator", Text, nullable=False),
+    Column("revoke_time_ns", BigInteger, nullable=False),
+    Column("revoker", Text, nullable=False),
+    Column("revoke_reason", Text, nullable=False),
+    Column("etag", String(32), nullable=False),
+    Index(None, "fingerprint"),
+)
+
+# Content that nobody loads any more, whichever version has it.
+revoked_content = Table(
+    "revoked_content",
+    metadata,
+    Column("digest", String(64), primary_key=True),
+    Column("revoke_time_ns", BigInteger, nullable=False),
+    Column("revoker", Text, nullable=False),
+    Column("revoke_reason", Text, nullable=False),
+)
+
+# Never updated, never deleted from: triggers see to it.
+audit_entries = Table(
+    "audit_entries",
+    metadata,
+    Column("sequence", BigInteger, primary_key=True, autoincrement=False),
+    Column("log_time_ns", BigInteger, nullable=False),
+    Column("actor", Text, nullable=False),
+    Column("peer", Text, nullable=False),
+    Column("action", String(64), nullable=False),
+    Column("resource", Text, nullable=False),
+    # The id of the model that it is about; empty where it is about none.
+    Column("model", _Id, nullable=False),
+    # As text: what is digested must come back to the letter.
+    Column("details", Text, nullable=False),
+    Column("previous_sha256", String(64), nullable=False),
+    Column("sha256", String(64), nullable=False),
+    Index(None, "model"),
+    Index(None, "log_time_ns"),
 )
 
 requests = Table(

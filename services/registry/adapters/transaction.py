@@ -11,11 +11,20 @@ from sqlalchemy import ColumnElement, Connection, delete, insert, select, update
 from services.common.errors import NotFoundError, OutOfRangeError
 from services.registry.adapters import codec, rows, tables
 from services.registry.domain import etags
+from services.registry.domain.callers import Caller
 from services.registry.domain.changes import Change, Snapshot
 from services.registry.domain.paging import Key
-from services.registry.domain.resources import Alias, Deployment, InstanceStatus, Model, ModelVersion, Resource
+from services.registry.domain.resources import (
+    Alias,
+    Deployment,
+    InstanceStatus,
+    Model,
+    ModelVersion,
+    Resource,
+    SigningKey,
+)
 
-R = TypeVar("R", Model, ModelVersion, Alias, Deployment)
+R = TypeVar("R", Model, ModelVersion, Alias, Deployment, SigningKey)
 
 _COMPACT_EVERY = 100
 
@@ -24,11 +33,14 @@ class Transaction:
     """What a verb works on. Used from one thread; committed when the verb returns, rolled back when it raises.
 
     Writing transactions run one after the other, over all processes on the database, so that what a verb has read is
-    still true when it writes. ``now_ns`` is the transaction's instant.
+    still true when it writes. ``now_ns`` is the transaction's instant, ``caller`` who asked for it.
     """
 
-    def __init__(self, connection: Connection, *, now_ns: int, revision: int, changes_kept: int) -> None:
+    def __init__(
+        self, connection: Connection, *, now_ns: int, revision: int, changes_kept: int, caller: Caller
+    ) -> None:
         self.connection = connection
+        self.caller = caller
         self.now_ns = now_ns
         self.revision = revision
         self._changes_kept = changes_kept

@@ -40,6 +40,18 @@ def parse_alias(name: str) -> tuple[str, str]:
     return names.model_id(model), names.alias_id(alias)
 
 
+def parse_key_set(parent: str) -> str | None:
+    """The id in ``keySets/{key_set}``; None for ``keySets/-``, which stands for all sets."""
+    (key_set,) = names.split(parent, "keySets/*")
+    return None if key_set == "-" else names.model_id(key_set)
+
+
+def parse_signing_key(name: str) -> tuple[str, str]:
+    """The ids in ``keySets/{key_set}/keys/{key}``."""
+    key_set, key = names.split(name, "keySets/*/keys/*")
+    return names.model_id(key_set), names.model_id(key)
+
+
 def parse_deployment(name: str) -> str:
     """The id in ``deployments/{deployment}``, which is the model's."""
     (model,) = names.split(name, "deployments/*")

@@ -18,6 +18,7 @@ MAX_METRICS = 1000
 MAX_METRIC_NAME = 255
 MAX_FILES = 4096
 MAX_REASON = 4096
+MAX_WORDS = 1024
 MAX_MANIFEST_BYTES = 65_536
 
 
@@ -69,6 +70,14 @@ def check_paths(paths: Sequence[str]) -> None:
 def check_manifest(manifest: Mapping[str, Any]) -> None:
     if (size := len(json.dumps(manifest))) > MAX_MANIFEST_BYTES:
         raise InvalidArgumentError(f"got a manifest of {size} bytes as JSON, expected at most {MAX_MANIFEST_BYTES}")
+
+
+def check_reason(reason: str) -> None:
+    """Check why somebody takes something back, for good."""
+    if not 0 < len(reason.strip()) <= MAX_WORDS or "\0" in reason:
+        raise InvalidArgumentError(
+            f"got a reason of {len(reason)} characters, expected 1 to {MAX_WORDS} and none of them NUL"
+        )
 
 
 def shorten(reason: str) -> str:

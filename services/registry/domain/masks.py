@@ -9,7 +9,7 @@ from typing import TypeVar
 from services.common.errors import InvalidArgumentError
 from services.registry.domain.resources import Deployment, Model
 
-MODEL_FIELDS = ("description", "labels")
+MODEL_FIELDS = ("description", "labels", "trust_policy")
 DEPLOYMENT_FIELDS = ("versions", "replicas", "batching", "queue", "optimization")
 
 Masked = TypeVar("Masked", Model, Deployment)

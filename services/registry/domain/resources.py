@@ -12,6 +12,7 @@ from enum import IntEnum
 from typing import Any
 
 from services.common import names
+from services.common.trust import Outcome
 
 
 class VersionState(IntEnum):
@@ -55,6 +56,13 @@ Variant = tuple[tuple[str, str], ...]
 """The options that a version is loaded with, sorted by name; the original has none."""
 
 
+@dataclass(frozen=True, slots=True)
+class TrustPolicy:
+    """Whose signature versions of a model need: a key's of a set, given by its id; empty: nobody's."""
+
+    key_set: str = ""
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Model:
     """A named family of versions. ``last_version`` is the highest number ever given, so that none is given twice."""
@@ -66,6 +74,7 @@ class Model:
     update_time_ns: int = 0
     etag: str = ""
     last_version: int = 0
+    trust_policy: TrustPolicy = TrustPolicy()
 
     @property
     def name(self) -> str:
@@ -184,6 +193,23 @@ class Optimization:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Trust:
+    """Who vouches for a version; a ``refusal`` says why nobody loads it."""
+
+    outcome: Outcome = Outcome.UNSPECIFIED
+    signing_key: str = ""
+    fingerprint: str = ""
+    verify_time_ns: int = 0
+    refusal: str = ""
+    publisher: str = ""
+    voucher: str = ""
+    vouch_time_ns: int = 0
+    revoke_time_ns: int = 0
+    revoker: str = ""
+    revoke_reason: str = ""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class ModelVersion:
     """One immutable version of a model.
 
@@ -209,6 +235,7 @@ class ModelVersion:
     claim_node: str = ""
     claim_end_ns: int = 0
     optimizations: tuple[Optimization, ...] = ()
+    trust: Trust = Trust()
 
     @property
     def name(self) -> str:
@@ -362,5 +389,25 @@ class Node:
     report_time_ns: int
 
 
-Resource = Model | ModelVersion | Alias | Deployment
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SigningKey:
+    """A public key of somebody who signs models, as PEM. Revoked once, and for good, at ``revoke_time_ns``."""
+
+    key_set: str
+    id: str
+    public_key: str
+    fingerprint: str = ""
+    create_time_ns: int = 0
+    creator: str = ""
+    revoke_time_ns: int = 0
+    revoker: str = ""
+    revoke_reason: str = ""
+    etag: str = ""
+
+    @property
+    def name(self) -> str:
+        return names.signing_key_name(self.key_set, self.id)
+
+
+Resource = Model | ModelVersion | Alias | Deployment | SigningKey
 """What the watch stream carries."""

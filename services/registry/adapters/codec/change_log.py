@@ -16,12 +16,21 @@ from services.registry.adapters.codec.deployments import (
 )
 from services.registry.adapters.codec.models import alias_to_pb, model_from_pb, model_to_pb
 from services.registry.adapters.codec.times import nanoseconds
+from services.registry.adapters.codec.trust import signing_key_from_pb, signing_key_to_pb, trust_from_pb
 from services.registry.adapters.codec.versions import version_from_pb, version_to_pb
 from services.registry.domain import ids
 from services.registry.domain.changes import Change, Mark
-from services.registry.domain.resources import Alias, Deployment, Model, ModelVersion, Resource
+from services.registry.domain.resources import (
+    Alias,
+    Deployment,
+    Model,
+    ModelVersion,
+    Resource,
+    SigningKey,
+    VersionState,
+)
 
-R = TypeVar("R", Model, ModelVersion, Deployment)
+R = TypeVar("R", Model, ModelVersion, Deployment, SigningKey)
 
 
 _ENCODERS: dict[type[Resource], Callable[[Any], Any]] = {
@@ -29,6 +38,7 @@ _ENCODERS: dict[type[Resource], Callable[[Any], Any]] = {
     ModelVersion: version_to_pb,
     Alias: alias_to_pb,
     Deployment: deployment_to_pb,
+    SigningKey: signing_key_to_pb,
 }
 
 
@@ -60,7 +70,15 @@ def _created_version(body: bytes) -> ModelVersion:
     model, number = ids.parse_version(message.name)
     created_ns = nanoseconds(message.create_time)
     version = version_from_pb(message, model=model, number=number)
-    return replace(version, etag=message.etag, create_time_ns=created_ns, update_time_ns=created_ns)
+    return replace(
+        version,
+        etag=message.etag,
+        create_time_ns=created_ns,
+        update_time_ns=created_ns,
+        state=VersionState(message.state),
+        state_reason=message.state_reason,
+        trust=trust_from_pb(message.trust),
+    )
 
 
 def _created_deployment(body: bytes) -> Deployment:
@@ -76,10 +94,22 @@ def _created_deployment(body: bytes) -> Deployment:
     )
 
 
+def _created_signing_key(body: bytes) -> SigningKey:
+    message = pb.SigningKey.FromString(body)
+    key_set, key = ids.parse_signing_key(message.name)
+    return replace(
+        signing_key_from_pb(message, key_set=key_set, key=key),
+        fingerprint=message.fingerprint,
+        creator=message.creator,
+        create_time_ns=nanoseconds(message.create_time),
+    )
+
+
 _DECODERS: dict[type[Resource], Callable[[bytes], Resource]] = {
     Model: _created_model,
     ModelVersion: _created_version,
     Deployment: _created_deployment,
+    SigningKey: _created_signing_key,
 }
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any
 
 from google.protobuf import json_format
@@ -11,6 +12,7 @@ from penstock.registry.v1 import resources_pb2 as pb
 from services.common.times import duration
 from services.registry.adapters.codec.optimizations import optimization_to_pb
 from services.registry.adapters.codec.times import nanoseconds, timestamp
+from services.registry.adapters.codec.trust import trust_to_pb
 from services.registry.domain import ids
 from services.registry.domain.lifecycle import Verdict
 from services.registry.domain.resources import (
@@ -31,7 +33,7 @@ def version_to_pb(version: ModelVersion) -> pb.ModelVersion:
         files=map(artifact_to_pb, version.files),
         format=version.format,
         trusted=version.trusted,
-        manifest=json_format.ParseDict(dict(version.manifest), pb.Manifest()) if version.manifest else None,
+        manifest=manifest_to_pb(version.manifest) if version.manifest else None,
         signature=None if version.signature is None else _signature_to_pb(version.signature),
         state=int(version.state),  # type: ignore[arg-type]
         state_reason=version.state_reason,
@@ -43,6 +45,7 @@ def version_to_pb(version: ModelVersion) -> pb.ModelVersion:
         etag=version.etag,
         optimizations=map(optimization_to_pb, version.optimizations),
         digest=version.digest,
+        trust=trust_to_pb(version.trust),
     )
 
 
@@ -58,6 +61,10 @@ def version_from_pb(message: pb.ModelVersion, *, model: str, number: int = 0) ->
         metrics=dict(message.metrics),
         labels=dict(message.labels),
     )
+
+
+def manifest_to_pb(manifest: Mapping[str, Any]) -> pb.Manifest:
+    return json_format.ParseDict(dict(manifest), pb.Manifest())
 
 
 def artifact_to_pb(artifact: Artifact) -> pb.Artifact:
