@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+import getpass
+import os
+import socket
 from collections.abc import Callable, Iterator
+from functools import cached_property
 from typing import Any, TypeVar
 
 import grpc
 
 from penstock import errors
-from penstock.endpoints import target
+from penstock.endpoints import ACTOR, target
 from penstock.tls import Tls
 
 Answer = TypeVar("Answer")
@@ -43,6 +47,11 @@ class Channel:
         else:
             self.grpc = grpc.secure_channel(target(address), tls.credentials(), options=options)
 
+    @cached_property
+    def _metadata(self) -> list[tuple[str, str]]:
+        """What the registry's audit log is to say of the caller."""
+        return [("x-penstock-actor", _actor())] if self.part == "registry" else []
+
     def call(self, rpc: Callable[..., Answer], request: Any, *, timeout_s: float = 30.0) -> Answer:
         """Make one call.
 
@@ -50,7 +59,7 @@ class Channel:
             PenstockError: as the status says.
         """
         try:
-            return rpc(request, timeout=timeout_s)
+            return rpc(request, timeout=timeout_s, metadata=self._metadata)
         except grpc.RpcError as error:
             raise self.error(error) from None
 
@@ -90,3 +99,12 @@ class Channel:
 
     def close(self) -> None:
         self.grpc.close()
+
+
+def _actor() -> str:
+    """Who uses this machine, as metadata can carry it."""
+    try:
+        user = getpass.getuser()
+    except (KeyError, OSError):  # a container's user without a name
+        user = f"uid {os.getuid()}"
+    return (os.environ.get(ACTOR) or f"{user}@{socket.gethostname()}").encode("ascii", "replace").decode()

@@ -44,6 +44,7 @@ from penstock.registry.v1.resources_pb2 import (
 )
 from penstock.serving import UNCHANGED, Serving
 from penstock.tls import Tls
+from penstock.trust import TrustClient
 from penstock.uploads import ignore
 
 if TYPE_CHECKING:
@@ -89,6 +90,8 @@ class Client:
         }
         self._registry = RegistryServiceStub(self._channels["registry"].grpc)
         self._inference: InferenceConnection | None = None
+        self.trust = TrustClient(self._channels["registry"])
+        """Keys, signatures, policies, and the audit log."""
 
     def __enter__(self) -> Self:
         return self

@@ -65,7 +65,13 @@ TLS_VARIABLES = (GATEWAY_CA, GATEWAY_CLIENT_CERTIFICATE, GATEWAY_CLIENT_KEY, GAT
 GATEWAY_TLS_CERTIFICATE = "PENSTOCK_GATEWAY__TLS_CERTIFICATE"
 """The gateway's own setting: where it is set, this gateway speaks TLS."""
 
-NOT_FOR_SERVICES = frozenset({*CLIENT_VARIABLES.values(), *TLS_VARIABLES, "PENSTOCK_TORCH_INDEX"})
+ACTOR = "PENSTOCK_ACTOR"
+"""Who changes something, for the registry's audit log."""
+
+KEY_PASSWORD = "PENSTOCK_KEY_PASSWORD"  # noqa: S105 - its name
+"""Of the private key that `penstock sign` uses."""
+
+NOT_FOR_SERVICES = frozenset({*CLIENT_VARIABLES.values(), *TLS_VARIABLES, ACTOR, KEY_PASSWORD, "PENSTOCK_TORCH_INDEX"})
 """Variables that only clients and the set-up read; services know them, lest they pass for misspelt settings."""
 
 

@@ -127,19 +127,25 @@ def fingerprint_of(public_key: str) -> str:
     return hashlib.sha256(pem).hexdigest()
 
 
-def sign(model: Path, files: Mapping[str, Path], private_key: Path, *, password: str | None = None) -> Path:
-    """Sign a model, and write the bundle to its place, which is returned. ``files`` are all of its files by path.
+def sign(model: Path, private_key: Path, *, password: str | None = None) -> Path:
+    """Sign a model, a file or a folder, with a private key as PEM; write the bundle to its place, which is returned.
 
     Raises:
         OSError: a file can't be read or written.
         SignatureError: the key is none, or its password is another one.
+        ValueError: the model has something else than files.
     """
+    from penstock import model_files
+
+    files = model_files.find_signed(model)
     try:
         from model_signing import hashing, signing
     except ImportError as error:
         raise SignatureError("signing needs packages more, expected penstock[signing] to be installed") from error
-    present = [one for one in model.rglob("*") if one.is_file() or one.is_symlink()] if model.is_dir() else []
-    ignored = [place for one in present if (place := one.relative_to(model)).as_posix() not in files]
+    ignored: list[Path] = []
+    if model.is_dir():
+        present = {one.relative_to(model) for one in model.rglob("*") if one.is_file() or one.is_symlink()}
+        ignored = [one for one in {*present, Path(FILENAME)} if one.as_posix() not in files]
     rules = hashing.Config().use_file_serialization().set_ignored_paths(paths=ignored, ignore_git_paths=False)
     secret: Any = password.encode() if password else None
     private_key.read_bytes()  # whatever is wrong with it from here on is not the disk's fault
@@ -152,6 +158,30 @@ def sign(model: Path, files: Mapping[str, Path], private_key: Path, *, password:
         raise SignatureError(f"{private_key.name} can't sign: {error}; expected a private key of {_keys()}") from None
     unfinished.replace(bundle)
     return bundle
+
+
+def verify(model: Path, public_key: str) -> Bundle:
+    """Verify the signature of a model on this machine.
+
+    Raises:
+        OSError: a file can't be read.
+        SignatureError: there is none, or it is another key's, or of other files.
+        ValueError: the model has something else than files.
+    """
+    from penstock import model_files
+
+    place = place_of(model)
+    if not place.is_file():
+        raise SignatureError(f"{model.name} is not signed: there is no {place.name}")
+    bundle = Bundle.parse(place.read_bytes())
+    bundle.check_key(public_key)
+    bundle.check_files({path: _digest_of(file) for path, file in model_files.find_signed(model).items()})
+    return bundle
+
+
+def _digest_of(path: Path) -> str:
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 def _load(public_key: str) -> Any:

@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterator
 from functools import partial
 from pathlib import Path
 
-from penstock import errors, manifests
+from penstock import errors, model_files
 from penstock.channels import Channel
 from penstock.registry.v1 import registry_service_pb2 as pb
 from penstock.registry.v1.registry_service_pb2_grpc import RegistryServiceStub
@@ -31,15 +31,14 @@ def upload(channel: Channel, path: Path, *, progress: Progress = ignore) -> list
     """Send a model, a file or a folder; return its files as the registry stored them.
 
     Content that the registry holds already is not sent again. A connection that breaks is made again, and the rest is
-    sent, up to four times for each file. Of a folder hidden files, Python's caches and the
-    manifest are left out.
+    sent, up to four times for each file. :func:`penstock.model_files.find` says which files are sent.
 
     Raises:
         OSError: a file can't be read.
         ValueError: there is nothing in it, or something that is no regular file.
         DataLossError: a file changed while it was sent.
     """
-    places = {path.name: path} if not path.is_dir() else _files_below(path)
+    places = model_files.find(path)
     sizes = {place: _size(file) for place, file in places.items()}
     if not any(sizes.values()):
         raise ValueError(f"{path} is empty")
@@ -55,19 +54,6 @@ def upload(channel: Channel, path: Path, *, progress: Progress = ignore) -> list
 
 def _tell(progress: Progress, done: int, total: int, part: int) -> None:
     progress(done + part, total)
-
-
-def _files_below(folder: Path) -> dict[str, Path]:
-    found: dict[str, Path] = {}
-    for path in sorted(folder.rglob("*")):
-        place = path.relative_to(folder)
-        is_hidden = any(part.startswith(".") or part == "__pycache__" for part in place.parts)
-        if is_hidden or path.is_dir() or place == Path(manifests.FILENAME):
-            continue
-        if path.is_symlink():  # it might lead to what nobody means to publish
-            raise ValueError(f"{path} is a symbolic link, expected files")
-        found[place.as_posix()] = path
-    return found
 
 
 def _size(path: Path) -> int:

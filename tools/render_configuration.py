@@ -44,6 +44,8 @@ be of, or that certificate itself, or says `public`; unset, they trust the certi
 below name, if they do. `PENSTOCK_GATEWAY_CLIENT_CERTIFICATE` and `PENSTOCK_GATEWAY_CLIENT_KEY` are PEM files to show to
 a gateway that wants to see them, and `PENSTOCK_GATEWAY_SERVER_NAME` is the name in the gateway's certificate where that
 isn't in its address.
+`PENSTOCK_ACTOR` is whom the registry's audit log is to name for what they change, unset `user@host`;
+`PENSTOCK_KEY_PASSWORD` is that of an encrypted key to sign models with.
 `PENSTOCK_TORCH_INDEX` names one more package index in which `make setup` looks for torch.
 """
 

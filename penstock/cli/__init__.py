@@ -7,15 +7,19 @@ from typing import Annotated
 import typer
 
 from penstock.cli import (
+    audit,
     convert,
     deploy,
     imports,
     incidents,
     infer,
+    keys,
     model,
     models,
     nodes,
+    policies,
     restart,
+    signing,
     status,
     undeploy,
     up,
@@ -34,20 +38,8 @@ app = typer.Typer(
 )
 
 for module in (
-    up,
-    restart,
-    status,
-    nodes,
-    deploy,
-    imports,
-    convert,
-    models,
-    model,
-    variants,
-    infer,
-    undeploy,
-    incidents,
-    watch,
+    *(up, restart, status, nodes, deploy, imports, convert, models, model, variants, infer, undeploy, incidents, watch),
+    *(signing, keys, policies, audit),
 ):
     module.register(app)
 

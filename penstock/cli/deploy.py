@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from contextlib import ExitStack
 from enum import StrEnum
 from pathlib import Path
@@ -9,12 +10,13 @@ from typing import Annotated
 
 import typer
 
-from penstock import manifests
+from penstock import manifests, signatures
 from penstock.cli import options
 from penstock.cli.models import signature
 from penstock.cli.output import Json, duration, print_json, reporting, screen
 from penstock.cli.steps import Steps
 from penstock.client import Client
+from penstock.endpoints import KEY_PASSWORD
 from penstock.registry.v1.resources_pb2 import ModelVersion
 from penstock.serving import Serving
 
@@ -43,6 +45,10 @@ def deploy(
     trust: Annotated[
         bool, typer.Option("--trust", help="Vouch for a model whose format can run code while loading (.pt2, .pt).")
     ] = False,
+    sign: Annotated[
+        Path | None,
+        typer.Option(metavar="PEM", exists=True, dir_okay=False, help="Sign it first, with this private key."),
+    ] = None,
     manifest: Annotated[
         Path | None,
         typer.Option(
@@ -92,6 +98,8 @@ def deploy(
     )
     manifest = manifest or manifests.find(path)
     described = manifests.read(manifest) if manifest else None
+    if sign:
+        signatures.sign(path, sign, password=os.environ.get(KEY_PASSWORD))
     with ExitStack() as stack:
         client = stack.enter_context(Client(registry=registry, gateway=gateway))
         steps = stack.enter_context(Steps(is_quiet=json))

@@ -13,15 +13,16 @@ from rich.table import Table
 
 from penstock.cli import options
 from penstock.cli.models import optimization_note, signature
-from penstock.cli.output import Json, duration, print_json, reporting, screen, size, state
+from penstock.cli.output import Json, duration, print_json, reporting, screen, size, state, time
 from penstock.cli.tables import Rows
 from penstock.client import Client
-from penstock.registry.v1.resources_pb2 import Manifest, ModelVersion, Probe
+from penstock.registry.v1.resources_pb2 import Manifest, ModelVersion, Probe, Trust, TrustPolicy
 
 _MARKS = {Probe.OUTCOME_PASSED: "[green]✓[/]", Probe.OUTCOME_FAILED: "[red]✗[/]", Probe.OUTCOME_SKIPPED: "[dim]–[/]"}
 _PROBES = {
     "repeats": "gives the same twice",
     "batches": "a row alone gives what it gives in a batch",
+    "signature": "its files are those that were signed",
     "rows": "a row gives the same whatever the others are",
 }
 _BAR = 30
@@ -46,15 +47,21 @@ def show(
     """Show all that is known of a version: what it takes and gives, what it was put through, its files."""
     with Client(registry=registry) as client:
         aliases = {one.name.rpartition("/")[2]: one.version for one in client.aliases(name)}
-        found = _find(client, name, aliases.get(version, version))
+        found = find(client, name, aliases.get(version, version))
+        policy = client.trust.policy(name)
     if json:
         print_json(found)
     else:
         names = sorted(alias for alias, target in aliases.items() if target == found.name)
-        screen.print(_page(found, names))
+        screen.print(_page(found, names, policy))
 
 
-def _find(client: Client, model: str, version: str) -> ModelVersion:
+def find(client: Client, model: str, version: str) -> ModelVersion:
+    """A version by its number or name, the newest one by default.
+
+    Raises:
+        ValueError: the model has none.
+    """
     if version:
         return client.version(version if "/" in version else f"models/{model}/versions/{version}")
     if versions := client.versions(model):
@@ -62,11 +69,11 @@ def _find(client: Client, model: str, version: str) -> ModelVersion:
     raise ValueError(f"models/{model} has no version")
 
 
-def _page(version: ModelVersion, aliases: list[str]) -> RenderableType:
+def _page(version: ModelVersion, aliases: list[str], policy: TrustPolicy) -> RenderableType:
     _, model, _, number = version.name.split("/")
     heading = f"[bold]{model}[/] version [bold]{number}[/] {state(ModelVersion.State.Name(version.state))}"
     named = f" alias {', '.join(aliases)}" if aliases else ""
-    parts: list[RenderableType] = [f"{heading}[dim]{named}[/]", _facts(version)]
+    parts: list[RenderableType] = [f"{heading}[dim]{named}[/]", _facts(version, policy)]
     report = version.validation_report
     if report.probes:
         rows = Rows("", "~PROBE", "~")
@@ -79,11 +86,11 @@ def _page(version: ModelVersion, aliases: list[str]) -> RenderableType:
     return Group(*parts)
 
 
-def _facts(version: ModelVersion) -> Table:
+def _facts(version: ModelVersion, policy: TrustPolicy) -> Table:
     table = Table.grid(padding=(0, 2, 0, 0))
     table.add_column(style="dim", no_wrap=True)
     table.add_column(overflow="fold")
-    for name, value in _facts_of(version):
+    for name, value in (*_facts_of(version), *_trust(version, policy)):
         if value:
             table.add_row(name, value)
     return table
@@ -100,15 +107,40 @@ def _facts_of(version: ModelVersion) -> Iterator[tuple[str, str]]:
     yield "before", _steps(version.manifest, "preprocessing")
     yield "after", _steps(version.manifest, "postprocessing")
     yield "options", escape(", ".join(f"{name}={value}" for name, value in sorted(version.manifest.options.items())))
-    yield "trust", "trusted: its author vouches for what it runs" if version.trusted else ""
     yield "loads in", duration(report.load_duration.ToTimedelta().total_seconds()) if report.device else ""
     yield "memory", f"{size(report.resident_bytes)} with its process" if report.resident_bytes else ""
     yield "tried on", f"{escape(report.device)} of {escape(report.node)}" if report.device else ""
     yield "faster", escape(", ".join(filter(None, map(optimization_note, version.optimizations))))
     yield "figures", escape(", ".join(f"{name} {value:.4g}" for name, value in sorted(version.metrics.items())))
     yield "labels", escape(", ".join(f"{name}={value}" for name, value in sorted(version.labels.items())))
-    yield "created", version.create_time.ToDatetime().strftime("%Y-%m-%d %H:%M:%S UTC")
+    yield "created", f"{time(version.create_time)}{_by(version.trust.publisher)}"
     yield "digest", version.digest
+
+
+def _trust(version: ModelVersion, policy: TrustPolicy) -> Iterator[tuple[str, str]]:
+    trust = version.trust
+    yield "signed by", _signer(trust)
+    yield "must be", f"signed by a key of keySets/{policy.key_set}" if policy.key_set else ""
+    vouched = f"{_by(trust.voucher)}, {time(trust.vouch_time)}" if trust.HasField("vouch_time") else ""
+    yield "trusted", f"for what it runs{vouched}" if version.trusted else ""
+    yield "refused", f"[red]{escape(trust.refusal)}[/]" if trust.refusal else ""
+    revoked = f"{time(trust.revoke_time)}{_by(trust.revoker)}: {escape(trust.revoke_reason)}"
+    yield "revoked", f"[red]{revoked}[/]" if trust.HasField("revoke_time") else ""
+
+
+def _signer(trust: Trust) -> str:
+    seen = f"verified {time(trust.verify_time)}"
+    return {
+        Trust.OUTCOME_UNSIGNED: "nobody",
+        Trust.OUTCOME_VERIFIED: f"[green]{trust.signing_key}[/], {seen}",
+        Trust.OUTCOME_UNKNOWN_KEY: f"[yellow]a key that the registry doesn't have[/], {trust.fingerprint[:16]}…",
+        Trust.OUTCOME_REVOKED_KEY: f"[red]{trust.signing_key}, which is revoked[/]",
+        Trust.OUTCOME_BROKEN: "[red]nobody can tell: the signature is broken[/]",
+    }.get(trust.outcome, "")
+
+
+def _by(actor: str) -> str:
+    return f" by {escape(actor)}" if actor else ""
 
 
 def _batching(version: ModelVersion) -> str:

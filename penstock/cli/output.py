@@ -12,6 +12,7 @@ from typing import Annotated, Any, ParamSpec, TypeVar
 import typer
 from google.protobuf.json_format import MessageToDict
 from google.protobuf.message import Message
+from google.protobuf.timestamp_pb2 import Timestamp
 from rich.console import Console
 from rich.markup import escape
 
@@ -85,6 +86,11 @@ def size(count: int) -> str:
             return f"{value:.0f} {unit}" if unit == "bytes" else f"{value:.1f} {unit}"
         value /= 1_000
     return f"{value:.1f} TB"
+
+
+def time(when: Timestamp) -> str:
+    """An instant, to the second."""
+    return when.ToDatetime().strftime("%Y-%m-%d %H:%M:%S UTC")
 
 
 def state(name: str) -> str:

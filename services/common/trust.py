@@ -119,9 +119,7 @@ def _check_manifest(declared: bytes | None, manifest: pb.Manifest) -> None:
         signed = manifests.parse(tomllib.loads(declared.decode())) if declared else pb.Manifest()
     except ValueError as error:
         raise SignatureError(f"{manifests.FILENAME} can't be read: {error}") from None
-    if signed != manifest and signed.SerializeToString(deterministic=True) != manifest.SerializeToString(
-        deterministic=True
-    ):
+    if signed != manifest:
         raise SignatureError(
             f"the version's manifest is not what was signed: {manifests.FILENAME} among its files is to say the same"
         )

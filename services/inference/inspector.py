@@ -55,8 +55,8 @@ def inspect(request: Inspection) -> dict[str, Any]:
         }
     if not request.is_trusted and (danger := backend.danger(files)):
         raise LoadError(
-            f"a model in the format {backend.format} {danger}: mark the version as trusted if you vouch for it, or use "
-            "ONNX"
+            f"a model in the format {backend.format} {danger}: mark the version as trusted if you vouch for it, "
+            "sign it with a key that the registry has, or use ONNX"
         )
     if request.is_confined and not backend.is_elsewhere:
         sandbox.disconnect()

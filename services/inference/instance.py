@@ -12,6 +12,7 @@ from enum import Enum
 from pathlib import Path
 from typing import Protocol
 
+from services.common import names
 from services.common.discovery.peers import Peers
 from services.common.errors import PenstockError, UnavailableError
 from services.common.lanes import LaneKeys
@@ -54,6 +55,7 @@ class Surroundings:
     node: str
     incarnation: str
     artifacts: Artifacts
+    admit: Callable[[str, Path], Awaitable[None]]
     end_lease: Callable[[LaneKeys, Sequence[str], str], Awaitable[None]]
     until_empty: Callable[[Sequence[str]], Awaitable[None]]
     redis_url: str
@@ -160,7 +162,7 @@ class Instance:
     async def run(self) -> None:
         while not self.is_stopping:
             try:
-                path = await self._until_stopped(self._fetch())
+                path = await self._until_stopped(self._prepare())
                 if path is not None:
                     started = time.monotonic()
                     await self._live(path)
@@ -179,6 +181,12 @@ class Instance:
             for one in (task, stopping):
                 one.cancel()
             await asyncio.gather(task, stopping, return_exceptions=True)
+
+    async def _prepare(self) -> Path:
+        """The model's folder, once it is there and may be loaded."""
+        path = await self._fetch()
+        await self._around.admit(names.version_name(self.slot.model, self.slot.version), path)
+        return path
 
     async def _fetch(self) -> Path:
         """The model's folder. While the registry is away this just takes longer."""

@@ -9,6 +9,7 @@ from prometheus_client.registry import Collector
 
 from services.common import names
 from services.inference.adapters.artifacts import ArtifactCache
+from services.inference.admission import Admission
 from services.inference.agent import Agent
 from services.inference.inference_servicer import resident_bytes
 from services.inference.instance import Instance
@@ -27,14 +28,16 @@ _COUNTERS = {
 class InstanceCollector(Collector):
     """Reads the agent's instances; called by the thread that serves ``/metrics``."""
 
-    def __init__(self, agent: Agent, cache: ArtifactCache, optimizer: Optimizer) -> None:
+    def __init__(self, agent: Agent, cache: ArtifactCache, optimizer: Optimizer, admission: Admission) -> None:
         self._agent = agent
         self._cache = cache
         self._optimizer = optimizer
+        self._admission = admission
 
     def collect(self) -> Iterator[Metric]:
         yield from _of_instances(list(self._agent.instances()))
         yield from _of_searches(self._optimizer)
+        yield _of_signatures(self._admission)
         yield GaugeMetricFamily("penstock_cache_bytes", "Artifacts on this node.", value=self._cache.size_bytes)
 
 
@@ -57,6 +60,15 @@ def _of_instances(instances: Sequence[Instance]) -> Iterator[Metric]:
         for result in ("sent", "dropped"):
             spans.add_metric((*_labels(one), result), one.totals[f"spans_{result}"])
     yield from (restarts, ready, memory, spans)
+
+
+def _of_signatures(admission: Admission) -> Metric:
+    checks = CounterMetricFamily(
+        "penstock_signature_checks", "Versions looked at before a load.", labels=("outcome", "admitted")
+    )
+    for (outcome, is_admitted), count in list(admission.checks.items()):
+        checks.add_metric((outcome, "yes" if is_admitted else "no"), count)
+    return checks
 
 
 def _of_searches(optimizer: Optimizer) -> Iterator[Metric]:

@@ -14,6 +14,7 @@ from penstock.registry.v1 import resources_pb2 as pb
 from services.common.errors import FailedPreconditionError, InvalidArgumentError, NotFoundError, PenstockError
 from services.common.watch import ResourceCache
 from services.inference.adapters.devices import Hardware
+from services.inference.admission import Admission
 from services.inference.domain.fleet import effective_batch_size
 from services.inference.domain.variants import Level, Variant, best
 from services.inference.instance import Artifacts
@@ -80,6 +81,7 @@ class Optimizer:
         registry: Registry,
         artifacts: Artifacts,
         resources: ResourceCache,
+        admission: Admission,
         *,
         node: str,
         device: str,
@@ -92,6 +94,7 @@ class Optimizer:
         self._has_product = has_product
         self._registry = registry
         self._artifacts = artifacts
+        self._admission = admission
         self._resources = resources
         self._node = node
         self._device = device
@@ -112,7 +115,7 @@ class Optimizer:
             try:
                 await self._optimize(target)
             except (FailedPreconditionError, InvalidArgumentError, NotFoundError) as error:
-                _log.warning("%s: the registry refuses what was found: %s", name, error.message)
+                _log.warning("%s: the search is refused: %s", name, error.message)
             except PenstockError:
                 raise
             except Exception:  # noqa: BLE001 - a search must not take along what serves
@@ -153,6 +156,11 @@ class Optimizer:
 
     async def _optimize(self, target: Target) -> None:
         path = await self._artifacts.fetch(content_of(target.version), lambda _: None)
+        try:
+            await self._admission.check(target.version.name, path)
+        except FailedPreconditionError:
+            self._not_before[target.key] = time.monotonic() + _BUSY_PAUSE_S
+            raise
         limits = Limits.of(target.level, memory_share=self._bounds.memory_share)
         news = asyncio.Event()
         search = SupervisedSearch(

@@ -34,6 +34,7 @@ from services.inference.adapters.artifacts import ArtifactCache
 from services.inference.adapters.devices import Hardware, devices
 from services.inference.adapters.lane_keeping import end_lease, until_empty
 from services.inference.adapters.registry import RegistryClient
+from services.inference.admission import Admission
 from services.inference.agent import Agent, repeat
 from services.inference.capacity import Capacity
 from services.inference.domain.variants import Level
@@ -74,12 +75,14 @@ class InferenceServer:
         self._level = Level[settings.optimization.upper()]
         self._hardware = Hardware.of(settings.device, threads=settings.effective_threads)
         self._resources = ResourceCache(self._resources_changed)
+        self._admission = Admission(self._resources)
         monitors = self._discovery.find(MONITOR, suite.otlp_endpoint, port=OTLP_PORT)
         self._agent = Agent(
             Surroundings(
                 node=node,
                 incarnation=secrets.token_hex(4),
                 artifacts=self._cache,
+                admit=self._admission.check,
                 end_lease=functools.partial(end_lease, redis),
                 until_empty=functools.partial(until_empty, redis),
                 redis_url=suite.effective_redis_url,
@@ -97,6 +100,7 @@ class InferenceServer:
         self._validator = Validator(
             self._registry,
             self._cache,
+            self._admission,
             device=settings.device,
             threads=settings.effective_threads,
             timeout_s=settings.validation_timeout_s,
@@ -107,6 +111,7 @@ class InferenceServer:
             self._registry,
             self._cache,
             self._resources,
+            self._admission,
             node=f"nodes/{node}",
             device=settings.device,
             hardware=self._hardware,
@@ -139,7 +144,7 @@ class InferenceServer:
         here = Registration(INFERENCE, self._suite.reachable_host, port)
         self._address = here.address
         metrics = CollectorRegistry()
-        metrics.register(InstanceCollector(self._agent, self._cache, self._optimizer))
+        metrics.register(InstanceCollector(self._agent, self._cache, self._optimizer, self._admission))
         metrics.register(DiscoveryCollector(self._discovery))
         stop_metrics = serving.serve_metrics(metrics, host=self._suite.bind, port=self._settings.metrics_port)
         await server.start()

@@ -17,8 +17,10 @@ from penstock.registry.v1 import registry_service_pb2 as registry_pb
 from penstock.registry.v1 import resources_pb2 as pb
 from services.common.errors import AbortedError, DataLossError, NotFoundError, PenstockError
 from services.common.times import duration
+from services.common.trust import Outcome
 from services.inference import backends
 from services.inference.adapters.child import Child, Event
+from services.inference.admission import Admission
 from services.inference.domain.signature import Signature
 from services.inference.inspector import Inspection
 from services.inference.instance import Artifacts
@@ -34,7 +36,7 @@ _MEMORY_CHECK_S = 0.1
 class Registry(Protocol):
     """Who gives out versions to validate."""
 
-    async def claim_validation(self, formats: Sequence[str]) -> pb.ModelVersion | None: ...
+    async def claim_validation(self, formats: Sequence[str]) -> registry_pb.ClaimValidationResponse | None: ...
 
     async def report_validation(self, request: registry_pb.ReportValidationRequest) -> None: ...
 
@@ -46,6 +48,7 @@ class Validator:
         self,
         registry: Registry,
         artifacts: Artifacts,
+        admission: Admission,
         *,
         device: str,
         threads: int,
@@ -55,6 +58,7 @@ class Validator:
     ) -> None:
         self._registry = registry
         self._artifacts = artifacts
+        self._admission = admission
         self._device = device
         self._threads = threads
         self._timeout_s = timeout_s
@@ -68,11 +72,12 @@ class Validator:
         Raises:
             PenstockError: the registry is away; what was claimed is ours again at the next claim.
         """
-        while (version := await self._registry.claim_validation(self._formats)) is not None:
+        while (claim := await self._registry.claim_validation(self._formats)) is not None:
+            version = claim.model_version
             _log.info("validating %s", version.name)
             renewing = asyncio.create_task(self._renew_claim())
             try:
-                report = await self._examine(version)
+                report = await self._examine(claim)
             finally:
                 renewing.cancel()
                 await asyncio.gather(renewing, return_exceptions=True)
@@ -87,7 +92,8 @@ class Validator:
             with contextlib.suppress(PenstockError):
                 await self._registry.claim_validation(self._formats)
 
-    async def _examine(self, version: pb.ModelVersion) -> registry_pb.ReportValidationRequest:
+    async def _examine(self, claim: registry_pb.ClaimValidationResponse) -> registry_pb.ReportValidationRequest:
+        version = claim.model_version
         report = registry_pb.ReportValidationRequest(name=version.name, format=version.format)
         report.validation_report.complete_time.GetCurrentTime()
         try:
@@ -95,7 +101,12 @@ class Validator:
         except DataLossError as error:
             report.rejection = error.message
             return report
-        verdict = await self._inspect(path, version)
+        finding, refusal = await self._admission.examine(version, path, claim.signing_keys, claim.trust_policy)
+        if refusal:
+            report.rejection = refusal
+            return report
+        is_signed = finding.outcome is Outcome.VERIFIED
+        verdict = await self._inspect(path, version, is_trusted=version.trusted or is_signed)
         report.validation_report.complete_time.GetCurrentTime()
         if "handed_back" in verdict:
             report.format, report.handed_back = verdict["format"], verdict["handed_back"]
@@ -104,15 +115,18 @@ class Validator:
             report.rejection = verdict["rejection"]
             return report
         _fill(report, verdict)
+        if is_signed:
+            detail = f"by {finding.key}, over {len(version.files) - 1} files"
+            report.validation_report.probes.add(name="signature", outcome=pb.Probe.OUTCOME_PASSED, detail=detail)
         return report
 
-    async def _inspect(self, path: Path, version: pb.ModelVersion) -> Mapping[str, Any]:
+    async def _inspect(self, path: Path, version: pb.ModelVersion, *, is_trusted: bool) -> Mapping[str, Any]:
         """The verdict of a process of its own, or a rejection that says how that ended."""
         verdicts: list[Event] = []
         request = Inspection(
             str(path),
             version.format,
-            version.trusted,
+            is_trusted,
             self._device,
             self._threads,
             manifest_of(version),

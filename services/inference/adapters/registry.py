@@ -9,7 +9,7 @@ import grpc
 
 from penstock.registry.v1 import registry_service_pb2 as pb
 from penstock.registry.v1.registry_service_pb2_grpc import RegistryServiceStub
-from penstock.registry.v1.resources_pb2 import InstanceStatus, ModelVersion, NodeCapacity, Optimization
+from penstock.registry.v1.resources_pb2 import InstanceStatus, NodeCapacity, Optimization
 from services.common.errors import PenstockError
 from services.common.status import error_from_code
 
@@ -24,11 +24,11 @@ class RegistryClient:
         self._stub = stub
         self._node = f"nodes/{node}"
 
-    async def claim_validation(self, formats: Sequence[str]) -> ModelVersion | None:
-        """A version to validate, ours again while we hold one; None when there is nothing to do."""
+    async def claim_validation(self, formats: Sequence[str]) -> pb.ClaimValidationResponse | None:
+        """A version to validate with its keys, ours again while we hold one; None when there is nothing to do."""
         request = pb.ClaimValidationRequest(node=self._node, formats=formats)
         response = await self._call(self._stub.ClaimValidation, request)
-        return response.model_version if response.HasField("model_version") else None
+        return response if response.HasField("model_version") else None
 
     async def report_validation(self, request: pb.ReportValidationRequest) -> None:
         request.node = request.validation_report.node = self._node

@@ -6,8 +6,10 @@ import zipfile
 from functools import cached_property
 from pathlib import Path
 
+from penstock import manifests, signatures
 from services.inference.backends.errors import LoadError
 
+_ABOUT = (signatures.FILENAME, manifests.FILENAME)
 PRODUCT = "~"
 """Stands between the name of a model's folder and what else is kept beside it, such as native code made of it."""
 
@@ -20,10 +22,11 @@ class ModelFiles:
 
     @cached_property
     def names(self) -> tuple[str, ...]:
-        """All files, sorted."""
+        """All files, sorted; what is said of them, signature and manifest, left out."""
         if self.root.is_file():
             return (self.root.name,)
-        return tuple(sorted(one.relative_to(self.root).as_posix() for one in self.root.rglob("*") if one.is_file()))
+        found = (one.relative_to(self.root).as_posix() for one in self.root.rglob("*") if one.is_file())
+        return tuple(sorted(name for name in found if name not in _ABOUT))
 
     @property
     def only(self) -> str:
