@@ -21,6 +21,9 @@ from services.inference.model_process.control import take_standard_output
 from services.inference.probes import CLEAR_REFS, Outcome, Prober
 from services.inference.warm_up import warm_up
 
+_FREE_BYTES = 1 << 30
+"""Largest file that a process may write while it tries a version, besides twice what that takes."""
+
 
 @dataclass(frozen=True, slots=True)
 class Inspection:
@@ -88,6 +91,7 @@ def main() -> None:
     with sandbox.scratch() as folder:
         if request.is_confined:
             sandbox.restrict(read=[Path(request.path)], write=[CLEAR_REFS], scratch=folder)
+            sandbox.limit_files(_FREE_BYTES + 2 * ModelFiles(Path(request.path)).size_bytes)
         events.write(json.dumps(_verdict(request)).encode() + b"\n")
 
 

@@ -87,11 +87,13 @@ class Optimizer:
         device: str,
         hardware: Hardware,
         bounds: Bounds,
+        is_confined: bool,
         is_serving: Callable[[str], bool],
         has_product: Callable[[str], bool],
     ) -> None:
         """``node`` is the node's resource name; ``has_product`` says whether it has native code of a file."""
         self._has_product = has_product
+        self._is_confined = is_confined
         self._registry = registry
         self._artifacts = artifacts
         self._admission = admission
@@ -201,6 +203,7 @@ class Optimizer:
             rows=min(_PREFERRED_ROWS, effective_batch_size(target.max_batch_size, signature)),
             niceness=self._bounds.niceness,
             manifest=manifest_of(target.version),
+            is_confined=self._is_confined,
         )
 
     async def _report_progress(self, target: Target, search: SupervisedSearch, news: asyncio.Event) -> None:

@@ -8,10 +8,13 @@ from __future__ import annotations
 
 import contextlib
 import ctypes
+import fcntl
 import os
 import resource
+import shutil
 import sys
 import tempfile
+import time
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 
@@ -36,6 +39,7 @@ _SYSTEM = ("/usr", "/lib", "/lib64", "/bin", "/sbin", "/opt", "/etc", "/sys", "/
 # Not those of other processes, whose environments have secrets.
 _PROC = ("self", "cpuinfo", "meminfo", "stat", "loadavg", "uptime", "version", "filesystems", "sys", "driver")
 _DEVICES = ("/dev/null", "/dev/zero", "/dev/full", "/dev/random", "/dev/urandom", "/dev/shm")  # noqa: S108
+_YOUNG_S = 60.0
 _GPUS = ("nvidia*", "dri", "kfd")
 
 
@@ -51,10 +55,31 @@ class _PathBeneath(ctypes.Structure):
 @contextlib.contextmanager
 def scratch() -> Iterator[Path]:
     """A folder of this process alone, which is its home and has its temporary files; gone at the end."""
-    with tempfile.TemporaryDirectory(dir=_common_folder(), prefix="model-") as folder:
-        move_home(Path(folder))
-        tempfile.tempdir = folder
-        yield Path(folder)
+    common = _common_folder()
+    _remove_left(common)
+    with tempfile.TemporaryDirectory(dir=common, prefix="model-") as folder:
+        lock = os.open(folder, os.O_RDONLY)
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX)
+            move_home(Path(folder))
+            tempfile.tempdir = folder
+            yield Path(folder)
+        finally:
+            os.close(lock)
+
+
+def _remove_left(common: Path) -> None:
+    """Remove what processes left that were killed: folders that nobody holds a lock on."""
+    for folder in common.glob("model-*"):
+        with contextlib.suppress(OSError):
+            if time.time() - folder.stat().st_mtime < _YOUNG_S:  # its owner may be about to lock it
+                continue
+            lock = os.open(folder, os.O_RDONLY)
+            try:
+                fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                shutil.rmtree(folder, ignore_errors=True)
+            finally:
+                os.close(lock)
 
 
 def _common_folder() -> Path:
@@ -79,6 +104,11 @@ def restrict(*, read: Iterable[Path], scratch: Path, write: Iterable[Path] = ())
     rules += [(path, files) for path in (*map(Path, _DEVICES), *_gpus(), *write, scratch)]
     rules += [(scratch.parent, _REMOVE_DIR)]
     return _give_up(version, _Ruleset(files, _BIND_TCP, _ABSTRACT_SOCKETS | _SIGNALS), rules)
+
+
+def limit_files(size_bytes: int) -> None:
+    """Let this process write no file that is larger."""
+    resource.setrlimit(resource.RLIMIT_FSIZE, (size_bytes, size_bytes))
 
 
 def is_available() -> bool:

@@ -20,7 +20,7 @@ from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from services.inference import backends
+from services.inference import backends, sandbox
 from services.inference.backends import Arrays, LoadError, Model, ModelFiles, Placement, RunError
 from services.inference.backends.samples import examples_of, sample, working_sizes
 from services.inference.domain.agreement import Agreement, compare
@@ -28,6 +28,7 @@ from services.inference.domain.manifest import NOTHING_SAID, Manifest
 from services.inference.domain.signature import Signature
 from services.inference.domain.variants import ORIGINAL, Level, Measurement, Trial, Variant, best, combined, slowness
 from services.inference.model_process.control import take_standard_output
+from services.inference.settings import move_home
 
 _TURN_S = 0.02
 _MEASURE_S = 0.3
@@ -36,13 +37,16 @@ _WARM_UP_RUNS = 3
 _FEW_ROWS = 4
 _LARGE_FILE = 256 * 2**20
 _LOWEST = 19
+WORKSHOP = "made"
+"""The folder, in that of a search, for what is made of the model."""
 
 
 @dataclass(frozen=True, slots=True)
 class SearchSpec:
     """What to search, and what is known already.
 
-    ``rows`` is the batch size that matters besides 1; ``scratch`` a folder for what compilers leave behind.
+    ``rows`` is the batch size that matters besides 1; ``scratch`` a folder for what compilers leave behind and what is
+    made of the model. ``is_confined``: the process gives up what it has no need of.
     """
 
     path: str
@@ -56,6 +60,12 @@ class SearchSpec:
     scratch: str = ""
     trials: tuple[Trial, ...] = ()
     manifest: Manifest = NOTHING_SAID
+    is_confined: bool = False
+
+    @property
+    def workshop(self) -> Path | None:
+        """Where native code is made of the model, for the agent to keep; None: beside the model."""
+        return Path(self.scratch, WORKSHOP) if self.scratch else None
 
     def to_json(self) -> str:
         return json.dumps({**asdict(self), "trials": [trial.to_json() for trial in self.trials]})
@@ -91,7 +101,7 @@ class Search:
 
     def __init__(self, spec: SearchSpec) -> None:
         self._spec = spec
-        self._files = ModelFiles(Path(spec.path))
+        self._files = ModelFiles(Path(spec.path), workshop=spec.workshop)
         self._original = self._load(ORIGINAL)
         self._probes = list(self._make_probes())
 
@@ -267,6 +277,22 @@ def step_back(niceness: int) -> None:
         Path("/proc/self/autogroup").write_text(str(niceness))
 
 
+def _retreat(spec: SearchSpec) -> None:
+    """Keep to the folder that was given, and, if so told, to the model: no other file, and no network."""
+    if spec.workshop is None:
+        return
+    work = Path(spec.scratch, "work")
+    for folder in (work, spec.workshop):
+        folder.mkdir(exist_ok=True)
+    move_home(work)
+    tempfile.tempdir = str(work)
+    if spec.is_confined:
+        files = ModelFiles(Path(spec.path))
+        sandbox.restrict(read=[files.root, *files.products], write=[spec.workshop], scratch=work)
+        if not backends.recognise(files).is_elsewhere:
+            sandbox.disconnect()
+
+
 def _end_with_agent() -> None:
     sys.stdin.read()
     os._exit(1)
@@ -276,7 +302,7 @@ def main() -> None:
     events = take_standard_output()
     spec = SearchSpec.from_json(sys.stdin.readline())
     step_back(spec.niceness)
-    tempfile.tempdir = spec.scratch or None
+    _retreat(spec)
     threading.Thread(target=_end_with_agent, daemon=True).start()
 
     def tell(event: Mapping[str, Any]) -> None:

@@ -116,6 +116,7 @@ class InferenceServer:
             device=settings.device,
             hardware=self._hardware,
             bounds=Bounds(self._level, settings.optimization_niceness, settings.optimization_memory_share),
+            is_confined=settings.confine,
             is_serving=self._agent.is_serving,
             has_product=self._cache.has_product,
         )

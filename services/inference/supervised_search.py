@@ -5,16 +5,19 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import logging
+import shutil
 import tempfile
 import time
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, replace
+from pathlib import Path
 
 import psutil
 
 from services.inference.adapters.child import Child, Event
+from services.inference.backends import PRODUCT
 from services.inference.domain.variants import Level, Trial, Variant
-from services.inference.search import SearchSpec
+from services.inference.search import WORKSHOP, SearchSpec
 
 _log = logging.getLogger(__name__)
 
@@ -102,7 +105,19 @@ class SupervisedSearch:
 
     async def _live_in_scratch(self) -> str:
         with tempfile.TemporaryDirectory(prefix="penstock-search-", ignore_cleanup_errors=True) as scratch:
-            return await self._live(scratch)
+            try:
+                return await self._live(scratch)
+            finally:
+                await asyncio.to_thread(self._keep_products, scratch)
+
+    def _keep_products(self, scratch: str) -> None:
+        """Put native code that was made of the model beside it, and nothing else that the process may have left."""
+        root = Path(self._spec.path)
+        for made in Path(scratch, WORKSHOP).glob(f"{root.name}{PRODUCT}*.pt2"):
+            if made.is_file() and not made.is_symlink():
+                partial = root.with_name(f"{made.name}.partial")
+                shutil.move(made, partial)
+                partial.replace(root.with_name(made.name))
 
     async def _live(self, scratch: str) -> str:
         """One process; returns why it ended before the search did, empty when the search is over."""

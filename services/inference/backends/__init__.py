@@ -7,6 +7,7 @@ import importlib.util
 from dataclasses import replace
 from functools import cache
 
+from services.inference.backends import archives
 from services.inference.backends.backend import Array, Arrays, Backend, Model, Placement
 from services.inference.backends.errors import DeviceLostError, InputError, LoadError, RunError, public_message
 from services.inference.backends.files import PRODUCT, ModelFiles
@@ -102,6 +103,9 @@ def recognise(files: ModelFiles) -> Backend:
     Raises:
         LoadError: it is of none that can be served; the message says what it looks like.
     """
+    for name in files.names:
+        if files.is_archive(name):
+            archives.check(files.path(name))
     for backend in _backends().values():
         if backend.recognises(files):
             return backend

@@ -17,8 +17,10 @@ PRODUCT = "~"
 class ModelFiles:
     """One file, or what lies below a folder. Names are relative paths, with "/" between folders."""
 
-    def __init__(self, root: Path) -> None:
+    def __init__(self, root: Path, *, workshop: Path | None = None) -> None:
+        """``workshop`` is where something new is made of the model, beside which nothing can be written."""
         self.root = root
+        self._workshop = workshop
 
     @cached_property
     def names(self) -> tuple[str, ...]:
@@ -42,8 +44,9 @@ class ModelFiles:
         return self.root if self.root.is_file() else self.root / name
 
     def product(self, name: str) -> Path:
-        """Where something that is made of the model is kept."""
-        return self.root.with_name(f"{self.root.name}{PRODUCT}{name}")
+        """Where something that is made of the model is kept, or to be made."""
+        kept = self.root.with_name(f"{self.root.name}{PRODUCT}{name}")
+        return kept if self._workshop is None or kept.exists() else self._workshop / kept.name
 
     @property
     def products(self) -> list[Path]:

@@ -6,7 +6,9 @@ probability each, as the booster's objective has it.
 
 from __future__ import annotations
 
+import mmap
 from collections.abc import Mapping
+from pathlib import Path
 
 import numpy as np
 
@@ -39,6 +41,8 @@ class LightGbmModel:
     def __init__(self, files: ModelFiles, manifest: Manifest, placement: Placement) -> None:
         import lightgbm
 
+        if not _is_whole(files.path(files.only)):
+            raise LoadError("lightgbm can't load the booster: it is cut off, or its trees have no end")
         try:
             self._booster = lightgbm.Booster(model_file=str(files.path(files.only)))
         except lightgbm.basic.LightGBMError as error:
@@ -57,6 +61,12 @@ class LightGbmModel:
         except lightgbm.basic.LightGBMError as error:
             raise RunError(public_message(error)) from error
         return {"prediction": np.asarray(found, np.float64)}
+
+
+def _is_whole(path: Path) -> bool:
+    """Whether all trees are there: the library takes what is cut off behind some of them."""
+    with path.open("rb") as file, mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as content:
+        return content.find(b"\nend of trees\n") >= 0
 
 
 BACKEND = LightGbm()

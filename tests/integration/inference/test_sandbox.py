@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import fcntl
 import json
+import os
 import socket
 import subprocess
 import sys
@@ -82,3 +84,18 @@ def test_a_confined_process_has_its_model_and_a_folder_of_its_own(kind: str, con
         "scratch": False,
     }
     assert (tmp_path / "model" / "weights").read_text() == "weights"
+
+
+def test_what_killed_processes_left_is_removed(tmp_path: Path) -> None:
+    folders = {name: tmp_path / f"model-{name}" for name in ("left", "young", "in use")}
+    for name, folder in folders.items():
+        folder.mkdir()
+        (folder / "weights").write_text("large")
+        os.utime(folder, None if name == "young" else (0, 0))
+    owner = os.open(folders["in use"], os.O_RDONLY)
+    fcntl.flock(owner, fcntl.LOCK_EX)
+
+    sandbox._remove_left(tmp_path)
+
+    assert [name for name, folder in folders.items() if folder.exists()] == ["young", "in use"]
+    os.close(owner)

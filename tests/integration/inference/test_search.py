@@ -12,7 +12,7 @@ import psutil
 import pytest
 import torch
 
-from services.inference import backends
+from services.inference import backends, sandbox
 from services.inference.backends import ModelFiles, Placement
 from services.inference.backends.samples import sample
 from services.inference.domain.signature import Signature
@@ -59,7 +59,11 @@ def exported(module: torch.nn.Module, path: Path, *shape: int, dynamic: tuple[in
 
 def spec_of(path: Path, model_format: str, *, level: Level = Level.FAST, rows: int = 8) -> SearchSpec:
     signature = backends.load(ModelFiles(path), model_format, CPU).signature
-    return SearchSpec(str(path), model_format, signature, "cpu", 1, level, rows, niceness=0)
+    return SearchSpec(str(path), model_format, signature, "cpu", 1, level, rows, niceness=0, is_confined=True)
+
+
+def names_in(folder: Path) -> list[str]:
+    return sorted(one.name for one in folder.iterdir())
 
 
 async def searched(spec: SearchSpec, limits: Limits = PLENTY, module: str = "services.inference.search") -> list[Trial]:
@@ -98,6 +102,7 @@ def test_an_unknown_option_is_a_reason_and_no_crash(tmp_path: Path) -> None:
 
 
 async def test_what_crashes_hangs_or_lies_is_refused_and_the_search_goes_on(tmp_path: Path) -> None:
+    (tmp_path / "secret").write_text("secret")
     spec = spec_of(identity_onnx(tmp_path / "m.onnx"), "onnx", rows=1)
     limits = Limits(total_s=600.0, variant_s=4.0, memory_bytes=2**35)
     trials = await searched(spec, limits, "tests.support.hostile_search")
@@ -106,6 +111,9 @@ async def test_what_crashes_hangs_or_lies_is_refused_and_the_search_goes_on(tmp_
     assert "SIGABRT" in reasons["crash"]
     assert "took longer" in reasons["hang"]
     assert "differs" not in reasons["right"]
+    if sandbox.is_available():
+        assert reasons["spy"] == "was possible: []"
+        assert names_in(tmp_path) == ["m.onnx", "secret"]
 
 
 async def test_a_search_that_nobody_wants_any_more_ends_with_its_process(tmp_path: Path) -> None:
@@ -177,3 +185,17 @@ def test_a_program_is_compiled_once_and_gives_what_the_original_gives(tmp_path: 
             np.testing.assert_allclose(
                 model.run(inputs)["output_0"], original.run(inputs)["output_0"], rtol=1e-4, atol=1e-5
             )
+
+
+@pytest.mark.skipif(shutil.which("g++") is None, reason="needs a C++ compiler")
+@pytest.mark.timeout(300)
+async def test_a_confined_search_compiles_and_the_agent_keeps_what_it_made(tmp_path: Path) -> None:
+    path = exported(torch.nn.Linear(4, 2), tmp_path / "m.pt2", 4)
+    spec = spec_of(path, "torch_export", level=Level.FULL, rows=1)
+
+    trials = await searched(spec, module="tests.support.compiling_search")
+
+    (compiled,) = trials
+    assert (dict(compiled.variant.options), compiled.relative_error < 1e-4) == ({"compile": "ahead_of_time"}, True)
+    assert compiled.measurements
+    assert [name.partition("-")[0] for name in names_in(tmp_path)] == ["m.pt2", "m.pt2~aot"]

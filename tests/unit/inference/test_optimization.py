@@ -13,6 +13,7 @@ from penstock.registry.v1 import resources_pb2 as pb
 from services.common.errors import UnavailableError
 from services.common.watch import ResourceCache
 from services.inference.adapters.devices import Hardware
+from services.inference.admission import Admission
 from services.inference.domain.signature import Signature, TensorSpec
 from services.inference.domain.variants import Level
 from services.inference.optimization import Bounds, Optimizer
@@ -57,10 +58,12 @@ def optimizer(
         Registry(),
         Artifacts(),
         resources,
+        Admission(resources),
         node="nodes/here",
         device="cpu",
         hardware=hardware,
         bounds=Bounds(limit, 19, 0.5),
+        is_confined=True,
         is_serving=lambda _: is_serving,
         has_product=lambda _: has_product,
     )
