@@ -33,6 +33,7 @@ _CURVES = {"secp256r1": "SHA256", "secp384r1": "SHA384", "secp521r1": "SHA512"}
 _THE_FILE = "."
 """How a model of one file is called."""
 _SHOWN = 5
+_PACKAGES = "signatures need more packages, expected penstock[signing] to be installed"
 
 
 class SignatureError(ValueError):
@@ -97,11 +98,11 @@ class Bundle:
         Raises:
             SignatureError: it is another key's, or forged.
         """
+        key = _load(public_key)
         from cryptography import exceptions
         from cryptography.hazmat.primitives import hashes
         from cryptography.hazmat.primitives.asymmetric import ec
 
-        key = _load(public_key)
         if fingerprint_of(public_key) != self.fingerprint:
             raise SignatureError(
                 f"it is of a key with the fingerprint {self.fingerprint[:16]}…, "
@@ -121,9 +122,10 @@ def fingerprint_of(public_key: str) -> str:
     Raises:
         SignatureError: it is none that models can be signed with.
     """
+    key = _load(public_key)
     from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
 
-    pem = _load(public_key).public_bytes(Encoding.PEM, PublicFormat.SubjectPublicKeyInfo)
+    pem = key.public_bytes(Encoding.PEM, PublicFormat.SubjectPublicKeyInfo)
     return hashlib.sha256(pem).hexdigest()
 
 
@@ -141,7 +143,7 @@ def sign(model: Path, private_key: Path, *, password: str | None = None) -> Path
     try:
         from model_signing import hashing, signing
     except ImportError as error:
-        raise SignatureError("signing needs packages more, expected penstock[signing] to be installed") from error
+        raise SignatureError(_PACKAGES) from error
     ignored: list[Path] = []
     if model.is_dir():
         present = {one.relative_to(model) for one in model.rglob("*") if one.is_file() or one.is_symlink()}
@@ -185,10 +187,12 @@ def _digest_of(path: Path) -> str:
 
 
 def _load(public_key: str) -> Any:
-    from cryptography.exceptions import UnsupportedAlgorithm
-    from cryptography.hazmat.primitives.asymmetric.ec import EllipticCurvePublicKey
-    from cryptography.hazmat.primitives.serialization import load_pem_public_key
-
+    try:
+        from cryptography.exceptions import UnsupportedAlgorithm
+        from cryptography.hazmat.primitives.asymmetric.ec import EllipticCurvePublicKey
+        from cryptography.hazmat.primitives.serialization import load_pem_public_key
+    except ImportError as error:
+        raise SignatureError(_PACKAGES) from error
     try:
         key = load_pem_public_key(public_key.encode())
     except (ValueError, UnsupportedAlgorithm):
