@@ -40,7 +40,7 @@ def update_model(tx: Transaction, store: ArtifactStore, wanted: Model, *, paths:
     """Change a model. Under another policy its versions are judged anew: some may not be loaded any more."""
     present = tx.get(Model, wanted.id)
     etags.check(present.name, present=present.etag, given=wanted.etag)
-    changed = masks.merge(present, wanted, paths=paths, allowed=masks.MODEL_FIELDS)
+    changed = masks.merge(present, wanted, paths=paths, allowed=masks.MODEL_FIELDS, named=masks.NAMED_MODEL_FIELDS)
     _check(changed)
     model = tx.put(replace(changed, update_time_ns=tx.now_ns))
     if changed.trust_policy != present.trust_policy:

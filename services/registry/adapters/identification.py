@@ -43,7 +43,9 @@ def _identified(method: Callable[[Any, Any], Awaitable[Any]]) -> Callable[[Any, 
 
 def caller_of(context: Any) -> Caller:
     metadata = dict(context.invocation_metadata() or ())
-    peer = metadata.get(PEER, "") if FORWARDED in metadata else context.peer()
+    peer = context.peer()
+    if FORWARDED in metadata:
+        peer = f"{_plain(metadata.get(PEER, ''))} via {peer}"
     return Caller(_plain(metadata.get(ACTOR, "")), _plain(peer))
 
 

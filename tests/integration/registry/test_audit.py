@@ -115,6 +115,22 @@ async def test_everything_that_is_changed_is_in_the_log(registry: Registry, tmp_
     await fails(entries_of(registry, model="digits"), StatusCode.INVALID_ARGUMENT)
 
 
+async def test_a_call_that_is_passed_on_is_still_its_caller_s(tmp_path: Path, database_url: str) -> None:
+    async with (
+        running_registry(tmp_path / "one", database_url=database_url) as writer,
+        running_registry(tmp_path / "two", database_url=database_url) as other,
+    ):
+        metadata = [("x-penstock-actor", "carl@example")]
+        await other.stub.CreateModel(api.CreateModelRequest(model_id="digits"), metadata=metadata)
+        (entry,) = await entries_of(writer)
+        assert await entries_of(other) == [entry]
+
+    assert entry.actor == "carl@example"
+    caller, _, registry = entry.peer.partition(" via ")
+    assert caller.startswith("ipv4:127.0.0.1:")
+    assert registry.startswith("ipv4:127.0.0.1:")
+
+
 async def test_what_fails_or_changes_nothing_is_not_in_the_log(registry: Registry) -> None:
     await registry.create_model("digits")
     await fails(registry.create_model("digits"), StatusCode.ALREADY_EXISTS)

@@ -146,6 +146,8 @@ async def test_a_model_may_ask_for_signatures_of_a_key_set(registry: Registry, k
     await add_key(registry, keys)
     assert (await require(registry, "m", "release")).trust_policy.key_set == "release"
     await add_key(registry, other, key_set="research")
+    other_things = api.UpdateModelRequest(model=pb.Model(name="models/m", description="digits"))
+    assert (await registry.stub.UpdateModel(other_things)).model.trust_policy.key_set == "release"
     folder = model_in(tmp_path / "model")
 
     unsigned = await create(registry, folder, trusted=True)
