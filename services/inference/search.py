@@ -302,13 +302,13 @@ def main() -> None:
     events = take_standard_output()
     spec = SearchSpec.from_json(sys.stdin.readline())
     step_back(spec.niceness)
-    _retreat(spec)
-    threading.Thread(target=_end_with_agent, daemon=True).start()
 
     def tell(event: Mapping[str, Any]) -> None:
         events.write(json.dumps(event).encode() + b"\n")
 
     try:
+        _retreat(spec)  # before there are other threads
+        threading.Thread(target=_end_with_agent, daemon=True).start()
         search(spec, tell)
     except (LoadError, RunError) as error:
         tell({"failure": str(error)})
