@@ -273,12 +273,17 @@ def endless(file: Any, _folder: Path) -> None:
     file.create_dataset("other", (2**40,), "f4", chunks=(2**20,))
 
 
+def no_data(file: Any, _folder: Path) -> None:
+    file["other"] = np.dtype("f4")
+
+
 OUTSIDE = {
+    no_data: "has no numbers at 'other'",
     linked: "has a link at 'other'",
     softly_linked: "has a link at 'other'",
     in_circles: "in several places",
-    stored_outside: "keeps 'other' in other files",
-    virtual: "keeps 'other' in other files",
+    stored_outside: "has no numbers at 'other'",
+    virtual: "has no numbers at 'other'",
     endless: r"which would become \d{13}",
 }
 

@@ -6,6 +6,7 @@ layers are unmarshalled for somebody's trust only, and custom classes are not se
 
 from __future__ import annotations
 
+import itertools
 import tempfile
 from collections.abc import Mapping
 from pathlib import Path
@@ -122,12 +123,12 @@ def _named(tensors: Any) -> dict[str, Any]:
     """Each tensor with a name of its own: its key where they are a mapping, else its layer's, numbered if need be."""
     from keras import tree
 
-    if isinstance(tensors, dict):
-        return {"_".join(map(str, path)): tensor for path, tensor in tree.flatten_with_path(tensors)}
     found = dict[str, Any]()
-    for tensor in tree.flatten(tensors):
-        name = tensor._keras_history.operation.name  # noqa: SLF001 - as Model.output_names does
-        found[name if name not in found else f"{name}_{len(found)}"] = tensor
+    for path, tensor in tree.flatten_with_path(tensors):
+        # The latter as Model.output_names does.
+        name = "_".join(map(str, path)) if isinstance(tensors, dict) else tensor._keras_history.operation.name  # noqa: SLF001
+        others = (f"{name}_{number}" for number in itertools.count(1))
+        found[next(one for one in itertools.chain([name], others) if one not in found)] = tensor
     return found
 
 

@@ -7,6 +7,7 @@ may run code (Lambda, custom classes), unpickle (TorchModuleWrapper), or read fi
 from __future__ import annotations
 
 import re
+from collections.abc import Mapping
 from typing import Any
 
 _LAYER_NAMES = """
@@ -47,15 +48,14 @@ _CALLING = frozenset(("AssociativeScan", "Cond", "ForiLoop", "Map", "Scan", "Swi
 _DEEPEST = 200
 
 
-def strangers(config: Any) -> list[str]:
+def strangers(config: Mapping[str, Any]) -> list[str]:
     """What it names that isn't known to compute only, sorted.
 
     Raises:
         ValueError: it is nested too deep.
     """
     # How it was trained is not loaded.
-    shown = {name: part for name, part in config.items() if name != "compile_config"} if _is_object(config) else config
-    return sorted(_strangers(shown, 0))
+    return sorted(_strangers({name: part for name, part in config.items() if name != "compile_config"}, 0))
 
 
 def _strangers(part: Any, depth: int) -> set[str]:
@@ -70,10 +70,6 @@ def _strangers(part: Any, depth: int) -> set[str]:
         for one in part:
             found |= _strangers(one, depth + 1)
     return found
-
-
-def _is_object(part: Any) -> bool:
-    return isinstance(part, dict) and "class_name" in part
 
 
 def _is_known(part: dict[str, Any]) -> bool:

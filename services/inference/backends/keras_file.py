@@ -25,7 +25,7 @@ def is_archive(files: ModelFiles) -> bool:
     return files.is_archive(files.only) and {_CONFIG, "metadata.json"} <= files.archived(files.only)
 
 
-def config_of(files: ModelFiles) -> Any:
+def config_of(files: ModelFiles) -> dict[str, Any]:
     """The configuration that the model is made from, which can be trusted in nothing; the rest of the file is checked.
 
     Raises:
@@ -83,7 +83,7 @@ def _opened(file: Any) -> Iterator[Any]:
 
 
 def _check_hdf5(file: Any, files: ModelFiles) -> None:
-    """Raises: LoadError: it refers to other files, or to itself, or is larger than it looks."""
+    """Raises: LoadError: it refers to other files, or to itself, or holds more than its size."""
     import h5py
 
     total, seen, groups = 0, set[int](), [file]
@@ -99,8 +99,8 @@ def _check_hdf5(file: Any, files: ModelFiles) -> None:
             seen.add(place)
             if isinstance(part, h5py.Group):
                 groups.append(part)
-            elif part.external or part.is_virtual:
-                raise LoadError(f"{files.only} keeps {name!r} in other files, expected all content in it")
+            elif not isinstance(part, h5py.Dataset) or part.external or part.is_virtual:
+                raise LoadError(f"{files.only} has no numbers at {name!r}, expected all of its content in it")
             else:
                 total += part.nbytes
     _check_size(files, total)

@@ -142,7 +142,7 @@ def _largest_batch(compiled: Any) -> int:
 
 
 def _check_range(spec: TensorSpec, array: Array) -> None:
-    if spec.datatype in ("INT64", "UINT64") and array.size:
+    if spec.datatype in ("UINT32", "INT64", "UINT64") and array.size:
         low, high = int(array.min()), int(array.max())
         if low < _INT32.min or high > _INT32.max:
             raise RunError(
