@@ -24,7 +24,7 @@ from penstock.registry.v1.resources_pb2 import Probe
 from tests.formats.minilm import minilm, with_its_tokenizer
 from tests.support.suite import Suite
 
-pytestmark = [pytest.mark.timeout(600), pytest.mark.filterwarnings("ignore::DeprecationWarning")]
+pytestmark = [pytest.mark.timeout(1800), pytest.mark.filterwarnings("ignore::DeprecationWarning")]
 
 SENTENCES = [
     "A man is eating food.",
@@ -94,7 +94,7 @@ def client(suite: Suite, tmp_path_factory: pytest.TempPathFactory) -> Iterator[C
         warnings.simplefilter("ignore")  # torch's exporters say much
         folders = exported(tmp_path_factory.mktemp("formats"))
     for name, folder in folders.items():
-        suite.command("deploy", str(folder), "--name", name, "--trust", "--wait")
+        suite.command("deploy", str(folder), "--name", name, "--trust", "--wait", timeout_s=400)
     with Client(gateway=suite.grpc_address, registry=suite.registry_address) as connected:
         yield connected
 

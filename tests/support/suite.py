@@ -81,7 +81,7 @@ class Suite:
         self._launcher = None
         return status
 
-    def command(self, *arguments: str, check: bool = True) -> Any:
+    def command(self, *arguments: str, check: bool = True, timeout_s: float = 120) -> Any:
         """Run ``penstock … --json``; return what it printed, parsed."""
         done = subprocess.run(
             [sys.executable, "-m", "penstock", *arguments, "--json"],
@@ -89,7 +89,7 @@ class Suite:
             check=False,
             capture_output=True,
             text=True,
-            timeout=120,
+            timeout=timeout_s,
         )
         if check:
             said = f"penstock {' '.join(arguments)}: {done.stdout}{done.stderr}"
