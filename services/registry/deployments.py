@@ -11,7 +11,7 @@ from services.common.errors import AlreadyExistsError, FailedPreconditionError
 from services.registry import audit, placing
 from services.registry.adapters.transaction import Transaction
 from services.registry.domain import etags, ids, masks, serving
-from services.registry.domain.placement import Fleet
+from services.registry.domain.fleet import Fleet
 from services.registry.domain.resources import Deployment, Model, ModelVersion, VersionState
 from services.registry.replays import create_once
 

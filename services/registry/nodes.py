@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Callable, Collection, Mapping
+from dataclasses import dataclass, field
 from typing import Any, TypeVar
 
 from services.common.errors import FailedPreconditionError
@@ -13,8 +13,16 @@ from services.registry.adapters import node_rows
 from services.registry.adapters.database import Clock, Database
 from services.registry.adapters.transaction import Transaction
 from services.registry.domain import paging, serving
-from services.registry.domain.placement import Fleet, Health, Room
-from services.registry.domain.resources import Deployment, InstanceStatus, Node, NodeReport, NodeState
+from services.registry.domain.demand import Demand, VersionDemand
+from services.registry.domain.fleet import Fleet, Health, Process, Room
+from services.registry.domain.resources import (
+    Deployment,
+    InstanceState,
+    InstanceStatus,
+    Node,
+    NodeReport,
+    NodeState,
+)
 from services.registry.placing import Placed
 
 T = TypeVar("T")
@@ -27,25 +35,55 @@ _STATES = {Health.ALIVE: NodeState.ALIVE, Health.LEAVING: NodeState.LEAVING, Hea
 
 @dataclass(frozen=True, slots=True)
 class _Heard:
-    """A node's last report, and when it came, or until when none was to be expected."""
+    """A node's last report, and when it came, or until when none was to be expected.
+
+    ``ready_ns`` is when each replica, by version and number, was first heard to take requests.
+    """
 
     report: NodeReport
     heard_ns: int
     time_ns: int
+    ready_ns: Mapping[tuple[str, int], int] = field(default_factory=dict)
+
+    def processes(self, now_ns: int) -> dict[tuple[str, int], Process]:
+        """The node's processes, by the replica that they are."""
+        return {
+            replica: Process(
+                ready_s=(now_ns - self.ready_ns[replica]) * 1e-9 if replica in self.ready_ns else None,
+                is_draining=one.state is InstanceState.DRAINING,
+            )
+            for one in self.report.instances
+            if (replica := serving.replica_of(one)) is not None
+        }
 
 
 class Nodes:
     """Takes reports, and has replicas placed. Heartbeats that change nothing are remembered here and not written.
 
-    ``clock`` tells Unix time; ``monotonic`` is what silence is measured by.
+    ``clock`` tells Unix time; ``monotonic`` is what silence is measured by. ``on_evictions`` is told how many replicas
+    made room for others.
     """
 
-    def __init__(self, database: Database, *, clock: Clock, monotonic: Clock) -> None:
+    def __init__(
+        self,
+        database: Database,
+        *,
+        clock: Clock,
+        monotonic: Clock,
+        on_evictions: Callable[[int], None] = lambda _count: None,
+    ) -> None:
         self._database = database
+        self._on_evictions = on_evictions
         self._clock = clock
         self._monotonic = monotonic
         self._changes, self._seen_changes, self._looked_ns = 0, -1, 0
+        self._demand = Demand(monotonic)
         self.begin()
+
+    @property
+    def homeless_count(self) -> int:
+        """Versions that run nowhere."""
+        return len(self._placed.homeless)
 
     def begin(self) -> None:
         """Know nothing: this registry writes from now on, and its nodes have a moment to report."""
@@ -56,6 +94,7 @@ class Nodes:
         self._health: dict[str, Health] = {}
         self._has_looked_for_others = False  # nodes that the database knows from before
         self._placed = Placed((), {}, 0)
+        self._demand.forget()
         self._changes += 1
 
     def fleet(self) -> Fleet:
@@ -64,8 +103,16 @@ class Nodes:
         for heard in self._heard.values():
             for version, size in heard.report.capacity.resident_bytes.items():
                 resident[version] = max(size, resident.get(version, 0))
-        rooms = {node: _room(heard.report, self._health_of(heard)) for node, heard in self._heard.items()}
-        return Fleet(rooms, self._health_of_others(), resident)
+        rooms = {node: self._room(heard) for node, heard in self._heard.items()}
+        return Fleet(rooms, self._health_of_others(), resident, self._demand.uses())
+
+    def _room(self, heard: _Heard) -> Room:
+        capacity = heard.report.capacity
+        free = capacity.free_memory_bytes if capacity.memory_bytes else serving.UNKNOWN_BYTES
+        if capacity.devices:
+            free = min(free, max(one.free_memory_bytes for one in capacity.devices))
+        processes = heard.processes(self._monotonic())
+        return Room(self._health_of(heard), free, capacity.max_instances, capacity.formats, processes)
 
     async def write(self, verb: Callable[..., T], *args: Any, **kwargs: Any) -> T:
         """Run a verb that needs to know the ``fleet``, as the database does."""
@@ -92,11 +139,24 @@ class Nodes:
         report = serving.check_report(report)
         self._check_agent(report)
         absent_ns = serving.SUCCESSION_NS if report.has_successor else 0
-        self._heard[report.node] = _Heard(report, self._monotonic() + absent_ns, self._clock())
+        now_ns, before = self._monotonic(), self._heard.get(report.node)
+        ready_ns = _ready_since(report, {} if before is None else before.ready_ns, now_ns)
+        self._heard[report.node] = _Heard(report, now_ns + absent_ns, self._clock(), ready_ns)
         is_news = self._has_other_health()
         if is_news or report.instances != self._written.get(report.node):
-            await self._write(report, has_to_place=is_news or bool(self._placed.moving))
+            has_gone = before is not None and len(report.instances) < len(before.report.instances)
+            is_awaited = self._placed.moving or self._placed.is_unmet or (has_gone and self._placed.waiting)
+            await self._write(report, has_to_place=is_news or bool(is_awaited))
         return self._placed.moving.get(report.node, 0)
+
+    async def note_demand(self, gateway_id: str, demands: Collection[VersionDemand]) -> None:
+        """Take what a gateway has requests for; what runs nowhere gets a place, or that of others that are idle.
+
+        Raises:
+            InvalidArgumentError: the report makes no sense.
+        """
+        if self._demand.note(gateway_id, demands):
+            await self._place_anew()
 
     def _check_agent(self, report: NodeReport) -> None:
         before = self._heard.get(report.node)
@@ -115,12 +175,14 @@ class Nodes:
         placed = await self._database.write(_put, report.node, report.instances, fleet=fleet)
         self._written[report.node] = report.instances
         if placed is not None:
+            self._on_evictions(placed.evictions)
             self._note(placed, seen)
 
     def _note(self, placed: Placed, seen: int) -> None:
         """``seen`` is the number of changes when it was decided."""
         self._placed, self._looked_ns = placed, self._monotonic()
         self._seen_changes = max(self._seen_changes, seen)
+        self._demand.note_homeless(placed.homeless)
 
     async def sweep(self) -> None:
         """Have replicas placed anew where nodes came, went or fell silent, or where some wait for room.
@@ -129,13 +191,17 @@ class Nodes:
         """
         self._forgive_own_absence()
         self._has_other_health()
-        is_waiting = self._placed.waiting and self._monotonic() - self._looked_ns >= serving.LOOK_AGAIN_NS
-        if self._seen_changes == self._changes and not is_waiting:
-            return
+        pause_ns = 0 if self._placed.is_unmet else serving.LOOK_AGAIN_NS
+        is_waiting = self._placed.waiting and self._monotonic() - self._looked_ns >= pause_ns
+        if self._seen_changes != self._changes or is_waiting:
+            await self._place_anew()
+
+    async def _place_anew(self) -> None:
         seen, fleet = self._changes, self.fleet()
         placed = await self._database.read(placing.plan, fleet)
         if placed.changed:
             placed = await self._database.write(placing.place, fleet)
+            self._on_evictions(placed.evictions)
         self._note(placed, seen)
 
     async def expire_silent(self) -> None:
@@ -185,12 +251,9 @@ class Nodes:
         return Node(heard.report, _STATES[self._health_of(heard)], counts.get(node, 0), heard.time_ns)
 
 
-def _room(report: NodeReport, health: Health) -> Room:
-    capacity = report.capacity
-    free = capacity.free_memory_bytes if capacity.memory_bytes else serving.UNKNOWN_BYTES
-    if capacity.devices:
-        free = min(free, max(one.free_memory_bytes for one in capacity.devices))
-    return Room(health, free, capacity.max_instances, capacity.formats)
+def _ready_since(report: NodeReport, before: Mapping[tuple[str, int], int], now_ns: int) -> dict[tuple[str, int], int]:
+    ready = (serving.replica_of(one) for one in report.instances if one.state is InstanceState.READY)
+    return {replica: before.get(replica, now_ns) for replica in ready if replica is not None}
 
 
 def _put(

@@ -7,9 +7,10 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
 
 from services.registry.adapters import artifact_rows
+from services.registry.adapters.artifact_rows import Described
 from services.registry.adapters.transaction import Transaction
-from services.registry.domain import placement
-from services.registry.domain.placement import Fleet, Wanted
+from services.registry.domain import placement, serving
+from services.registry.domain.fleet import Fleet, Wanted
 from services.registry.domain.resources import Deployment, InstanceState
 
 
@@ -18,11 +19,16 @@ class Placed:
     """What came of it: ``changed`` are the deployments with other placements than before.
 
     ``moving`` counts, by node, the replicas that leave it once they serve elsewhere, ``waiting`` those without a node.
+    ``homeless`` are the versions that run nowhere, ``is_unmet`` says whether one of them is wanted all the same.
+    ``evictions`` counts replicas that made room for others.
     """
 
     changed: tuple[Deployment, ...]
     moving: Mapping[str, int]
     waiting: int
+    homeless: frozenset[str] = frozenset()
+    is_unmet: bool = False
+    evictions: int = 0
 
 
 def plan(tx: Transaction, fleet: Fleet, *, writing: Deployment | None = None) -> Placed:
@@ -31,15 +37,22 @@ def plan(tx: Transaction, fleet: Fleet, *, writing: Deployment | None = None) ->
     if writing is not None:
         deployments[writing.model] = writing
     files = artifact_rows.describe_versions(tx, deployments.keys())
-    decided = placement.decide([wanted for one in deployments.values() for wanted in _wanted(one, files, fleet)], fleet)
-    changed, moving, waiting = [], Counter[str](), 0
+    wanted = [wanted for one in deployments.values() for wanted in _wanted(one, files, fleet)]
+    decided = placement.decide(wanted, fleet)
+    changed, moving, waiting, evictions = [], Counter[str](), 0, 0
     for one in deployments.values():
         places = tuple(place for version in one.versions for place in decided[version])
         moving.update(place.node for place in places if place.is_leaving)
         waiting += sum(not place.node for place in places)
         if places != one.placements:
             changed.append(replace(one, placements=places))
-    return Placed(tuple(changed), moving, waiting)
+            had_place = {(place.version, place.replica) for place in one.placements if place.node}
+            evictions += sum(place.is_asleep and (place.version, place.replica) in had_place for place in places)
+    homeless = frozenset(one.version for one in wanted if placement.is_homeless(decided[one.version], fleet))
+    is_unmet = any(
+        one.is_pinned or fleet.use(one.version).asked_s is not None for one in wanted if one.version in homeless
+    )
+    return Placed(tuple(changed), moving, waiting, homeless, is_unmet, evictions)
 
 
 def place(tx: Transaction, fleet: Fleet) -> Placed:
@@ -68,25 +81,22 @@ def count_replicas(tx: Transaction) -> Counter[str]:
     return Counter(place.node for one in tx.select(Deployment) for place in one.placements if place.node)
 
 
-def _wanted(deployment: Deployment, files: Mapping[str, tuple[int, str]], fleet: Fleet) -> Iterator[Wanted]:
+def _wanted(deployment: Deployment, files: Mapping[str, Described], fleet: Fleet) -> Iterator[Wanted]:
     for version in deployment.versions:
-        size, model_format = files.get(version, (0, ""))
+        described = files.get(version, Described())
         yield Wanted(
             version=version,
             replicas=deployment.replicas,
-            need_bytes=max(size, fleet.resident_bytes.get(version, 0)),
-            format=model_format,
+            need_bytes=max(described.need_bytes, fleet.resident_bytes.get(version, 0)),
+            format=described.format,
             placements=[one for one in deployment.placements if one.version == version],
             ready=_places(deployment, version, InstanceState.READY),
             failing=_places(deployment, version, InstanceState.UNAVAILABLE),
+            is_pinned=deployment.pinned,
         )
 
 
 def _places(deployment: Deployment, version: str, state: InstanceState) -> frozenset[tuple[int, str]]:
     """Number and node of the replicas of a version that are in a state."""
-    numbers = (
-        (one.instance.rpartition(".")[2], one.node)
-        for one in deployment.instances
-        if one.version == version and one.state is state
-    )
-    return frozenset((int(number), node) for number, node in numbers if number.isdecimal())
+    replicas = ((serving.replica_of(one), one.node) for one in deployment.instances if one.state is state)
+    return frozenset((found[1], node) for found, node in replicas if found is not None and found[0] == version)

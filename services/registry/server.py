@@ -77,12 +77,15 @@ async def serve(
         store = ArtifactStore(suite.home / "artifacts")
         artifacts = Artifacts(store, database, clock=clock)
         stack.callback(artifacts.close)
-        nodes = Nodes(database, clock=clock, monotonic=monotonic)
+        nodes = Nodes(database, clock=clock, monotonic=monotonic, on_evictions=metrics.evictions.inc)
         lease = Lease(database, address=joined(suite.reachable_host, port))
         watch, streams = Watch(database), UploadStreams()
         database.on_commit = watch.advance
         metrics.observe(
-            revision=lambda: watch.revision, watchers=lambda: watch.watchers, is_writer=lambda: lease.is_writer
+            revision=lambda: watch.revision,
+            watchers=lambda: watch.watchers,
+            is_writer=lambda: lease.is_writer,
+            homeless=lambda: nodes.homeless_count,
         )
         servicer = RegistryServicer(database, store, artifacts=artifacts, streams=streams, nodes=nodes, watch=watch)
         forwarder = Forwarder(lease, store, streams)

@@ -236,6 +236,10 @@ class RegistryServicer(RegistryServiceServicer):
     async def ReportNode(self, request: api.ReportNodeRequest, _context: Any) -> api.ReportNodeResponse:
         return api.ReportNodeResponse(moving_replicas=await self._nodes.report(codec.report_from_pb(request)))
 
+    async def ReportDemand(self, request: api.ReportDemandRequest, _context: Any) -> api.ReportDemandResponse:
+        await self._nodes.note_demand(request.gateway_id, codec.demands_from_pb(request))
+        return api.ReportDemandResponse()
+
     async def ListNodes(self, request: api.ListNodesRequest, _context: Any) -> api.ListNodesResponse:
         found, token = await self._nodes.list(size=request.page_size, token=request.page_token)
         return api.ListNodesResponse(nodes=map(codec.node_to_pb, found), next_page_token=token)

@@ -2,6 +2,7 @@ import datetime
 
 from google.api import annotations_pb2 as _annotations_pb2
 from google.api import field_behavior_pb2 as _field_behavior_pb2
+from google.protobuf import duration_pb2 as _duration_pb2
 from google.protobuf import field_mask_pb2 as _field_mask_pb2
 from google.protobuf import timestamp_pb2 as _timestamp_pb2
 from penstock.registry.v1 import resources_pb2 as _resources_pb2
@@ -468,6 +469,28 @@ class ReportNodeResponse(_message.Message):
     MOVING_REPLICAS_FIELD_NUMBER: _ClassVar[int]
     moving_replicas: int
     def __init__(self, moving_replicas: _Optional[int] = ...) -> None: ...
+
+class ReportDemandRequest(_message.Message):
+    __slots__ = ("gateway_id", "demands")
+    GATEWAY_ID_FIELD_NUMBER: _ClassVar[int]
+    DEMANDS_FIELD_NUMBER: _ClassVar[int]
+    gateway_id: str
+    demands: _containers.RepeatedCompositeFieldContainer[VersionDemand]
+    def __init__(self, gateway_id: _Optional[str] = ..., demands: _Optional[_Iterable[_Union[VersionDemand, _Mapping]]] = ...) -> None: ...
+
+class VersionDemand(_message.Message):
+    __slots__ = ("version", "unsettled_requests", "idle_duration")
+    VERSION_FIELD_NUMBER: _ClassVar[int]
+    UNSETTLED_REQUESTS_FIELD_NUMBER: _ClassVar[int]
+    IDLE_DURATION_FIELD_NUMBER: _ClassVar[int]
+    version: str
+    unsettled_requests: int
+    idle_duration: _duration_pb2.Duration
+    def __init__(self, version: _Optional[str] = ..., unsettled_requests: _Optional[int] = ..., idle_duration: _Optional[_Union[datetime.timedelta, _duration_pb2.Duration, _Mapping]] = ...) -> None: ...
+
+class ReportDemandResponse(_message.Message):
+    __slots__ = ()
+    def __init__(self) -> None: ...
 
 class ListNodesRequest(_message.Message):
     __slots__ = ("page_size", "page_token")

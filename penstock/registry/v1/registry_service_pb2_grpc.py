@@ -180,6 +180,11 @@ class RegistryServiceStub:
                 request_serializer=penstock_dot_registry_dot_v1_dot_registry__service__pb2.ReportNodeRequest.SerializeToString,
                 response_deserializer=penstock_dot_registry_dot_v1_dot_registry__service__pb2.ReportNodeResponse.FromString,
                 _registered_method=True)
+        self.ReportDemand = channel.unary_unary(
+                '/penstock.registry.v1.RegistryService/ReportDemand',
+                request_serializer=penstock_dot_registry_dot_v1_dot_registry__service__pb2.ReportDemandRequest.SerializeToString,
+                response_deserializer=penstock_dot_registry_dot_v1_dot_registry__service__pb2.ReportDemandResponse.FromString,
+                _registered_method=True)
         self.ListNodes = channel.unary_unary(
                 '/penstock.registry.v1.RegistryService/ListNodes',
                 request_serializer=penstock_dot_registry_dot_v1_dot_registry__service__pb2.ListNodesRequest.SerializeToString,
@@ -405,6 +410,14 @@ class RegistryServiceServicer:
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
+    def ReportDemand(self, request, context):
+        """Tells which versions a gateway has requests for, so that replicas that nobody uses make room for those that are
+        wanted.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
     def ListNodes(self, request, context):
         """Lists the nodes that were heard of, by name.
         """
@@ -567,6 +580,11 @@ def add_RegistryServiceServicer_to_server(servicer, server):
                     servicer.ReportNode,
                     request_deserializer=penstock_dot_registry_dot_v1_dot_registry__service__pb2.ReportNodeRequest.FromString,
                     response_serializer=penstock_dot_registry_dot_v1_dot_registry__service__pb2.ReportNodeResponse.SerializeToString,
+            ),
+            'ReportDemand': grpc.unary_unary_rpc_method_handler(
+                    servicer.ReportDemand,
+                    request_deserializer=penstock_dot_registry_dot_v1_dot_registry__service__pb2.ReportDemandRequest.FromString,
+                    response_serializer=penstock_dot_registry_dot_v1_dot_registry__service__pb2.ReportDemandResponse.SerializeToString,
             ),
             'ListNodes': grpc.unary_unary_rpc_method_handler(
                     servicer.ListNodes,
@@ -1363,6 +1381,33 @@ class RegistryService:
             '/penstock.registry.v1.RegistryService/ReportNode',
             penstock_dot_registry_dot_v1_dot_registry__service__pb2.ReportNodeRequest.SerializeToString,
             penstock_dot_registry_dot_v1_dot_registry__service__pb2.ReportNodeResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def ReportDemand(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/penstock.registry.v1.RegistryService/ReportDemand',
+            penstock_dot_registry_dot_v1_dot_registry__service__pb2.ReportDemandRequest.SerializeToString,
+            penstock_dot_registry_dot_v1_dot_registry__service__pb2.ReportDemandResponse.FromString,
             options,
             channel_credentials,
             insecure,

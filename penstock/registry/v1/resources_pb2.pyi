@@ -410,7 +410,7 @@ class Alias(_message.Message):
     def __init__(self, name: _Optional[str] = ..., version: _Optional[str] = ..., update_time: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., etag: _Optional[str] = ...) -> None: ...
 
 class Deployment(_message.Message):
-    __slots__ = ("name", "versions", "replicas", "batching", "queue", "instances", "create_time", "update_time", "etag", "optimization", "placements")
+    __slots__ = ("name", "versions", "replicas", "batching", "queue", "instances", "create_time", "update_time", "etag", "optimization", "placements", "pinned")
     NAME_FIELD_NUMBER: _ClassVar[int]
     VERSIONS_FIELD_NUMBER: _ClassVar[int]
     REPLICAS_FIELD_NUMBER: _ClassVar[int]
@@ -422,6 +422,7 @@ class Deployment(_message.Message):
     ETAG_FIELD_NUMBER: _ClassVar[int]
     OPTIMIZATION_FIELD_NUMBER: _ClassVar[int]
     PLACEMENTS_FIELD_NUMBER: _ClassVar[int]
+    PINNED_FIELD_NUMBER: _ClassVar[int]
     name: str
     versions: _containers.RepeatedScalarFieldContainer[str]
     replicas: int
@@ -433,21 +434,24 @@ class Deployment(_message.Message):
     etag: str
     optimization: OptimizationLevel
     placements: _containers.RepeatedCompositeFieldContainer[Placement]
-    def __init__(self, name: _Optional[str] = ..., versions: _Optional[_Iterable[str]] = ..., replicas: _Optional[int] = ..., batching: _Optional[_Union[BatchingConfig, _Mapping]] = ..., queue: _Optional[_Union[QueueConfig, _Mapping]] = ..., instances: _Optional[_Iterable[_Union[InstanceStatus, _Mapping]]] = ..., create_time: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., update_time: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., etag: _Optional[str] = ..., optimization: _Optional[_Union[OptimizationLevel, str]] = ..., placements: _Optional[_Iterable[_Union[Placement, _Mapping]]] = ...) -> None: ...
+    pinned: bool
+    def __init__(self, name: _Optional[str] = ..., versions: _Optional[_Iterable[str]] = ..., replicas: _Optional[int] = ..., batching: _Optional[_Union[BatchingConfig, _Mapping]] = ..., queue: _Optional[_Union[QueueConfig, _Mapping]] = ..., instances: _Optional[_Iterable[_Union[InstanceStatus, _Mapping]]] = ..., create_time: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., update_time: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., etag: _Optional[str] = ..., optimization: _Optional[_Union[OptimizationLevel, str]] = ..., placements: _Optional[_Iterable[_Union[Placement, _Mapping]]] = ..., pinned: _Optional[bool] = ...) -> None: ...
 
 class Placement(_message.Message):
-    __slots__ = ("version", "replica", "node", "is_leaving", "reason")
+    __slots__ = ("version", "replica", "node", "is_leaving", "reason", "is_asleep")
     VERSION_FIELD_NUMBER: _ClassVar[int]
     REPLICA_FIELD_NUMBER: _ClassVar[int]
     NODE_FIELD_NUMBER: _ClassVar[int]
     IS_LEAVING_FIELD_NUMBER: _ClassVar[int]
     REASON_FIELD_NUMBER: _ClassVar[int]
+    IS_ASLEEP_FIELD_NUMBER: _ClassVar[int]
     version: str
     replica: int
     node: str
     is_leaving: bool
     reason: str
-    def __init__(self, version: _Optional[str] = ..., replica: _Optional[int] = ..., node: _Optional[str] = ..., is_leaving: _Optional[bool] = ..., reason: _Optional[str] = ...) -> None: ...
+    is_asleep: bool
+    def __init__(self, version: _Optional[str] = ..., replica: _Optional[int] = ..., node: _Optional[str] = ..., is_leaving: _Optional[bool] = ..., reason: _Optional[str] = ..., is_asleep: _Optional[bool] = ...) -> None: ...
 
 class Node(_message.Message):
     __slots__ = ("name", "address", "state", "capacity", "replicas", "report_time")

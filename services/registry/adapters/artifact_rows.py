@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Collection
+from typing import NamedTuple
 
 from sqlalchemy import delete, func, insert, select, update
 
@@ -50,11 +51,27 @@ def forget(tx: Transaction, sha256: str) -> None:
     tx.connection.execute(delete(artifacts).where(artifacts.c.sha256 == sha256))
 
 
-def describe_versions(tx: Transaction, models: Collection[str]) -> dict[str, tuple[int, str]]:
-    """Size in bytes and format of the content of each version of some models, by the version's name."""
-    columns = (versions.c.model, versions.c.version, versions.c.size_bytes, versions.c.format)
-    rows = tx.connection.execute(select(*columns).where(versions.c.model.in_(models)))
-    return {names.version_name(model, str(version)): (size, found) for model, version, size, found in rows}
+class Described(NamedTuple):
+    """What placement needs to know of a version: the size of its content, its format, what a process of it takes."""
+
+    size_bytes: int = 0
+    format: str = ""
+    resident_bytes: int = 0
+
+    @property
+    def need_bytes(self) -> int:
+        return max(self.size_bytes, self.resident_bytes)
+
+
+def describe_versions(tx: Transaction, models: Collection[str]) -> dict[str, Described]:
+    """Those of some models, by the version's name."""
+    table = versions.c
+    columns = (table.model, table.version, table.size_bytes, table.format, table.validation_report)
+    rows = tx.connection.execute(select(*columns).where(table.model.in_(models)))
+    return {
+        names.version_name(model, str(version)): Described(size, found, (report or {}).get("resident_bytes", 0))
+        for model, version, size, found, report in rows
+    }
 
 
 def deployed_versions(tx: Transaction) -> set[str]:

@@ -28,6 +28,12 @@ class Metrics:
         self._is_writer = Gauge(
             "penstock_registry_writer", "1 while this registry is the one that writes", registry=self.collectors
         )
+        self.evictions = Counter(
+            "penstock_registry_evictions_total", "Replicas that made room for others", registry=self.collectors
+        )
+        self._homeless = Gauge(
+            "penstock_registry_homeless_versions", "Deployed versions that run nowhere", registry=self.collectors
+        )
         self._requests = Counter(
             "penstock_registry_requests_total", "Ended calls", ["method", "code"], registry=self.collectors
         )
@@ -36,12 +42,18 @@ class Metrics:
         )
 
     def observe(
-        self, *, revision: Callable[[], float], watchers: Callable[[], float], is_writer: Callable[[], bool]
+        self,
+        *,
+        revision: Callable[[], float],
+        watchers: Callable[[], float],
+        is_writer: Callable[[], bool],
+        homeless: Callable[[], float],
     ) -> None:
         """Say where to read figures that are kept elsewhere."""
         self._is_writer.set_function(is_writer)
         self._revision.set_function(revision)
         self._watchers.set_function(watchers)
+        self._homeless.set_function(homeless)
 
     def measure(self, servicer: Servicer) -> Servicer:
         """Count and time every rpc of a servicer whose errors are translated already."""

@@ -211,6 +211,7 @@ def _deployment(row: Row[Any]) -> Deployment:
         queue=QueueConfig(**row.queue),
         optimization=OptimizationLevel(row.optimization),
         placements=tuple(Placement(**one) for one in row.placements),
+        pinned=row.pinned,
         create_time_ns=row.create_time_ns,
         update_time_ns=row.update_time_ns,
         etag=row.etag,

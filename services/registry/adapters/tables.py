@@ -111,6 +111,7 @@ deployments = Table(
     Column("queue", _Json, nullable=False),
     Column("optimization", Integer, nullable=False),
     Column("placements", _Json, nullable=False),
+    Column("pinned", Boolean, nullable=False),
     Column("create_time_ns", BigInteger, nullable=False),
     Column("update_time_ns", BigInteger, nullable=False),
     Column("etag", String(32), nullable=False),

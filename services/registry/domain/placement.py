@@ -5,80 +5,29 @@ A replica that moves has two places: the one it goes to, and the one that it lea
 
 from __future__ import annotations
 
+import math
 from collections import Counter
-from collections.abc import Collection, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field, replace
-from enum import IntEnum
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, replace
+from functools import cached_property
 
+from services.registry.domain import eviction
+from services.registry.domain.fleet import Fleet, Health, Use, Wanted
 from services.registry.domain.resources import Placement
+
+ASLEEP = "others have the room on all nodes; the next request wakes it"
 
 _ROUNDS = 8
 """After so many a decision stands, even if another round would change it. Mostly the second confirms the first."""
-
-
-class Health(IntEnum):
-    """What a node is good for. Replicas go on where they are while nothing better is known."""
-
-    SILENT = 0
-    LEAVING = 1
-    UNHEARD = 2
-    """The registry began a moment ago and has not heard it yet: it keeps what it has, and takes nothing."""
-    ALIVE = 3
-
-    @property
-    def is_lost(self) -> bool:
-        """Whether its replicas are to be placed elsewhere."""
-        return self < Health.UNHEARD
-
-
-@dataclass(frozen=True, slots=True)
-class Room:
-    """A node as it reports itself: what further processes can take. 0 instances means no limit, no formats mean all."""
-
-    health: Health
-    free_bytes: int = 0
-    max_instances: int = 0
-    formats: Collection[str] = ()
-
-
-@dataclass(frozen=True, slots=True)
-class Fleet:
-    """All nodes by name, ``other`` is the health of those that aren't among them.
-
-    ``resident_bytes`` is what one process of a version takes, as far as a node has told.
-    """
-
-    nodes: Mapping[str, Room] = field(default_factory=dict)
-    other: Health = Health.SILENT
-    resident_bytes: Mapping[str, int] = field(default_factory=dict)
-
-    def health(self, node: str) -> Health:
-        room = self.nodes.get(node)
-        return self.other if room is None else room.health
-
-
-@dataclass(frozen=True, slots=True)
-class Wanted:
-    """One version's replicas, where they are placed, and what became of them there. An empty format isn't known.
-
-    ``ready`` and ``failing`` are the places, number and node, that take requests or crash again and again.
-    """
-
-    version: str
-    replicas: int
-    need_bytes: int
-    placements: Sequence[Placement] = ()
-    ready: Collection[tuple[int, str]] = ()
-    failing: Collection[tuple[int, str]] = ()
-    format: str = ""
 
 
 def decide(wanted: Sequence[Wanted], fleet: Fleet) -> dict[str, tuple[Placement, ...]]:
     """The placements of each version, by name.
 
     Replicas of one version are spread over nodes first, then all replicas; what is equal goes where most memory is
-    free. Nothing moves but away from nodes that are lost, and, one at a time, to where two fewer are. Asked again with
-    what it decided, it decides the same.
+    free. Nothing moves but away from nodes that are lost, and, one at a time, to where two fewer are. What is asked
+    for, runs nowhere and finds no room, gets that of another (``eviction``), once its process has ended. Asked again
+    with what it decided, it decides the same.
     """
     for _ in range(_ROUNDS):  # what comes new may make a move senseless that was not before
         decided = _decide(wanted, fleet)
@@ -86,6 +35,11 @@ def decide(wanted: Sequence[Wanted], fleet: Fleet) -> dict[str, tuple[Placement,
             break
         wanted = [replace(one, placements=decided[one.version]) for one in wanted]
     return decided
+
+
+def is_homeless(placements: Sequence[Placement], fleet: Fleet) -> bool:
+    """Whether a version with these placements runs nowhere, or on nodes that are lost only."""
+    return all(not one.node or fleet.health(one.node).is_lost for one in placements)
 
 
 def _decide(wanted: Sequence[Wanted], fleet: Fleet) -> dict[str, tuple[Placement, ...]]:
@@ -134,9 +88,27 @@ class _Board:
         self._load: Counter[str] = Counter()
         self._instances: Counter[str] = Counter()  # with those that leave
         self._free = Counter({name: room.free_bytes for name, room in fleet.nodes.items()})
+        self._instances_soon: Counter[str] = Counter()  # that much less, or more, once all is as decided
+        self._free_soon: Counter[str] = Counter()
         for replica in self.replicas:
             self._take(replica, replica.node)
             self._hold(replica, replica.old)
+        self._count_processes_that_end()
+
+    def _count_processes_that_end(self) -> None:
+        """Those that a node has, and that are placed there no more."""
+        needs = {version: replicas[0].of.need_bytes for version, replicas in self.of_version.items() if replicas}
+        placed = {(one.of.version, one.number, node) for one in self.replicas for node in (one.node, one.old)}
+        for node, room in self._fleet.nodes.items():
+            for (version, number), process in room.processes.items():
+                if process.is_draining or (version, number, node) not in placed:
+                    self._expect_end(node, needs.get(version, self._fleet.resident_bytes.get(version, 0)))
+
+    def _expect_end(self, node: str, size: int) -> None:
+        """A process takes its room for a moment longer."""
+        self._instances[node] += 1
+        self._instances_soon[node] -= 1
+        self._free_soon[node] += size
 
     def settle(self, replica: _Replica) -> None:
         """End the move of a replica that is over, and turn back one that makes no sense any more."""
@@ -170,17 +142,82 @@ class _Board:
         self._hold(replica, replica.old)
 
     def in_need(self) -> list[_Replica]:
-        """Replicas without a place, or on a node that is lost; first those whose version has fewest others."""
+        """Replicas without a place, or on a node that is lost.
+
+        First those that are pinned or asked for, then those whose version has fewest others.
+        """
         found = []
-        for replicas in self.of_version.values():
-            lost = [one for one in replicas if not one.node or self._fleet.health(one.node).is_lost]
-            found += [(len(replicas) - len(lost) + at, replica) for at, replica in enumerate(lost)]
+        for version, replicas in self.of_version.items():
+            lost = [one for one in replicas if self._is_lost(one)]
+            urgency = eviction.urgency(self._fleet.use(version), is_pinned=replicas[0].of.is_pinned)
+            found += [((urgency, len(replicas) - len(lost) + at), replica) for at, replica in enumerate(lost)]
         return [replica for _, replica in sorted(found, key=lambda one: one[0])]
 
+    def _is_lost(self, replica: _Replica) -> bool:
+        return not replica.node or self._fleet.health(replica.node).is_lost
+
     def place(self, replica: _Replica) -> None:
-        """Give a replica the best place there is, if there is one."""
-        if target := min(self._targets(replica), key=lambda node: self._rank(replica, node), default=""):
+        """Give a replica the best place there is, or, where it is wanted, see that there will be one."""
+        if target := self._best(replica, self._targets(replica)):
             self._move(replica, target)
+        elif (asker := self._asker(replica)) is not None:
+            able = [node for node in self._fleet.nodes if node != replica.node and self._is_able(replica, node)]
+            target = self._best(replica, [node for node in able if self._will_fit(replica, node)])
+            target = target or self._make_room(replica, asker, able)
+            if target and self._fits(replica, target):
+                self._move(replica, target)
+            elif target:
+                self._instances_soon[target] += 1
+                self._free_soon[target] -= replica.of.need_bytes
+
+    def _asker(self, replica: _Replica) -> Use | None:
+        """Who asks for room in place of others: pinned versions, and those that run nowhere and have requests."""
+        if replica.of.is_pinned:
+            return eviction.INSISTENT
+        use = self._fleet.use(replica.of.version)
+        is_first = all(map(self._is_lost, self.of_version[replica.of.version]))
+        return use if is_first and use.asked_s is not None else None
+
+    def _make_room(self, replica: _Replica, asker: Use, able: Sequence[str]) -> str:
+        """Put replicas to sleep on the node where that is least of a loss. Returns the node, or "" for none."""
+        plans = []
+        for node in able:
+            victims = sorted(
+                (
+                    (rank, one.number, one.of.version, one)
+                    for one in self.replicas
+                    if one.node == node and (rank := self._eviction_rank(one, asker)) is not None
+                ),
+                key=lambda found: found[:3],
+            )
+            for count in range(1, len(victims) + 1):
+                evicted = [one for *_, one in victims[:count]]
+                if self._will_fit(replica, node, instances=count, size=sum(one.of.need_bytes for one in evicted)):
+                    plans.append((victims[count - 1][0], count, self._rank(replica, node), node, evicted))
+                    break
+        if not plans:
+            return ""
+        *_, node, evicted = min(plans, key=lambda plan: plan[:4])
+        for one in evicted:
+            self._evict(one)
+        return node
+
+    def _eviction_rank(self, one: _Replica, asker: Use) -> tuple[int, float] | None:
+        if one.of.is_pinned or one.old:
+            return None
+        process = self._fleet.nodes[one.node].processes.get((one.of.version, one.number))
+        ready_s = process.ready_s if process is not None else math.inf if one.is_ready else None
+        is_surplus = sum(not self._is_lost(other) for other in self.of_version[one.of.version]) > 1
+        use = self._fleet.use(one.of.version)
+        return eviction.rank(use, asker, ready_s=ready_s, is_failing=one.is_failing, is_surplus=is_surplus)
+
+    def _evict(self, replica: _Replica) -> None:
+        node, replica.node = replica.node, ""
+        self._take(replica, node, count=-1)
+        if (replica.of.version, replica.number) in self._fleet.nodes[node].processes:
+            self._expect_end(node, replica.of.need_bytes)
+        elif (replica.number, node) in replica.of.ready:
+            self._free[node] += replica.of.need_bytes
 
     def rebalance(self) -> None:
         """Begin one move to where two fewer are, unless one is under way that may come to an end."""
@@ -189,7 +226,7 @@ class _Board:
         settled = [one for one in self.replicas if one.node and not one.old and self._is_movable(one.node)]
         for replica in sorted(settled, key=lambda one: (-self._load[one.node], one.of.need_bytes, one.of.version)):
             targets = [node for node in self._targets(replica) if self._is_worth(replica, replica.node, node)]
-            if target := min(targets, key=lambda node: self._rank(replica, node), default=""):
+            if target := self._best(replica, targets):
                 self._move(replica, target)
                 return
 
@@ -198,7 +235,31 @@ class _Board:
         version, number = replica.of.version, replica.number
         if replica.old:
             yield Placement(version, number, replica.old, is_leaving=True)
-        yield Placement(version, number, replica.node, reason="" if replica.node else self._reason(replica))
+        if replica.node:
+            yield Placement(version, number, replica.node)
+        elif self._is_asleep(replica):
+            yield Placement(version, number, reason=ASLEEP, is_asleep=True)
+        else:
+            yield Placement(version, number, reason=self._reason(replica))
+
+    def _is_asleep(self, replica: _Replica) -> bool:
+        """Whether nothing is in the way of its version but others that may make room."""
+        if replica.of.is_pinned or any(one.node for one in self.of_version[replica.of.version]):
+            return False
+        return any(
+            self._is_able(replica, node)
+            and self._will_fit(replica, node, instances=self._evictable[node][0], size=self._evictable[node][1])
+            for node in self._fleet.nodes
+        )
+
+    @cached_property
+    def _evictable(self) -> dict[str, tuple[int, int]]:
+        """How many replicas of each node may make room, and what they take, once all is decided."""
+        found = {}
+        for node in self._fleet.nodes:
+            sizes = [one.of.need_bytes for one in self.replicas if one.node == node and not one.of.is_pinned]
+            found[node] = len(sizes), sum(sizes)
+        return found
 
     def _move(self, replica: _Replica, target: str) -> None:
         if replica.node:
@@ -210,14 +271,27 @@ class _Board:
     def _targets(self, replica: _Replica) -> list[str]:
         return [node for node in self._fleet.nodes if node != replica.node and self._fits(replica, node)]
 
+    def _best(self, replica: _Replica, nodes: Sequence[str]) -> str:
+        return min(nodes, key=lambda node: self._rank(replica, node), default="")
+
     def _fits(self, replica: _Replica, node: str) -> bool:
         room = self._fleet.nodes[node]
         return (
-            room.health is Health.ALIVE
-            and _can_load(room, replica.of)
+            self._is_able(replica, node)
             and not (room.max_instances and self._instances[node] >= room.max_instances)
             and replica.of.need_bytes <= self._free[node]
+            and self._will_fit(replica, node)
         )
+
+    def _is_able(self, replica: _Replica, node: str) -> bool:
+        room = self._fleet.nodes[node]
+        return room.health is Health.ALIVE and room.can_load(replica.of)
+
+    def _will_fit(self, replica: _Replica, node: str, *, instances: int = 0, size: int = 0) -> bool:
+        """Whether there is room once the processes have ended that are about to, and so many others of such a size."""
+        most = self._fleet.nodes[node].max_instances
+        taken = self._instances[node] + self._instances_soon[node] - instances
+        return (not most or taken < most) and replica.of.need_bytes <= self._free[node] + self._free_soon[node] + size
 
     def _is_movable(self, node: str) -> bool:
         return self._fleet.health(node) is Health.ALIVE
@@ -249,17 +323,13 @@ class _Board:
         alive = {name: room for name, room in self._fleet.nodes.items() if room.health is Health.ALIVE}
         if not alive:
             return "no node takes replicas"
-        able = [name for name, room in alive.items() if _can_load(room, replica.of)]
+        able = [name for name, room in alive.items() if room.can_load(replica.of)]
         if not able:
             return "no node has a backend for its format"
         need, free = replica.of.need_bytes, max(self._free[name] for name in able)
         if need > free:
             return f"needs {_mebibytes(need)} of memory, the most that a node has left is {_mebibytes(max(0, free))}"
         return "no node with enough memory left may run one more process"
-
-
-def _can_load(room: Room, wanted: Wanted) -> bool:
-    return not (room.formats and wanted.format) or wanted.format in room.formats
 
 
 def _replicas(wanted: Wanted) -> Iterator[_Replica]:

@@ -303,7 +303,8 @@ class InstanceStatus:
 class Placement:
     """Where a replica of a version runs; ``node`` is a resource name, or empty with the reason why none takes it.
 
-    ``is_leaving`` is the place that it has until its other one takes requests.
+    ``is_leaving`` is the place that it has until its other one takes requests. One that ``is_asleep`` gets a node by
+    the next request.
     """
 
     version: str
@@ -311,6 +312,7 @@ class Placement:
     node: str = ""
     is_leaving: bool = False
     reason: str = ""
+    is_asleep: bool = False
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -328,6 +330,7 @@ class Deployment:
     etag: str = ""
     optimization: OptimizationLevel = OptimizationLevel.UNSPECIFIED
     placements: tuple[Placement, ...] = ()
+    pinned: bool = False
 
     @property
     def name(self) -> str:

@@ -109,6 +109,12 @@ def _check_instances(node: str, instances: Sequence[InstanceStatus]) -> tuple[In
     )
 
 
+def replica_of(status: InstanceStatus) -> tuple[str, int] | None:
+    """Version and number of the replica that a process is; None where its name doesn't tell."""
+    number = status.instance.rpartition(".")[2]
+    return (status.version, int(number)) if number.isdecimal() else None
+
+
 def changed_models(before: Sequence[InstanceStatus], after: Sequence[InstanceStatus]) -> list[str]:
     """The models that have an instance which came, went or changed."""
     return sorted({ids.parse_version(one.version)[0] for one in set(before) ^ set(after)})

@@ -9,7 +9,8 @@ from dataclasses import replace
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from services.registry.domain.placement import Fleet, Health, Room, Wanted, decide
+from services.registry.domain.fleet import Fleet, Health, Room, Wanted
+from services.registry.domain.placement import decide
 from services.registry.domain.resources import Placement
 
 ALIVE, LEAVING, SILENT, UNHEARD = Health.ALIVE, Health.LEAVING, Health.SILENT, Health.UNHEARD

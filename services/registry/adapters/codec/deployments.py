@@ -40,6 +40,7 @@ def deployment_to_pb(deployment: Deployment) -> pb.Deployment:
         etag=deployment.etag,
         optimization=int(deployment.optimization),  # type: ignore[arg-type]
         placements=[pb.Placement(**asdict(one)) for one in deployment.placements],
+        pinned=deployment.pinned,
     )
 
 
@@ -60,11 +61,14 @@ def deployment_from_pb(message: pb.Deployment, *, model: str) -> Deployment:
         ),
         etag=message.etag,
         optimization=level_from_pb(message.optimization),
+        pinned=message.pinned,
     )
 
 
 def placement_from_pb(message: pb.Placement) -> Placement:
-    return Placement(message.version, message.replica, message.node, message.is_leaving, message.reason)
+    return Placement(
+        message.version, message.replica, message.node, message.is_leaving, message.reason, message.is_asleep
+    )
 
 
 def _instance_to_pb(status: InstanceStatus) -> pb.InstanceStatus:

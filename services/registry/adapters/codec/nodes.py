@@ -5,7 +5,8 @@ from __future__ import annotations
 from penstock.registry.v1 import registry_service_pb2 as api
 from penstock.registry.v1 import resources_pb2 as pb
 from services.registry.adapters.codec.deployments import instance_from_pb
-from services.registry.adapters.codec.times import timestamp
+from services.registry.adapters.codec.times import nanoseconds, timestamp
+from services.registry.domain.demand import VersionDemand
 from services.registry.domain.resources import DeviceCapacity, Node, NodeCapacity, NodeReport
 
 
@@ -18,6 +19,12 @@ def report_from_pb(request: api.ReportNodeRequest) -> NodeReport:
         is_leaving=request.is_leaving,
         has_successor=request.has_successor,
     )
+
+
+def demands_from_pb(request: api.ReportDemandRequest) -> list[VersionDemand]:
+    return [
+        VersionDemand(one.version, one.unsettled_requests, nanoseconds(one.idle_duration)) for one in request.demands
+    ]
 
 
 def node_to_pb(node: Node) -> pb.Node:

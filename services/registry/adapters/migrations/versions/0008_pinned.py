@@ -1,0 +1,13 @@
+"""Which deployments stay loaded."""
+
+from __future__ import annotations
+
+import sqlalchemy as sa
+from alembic import op
+
+revision = "0008"
+down_revision = "0005"
+
+
+def upgrade() -> None:
+    op.add_column("deployments", sa.Column("pinned", sa.Boolean, nullable=False, server_default=sa.false()))
