@@ -6,6 +6,7 @@ from collections.abc import Callable
 
 from penstock.registry.v1.resources_pb2 import (
     Deployment,
+    InstanceStatus,
     ModelVersion,
 )
 from penstock.registry.v1.resources_pb2 import TensorSpec as TensorSpecMessage
@@ -54,7 +55,11 @@ class Catalog:
                     known = before.get(key)
                     served = known[2] if known else served_version(deployment, version, self._gateway_processes)
                     self._served[key] = deployment, version, served
-                    deployed.setdefault(served.model, {})[served.version] = self._lane(served)
+                    lane = deployed.setdefault(served.model, {})[served.version] = self._lane(served)
+                    if known is None:
+                        lane.residence.note(
+                            is_asleep=_is_asleep(deployment, name), failure=_failure_of(deployment, name)
+                        )
         kept = {id(lane) for lanes in deployed.values() for lane in lanes.values()}
         for lane in self._lanes.values():
             lane.is_deployed = id(lane) in kept
@@ -78,6 +83,18 @@ class Catalog:
             lane = self._lanes[served.model, served.version] = Lane(served, now=self._clock())
         lane.redefine(served)
         return lane
+
+
+def _is_asleep(deployment: Deployment, version: str) -> bool:
+    return any(one.is_asleep for one in deployment.placements if one.version == version)
+
+
+def _failure_of(deployment: Deployment, version: str) -> str:
+    """Why a version's processes don't come up; empty where one is there, or may yet be."""
+    instances = [one for one in deployment.instances if one.version == version]
+    if any(one.state != InstanceStatus.STATE_UNAVAILABLE for one in instances):
+        return ""
+    return next((one.reason for one in instances), "")
 
 
 def served_version(deployment: Deployment, version: ModelVersion, gateway_processes: int = 1) -> ServedVersion:

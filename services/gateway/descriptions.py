@@ -172,7 +172,9 @@ def index(resources: ResourceCache, routes: RoutingTable, *, ready: bool) -> lis
 def _deployed(model: str, routes: ModelRoutes, deployment: Deployment) -> Iterable[Description]:
     for version, lane in routes.lanes.items():
         state, reason = "READY", ""
-        if not lane.is_live:
+        if not lane.is_live and lane.takes_requests:
+            reason = "asleep: the next request loads it"
+        elif not lane.is_live:
             state, reason = "UNAVAILABLE", "no live process"
             for instance in deployment.instances:
                 if instance.version == names.version_name(model, version):

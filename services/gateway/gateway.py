@@ -20,10 +20,12 @@ from services.common.settings import SuiteSettings
 from services.common.tracing import SpanExporter
 from services.common.watch import ResourceCache
 from services.gateway.adapters.cluster_writer import ClusterWriter
+from services.gateway.adapters.demand_reporter import DemandReporter
 from services.gateway.adapters.lane_watch import LaneWatch
 from services.gateway.adapters.lane_writer import LaneWriter
 from services.gateway.adapters.ticket_packer import TicketPacker
 from services.gateway.catalog import Catalog
+from services.gateway.domain import refusals
 from services.gateway.domain.pending_bytes import PendingBytes
 from services.gateway.grpc_servicer import SERVICE
 from services.gateway.inference import Desk
@@ -91,12 +93,14 @@ class Gateway:
         )
         self.writer.hand_over = self.replies.hand_over
         self.payloads = PayloadServicer(gateway_id=gateway_id, pending=self.pending)
+        self.demand = DemandReporter(gateway_id, lambda: self.catalog.lanes, clock=asyncio.get_running_loop().time)
         self.desk = Desk(
             pending=self.pending,
             spans=self.spans,
             queue=self.writer,
             cancellations=self.replies,
             recovery_grace_s=settings.recovery_grace_s,
+            on_cold=self.demand.hurry,
         )
         self.resources = ResourceCache(self._follow_registry)
         self.models = Models(
@@ -195,3 +199,10 @@ class Gateway:
     def _follow_registry(self) -> None:
         self.desk.routes = self.catalog.rebuild(self.resources)
         self._news.set()
+        for lane in self.catalog.lanes:
+            if not lane.unsettled or lane.is_live:
+                continue
+            if lane.residence.has_failed:
+                self.desk.abandon(lane, refusals.load_failed(str(lane), lane.residence.failure))
+            else:
+                self.demand.hurry()

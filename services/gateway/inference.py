@@ -38,7 +38,10 @@ class Cancellations(Protocol):
 
 
 class Desk:
-    """Admits requests and ends those that are not answered. Belongs to one event loop's thread."""
+    """Admits requests and ends those that are not answered. Belongs to one event loop's thread.
+
+    ``on_cold`` is called for each that was admitted though no process serves its lane.
+    """
 
     def __init__(
         self,
@@ -48,6 +51,7 @@ class Desk:
         queue: Queue,
         cancellations: Cancellations,
         recovery_grace_s: float,
+        on_cold: Callable[[], None] = lambda: None,
         clock_ns: Callable[[], int] = time.time_ns,
     ) -> None:
         self.routes = RoutingTable({}, is_complete=False)
@@ -56,6 +60,7 @@ class Desk:
         self._queue = queue
         self._cancellations = cancellations
         self._recovery_grace_s = recovery_grace_s
+        self._on_cold = on_cold
         self._clock_ns = clock_ns
         self._loop = asyncio.get_running_loop()
         self._keys = itertools.count(1)
@@ -115,6 +120,8 @@ class Desk:
         )
         if self._pending.open(ticket):
             self._set_timer()
+        if not lane.live_consumers:
+            self._on_cold()
         self._queue.put(ticket)
         return ticket
 

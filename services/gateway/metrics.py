@@ -32,6 +32,10 @@ _HISTOGRAMS: dict[str, tuple[str, Callable[[VersionStatistics], Histogram]]] = {
     "penstock_request_duration_seconds": ("Time of requests, end to end", lambda s: s.request_seconds),
     "penstock_queue_wait_seconds": ("Time of requests in the queue", lambda s: s.queue_seconds),
     "penstock_compute_duration_seconds": ("Time of requests' batches at work", lambda s: s.compute_seconds),
+    "penstock_cold_start_seconds": (
+        "Time until a version that was asleep took a request",
+        lambda s: s.cold_start_seconds,
+    ),
     "penstock_batch_rows": ("Rows of requests' batches", lambda s: s.batch_rows),
 }
 

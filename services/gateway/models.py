@@ -45,9 +45,9 @@ class Models:
         return self.is_prepared and not self.is_awaited and not self.is_draining
 
     def is_model_ready(self, model: str, version: str) -> bool:
-        """Whether a live process serves the version; False for one that does not exist, as in Triton."""
+        """Whether a live process serves the version, or will for a request; False for one that does not exist."""
         lane = self._desk.routes.find(model, version)
-        return lane is not None and lane.is_live
+        return lane is not None and lane.takes_requests
 
     def describe_server(self) -> Description:
         return descriptions.server(self._version)

@@ -64,6 +64,8 @@ class ReplyServicer:
         stream = Stream(worker, context)
         worker.streams.append(stream)
         self._streams[worker.lane_key].append(stream)
+        if (lane := self._find_lane(*worker.lane_key)) is not None:
+            lane.note_process(now=asyncio.get_running_loop().time())
         sending = asyncio.create_task(stream.run(), name=f"receipts for {hello.hello.consumer}")
         # It fails when the stream breaks, which the reading below sees too.
         sending.add_done_callback(lambda task: task.cancelled() or task.exception())

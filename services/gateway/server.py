@@ -74,6 +74,7 @@ async def serve(
         closing.push_async_callback(gateway.lane_watch.close)
         closing.callback(gateway.payload_store.close)
         channel = await closing.enter_async_context(FollowingChannel(gateway.registries, "registry"))
+        registry = RegistryServiceStub(channel)
         internal = await _internal_server(gateway, suite, settings, may_move=bool(keeper.listeners))
         closing.push_async_callback(_close_internal, gateway, internal)
         front = _front(gateway, suite, settings, reuse_port=membership is not None, listeners=keeper.listeners)
@@ -94,7 +95,8 @@ async def serve(
             )
             closing.push_async_callback(asyncio.to_thread, stop_metrics)
         background = [
-            gateway.resources.follow(RegistryServiceStub(channel), on_silence=channel.leave),
+            gateway.resources.follow(registry, on_silence=channel.leave),
+            gateway.demand.run(registry),
             gateway.writer.run(),
             gateway.watch_lanes(),
             gateway.flush_spans(),

@@ -6,6 +6,7 @@ from collections import Counter
 
 from services.common.lanes import LaneKeys
 from services.gateway.domain import refusals
+from services.gateway.domain.residence import Residence
 from services.gateway.domain.shares import Share
 from services.gateway.domain.statistics import VersionStatistics
 from services.gateway.domain.throughput import Throughput
@@ -47,6 +48,7 @@ class Lane:
         """Of the unsettled requests."""
         self.is_deployed = True
         self.live_consumers = 0
+        self.residence = Residence()
         self.throughput = Throughput()
         self._absent_since = now
         self._set_bounds()
@@ -54,6 +56,11 @@ class Lane:
     @property
     def is_live(self) -> bool:
         return self.live_consumers > 0
+
+    @property
+    def takes_requests(self) -> bool:
+        """Whether a process serves it, or will for the next request."""
+        return self.is_live or (self.residence.is_awaited and not self.residence.failure)
 
     def redefine(self, version: ServedVersion) -> None:
         """Take over what a changed deployment says."""
@@ -67,6 +74,13 @@ class Lane:
         if self.live_consumers != count:
             self.live_consumers = count
             self._set_bounds()
+        if count:
+            self.note_process(now=now)
+
+    def note_process(self, *, now: float) -> None:
+        """Note that a process takes requests."""
+        if (waited_s := self.residence.note_process(now)) is not None:
+            self.statistics.cold_start_seconds.observe(waited_s)
 
     def _set_bounds(self) -> None:
         version = self.version
@@ -120,15 +134,22 @@ class Lane:
     def check_admits(
         self, tier: Tier, share: Share, *, rows: int, timeout_s: float, now: float, grace_s: float
     ) -> None:
-        """Refuse a request when nobody served the lane for ``grace_s``, or there is no room for it.
+        """Refuse a request when nobody served the lane for ``grace_s`` or can be woken, or there is no room for it.
 
         Raises:
             UnavailableError: repeating the request may work.
         """
-        if not self.live_consumers and now - self._absent_since > grace_s:
-            raise refusals.no_live_process(str(self))
+        if not self.live_consumers:
+            self._check_may_wait(now=now, grace_s=grace_s)
         if self.rows >= self.calm_rows:
             self._check_room(tier, share, rows=rows, timeout_s=timeout_s, now=now)
+
+    def _check_may_wait(self, *, now: float, grace_s: float) -> None:
+        if self.residence.has_failed:
+            raise refusals.load_failed(str(self), self.residence.failure)
+        if not self.residence.is_awaited and now - self._absent_since > grace_s:
+            raise refusals.no_live_process(str(self))
+        self.residence.ask(now)
 
     def _check_room(self, tier: Tier, share: Share, *, rows: int, timeout_s: float, now: float) -> None:
         """There is room for so many requests, and for the rows that can be answered before the deadline.

@@ -20,6 +20,12 @@ def no_live_process(lane: str) -> UnavailableError:
     return UnavailableError(f"{lane} has no live process", reason="NO_LIVE_PROCESS", retry_after_s=_PROCESS_STARTS_IN_S)
 
 
+def load_failed(lane: str, reason: str) -> UnavailableError:
+    return UnavailableError(
+        f"{lane} was asleep and does not load: {reason}", reason="LOAD_FAILED", retry_after_s=_PROCESS_STARTS_IN_S
+    )
+
+
 def queue_full(lane: str, *, unsettled: int, places: int, drained_in_s: float) -> UnavailableError:
     """In Triton's words."""
     return UnavailableError(

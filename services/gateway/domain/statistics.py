@@ -87,6 +87,8 @@ class VersionStatistics:
         self.queue_seconds = Histogram(SECONDS)
         self.compute_seconds = Histogram(SECONDS)
         self.batch_rows = Histogram(ROWS)
+        self.cold_start_seconds = Histogram(SECONDS)
+        """Of the first request for a version that was asleep, until a process took it."""
 
     def count_successes(self, *, request_ns: Sequence[int], queue_ns: Sequence[int], rows: int) -> None:
         """Count requests that were answered, of ``rows`` together, but for their shares of a batch."""
@@ -126,6 +128,11 @@ class VersionStatistics:
     def count_failure(self, failure: Failure, request_ns: int) -> None:
         self.failures[failure].add(request_ns)
         self.request_seconds.observe(request_ns * 1e-9)
+
+    @property
+    def settled(self) -> int:
+        """All requests that ended."""
+        return self.success.count + self.failed.count
 
     @property
     def failed(self) -> Duration:
