@@ -206,7 +206,8 @@ class Client:
         """Serve a READY version, given by its resource name, and make it the one that requests go to by default.
 
         The versions that served before are replaced, or serve on beside it with ``keep_previous``. With ``wait`` they
-        are replaced only when the new one is ready, so that no request waits for it; if it fails, they serve on.
+        are replaced only when the new one is ready, so that no request waits for it; if it fails, they serve on. One
+        for which there is no room beside what others use is asleep: its first request has it loaded.
 
         Raises:
             FailedPreconditionError: the version is not READY.
@@ -254,7 +255,7 @@ class Client:
         timeout_s: float = 300.0,
         on_change: Callable[[Deployment], None] = ignore,
     ) -> Deployment:
-        """Wait until all processes of a deployed version take requests, and the gateway says so.
+        """Wait until all processes of a deployed version take requests, or it is asleep, and the gateway says so.
 
         Raises:
             ModelFailedError: they crash again and again; the message says why.
@@ -266,13 +267,15 @@ class Client:
             on_change(deployment)
             places = [one for one in deployment.placements if one.version == version and one.reason]
             waiting = f": {places[0].reason}" if places else ""
+            is_asleep = any(one.is_asleep for one in places)
             instances = [instance for instance in deployment.instances if instance.version == version]
             ready = sum(instance.state == InstanceStatus.STATE_READY for instance in instances)
             for instance in instances:
                 is_down = instance.state == InstanceStatus.STATE_UNAVAILABLE
                 if is_down and instance.restarts + 1 >= _CRASH_LOOP_RESTARTS:
                     raise errors.ModelFailedError(f"{version} does not come up: {instance.reason}")
-            if ready >= max(deployment.replicas, 1) and self.is_ready(model, version.rpartition("/")[2]):
+            is_placed = is_asleep or ready >= max(deployment.replicas, 1)
+            if is_placed and self.is_ready(model, version.rpartition("/")[2]):
                 return deployment
         raise errors.WaitTimeoutError(f"{version} is not ready after {timeout_s:g} s{waiting}")
 

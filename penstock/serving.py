@@ -22,10 +22,14 @@ class Serving:
     optimize: str | None = None
     """How far to look for a faster way to run its versions: "off", "fast" (half a minute) or "full" (minutes)."""
 
+    pinned: bool | None = None
+    """Whether its versions stay loaded, whoever else wants their room."""
+
     def apply(self, deployment: Deployment) -> None:
         """Write the values that are set into ``deployment``."""
         for target, name in (
             (deployment, "replicas"),
+            (deployment, "pinned"),
             (deployment.batching, "max_batch_size"),
             (deployment.batching, "max_queue_delay_microseconds"),
             (deployment.queue, "max_queue_size"),

@@ -68,6 +68,10 @@ def deploy(
         Optimize | None,
         typer.Option(help="How far to look for a faster way to run it, beside serving: half a minute, or minutes."),
     ] = None,
+    pin: Annotated[
+        bool | None,
+        typer.Option("--pin/--no-pin", help="Keep it loaded, whoever else wants its room.", show_default=False),
+    ] = None,
     alias: Annotated[
         list[str] | None, typer.Option(metavar="NAME", help="Point this alias at the new version. Repeatable.")
     ] = None,
@@ -95,6 +99,7 @@ def deploy(
         max_batch_size=max_batch_size,
         max_queue_delay_microseconds=max_queue_delay_us,
         optimize=optimize,
+        pinned=pin,
     )
     manifest = manifest or manifests.find(path)
     described = manifests.read(manifest) if manifest else None
@@ -119,13 +124,18 @@ def deploy(
     if json:
         print_json({"version": version, "deployment": deployment})
     else:
-        _show(version, is_serving=wait)
+        _show(version, _standing(version, deployment, is_serving=wait))
 
 
-def _show(version: ModelVersion, *, is_serving: bool) -> None:
+def _standing(version: ModelVersion, deployment: Deployment, *, is_serving: bool) -> str:
+    if any(one.is_asleep for one in deployment.placements if one.version == version.name):
+        return "is asleep until its first request"
+    return "serves" if is_serving else "is being loaded"
+
+
+def _show(version: ModelVersion, standing: str) -> None:
     _, model, _, number = version.name.split("/")
     report = version.validation_report
     took = duration(report.infer_duration.ToTimedelta().total_seconds())
-    word = "serves" if is_serving else "is being loaded"
-    screen.print(f"[bold green]{model}[/] version [bold]{number}[/] {word}: {signature(version.signature)}")
+    screen.print(f"[bold green]{model}[/] version [bold]{number}[/] {standing}: {signature(version.signature)}")
     screen.print(f"One inference takes about {took} on {report.device}. Try it: penstock infer {model} --random")

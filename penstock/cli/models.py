@@ -28,9 +28,13 @@ def models(
     with Client(registry=registry) as client:
         versions = client.versions(name)
         aliases = client.aliases(name)
-        served = {version for deployment in client.deployments() for version in deployment.versions}
+        deployments = client.deployments()
+    served = {version for deployment in deployments for version in deployment.versions}
+    asleep = {place.version for deployment in deployments for place in deployment.placements if place.is_asleep}
     if json:
-        print_json([{"version": one, "is_deployed": one.name in served} for one in versions])
+        print_json(
+            [{"version": one, "is_deployed": one.name in served, "is_asleep": one.name in asleep} for one in versions]
+        )
         return
     if not versions:
         screen.print("There are no models yet. Deploy one: penstock deploy model.onnx --name my-model")
@@ -41,7 +45,8 @@ def models(
     rows = Rows("MODEL", "VERSION", "STATE", "FORMAT", ">SIZE", "~TAKES → GIVES", "~NOTE")
     for one in versions:
         _, model, _, version = one.name.split("/")
-        notes = [*(["serves"] if one.name in served else []), *(f"alias {alias}" for alias in named.get(one.name, []))]
+        notes = ["asleep" if one.name in asleep else "serves"] if one.name in served else []
+        notes += [f"alias {alias}" for alias in named.get(one.name, [])]
         notes += [f"{key} {value:.4g}" for key, value in one.metrics.items()]
         notes += filter(None, map(optimization_note, one.optimizations))
         rows.add_row(

@@ -12,7 +12,7 @@ from penstock.cli import options
 from penstock.cli.output import Json, fail, print_json, reporting, screen, state
 from penstock.cli.tables import Rows
 from penstock.client import Client
-from penstock.registry.v1.resources_pb2 import Deployment, InstanceStatus
+from penstock.registry.v1.resources_pb2 import Deployment, InstanceStatus, Placement
 
 
 def register(app: typer.Typer) -> None:
@@ -82,9 +82,10 @@ def _instances(deployments: list[Deployment]) -> Any:
                 word = state(InstanceStatus.State.Name(one.state))
                 pid = str(one.pid or "–")
                 rows.add_row(model, version, one.instance, word, one.device, pid, str(one.restarts), escape(one.reason))
-            waiting = [one.reason for one in deployment.placements if one.version == name and not one.node]
+            waiting = [one for one in deployment.placements if one.version == name and not one.node]
             if not found and not waiting:
-                waiting = ["no agent has taken it up yet"]
-            for reason in waiting:
-                rows.add_row(model, version, "–", "[yellow]waiting[/]", "", "", "", escape(reason))
+                waiting = [Placement(reason="no agent has taken it up yet")]
+            for place in waiting:
+                word = "[blue]asleep[/]" if place.is_asleep else "[yellow]waiting[/]"
+                rows.add_row(model, version, "–", word, "", "", "", escape(place.reason))
     return rows

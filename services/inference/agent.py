@@ -5,8 +5,9 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import logging
-from collections.abc import Awaitable, Callable, Iterator, Mapping
+from collections.abc import Awaitable, Callable, Collection, Iterator, Mapping
 
+from services.common import names
 from services.common.errors import FailedPreconditionError, PenstockError
 from services.inference.domain.fleet import Assignment, Slot, plan
 from services.inference.instance import Instance, State, Surroundings
@@ -27,8 +28,12 @@ class Agent:
         self._tasks: set[asyncio.Task[None]] = set()
         self._retirements: set[asyncio.Task[None]] = set()
 
-    def reconcile(self, desired: Mapping[Slot, Assignment]) -> None:
-        """Start, replace and stop what differs. Returns at once; the instances take their time."""
+    def reconcile(self, desired: Mapping[Slot, Assignment], *, asleep: Collection[tuple[str, int]] = ()) -> None:
+        """Start, replace and stop what differs. Returns at once; the instances take their time.
+
+        Replicas that are ``asleep``, by version's resource name and number, stop at once: what comes for them waits in
+        its lane until they are loaded again.
+        """
         running = {
             slot: instances[-1].assignment
             for slot, instances in self._slots.items()
@@ -39,7 +44,10 @@ class Agent:
             self._start(slot, desired[slot])
         for slot in steps.stop:
             for instance in self._slots[slot]:
-                self._retire(instance, instance.streams)
+                if (names.version_name(slot.model, slot.version), slot.number) in asleep:
+                    instance.stop()
+                else:
+                    self._retire(instance, instance.streams)
         if steps.start or steps.replace or steps.stop:
             _log.info("%d to start, %d to replace, %d to stop", *map(len, (steps.start, steps.replace, steps.stop)))
 

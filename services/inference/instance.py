@@ -66,6 +66,8 @@ class Surroundings:
     drain_timeout_s: float
     shared_payload_bytes: int
     is_confined: bool
+    on_loaded: Callable[[float], None] = lambda _seconds: None
+    """Told how long a process took from its start until it took requests."""
 
 
 @dataclass(slots=True)
@@ -99,6 +101,7 @@ class Instance:
         self._history = CrashHistory()
         self._ready_since: float | None = None
         self._was_ready = False
+        self._started_at = 0.0
         self._child: Child | None = None
         self._stopping = asyncio.Event()
         self._is_let_go = False
@@ -208,6 +211,7 @@ class Instance:
         """One process from start to end."""
         self._enter(State.LOADING)
         self._was_ready = False
+        self._started_at = time.monotonic()
         consumer = consumer_name(self.name, self._around.incarnation)
         spec = self._spec(consumer, path)
         self._child = child = await Child.start(_MODULE, spec.to_json(), self._heard)
@@ -259,6 +263,7 @@ class Instance:
             self.totals.present = event["figures"]
         if event.get("state") == "ready" and not self.is_retiring:
             self.device, self._ready_since, self._was_ready = event["device"], time.monotonic(), True
+            self._around.on_loaded(self._ready_since - self._started_at)
             self._enter(State.READY)
 
     async def _after_crash(self, uptime_s: float) -> None:

@@ -117,6 +117,16 @@ def desired(
     }
 
 
+def asleep(resources: ResourceCache) -> set[tuple[str, int]]:
+    """Deployed replicas for which there is no room on any node, by their version's resource name and their number."""
+    return {
+        (place.version, place.replica)
+        for deployment in resources.deployments.values()
+        for place in deployment.placements
+        if not place.node
+    }
+
+
 def _variant(
     deployment: pb.Deployment,
     version: pb.ModelVersion,

@@ -10,7 +10,7 @@ import secrets
 
 import grpc
 import psutil
-from prometheus_client import CollectorRegistry
+from prometheus_client import CollectorRegistry, Histogram
 
 from penstock.endpoints import joined
 from penstock.inference.v1.inference_service_pb2 import DESCRIPTOR, Node
@@ -42,7 +42,7 @@ from services.inference.inference_servicer import InferenceServicer, status_mess
 from services.inference.instance import Surroundings
 from services.inference.metrics import InstanceCollector
 from services.inference.optimization import Bounds, Optimizer
-from services.inference.resources import content_of, desired
+from services.inference.resources import asleep, content_of, desired
 from services.inference.settings import InferenceSettings
 from services.inference.validation import Validator
 
@@ -76,6 +76,9 @@ class InferenceServer:
         self._hardware = Hardware.of(settings.device, threads=settings.effective_threads)
         self._resources = ResourceCache(self._resources_changed)
         self._admission = Admission(self._resources)
+        self._load_seconds = Histogram(
+            "penstock_inference_load_seconds", "From a process's start until it takes requests.", registry=None
+        )
         monitors = self._discovery.find(MONITOR, suite.otlp_endpoint, port=OTLP_PORT)
         self._agent = Agent(
             Surroundings(
@@ -93,6 +96,7 @@ class InferenceServer:
                 drain_timeout_s=settings.drain_timeout_s,
                 shared_payload_bytes=suite.shared_payload_bytes,
                 is_confined=settings.confine,
+                on_loaded=self._load_seconds.observe,
             ),
             on_change=self._instances_changed,
         )
@@ -147,6 +151,7 @@ class InferenceServer:
         metrics = CollectorRegistry()
         metrics.register(InstanceCollector(self._agent, self._cache, self._optimizer, self._admission))
         metrics.register(DiscoveryCollector(self._discovery))
+        metrics.register(self._load_seconds)
         stop_metrics = serving.serve_metrics(metrics, host=self._suite.bind, port=self._settings.metrics_port)
         await server.start()
         self._discovery.announce(here)
@@ -205,7 +210,7 @@ class InferenceServer:
             limit=self._level,
             has_product=self._cache.has_product,
         )
-        self._agent.reconcile(wanted)
+        self._agent.reconcile(wanted, asleep=asleep(self._resources))
 
     def _has_pending(self) -> bool:
         unfinished = (_VERSION_STATE.STATE_PENDING, _VERSION_STATE.STATE_VALIDATING)
