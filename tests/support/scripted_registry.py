@@ -34,6 +34,8 @@ class ScriptedRegistry(registry_grpc.RegistryServiceServicer):
         self.address = f"127.0.0.1:{self._server.add_insecure_port(address)}"
         self._changes: list[registry_pb.WatchResourcesResponse] = []
         self._condition = threading.Condition()
+        self.demands: list[registry_pb.ReportDemandRequest] = []
+        """What gateways reported, oldest first."""
         self._is_stopping = False
 
     def __enter__(self) -> Self:
@@ -85,6 +87,10 @@ class ScriptedRegistry(registry_grpc.RegistryServiceServicer):
         deployment = resources.Deployment(name=f"deployments/{model}", versions=names, **desired)
         self.put(deployment)
         return deployment
+
+    def ReportDemand(self, request: registry_pb.ReportDemandRequest, _context: Any) -> registry_pb.ReportDemandResponse:
+        self.demands.append(request)
+        return registry_pb.ReportDemandResponse()
 
     def WatchResources(self, request: Any, context: Any) -> Iterator[registry_pb.WatchResourcesResponse]:
         with self._condition:

@@ -55,10 +55,14 @@ class DemandReporter:
                 continue
             try:
                 await stub.ReportDemand(request, timeout=_TIMEOUT_S)
-                self._told_at = now
+                self.note_told(now)
             except grpc.aio.AioRpcError as error:
                 _log.debug("the registry does not hear what is wanted: %s", error.details())
                 self._told_at = None  # another one may come, that knows nothing
+
+    def note_told(self, now: float) -> None:
+        """The registry has heard what there was at a time."""
+        self._told_at = now
 
     def look(self, now: float) -> ReportDemandRequest | None:
         """What there is to report at a time; None: nothing."""

@@ -81,7 +81,9 @@ class Demand:
         for said in self._said.values():
             unsettled.update(said.unsettled)
         self._asked_ns = {
-            version: at for version, at in self._asked_ns.items() if self._is_asked(version, unsettled[version], now_ns)
+            version: self._asked_ns.get(version, now_ns)
+            for version in self._homeless_ns
+            if self._is_asked(version, unsettled[version], now_ns)
         }
         return {
             version: Use(unsettled[version], (now_ns - used_ns) * 1e-9, self._asked_s(version, now_ns))

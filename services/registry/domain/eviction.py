@@ -17,8 +17,10 @@ LEAST_STAY_S = 1.0
 """So long a replica stays once it takes requests, used or not: whoever had it loaded may come again."""
 TURN_S = 5.0
 """So long one that is used stays while others wait: a few times as long as a load takes."""
+LEAST_WAIT_S = 1.0
+"""So long others wait before one that is used goes: who just lost its turn is not to take the next one's at once."""
 
-INSISTENT = Use(unsettled=1)
+INSISTENT = Use(unsettled=1, asked_s=math.inf)
 """As if requests waited: how a pinned version asks."""
 
 
@@ -38,7 +40,7 @@ def rank(
         return (1, -victim.idle_s) if is_due else None
     if asker.unsettled and is_surplus:
         return 2, -ready_s
-    if asker.unsettled and ready_s >= TURN_S:
+    if asker.unsettled and ready_s >= TURN_S and (asker.asked_s or 0.0) >= LEAST_WAIT_S:
         return 3, -ready_s
     return None
 

@@ -9,14 +9,14 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from services.registry.domain.eviction import LEAST_IDLE_S, LEAST_STAY_S, TURN_S
+from services.registry.domain.eviction import LEAST_IDLE_S, LEAST_STAY_S, LEAST_WAIT_S, TURN_S
 from services.registry.domain.fleet import Fleet, Health, Process, Room, Use, Wanted
 from services.registry.domain.placement import decide
 from services.registry.domain.resources import Placement
 
 NODES = ("a", "b")
 VERSIONS = tuple("stuvwxyz")
-ASKED = Use(unsettled=1, idle_s=0.0, asked_s=0.1)
+ASKED = Use(unsettled=1, idle_s=0.0, asked_s=LEAST_WAIT_S)
 BUSY = Use(unsettled=1, idle_s=0.0)
 
 
@@ -104,6 +104,13 @@ def test_what_is_used_stays_for_its_turn_and_what_loads_is_not_disturbed(
     wishes = [loaded("u"), unloaded("v")]
     decided = decide(wishes, fleet({"u": use, "v": ASKED}, a=node("u", most=1, ready_s=ready_s)))
     assert (nodes_of(decided)["u"] == "") is goes
+
+
+def test_who_just_came_takes_the_place_of_what_is_idle_but_of_nothing_that_is_used() -> None:
+    new = replace(ASKED, asked_s=0.0)
+    for use, goes in ((Use(idle_s=9.0), True), (BUSY, False)):
+        decided = decide([loaded("u"), unloaded("v")], fleet({"u": use, "v": new}, a=node("u", most=1)))
+        assert (nodes_of(decided)["u"] == "") is goes
 
 
 def test_who_lost_its_turn_takes_nobody_elses_at_once() -> None:
