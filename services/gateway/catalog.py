@@ -15,6 +15,7 @@ from services.common.datatypes import datatype
 from services.common.watch import ResourceCache
 from services.gateway.domain import versions
 from services.gateway.domain.lane import Lane
+from services.gateway.domain.residence import Residence
 from services.gateway.domain.routing import ModelRoutes, RoutingTable
 from services.gateway.domain.versions import ServedVersion, TensorSpec
 
@@ -57,9 +58,7 @@ class Catalog:
                     self._served[key] = deployment, version, served
                     lane = deployed.setdefault(served.model, {})[served.version] = self._lane(served)
                     if known is None:
-                        lane.residence.note(
-                            is_asleep=_is_asleep(deployment, name), failure=_failure_of(deployment, name)
-                        )
+                        _note_residence(lane.residence, deployment, name)
         kept = {id(lane) for lanes in deployed.values() for lane in lanes.values()}
         for lane in self._lanes.values():
             lane.is_deployed = id(lane) in kept
@@ -85,16 +84,16 @@ class Catalog:
         return lane
 
 
-def _is_asleep(deployment: Deployment, version: str) -> bool:
-    return any(one.is_asleep for one in deployment.placements if one.version == version)
-
-
-def _failure_of(deployment: Deployment, version: str) -> str:
-    """Why a version's processes don't come up; empty where one is there, or may yet be."""
-    instances = [one for one in deployment.instances if one.version == version]
-    if any(one.state != InstanceStatus.STATE_UNAVAILABLE for one in instances):
-        return ""
-    return next((one.reason for one in instances), "")
+def _note_residence(residence: Residence, deployment: Deployment, version: str) -> None:
+    places = [one for one in deployment.placements if one.version == version]
+    nodes = {one.node for one in places}
+    instances = [one for one in deployment.instances if one.version == version and one.node in nodes]
+    has_failed = all(one.state == InstanceStatus.STATE_UNAVAILABLE for one in instances)
+    residence.note(
+        is_asleep=any(one.is_asleep for one in places),
+        is_ready=any(one.state == InstanceStatus.STATE_READY for one in instances),
+        failure=next((one.reason for one in instances), "") if has_failed else "",
+    )
 
 
 def served_version(deployment: Deployment, version: ModelVersion, gateway_processes: int = 1) -> ServedVersion:

@@ -74,11 +74,9 @@ class Lane:
         if self.live_consumers != count:
             self.live_consumers = count
             self._set_bounds()
-        if count:
-            self.note_process(now=now)
 
     def note_process(self, *, now: float) -> None:
-        """Note that a process takes requests."""
+        """Note that a process begins to answer."""
         if (waited_s := self.residence.note_process(now)) is not None:
             self.statistics.cold_start_seconds.observe(waited_s)
 

@@ -15,7 +15,7 @@ class Residence:
     def __init__(self) -> None:
         self.is_asleep = False
         self.is_awaited = False
-        """Whether it is asleep, or was and no process has come since."""
+        """Whether it is asleep, or was and no process of it has been ready since."""
         self.failure = ""
         """Why its processes crash again and again; empty where they don't."""
         self.used_at: float | None = None
@@ -28,10 +28,10 @@ class Residence:
         """Whether it was to be loaded and doesn't load."""
         return self.is_awaited and bool(self.failure)
 
-    def note(self, *, is_asleep: bool, failure: str) -> None:
+    def note(self, *, is_asleep: bool = False, is_ready: bool = False, failure: str = "") -> None:
         """Take what the registry says."""
         self.is_asleep, self.failure = is_asleep, failure
-        self.is_awaited |= is_asleep
+        self.is_awaited = is_asleep or (self.is_awaited and not is_ready)
 
     def ask(self, now: float) -> None:
         """A request came, and no process has a lease."""
@@ -39,10 +39,8 @@ class Residence:
             self._asked_at = now
 
     def note_process(self, now: float) -> float | None:
-        """A process takes requests. Returns how long the first one has waited for it, if one has."""
+        """A process answers. Returns how long the first request has waited for that, if one has."""
         asked_at, self._asked_at = self._asked_at, None
-        if not self.is_asleep:
-            self.is_awaited = False
         return None if asked_at is None else now - asked_at
 
     def look(self, *, unsettled: int, settled: int, now: float) -> None:

@@ -73,7 +73,9 @@ def test_if_it_does_not_load_those_who_wait_are_told_why(stage: Stage) -> None:
     with ThreadPoolExecutor() as pool:
         call = pool.submit(ask, stage)
         eventually(lambda: stage.registry.demands)
-        failed = InstanceStatus(version=VERSION, state=InstanceStatus.STATE_UNAVAILABLE, reason="out of memory")
+        failed = InstanceStatus(
+            version=VERSION, node="nodes/a", state=InstanceStatus.STATE_UNAVAILABLE, reason="out of memory"
+        )
         stage.registry.deploy("identity", placements=AWAKE, instances=[failed])
         error = call.exception(timeout=20)
     assert isinstance(error, InferenceServerException)

@@ -20,7 +20,7 @@ class Stage:
         self.now = 1000.0
         self.lane = Lane(served(), now=self.now)
         self.other = Lane(served(model="other"), now=self.now)
-        self.other.residence.note(is_asleep=True, failure="")
+        self.other.residence.note(is_asleep=True)
         self.reporter = DemandReporter("g", lambda: [self.lane, self.other], clock=lambda: self.now)
 
     def check(self) -> None:
@@ -45,19 +45,21 @@ def stage() -> Stage:
 
 
 def test_a_version_that_is_asleep_takes_requests_however_long_that_lasts(stage: Stage) -> None:
-    stage.lane.residence.note(is_asleep=True, failure="")
+    stage.lane.residence.note(is_asleep=True)
     stage.now += 3600
     assert stage.lane.takes_requests
     stage.check()
 
-    stage.lane.residence.note(is_asleep=False, failure="")
+    stage.lane.residence.note()
     stage.now += 3600
     assert stage.lane.takes_requests, "it loads"
     stage.check()
     assert stage.lane.statistics.cold_start_seconds.total == 0.0
 
-    stage.lane.observe_consumers(1, now=stage.now)
+    stage.lane.note_process(now=stage.now)
     assert stage.lane.statistics.cold_start_seconds.total == 3600
+    stage.lane.residence.note(is_ready=True)
+    stage.lane.observe_consumers(1, now=stage.now)
     stage.lane.observe_consumers(0, now=stage.now)
     stage.now += GRACE_S + 1
     assert not stage.lane.takes_requests
@@ -65,9 +67,18 @@ def test_a_version_that_is_asleep_takes_requests_however_long_that_lasts(stage: 
         stage.check()
 
 
+def test_a_process_that_is_still_seen_as_it_goes_to_sleep_ends_no_waiting(stage: Stage) -> None:
+    stage.lane.residence.note(is_asleep=True)
+    stage.lane.observe_consumers(1, now=stage.now)
+    stage.lane.residence.note()
+    stage.lane.observe_consumers(0, now=stage.now)
+    stage.now += GRACE_S + 1
+    stage.check()
+
+
 def test_one_that_does_not_load_says_why_until_it_does(stage: Stage) -> None:
-    stage.lane.residence.note(is_asleep=True, failure="")
-    stage.lane.residence.note(is_asleep=False, failure="out of memory")
+    stage.lane.residence.note(is_asleep=True)
+    stage.lane.residence.note(failure="out of memory")
 
     assert stage.lane.residence.has_failed
     assert not stage.lane.takes_requests
@@ -75,20 +86,20 @@ def test_one_that_does_not_load_says_why_until_it_does(stage: Stage) -> None:
         stage.check()
     assert (caught.value.reason, bool(caught.value.retry_after_s)) == ("LOAD_FAILED", True)
 
-    stage.lane.residence.note(is_asleep=False, failure="")
+    stage.lane.residence.note()
     stage.check()
 
 
 def test_one_that_served_and_crashes_keeps_its_requests(stage: Stage) -> None:
     stage.lane.observe_consumers(1, now=stage.now)
     stage.lane.observe_consumers(0, now=stage.now)
-    stage.lane.residence.note(is_asleep=False, failure="poison")
+    stage.lane.residence.note(failure="poison")
     assert not stage.lane.residence.has_failed
     stage.check()
 
 
 def test_while_nothing_sleeps_nothing_is_told(stage: Stage) -> None:
-    stage.other.residence.note(is_asleep=False, failure="")
+    stage.other.residence.note()
     stage.lane.observe_consumers(1, now=stage.now)
     stage.lane.unsettled = 3
     assert stage.report() is None
@@ -97,7 +108,7 @@ def test_while_nothing_sleeps_nothing_is_told(stage: Stage) -> None:
     stage.lane.unsettled = 0
     assert stage.report() is None
     stage.now += 2
-    stage.other.residence.note(is_asleep=True, failure="")
+    stage.other.residence.note(is_asleep=True)
     assert stage.report() == {"models/m/versions/1": (0, 7.0)}, "what was used before counts as well"
 
 
@@ -117,7 +128,7 @@ def test_what_has_requests_is_told_again_and_what_had_some_once_more(stage: Stag
 
 
 def test_requests_for_what_nobody_serves_are_told_whether_it_sleeps_or_not(stage: Stage) -> None:
-    stage.other.residence.note(is_asleep=False, failure="")
+    stage.other.residence.note()
     stage.lane.unsettled = 1
     assert stage.report() == {"models/m/versions/1": (1, 0.0)}
 
