@@ -1,0 +1,1 @@
+"""More models than a node has room for, loaded and unloaded hundreds of times: nothing may be left of that."""
