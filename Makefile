@@ -8,7 +8,7 @@ PYTEST := $(BIN)/python -m pytest
 WORKERS ?= 2
 SIDE_BY_SIDE = $(PYTEST) --numprocesses $(WORKERS) --dist loadfile
 
-.PHONY: help setup run up test test-formats test-fronts test-queue test-unit test-e2e bench bench-peers overload chaos soak profile lint fmt protos check consul lock clean
+.PHONY: help setup run up test test-formats test-fronts test-queue test-unit test-e2e bench bench-peers overload chaos soak rotation profile lint fmt protos check consul lock clean
 
 help: ## Show this list
 	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## / { printf "  make %-12s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -55,6 +55,9 @@ chaos: setup ## Break one thing at a time under load, 20 times each, and render 
 
 soak: setup ## Half an hour of mixed load and faults; memory, files and keys must come back to where they were
 	@$(BIN)/python -m tests.chaos.soak $(if $(MINUTES),--minutes $(MINUTES))
+
+rotation: setup ## Load and unload 50 models on a node with room for 10; nothing may be left of it
+	@$(BIN)/python -m tests.chaos.rotation $(ARGS)
 
 profile: setup ## Show where a request's time goes, stage by stage
 	@$(BIN)/python -m benchmarks.profiling
