@@ -19,7 +19,7 @@ from sqlalchemy import (
     Text,
 )
 
-REVISION = "0006"
+REVISION = "0007"
 """The last migration's: a database that has it is up to date."""
 
 metadata = MetaData(
