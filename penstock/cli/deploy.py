@@ -17,7 +17,7 @@ from penstock.cli.output import Json, duration, print_json, reporting, screen
 from penstock.cli.steps import Steps
 from penstock.client import Client
 from penstock.endpoints import KEY_PASSWORD
-from penstock.registry.v1.resources_pb2 import ModelVersion
+from penstock.registry.v1.resources_pb2 import Deployment, ModelVersion
 from penstock.serving import Serving
 
 

@@ -131,6 +131,8 @@ class ReplyServicer:
         for consumer, worker in list(self._workers.items()):
             if not worker.streams and now - worker.left_at > _FORGET_AFTER_S:
                 del self._workers[consumer]
+                if worker.reader is not None:
+                    worker.reader.close()  # garbage is collected rarely, descriptors are few
 
     def _take(self, worker: Worker, stream: Stream, message: ConnectRequest) -> None:
         kind = message.WhichOneof("message")

@@ -33,7 +33,8 @@ class PayloadReader:
         """
         self._directory = directory.open_foreign(owner_id, root)
         self._mapped: dict[tuple[int, bool], mmap.mmap] = {}
-        weakref.finalize(self, os.close, self._directory).atexit = False
+        self._close = weakref.finalize(self, os.close, self._directory)
+        self._close.atexit = False
 
     @classmethod
     def of(cls, owner_id: str, *, root: Path = directory.ROOT) -> PayloadReader | None:
@@ -42,6 +43,10 @@ class PayloadReader:
             return cls(owner_id, root=root)
         except (OSError, ValueError):
             return None
+
+    def close(self) -> None:
+        """Look for nothing more; what is mapped or borrowed stays so. Called again, it does nothing."""
+        self._close()
 
     def view(self, reference: Reference, size: int) -> memoryview | None:
         """A message, which holds as long as its owner has it; None: it isn't there any more."""

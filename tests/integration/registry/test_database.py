@@ -16,6 +16,7 @@ from alembic.migration import MigrationContext
 from services.common.errors import NotFoundError
 from services.registry import models, versions
 from services.registry.adapters import artifact_rows, schema, tables
+from services.registry.adapters.artifact_rows import Described
 from services.registry.adapters.database import Database
 from services.registry.adapters.transaction import Transaction
 from services.registry.domain.resources import Artifact, Deployment, Model, OptimizationLevel
@@ -68,7 +69,7 @@ async def test_a_database_of_the_first_release_is_brought_up_with_what_is_in_it(
     assert version.files == (Artifact(content, 3, "a.onnx"),)
     deployment = await database.read(lambda tx: tx.get(Deployment, "m"))
     assert (deployment.replicas, deployment.optimization) == (1, OptimizationLevel.UNSPECIFIED)
-    assert await database.read(artifact_rows.describe_versions, ["m"]) == {version.name: (3, "onnx")}
+    assert await database.read(artifact_rows.describe_versions, ["m"]) == {version.name: Described(3, "onnx")}
     with pytest.raises(sqlalchemy.exc.IntegrityError):
         await database.write(lambda tx: tx.delete(version))
     await database.write(lambda tx: tx.delete(deployment))

@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import asyncio
+import secrets
 import time
+from pathlib import Path
 from typing import Any
 
 from penstock.gateway.v1.reply_service_pb2 import ConnectResponse, Hello
 from services.common.discovery.peers import Peers
+from services.common.payloads import PayloadStore
 from services.common.tracing import SpanExporter
 from services.gateway.pending import PendingTable
 from services.gateway.reply_servicer import ReplyServicer, Stream, Worker
@@ -61,3 +64,21 @@ def test_processes_that_left_are_forgotten_though_no_other_one_comes() -> None:
         servicer._workers[consumer].left_at = left_at
     servicer.trim()
     assert list(servicer._workers) == ["just now"]
+
+
+def test_of_processes_that_were_forgotten_no_file_stays_open() -> None:
+    def open_files() -> int:
+        return len(list(Path("/proc/self/fd").iterdir()))
+
+    servicer, before, kept = make(), open_files(), []
+    for number in range(3):
+        store = PayloadStore(secrets.token_hex(8), limit_bytes=1 << 20)
+        worker = servicer._workers[str(number)] = Worker(Hello(consumer=str(number), payload_store=store.owner_id))
+        worker.left_at = time.monotonic() - 61
+        kept.append(worker)  # as long as the garbage isn't collected
+        store.close()
+    assert open_files() == before + 3
+
+    servicer.trim()
+
+    assert open_files() == before
