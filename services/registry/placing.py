@@ -19,7 +19,7 @@ class Placed:
     """What came of it: ``changed`` are the deployments with other placements than before.
 
     ``moving`` counts, by node, the replicas that leave it once they serve elsewhere, ``waiting`` those without a node.
-    ``homeless`` are the versions that run nowhere, ``is_unmet`` says whether one of them is wanted all the same.
+    ``homeless`` are the versions that run nowhere, ``is_unmet`` says whether one of them is asked for.
     ``evictions`` counts replicas that made room for others.
     """
 
@@ -49,9 +49,7 @@ def plan(tx: Transaction, fleet: Fleet, *, writing: Deployment | None = None) ->
             had_place = {(place.version, place.replica) for place in one.placements if place.node}
             evictions += sum(place.is_asleep and (place.version, place.replica) in had_place for place in places)
     homeless = frozenset(one.version for one in wanted if placement.is_homeless(decided[one.version], fleet))
-    is_unmet = any(
-        one.is_pinned or fleet.use(one.version).asked_s is not None for one in wanted if one.version in homeless
-    )
+    is_unmet = any(fleet.use(version).asked_s is not None for version in homeless)
     return Placed(tuple(changed), moving, waiting, homeless, is_unmet, evictions)
 
 

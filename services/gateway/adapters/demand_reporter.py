@@ -17,8 +17,8 @@ from services.gateway.domain.lane import Lane
 _log = logging.getLogger(__name__)
 
 _PERIOD_S = 0.5
-_TOGETHER_S = 0.005
-"""Requests for several models that come at once share a report."""
+_PAUSE_S = 0.05
+"""Between two reports at least, however many requests come for versions without a process."""
 _MEMORY_S = 3600.0
 _TIMEOUT_S = 2.0
 _MOST = 10_000
@@ -45,20 +45,20 @@ class DemandReporter:
         """Look and report. Runs until cancelled; while the registry is away requests wait."""
         while True:
             with contextlib.suppress(TimeoutError):
-                async with asyncio.timeout(_PERIOD_S):
+                async with asyncio.timeout(_PERIOD_S - _PAUSE_S):
                     await self._wake.wait()
-                    await asyncio.sleep(_TOGETHER_S)
+            await asyncio.sleep(0)  # requests that come in one turn share a report
             self._wake.clear()
             now = self._clock()
             request = self.look(now)
-            if request is None:
-                continue
             try:
-                await stub.ReportDemand(request, timeout=_TIMEOUT_S)
-                self.note_told(now)
+                if request is not None:
+                    await stub.ReportDemand(request, timeout=_TIMEOUT_S)
+                    self.note_told(now)
             except grpc.aio.AioRpcError as error:
                 _log.debug("the registry does not hear what is wanted: %s", error.details())
                 self._told_at = None  # another one may come, that knows nothing
+            await asyncio.sleep(_PAUSE_S)
 
     def note_told(self, now: float) -> None:
         """The registry has heard what there was at a time."""
