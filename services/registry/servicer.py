@@ -11,10 +11,10 @@ from penstock.registry.v1.registry_service_pb2_grpc import RegistryServiceServic
 from services.common.errors import PenstockError
 from services.registry import aliases, deployments, lists, models, versions
 from services.registry.adapters import codec
-from services.registry.adapters.artifact_store import ArtifactStore
 from services.registry.adapters.database import Database
 from services.registry.adapters.upload_streams import UploadStreams
 from services.registry.artifacts import Artifacts
+from services.registry.collection import Collector
 from services.registry.domain import ids
 from services.registry.domain.resources import Alias, Artifact, Deployment, Model, ModelVersion
 from services.registry.nodes import Nodes
@@ -27,16 +27,16 @@ class RegistryServicer(RegistryServiceServicer):
     def __init__(
         self,
         database: Database,
-        store: ArtifactStore,
         *,
         artifacts: Artifacts,
+        collector: Collector,
         streams: UploadStreams,
         nodes: Nodes,
         watch: Watch,
     ) -> None:
         self._database = database
-        self._store = store
         self._artifacts = artifacts
+        self._collector = collector
         self._streams = streams
         self._nodes = nodes
         self._watch = watch
@@ -62,7 +62,7 @@ class RegistryServicer(RegistryServiceServicer):
 
     async def DeleteModel(self, request: api.DeleteModelRequest, _context: Any) -> api.DeleteModelResponse:
         await self._database.write(models.delete_model, request.name, etag=request.etag)
-        await self._artifacts.collect()
+        self._collector.wake()
         return api.DeleteModelResponse()
 
     async def StartUpload(self, request: api.StartUploadRequest, _context: Any) -> api.StartUploadResponse:
@@ -90,13 +90,16 @@ class RegistryServicer(RegistryServiceServicer):
             async for size, chunk in pieces:
                 yield api.DownloadArtifactResponse(chunk=chunk, size_bytes=size)
 
+    async def CollectGarbage(self, request: api.CollectGarbageRequest, _context: Any) -> api.CollectGarbageResponse:
+        grace_ns = codec.nanoseconds(request.grace) if request.HasField("grace") else None
+        work = self._collector.find if request.dry_run else self._collector.collect
+        return api.CollectGarbageResponse(garbage=map(codec.garbage_to_pb, await work(grace_ns=grace_ns)))
+
     async def CreateModelVersion(
         self, request: api.CreateModelVersionRequest, _context: Any
     ) -> api.CreateModelVersionResponse:
         wanted = codec.version_from_pb(request.model_version, model=ids.parse_model(request.parent))
-        version = await self._database.write(
-            versions.create_version, self._store, wanted, request_id=request.request_id
-        )
+        version = await self._database.write(versions.create_version, wanted, request_id=request.request_id)
         return api.CreateModelVersionResponse(model_version=codec.version_to_pb(version))
 
     async def GetModelVersion(self, request: api.GetModelVersionRequest, _context: Any) -> api.GetModelVersionResponse:
@@ -115,7 +118,7 @@ class RegistryServicer(RegistryServiceServicer):
         self, request: api.DeleteModelVersionRequest, _context: Any
     ) -> api.DeleteModelVersionResponse:
         await self._database.write(versions.delete_version, request.name, etag=request.etag)
-        await self._artifacts.collect()
+        self._collector.wake()
         return api.DeleteModelVersionResponse()
 
     async def ClaimValidation(self, request: api.ClaimValidationRequest, _context: Any) -> api.ClaimValidationResponse:

@@ -7,7 +7,6 @@ from dataclasses import replace
 
 from services.common.errors import FailedPreconditionError
 from services.registry.adapters import artifact_rows, claim_rows
-from services.registry.adapters.artifact_store import ArtifactStore
 from services.registry.adapters.transaction import Transaction
 from services.registry.domain import etags, ids, lifecycle, limits, optimizations
 from services.registry.domain.resources import (
@@ -22,7 +21,7 @@ from services.registry.domain.resources import (
 from services.registry.replays import create_once
 
 
-def create_version(tx: Transaction, store: ArtifactStore, wanted: ModelVersion, *, request_id: str) -> ModelVersion:
+def create_version(tx: Transaction, wanted: ModelVersion, *, request_id: str) -> ModelVersion:
     """Create a model's next version. Numbers of deleted versions are not given again."""
     limits.check_paths([one.path for one in wanted.files])
     for one in wanted.files:
@@ -33,7 +32,7 @@ def create_version(tx: Transaction, store: ArtifactStore, wanted: ModelVersion, 
 
     def create() -> ModelVersion:
         model = tx.get(Model, wanted.model)
-        files = tuple(_stored(tx, store, one) for one in sorted(wanted.files, key=lambda one: one.path))
+        files = tuple(_stored(tx, one) for one in sorted(wanted.files, key=lambda one: one.path))
         number = model.last_version + 1
         tx.store(replace(model, last_version=number))
         version = replace(wanted, number=number, files=files, create_time_ns=tx.now_ns, update_time_ns=tx.now_ns)
@@ -45,13 +44,12 @@ def create_version(tx: Transaction, store: ArtifactStore, wanted: ModelVersion, 
     return create_once(tx, create, kind=ModelVersion, request_id=request_id, target=target)
 
 
-def _stored(tx: Transaction, store: ArtifactStore, wanted: Artifact) -> Artifact:
-    size = artifact_rows.find_size(tx, wanted.sha256)
-    if size is None or store.find_size(wanted.sha256) is None:
+def _stored(tx: Transaction, wanted: Artifact) -> Artifact:
+    if (stored := artifact_rows.find(tx, wanted.sha256)) is None:
         raise FailedPreconditionError(
             f"{wanted.path}: content with SHA-256 {wanted.sha256} is not stored: upload it first"
         )
-    return replace(wanted, size_bytes=size)
+    return replace(wanted, size_bytes=stored.size_bytes)
 
 
 def get_version(tx: Transaction, name: str) -> ModelVersion:

@@ -63,7 +63,18 @@ class Registry:
 
     def stored(self) -> set[str]:
         """Digests of whole content on the disk."""
-        return {path.name for path in self.artifacts.glob("??/*")}
+        return set(self.places())
+
+    def places(self) -> dict[str, Path]:
+        """Where whole content is on the disk, by its digest."""
+        return {path.name.partition(".")[0]: path for path in self.artifacts.glob("??/*")}
+
+    async def collect(self, *, grace_s: float | None = None, is_dry_run: bool = False) -> list[api.Garbage]:
+        """Remove what no version names."""
+        request = api.CollectGarbageRequest(dry_run=is_dry_run)
+        if grace_s is not None:
+            request.grace.FromNanoseconds(int(grace_s * 1e9))
+        return list((await self.stub.CollectGarbage(request)).garbage)
 
     def partials(self) -> set[str]:
         """Digests of unfinished uploads on the disk."""
@@ -121,7 +132,12 @@ def upload_messages(
 
 @contextlib.asynccontextmanager
 async def running_registry(
-    home: Path, *, database_url: str | None = None, clock: Clock | None = None, change_log_length: int = 10_000
+    home: Path,
+    *,
+    database_url: str | None = None,
+    clock: Clock | None = None,
+    change_log_length: int = 10_000,
+    artifacts: str = "",
 ) -> AsyncIterator[Registry]:
     """A registry in this process."""
     clock = clock or Clock()
@@ -130,6 +146,7 @@ async def running_registry(
         metrics_port=free_port(),
         database_url=database_url,  # type: ignore[arg-type]
         change_log_length=change_log_length,
+        artifacts=artifacts,
     )
     stop, port = asyncio.Event(), asyncio.get_running_loop().create_future()
     serving = asyncio.create_task(

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 from services.registry.adapters.codec.change_log import decode, encode, encode_deleted, event_to_pb
 from services.registry.adapters.codec.deployments import deployment_from_pb, deployment_to_pb
+from services.registry.adapters.codec.garbage import garbage_to_pb
 from services.registry.adapters.codec.models import alias_to_pb, model_from_pb, model_to_pb
 from services.registry.adapters.codec.nodes import node_to_pb, report_from_pb
 from services.registry.adapters.codec.optimizations import optimization_from_pb
+from services.registry.adapters.codec.times import nanoseconds
 from services.registry.adapters.codec.versions import (
     artifact_to_pb,
     verdict_from_pb,
@@ -23,8 +25,10 @@ __all__ = [
     "encode",
     "encode_deleted",
     "event_to_pb",
+    "garbage_to_pb",
     "model_from_pb",
     "model_to_pb",
+    "nanoseconds",
     "node_to_pb",
     "optimization_from_pb",
     "report_from_pb",
