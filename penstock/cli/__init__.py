@@ -8,6 +8,7 @@ import typer
 
 from penstock.cli import (
     deploy,
+    gc,
     imports,
     incidents,
     infer,
@@ -19,6 +20,7 @@ from penstock.cli import (
     undeploy,
     up,
     variants,
+    versions,
     watch,
 )
 
@@ -32,7 +34,11 @@ app = typer.Typer(
     context_settings={"help_option_names": ["-h", "--help"]},
 )
 
-for module in (up, restart, status, nodes, deploy, imports, models, model, variants, infer, undeploy, incidents, watch):
+for module in (
+    *(up, restart, status, nodes),
+    *(deploy, imports, models, model, versions, variants, infer, undeploy, gc),
+    *(incidents, watch),
+):
     module.register(app)
 
 

@@ -50,10 +50,10 @@ class Artifacts:
         self._locks: WeakValueDictionary[str, asyncio.Lock] = WeakValueDictionary()
         self._publications: dict[str, asyncio.Task[None]] = {}
 
-    @property
-    def being_stored(self) -> set[str]:
-        """Digests of uploads that are whole and on their way to the store."""
-        return set(self._publications)
+    def is_receiving(self, sha256: str) -> bool:
+        """Whether somebody is sending the content just now, or it is on its way to the store."""
+        lock = self._locks.get(sha256)
+        return sha256 in self._publications or (lock is not None and lock.locked())
 
     async def start_upload(self, sha256: str, size_bytes: int) -> int:
         """Bytes that are held already; all of them when the content is known, or still has to be stored only.

@@ -37,14 +37,14 @@ class Collector:
         *,
         grace_ns: int,
         clock: Clock,
-        being_stored: Callable[[], set[str]],
+        is_receiving: Callable[[str], bool],
     ) -> None:
         self._staging = staging
         self._store = store
         self._database = database
         self._grace_ns = grace_ns
         self._clock = clock
-        self._being_stored = being_stored
+        self._is_receiving = is_receiving
         self._lock = asyncio.Lock()
         self.is_awake = False
         """True where something was deleted since the last sweep."""
@@ -56,8 +56,7 @@ class Collector:
     async def find(self, *, grace_ns: int | None = None) -> list[Garbage]:
         """What :meth:`collect` would remove."""
         found = await self._database.read(_find, leeway_ns=self._leeway_ns(grace_ns))
-        uploads = await asyncio.to_thread(self._stale_uploads, grace_ns)
-        return [*map(_content, found), *uploads]
+        return [*map(_content, found), *await self._stale_uploads(grace_ns)]
 
     async def collect(self, *, grace_ns: int | None = None) -> list[Garbage]:
         """Remove what was promised to nobody, and not written to, for that long; by default for the registry's grace.
@@ -67,8 +66,9 @@ class Collector:
         async with self._lock:
             await self._database.write(_give_up, leeway_ns=self._leeway_ns(grace_ns))
             garbage = await self._remove(await self._database.read(artifact_rows.list_garbage))
-            for upload in await asyncio.to_thread(self._stale_uploads, grace_ns):
-                if await asyncio.to_thread(self._staging.abandon, upload.sha256):
+            for upload in await self._stale_uploads(grace_ns):
+                # Looked at again at the last moment, and in one go: nobody begins to send it in between.
+                if not self._is_receiving(upload.sha256) and self._staging.abandon(upload.sha256):
                     garbage.append(upload)
             return garbage
 
@@ -84,11 +84,10 @@ class Collector:
         """How much earlier than promised."""
         return 0 if grace_ns is None else self._grace_ns - grace_ns
 
-    def _stale_uploads(self, grace_ns: int | None) -> list[Garbage]:
+    async def _stale_uploads(self, grace_ns: int | None) -> list[Garbage]:
         before_ns = self._clock() - (self._grace_ns if grace_ns is None else grace_ns)
-        stale = self._staging.list_stale(before_ns=before_ns)
-        held = self._being_stored()
-        return [Garbage(GarbageKind.UPLOAD, sha256, size) for sha256, size in stale if sha256 not in held]
+        stale = await asyncio.to_thread(self._staging.list_stale, before_ns=before_ns)
+        return [Garbage(GarbageKind.UPLOAD, sha256, size) for sha256, size in stale if not self._is_receiving(sha256)]
 
     async def _remove(self, doomed: list[Stored]) -> list[Garbage]:
         garbage: list[Garbage] = []

@@ -81,7 +81,7 @@ async def serve(
         artifacts = Artifacts(staging, store, database, grace_ns=grace_ns)
         stack.push_async_callback(artifacts.close)
         collector = Collector(
-            staging, store, database, grace_ns=grace_ns, clock=clock, being_stored=lambda: artifacts.being_stored
+            staging, store, database, grace_ns=grace_ns, clock=clock, is_receiving=artifacts.is_receiving
         )
         nodes = Nodes(database, clock=clock, monotonic=monotonic)
         lease = Lease(database, address=joined(suite.reachable_host, port))

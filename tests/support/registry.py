@@ -169,22 +169,23 @@ async def running_registry(
 class RegistryProcess:
     """``python -m services.registry``, to be stopped or killed."""
 
-    def __init__(self, home: Path, **settings: str) -> None:
+    def __init__(self, home: Path, *, doom: tuple[str, str] | None = None, **settings: str) -> None:
         self.port = free_port()
         self.address = f"127.0.0.1:{self.port}"
         self._home = home
         self.metrics_port = free_port()
         self._settings = {"PORT": str(self.port), "METRICS_PORT": str(self.metrics_port), **settings}
-        self.process = self.start()
+        self.process = self.start(doom=doom)
 
-    def start(self) -> subprocess.Popen[str]:
+    def start(self, *, doom: tuple[str, str] | None = None) -> subprocess.Popen[str]:
+        """``doom`` is a step, and whether it dies before or after that, see :mod:`tests.support.doomed`."""
         env: Mapping[str, str] = {
             **os.environ,
             "PENSTOCK_HOME": str(self._home),
             **{f"PENSTOCK_REGISTRY__{name}": value for name, value in self._settings.items()},
         }
         self.process = subprocess.Popen(
-            [sys.executable, "-m", "services.registry"],
+            [sys.executable, "-m", *(("tests.support.doomed",) if doom else ()), "services.registry", *(doom or ())],
             env=env,
             stderr=subprocess.PIPE,
             text=True,

@@ -30,8 +30,8 @@ def test_every_command_has_help_with_an_example_and_json(name: str) -> None:
 
 def test_commands_are_these() -> None:
     assert {
-        "up", "restart", "stop", "status", "nodes", "deploy", "import", "models", "variants", "infer", "undeploy",
-        "incidents", "watch",
+        "up", "restart", "stop", "status", "nodes", "deploy", "import", "models", "versions", "variants", "infer",
+        "undeploy", "gc", "incidents", "watch",
     } == set(COMMANDS)  # fmt: skip
 
 
