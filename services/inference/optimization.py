@@ -8,6 +8,7 @@ import logging
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Protocol
 
 from penstock.registry.v1 import resources_pb2 as pb
@@ -152,7 +153,11 @@ class Optimizer:
         return found.state == pb.Optimization.STATE_COMPLETE and found.level >= target.level
 
     async def _optimize(self, target: Target) -> None:
-        path = await self._artifacts.fetch(content_of(target.version), lambda _: None)
+        content = content_of(target.version)
+        with self._artifacts.hold(content):
+            await self._search(target, await self._artifacts.fetch(content, lambda _: None))
+
+    async def _search(self, target: Target, path: Path) -> None:
         limits = Limits.of(target.level, memory_share=self._bounds.memory_share)
         news = asyncio.Event()
         search = SupervisedSearch(

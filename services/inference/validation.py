@@ -90,12 +90,14 @@ class Validator:
     async def _examine(self, version: pb.ModelVersion) -> registry_pb.ReportValidationRequest:
         report = registry_pb.ReportValidationRequest(name=version.name, format=version.format)
         report.validation_report.complete_time.GetCurrentTime()
-        try:
-            path = await self._artifacts.fetch(content_of(version), lambda _: None)
-        except DataLossError as error:
-            report.rejection = error.message
-            return report
-        verdict = await self._inspect(path, version)
+        content = content_of(version)
+        with self._artifacts.hold(content):
+            try:
+                path = await self._artifacts.fetch(content, lambda _: None)
+            except DataLossError as error:
+                report.rejection = error.message
+                return report
+            verdict = await self._inspect(path, version)
         report.validation_report.complete_time.GetCurrentTime()
         if "handed_back" in verdict:
             report.format, report.handed_back = verdict["format"], verdict["handed_back"]

@@ -1,4 +1,4 @@
-"""Runs a service that dies before or after a step: ``python -m tests.support.doomed SERVICE STEP before|after``.
+"""Runs a program that dies before or after a step: ``python -m tests.support.doomed MODULE STEP before|after``.
 
 A step is a function or method, ``module:name`` or ``module:class.name``.
 """
@@ -52,7 +52,7 @@ def _fatal(work: Callable[..., Any], *, is_before: bool) -> Callable[..., Any]:
 
 
 if __name__ == "__main__":
-    service, step, when = sys.argv[1:]
-    doom(step, is_before=when == "before")
-    sys.argv = [service]
-    runpy.run_module(service, run_name="__main__")
+    program, fatal_step, when, *arguments = sys.argv[1:]
+    doom(fatal_step, is_before=when == "before")
+    sys.argv = [program, *arguments]
+    runpy.run_module(program, run_name="__main__")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable
+from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +14,7 @@ from penstock.registry.v1 import resources_pb2 as pb
 from services.common.errors import UnavailableError
 from services.common.watch import ResourceCache
 from services.inference.adapters.devices import Hardware
+from services.inference.domain.content import Content
 from services.inference.domain.signature import Signature, TensorSpec
 from services.inference.domain.variants import Level
 from services.inference.optimization import Bounds, Optimizer
@@ -26,6 +28,9 @@ SIGNATURE = Signature((TensorSpec("x", "FP32", (-1, 4)),), (TensorSpec("y", "FP3
 
 class Artifacts:
     """Asked for a file when a search begins."""
+
+    def hold(self, _content: Content) -> AbstractContextManager[None]:
+        return nullcontext()
 
     async def fetch(self, _sha256: str, _on_progress: Any) -> Path:
         raise UnavailableError("a search would begin")
