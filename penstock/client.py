@@ -203,7 +203,7 @@ class Client:
         """
         request = pb.CollectGarbageRequest(dry_run=is_dry_run)
         if grace_s is not None:
-            request.grace.FromNanoseconds(int(grace_s * 1e9))
+            request.grace_duration.FromNanoseconds(int(grace_s * 1e9))
         answer = self._channels["registry"].call(self._registry.CollectGarbage, request, timeout_s=_COLLECT_S)
         return list(answer.garbage)
 

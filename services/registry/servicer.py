@@ -91,7 +91,7 @@ class RegistryServicer(RegistryServiceServicer):
                 yield api.DownloadArtifactResponse(chunk=chunk, size_bytes=size)
 
     async def CollectGarbage(self, request: api.CollectGarbageRequest, _context: Any) -> api.CollectGarbageResponse:
-        grace_ns = codec.nanoseconds(request.grace) if request.HasField("grace") else None
+        grace_ns = codec.nanoseconds(request.grace_duration) if request.HasField("grace_duration") else None
         work = self._collector.find if request.dry_run else self._collector.collect
         return api.CollectGarbageResponse(garbage=map(codec.garbage_to_pb, await work(grace_ns=grace_ns)))
 

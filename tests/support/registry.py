@@ -73,7 +73,7 @@ class Registry:
         """Remove what no version names."""
         request = api.CollectGarbageRequest(dry_run=is_dry_run)
         if grace_s is not None:
-            request.grace.FromNanoseconds(int(grace_s * 1e9))
+            request.grace_duration.FromNanoseconds(int(grace_s * 1e9))
         return list((await self.stub.CollectGarbage(request)).garbage)
 
     def partials(self) -> set[str]:

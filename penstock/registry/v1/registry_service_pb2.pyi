@@ -133,12 +133,12 @@ class DownloadArtifactResponse(_message.Message):
     def __init__(self, chunk: _Optional[bytes] = ..., size_bytes: _Optional[int] = ...) -> None: ...
 
 class CollectGarbageRequest(_message.Message):
-    __slots__ = ("dry_run", "grace")
+    __slots__ = ("dry_run", "grace_duration")
     DRY_RUN_FIELD_NUMBER: _ClassVar[int]
-    GRACE_FIELD_NUMBER: _ClassVar[int]
+    GRACE_DURATION_FIELD_NUMBER: _ClassVar[int]
     dry_run: bool
-    grace: _duration_pb2.Duration
-    def __init__(self, dry_run: _Optional[bool] = ..., grace: _Optional[_Union[datetime.timedelta, _duration_pb2.Duration, _Mapping]] = ...) -> None: ...
+    grace_duration: _duration_pb2.Duration
+    def __init__(self, dry_run: _Optional[bool] = ..., grace_duration: _Optional[_Union[datetime.timedelta, _duration_pb2.Duration, _Mapping]] = ...) -> None: ...
 
 class CollectGarbageResponse(_message.Message):
     __slots__ = ("garbage",)

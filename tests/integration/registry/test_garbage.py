@@ -205,7 +205,7 @@ async def test_a_registry_killed_at_any_step_of_a_collection_goes_on(tmp_path: P
             await stub.CreateModelVersion(api.CreateModelVersionRequest(parent="models/digits", model_version=version))
         process.kill()
         request = api.CollectGarbageRequest()
-        request.grace.FromSeconds(0)
+        request.grace_duration.FromSeconds(0)
 
         process.start(doom=(step, when))
         async with grpc.aio.insecure_channel(process.address) as channel:
