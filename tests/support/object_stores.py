@@ -84,6 +84,7 @@ class S3(ObjectStore):
             "AWS_ENDPOINT_URL": self.url,
             "AWS_ACCESS_KEY_ID": "penstock",
             "AWS_SECRET_ACCESS_KEY": SECRET,
+            "AWS_SESSION_TOKEN": SECRET,
             "AWS_REGION": "us-east-1",
         }
 

@@ -28,6 +28,9 @@ _OPTIONS: dict[str, dict[str, Any]] = {
     },
     "gs": {"consistency": "md5"},
 }
+_TALKATIVE = ("aiobotocore", "botocore", "gcsfs", "google.auth", "urllib3")
+"""They log whole requests, with tokens, where a process logs everything."""
+
 _EXTRAS = {"s3": "s3", "gs": "gcs"}
 
 
@@ -160,6 +163,8 @@ def _mebibytes(count: float) -> int:
 
 
 def _file_system(scheme: str) -> Any:
+    for name in _TALKATIVE:
+        logging.getLogger(name).setLevel(logging.WARNING)
     try:
         import fsspec
 

@@ -77,6 +77,16 @@ async def test_registries_with_one_bucket_need_no_folder_in_common(tmp_path: Pat
         assert await download(second.stub) == CONTENT
 
 
+async def test_a_folder_can_be_moved_into_a_bucket(tmp_path: Path, bucket: ObjectStore) -> None:
+    async with running_registry(tmp_path) as before:
+        await before.upload(b"weights")
+        for path in before.places().values():
+            bucket.files().pipe_file(f"bucket/models/{path.relative_to(before.artifacts)}", path.read_bytes())
+
+    async with running_registry(tmp_path, artifacts=bucket.location) as registry:
+        assert await download(registry.stub, digest(b"weights")) == b"weights"
+
+
 async def test_what_a_bucket_damaged_or_lost_is_found_out_and_can_be_stored_again(
     registry: Registry, bucket: ObjectStore
 ) -> None:
@@ -171,7 +181,10 @@ async def test_multipart_uploads_that_were_cut_off_are_ended(tmp_path: Path, mon
         assert left["Key"] == "others/of-another-suite"
 
 
-async def test_a_registry_killed_while_it_stores_goes_on_from_there(tmp_path: Path, bucket: ObjectStore) -> None:
+async def test_a_registry_killed_while_it_stores_goes_on_from_there(
+    tmp_path: Path, bucket: ObjectStore, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("PENSTOCK_LOG_LEVEL", "DEBUG")
     staged = tmp_path / "artifacts" / "verified" / SHA256
     with RegistryProcess(tmp_path, ARTIFACTS=bucket.location) as process:
         async with grpc.aio.insecure_channel(process.address, CHANNEL_OPTIONS) as channel:
