@@ -78,7 +78,11 @@ class Collector:
         for one in await self.collect():
             if one.failure:
                 _log.warning("could not remove content %s, it is tried again: %s", one.sha256, one.failure)
-        await self._store.remove_fragments(before_ns=self._clock() - STORING_NS)
+        fragments = await self._store.find_fragments(before_ns=self._clock() - STORING_NS)
+        announced = await self._database.read(artifact_rows.list_announced) if fragments else set()
+        for fragment in fragments:
+            if fragment.key not in announced:
+                await self._store.remove_fragment(fragment)
 
     def _leeway_ns(self, grace_ns: int | None) -> int:
         """How much earlier than promised."""

@@ -81,6 +81,11 @@ def list_garbage(tx: Transaction) -> list[Stored]:
     return [Stored(sha256, size_bytes, key) for sha256, size_bytes, key in rows]
 
 
+def list_announced(tx: Transaction) -> set[str]:
+    """Keys of what may be on its way to be stored."""
+    return set(tx.connection.scalars(select(garbage.c.key).where(garbage.c.remove_ns > tx.now_ns)))
+
+
 def forget_garbage(tx: Transaction, keys: Iterable[str]) -> None:
     for key in keys:
         tx.connection.execute(delete(garbage).where(garbage.c.key == key))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import secrets
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol
 from urllib.parse import urlsplit
@@ -24,6 +25,14 @@ class Reader(Protocol):
         ...
 
     def close(self) -> None: ...
+
+
+@dataclass(frozen=True, slots=True)
+class Fragment:
+    """Content that is being stored under a key, or was until that was cut off. ``id`` is the store's name for it."""
+
+    key: str
+    id: str
 
 
 class ContentStore(Protocol):
@@ -52,9 +61,11 @@ class ContentStore(Protocol):
         """Remove content, if it is there."""
         ...
 
-    async def remove_fragments(self, *, before_ns: int) -> None:
-        """Remove what is left of storing that was cut off before an instant."""
+    async def find_fragments(self, *, before_ns: int) -> list[Fragment]:
+        """What was begun to be stored before an instant, and is not whole."""
         ...
+
+    async def remove_fragment(self, fragment: Fragment) -> None: ...
 
     def close(self) -> None: ...
 

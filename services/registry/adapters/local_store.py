@@ -7,6 +7,7 @@ from concurrent.futures import Executor, ThreadPoolExecutor
 from pathlib import Path
 
 from services.common.errors import NotFoundError
+from services.registry.adapters.content_store import Fragment
 from services.registry.adapters.staging import disk_errors
 from services.registry.adapters.threads import run_in
 
@@ -47,8 +48,11 @@ class LocalStore:
     async def remove(self, key: str) -> None:
         (self._root / key).unlink(missing_ok=True)
 
-    async def remove_fragments(self, *, before_ns: int) -> None:
-        """There are none."""
+    async def find_fragments(self, *, before_ns: int) -> list[Fragment]:  # noqa: ARG002 - there are none
+        return []
+
+    async def remove_fragment(self, fragment: Fragment) -> None:
+        raise AssertionError(f"got {fragment}, expected none")
 
     def close(self) -> None:
         self._threads.shutdown()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import logging
 import math
 from collections.abc import Awaitable, Callable
@@ -11,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from services.common.errors import NotFoundError, UnavailableError
+from services.registry.adapters.content_store import Fragment
 
 _log = logging.getLogger(__name__)
 
@@ -65,7 +67,8 @@ class RemoteStore:
         try:
             await self._call("put_file", str(source), self._path(key), limit_s=limit_s, **options)
         except FileNotFoundError:
-            raise self._lost() from None
+            await self._check_bucket()
+            raise UnavailableError(f"{self._name} lost what was sent of the content, try again") from None
         if (stored := await self.find_size(key)) != size:
             raise UnavailableError(f"{self._name} stored {stored} bytes of {size}, try again")
 
@@ -90,15 +93,19 @@ class RemoteStore:
         except FileNotFoundError:
             await self._check_bucket()
 
-    async def remove_fragments(self, *, before_ns: int) -> None:
-        """End multi-part uploads that nobody will complete: they are invisible, and paid for. GCS forgets its own."""
+    async def find_fragments(self, *, before_ns: int) -> list[Fragment]:
+        """Multi-part uploads of S3: they are invisible, and paid for. GCS forgets its own after a week."""
         if not hasattr(self._files, "_call_s3"):
-            return
+            return []
         found = await self._call("call_s3", "list_multipart_uploads", Bucket=self._bucket, Prefix=self._prefix)
-        for one in found.get("Uploads", []):
-            if one["Initiated"] < datetime.fromtimestamp(before_ns / 1e9, UTC):
-                place = {"Bucket": self._bucket, "Key": one["Key"], "UploadId": one["UploadId"]}
-                await self._call("call_s3", "abort_multipart_upload", **place)
+        before = datetime.fromtimestamp(before_ns / 1e9, UTC)
+        uploads = [one for one in found.get("Uploads", []) if one["Initiated"] < before]
+        return [Fragment(one["Key"].removeprefix(self._prefix), one["UploadId"]) for one in uploads]
+
+    async def remove_fragment(self, fragment: Fragment) -> None:
+        key = self._prefix + fragment.key
+        with contextlib.suppress(FileNotFoundError):
+            await self._call("call_s3", "abort_multipart_upload", Bucket=self._bucket, Key=key, UploadId=fragment.id)
 
     def close(self) -> None:
         """Its connections end with the process."""
@@ -108,10 +115,7 @@ class RemoteStore:
         try:
             await self._call("info", self._bucket)
         except FileNotFoundError:
-            raise self._lost() from None
-
-    def _lost(self) -> UnavailableError:
-        return UnavailableError(f"there is no bucket {self._name} (any more), where content is kept")
+            raise UnavailableError(f"there is no bucket {self._name} (any more), where content is kept") from None
 
     async def _call(self, name: str, *args: Any, limit_s: float = _CALL_S, **options: Any) -> Any:
         """What a coroutine of the file system returns; fsspec names them with an underscore before.

@@ -170,12 +170,8 @@ async def test_multipart_uploads_that_were_cut_off_are_ended(tmp_path: Path, mon
         files = bucket.files()
         for key in ("models/ab/cut-off", "others/of-another-suite"):
             files.call_s3("create_multipart_upload", Bucket="bucket", Key=key)
-        async with running_registry(tmp_path, artifacts=bucket.location) as registry:
-            await asyncio.sleep(0.2)
-            assert len(files.list_multipart_uploads("bucket")) == 2
-
-            registry.clock.turn(25 * 3600)
-
+        async with running_registry(tmp_path, artifacts=bucket.location):
+            # Of which moto says that they are years old.
             await until(lambda: len(files.list_multipart_uploads("bucket")) == 1)
         (left,) = files.list_multipart_uploads("bucket")
         assert left["Key"] == "others/of-another-suite"
