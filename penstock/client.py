@@ -53,6 +53,7 @@ if TYPE_CHECKING:
     from penstock.tensors import InferenceConnection, Tensor
 
 _POLL_S = 0.1
+_COLLECT_S = 600.0
 _CRASH_LOOP_RESTARTS = 3
 
 
@@ -180,6 +181,34 @@ class Client:
         """A model's versions, newest first; those of all models by default."""
         request = pb.ListModelVersionsRequest(parent=f"models/{model}")
         return self._pages(self._registry.ListModelVersions, request, "model_versions")
+
+    def delete_version(self, name: str) -> None:
+        """Delete a version, given by its resource name.
+
+        Raises:
+            FailedPreconditionError: a deployment or an alias names it.
+        """
+        self._call(self._registry.DeleteModelVersion, pb.DeleteModelVersionRequest(name=name))
+
+    def delete_model(self, model: str) -> None:
+        """Delete a model with its versions and aliases.
+
+        Raises:
+            FailedPreconditionError: it is deployed.
+        """
+        self._call(self._registry.DeleteModel, pb.DeleteModelRequest(name=f"models/{model}"))
+
+    def collect_garbage(self, *, is_dry_run: bool = False, grace_s: float | None = None) -> list[pb.Garbage]:
+        """Remove content that no version names, and uploads that nobody went on with; or only say what would be.
+
+        ``grace_s`` is how long such things are kept, by default as long as the registry is set to, a day. With less,
+        somebody who has uploaded a model and is about to make a version of it may lose it.
+        """
+        request = pb.CollectGarbageRequest(dry_run=is_dry_run)
+        if grace_s is not None:
+            request.grace_duration.FromNanoseconds(int(grace_s * 1e9))
+        answer = self._channels["registry"].call(self._registry.CollectGarbage, request, timeout_s=_COLLECT_S)
+        return list(answer.garbage)
 
     def aliases(self, model: str = "-") -> list[Alias]:
         """A model's aliases; those of all models by default."""

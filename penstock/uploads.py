@@ -70,7 +70,7 @@ def _upload_file(channel: Channel, path: Path, progress: Callable[[int], None]) 
             start = channel.call(stub.StartUpload, pb.StartUploadRequest(sha256=digest, size_bytes=size))
             messages = _messages(path, digest=digest, size=size, offset=start.committed_bytes, progress=progress)
             answer = channel.call(stub.UploadArtifact, messages, timeout_s=24 * 3600)
-        except (errors.ConnectionFailedError, errors.UnavailableError):
+        except (errors.AbortedError, errors.ConnectionFailedError, errors.UnavailableError):
             if attempt == _ATTEMPTS:
                 raise
             time.sleep(_PAUSE_S)

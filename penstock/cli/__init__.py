@@ -10,6 +10,7 @@ from penstock.cli import (
     audit,
     convert,
     deploy,
+    gc,
     imports,
     incidents,
     infer,
@@ -24,6 +25,7 @@ from penstock.cli import (
     undeploy,
     up,
     variants,
+    versions,
     watch,
 )
 
@@ -38,8 +40,10 @@ app = typer.Typer(
 )
 
 for module in (
-    *(up, restart, status, nodes, deploy, imports, convert, models, model, variants, infer, undeploy, incidents, watch),
+    *(up, restart, status, nodes),
+    *(deploy, imports, convert, models, model, versions, variants, infer, undeploy, gc),
     *(signing, keys, policies, audit),
+    *(incidents, watch),
 ):
     module.register(app)
 

@@ -1,4 +1,4 @@
-"""``penstock model show``."""
+"""``penstock model show`` and ``penstock model delete``."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ _BAR = 30
 _SHOWN_FILES = 12
 _SHOWN_LABELS = 8
 
-app = typer.Typer(name="model", help="Look at one model.", no_args_is_help=True)
+app = typer.Typer(name="model", help="Look at one model, or delete it.", no_args_is_help=True)
 
 
 def register(parent: typer.Typer) -> None:
@@ -54,6 +54,32 @@ def show(
     else:
         names = sorted(alias for alias, target in aliases.items() if target == found.name)
         screen.print(_page(found, names, policy))
+
+
+@app.command("delete", epilog="Example: penstock model delete digits --version 3")
+@reporting
+def delete(
+    name: Annotated[str, typer.Argument(metavar="MODEL", help="The model.", show_default=False)],
+    version: Annotated[str, typer.Option(metavar="N", help="Only this version. Default: all of the model.")] = "",
+    yes: Annotated[bool, typer.Option("--yes", help="Delete a whole model without asking.")] = False,
+    registry: options.Registry = None,
+    json: Json = False,
+) -> None:
+    """Delete a version that nothing names, or a model that isn't deployed. Their content is removed after a day."""
+    with Client(registry=registry) as client:
+        resource = f"models/{name}"
+        if version:
+            resource += f"/versions/{version}"
+            client.delete_version(resource)
+        else:
+            count = len(client.versions(name))
+            if not yes:
+                typer.confirm(f"Delete {resource} and its {count} versions?", abort=True, err=True)
+            client.delete_model(name)
+    if json:
+        print_json({"deleted": resource})
+    else:
+        screen.print(f"{resource} is deleted. To remove its content now: penstock gc --grace 0")
 
 
 def find(client: Client, model: str, version: str) -> ModelVersion:

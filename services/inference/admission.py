@@ -14,7 +14,7 @@ from services.common import trust
 from services.common.errors import FailedPreconditionError, NotFoundError
 from services.common.trust import Finding, Key, Outcome
 from services.common.watch import ResourceCache
-from services.inference.adapters.artifacts import digest_of
+from services.inference.adapters.downloads import digest_of
 
 
 class Admission:

@@ -8,7 +8,7 @@ import logging
 from collections.abc import Awaitable, Callable, Collection, Iterator, Mapping
 
 from services.common import names
-from services.common.errors import FailedPreconditionError, PenstockError
+from services.common.errors import FailedPreconditionError, PenstockError, ResourceExhaustedError
 from services.inference.domain.fleet import Assignment, Slot, plan
 from services.inference.instance import Instance, State, Surroundings
 
@@ -147,7 +147,8 @@ async def repeat(action: Callable[[], Awaitable[object]], *, wake: asyncio.Event
         try:
             await action()
         except PenstockError as error:
-            level = logging.WARNING if isinstance(error, FailedPreconditionError) else logging.DEBUG
+            is_ours = isinstance(error, FailedPreconditionError | ResourceExhaustedError)
+            level = logging.WARNING if is_ours else logging.DEBUG
             _log.log(level, "next time: %s", error)
         with contextlib.suppress(TimeoutError):
             async with asyncio.timeout(every_s):

@@ -7,6 +7,7 @@ import contextlib
 import logging
 import time
 from collections.abc import Awaitable, Callable, Sequence
+from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
 from enum import Enum
 from pathlib import Path
@@ -44,6 +45,8 @@ class State(Enum):
 
 class Artifacts(Protocol):
     """Where models come from."""
+
+    def hold(self, content: Content) -> AbstractContextManager[None]: ...
 
     async def fetch(self, content: Content, on_progress: Callable[[float], None]) -> Path: ...
 
@@ -163,6 +166,10 @@ class Instance:
         self.stop()
 
     async def run(self) -> None:
+        with self._around.artifacts.hold(self.assignment.content):
+            await self._keep_alive()
+
+    async def _keep_alive(self) -> None:
         while not self.is_stopping:
             try:
                 path = await self._until_stopped(self._prepare())

@@ -38,7 +38,10 @@ class InstanceCollector(Collector):
         yield from _of_instances(list(self._agent.instances()))
         yield from _of_searches(self._optimizer)
         yield _of_signatures(self._admission)
-        yield GaugeMetricFamily("penstock_cache_bytes", "Artifacts on this node.", value=self._cache.size_bytes)
+        cache = self._cache
+        yield GaugeMetricFamily("penstock_cache_bytes", "Artifacts on this node.", value=cache.size_bytes)
+        yield GaugeMetricFamily("penstock_cache_limit_bytes", "Most that may be kept.", value=cache.limit_bytes)
+        yield CounterMetricFamily("penstock_cache_evictions", "Models that made room.", value=cache.evictions)
 
 
 def _of_instances(instances: Sequence[Instance]) -> Iterator[Metric]:

@@ -8,6 +8,7 @@ import logging
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Protocol
 
 from penstock.registry.v1 import resources_pb2 as pb
@@ -157,12 +158,17 @@ class Optimizer:
         return found.state == pb.Optimization.STATE_COMPLETE and found.level >= target.level
 
     async def _optimize(self, target: Target) -> None:
-        path = await self._artifacts.fetch(content_of(target.version), lambda _: None)
-        try:
-            await self._admission.check(target.version.name, path)
-        except FailedPreconditionError:
-            self._not_before[target.key] = time.monotonic() + _BUSY_PAUSE_S
-            raise
+        content = content_of(target.version)
+        with self._artifacts.hold(content):
+            path = await self._artifacts.fetch(content, lambda _: None)
+            try:
+                await self._admission.check(target.version.name, path)
+            except FailedPreconditionError:
+                self._not_before[target.key] = time.monotonic() + _BUSY_PAUSE_S
+                raise
+            await self._search(target, path)
+
+    async def _search(self, target: Target, path: Path) -> None:
         limits = Limits.of(target.level, memory_share=self._bounds.memory_share)
         news = asyncio.Event()
         search = SupervisedSearch(

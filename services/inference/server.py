@@ -68,7 +68,7 @@ class InferenceServer:
         self._channel = FollowingChannel(self._discovery.find(REGISTRY, suite.registry_address), "registry")
         self._stub = RegistryServiceStub(self._channel)
         self._registry = RegistryClient(self._stub, node)
-        self._cache = ArtifactCache(suite.home / "cache", self._stub)
+        self._cache = ArtifactCache(suite.home / "cache", self._stub, limit_bytes=settings.cache_bytes)
         redis = RedisMasters(suite.effective_redis_url)
         self._news, self._to_validate, self._has_resources = asyncio.Event(), asyncio.Event(), asyncio.Event()
         self._to_optimize = asyncio.Event()
@@ -229,7 +229,7 @@ class InferenceServer:
     async def _tidy(self) -> None:
         if self._resources.is_complete:
             self._reconcile()
-            self._cache.keep_only(map(content_of, self._resources.versions.values()))
+            await self._cache.keep_only(map(content_of, self._resources.versions.values()))
         await self._capacity.refresh(self._agent.instances())
 
     async def _leave(self) -> None:

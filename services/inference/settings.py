@@ -49,6 +49,9 @@ class InferenceSettings(BaseSettings):
     """Processor threads of one execution; 0 takes half of the processors that this process may use."""
     max_instances: int = Field(default=0, ge=0)
     """Most model processes that are placed on this node; 0: as many as there is memory for."""
+    cache_bytes: int = Field(default=0, ge=0)
+    """Most bytes of models that are kept on this node's disk; what was not used for the longest time makes room.
+    0: nine tenths of what other files leave of the disk."""
     leave_timeout_s: float = Field(default=10.0, ge=0)
     """Longest that an agent that is asked to stop waits for other nodes to take requests in its place, in seconds."""
     drain_timeout_s: float = Field(default=10.0, gt=0)

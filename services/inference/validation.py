@@ -96,17 +96,19 @@ class Validator:
         version = claim.model_version
         report = registry_pb.ReportValidationRequest(name=version.name, format=version.format)
         report.validation_report.complete_time.GetCurrentTime()
-        try:
-            path = await self._artifacts.fetch(content_of(version), lambda _: None)
-        except DataLossError as error:
-            report.rejection = error.message
-            return report
-        finding, refusal = await self._admission.examine(version, path, claim.signing_keys, claim.trust_policy)
-        if refusal:
-            report.rejection = refusal
-            return report
-        is_signed = finding.outcome is Outcome.VERIFIED
-        verdict = await self._inspect(path, version, is_trusted=version.trusted or is_signed)
+        content = content_of(version)
+        with self._artifacts.hold(content):
+            try:
+                path = await self._artifacts.fetch(content, lambda _: None)
+            except DataLossError as error:
+                report.rejection = error.message
+                return report
+            finding, refusal = await self._admission.examine(version, path, claim.signing_keys, claim.trust_policy)
+            if refusal:
+                report.rejection = refusal
+                return report
+            is_signed = finding.outcome is Outcome.VERIFIED
+            verdict = await self._inspect(path, version, is_trusted=version.trusted or is_signed)
         report.validation_report.complete_time.GetCurrentTime()
         if "handed_back" in verdict:
             report.format, report.handed_back = verdict["format"], verdict["handed_back"]

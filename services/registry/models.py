@@ -10,7 +10,6 @@ from services.common import names
 from services.common.errors import AlreadyExistsError, FailedPreconditionError
 from services.registry import audit, trusting
 from services.registry.adapters import artifact_rows, tables
-from services.registry.adapters.artifact_store import ArtifactStore
 from services.registry.adapters.transaction import Transaction
 from services.registry.domain import etags, ids, limits, masks
 from services.registry.domain.resources import Alias, Deployment, Model, ModelVersion, SigningKey
@@ -36,7 +35,7 @@ def get_model(tx: Transaction, name: str) -> Model:
     return tx.get(Model, ids.parse_model(name))
 
 
-def update_model(tx: Transaction, store: ArtifactStore, wanted: Model, *, paths: Sequence[str]) -> Model:
+def update_model(tx: Transaction, wanted: Model, *, paths: Sequence[str]) -> Model:
     """Change a model. Under another policy its versions are judged anew: some may not be loaded any more."""
     present = tx.get(Model, wanted.id)
     etags.check(present.name, present=present.etag, given=wanted.etag)
@@ -45,7 +44,7 @@ def update_model(tx: Transaction, store: ArtifactStore, wanted: Model, *, paths:
     model = tx.put(replace(changed, update_time_ns=tx.now_ns))
     if changed.trust_policy != present.trust_policy:
         _check_policy(tx, changed)
-        stopped = trusting.judge_again(tx, store, model=model.id, where=lambda _: True)
+        stopped = trusting.judge_again(tx, model=model.id, where=lambda _: True)
         key_sets = {"key_set": changed.trust_policy.key_set, "before": present.trust_policy.key_set}
         audit.record(tx, "model.set_policy", model.name, model=model.id, **key_sets, deployed=stopped)
     if (changed.description, changed.labels) != (present.description, present.labels):

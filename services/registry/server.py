@@ -19,13 +19,15 @@ from services.common.discovery.metrics import DiscoveryCollector
 from services.common.discovery.registration import REGISTRY, Registration
 from services.common.settings import SuiteSettings
 from services.registry import upkeep
-from services.registry.adapters.artifact_store import ArtifactStore
+from services.registry.adapters.content_store import open_store, staging_folder
 from services.registry.adapters.database import Clock, Database
 from services.registry.adapters.forwarding import Forwarder
 from services.registry.adapters.identification import identified
 from services.registry.adapters.metrics import Metrics
+from services.registry.adapters.staging import Staging
 from services.registry.adapters.upload_streams import UploadStreams
 from services.registry.artifacts import Artifacts
+from services.registry.collection import Collector
 from services.registry.lease import Lease
 from services.registry.nodes import Nodes
 from services.registry.servicer import RegistryServicer
@@ -74,9 +76,14 @@ async def serve(
         port = serving.bind(server, joined(suite.bind, settings.port))
         stack.callback(serving.serve_metrics(metrics.collectors, host=suite.bind, port=settings.metrics_port))
 
-        store = ArtifactStore(suite.home / "artifacts")
-        artifacts = Artifacts(store, database, clock=clock)
-        stack.callback(artifacts.close)
+        staging = Staging(staging_folder(settings.artifacts, suite.home))
+        store = open_store(settings.artifacts, suite.home)
+        grace_ns = int(settings.garbage_grace_s * 1e9)
+        artifacts = Artifacts(staging, store, database, grace_ns=grace_ns)
+        stack.push_async_callback(artifacts.close)
+        collector = Collector(
+            staging, store, database, grace_ns=grace_ns, clock=clock, is_receiving=artifacts.is_receiving
+        )
         nodes = Nodes(database, clock=clock, monotonic=monotonic, on_evictions=metrics.evictions.inc)
         lease = Lease(database, address=joined(suite.reachable_host, port))
         watch, streams = Watch(database), UploadStreams()
@@ -87,15 +94,16 @@ async def serve(
             is_writer=lambda: lease.is_writer,
             homeless=lambda: nodes.homeless_count,
         )
-        servicer = RegistryServicer(database, store, artifacts=artifacts, streams=streams, nodes=nodes, watch=watch)
-        forwarder = Forwarder(lease, store, streams)
+        servicer = RegistryServicer(
+            database, artifacts=artifacts, collector=collector, streams=streams, nodes=nodes, watch=watch
+        )
+        forwarder = Forwarder(lease, streams, can_send=artifacts.can_send)
         stack.push_async_callback(forwarder.close)
         add_RegistryServiceServicer_to_server(metrics.measure(translated(identified(forwarder.wrap(servicer)))), server)
         await health.attach(server)
 
         async def begin_writing() -> None:
             nodes.begin()
-            await artifacts.adopt()
 
         await database.migrate()
         await lease.begin()
@@ -120,7 +128,8 @@ async def serve(
                 ),
                 upkeep.measure(database, poll_s=poll_s, seen=metrics.artifact_bytes.set),
                 upkeep.watch_nodes(nodes, lease),
-                upkeep.sweep(database, artifacts, nodes, lease, clock=clock, poll_s=poll_s),
+                upkeep.sweep(database, nodes, lease, clock=clock, poll_s=poll_s),
+                upkeep.collect(collector, lease, clock=clock, poll_s=poll_s),
                 discovery.run(),
             ],
         )

@@ -9,12 +9,12 @@ from typing import Any
 from penstock.registry.v1 import registry_service_pb2 as api
 from penstock.registry.v1.registry_service_pb2_grpc import RegistryServiceServicer
 from services.common.errors import PenstockError
-from services.registry import aliases, audit, deployments, lists, models, signing_keys, versions
+from services.registry import aliases, audit, deployments, lists, models, signing_keys, trusting, versions
 from services.registry.adapters import codec
-from services.registry.adapters.artifact_store import ArtifactStore
 from services.registry.adapters.database import Database
 from services.registry.adapters.upload_streams import UploadStreams
 from services.registry.artifacts import Artifacts
+from services.registry.collection import Collector
 from services.registry.domain import ids
 from services.registry.domain.resources import Alias, Artifact, Deployment, Model, ModelVersion
 from services.registry.nodes import Nodes
@@ -27,16 +27,16 @@ class RegistryServicer(RegistryServiceServicer):
     def __init__(
         self,
         database: Database,
-        store: ArtifactStore,
         *,
         artifacts: Artifacts,
+        collector: Collector,
         streams: UploadStreams,
         nodes: Nodes,
         watch: Watch,
     ) -> None:
         self._database = database
-        self._store = store
         self._artifacts = artifacts
+        self._collector = collector
         self._streams = streams
         self._nodes = nodes
         self._watch = watch
@@ -57,12 +57,12 @@ class RegistryServicer(RegistryServiceServicer):
 
     async def UpdateModel(self, request: api.UpdateModelRequest, _context: Any) -> api.UpdateModelResponse:
         wanted = codec.model_from_pb(request.model, model=ids.parse_model(request.model.name))
-        model = await self._database.write(models.update_model, self._store, wanted, paths=request.update_mask.paths)
+        model = await self._database.write(models.update_model, wanted, paths=request.update_mask.paths)
         return api.UpdateModelResponse(model=codec.model_to_pb(model))
 
     async def DeleteModel(self, request: api.DeleteModelRequest, _context: Any) -> api.DeleteModelResponse:
         await self._database.write(models.delete_model, request.name, etag=request.etag)
-        await self._artifacts.collect()
+        self._collector.wake()
         return api.DeleteModelResponse()
 
     async def StartUpload(self, request: api.StartUploadRequest, _context: Any) -> api.StartUploadResponse:
@@ -90,14 +90,27 @@ class RegistryServicer(RegistryServiceServicer):
             async for size, chunk in pieces:
                 yield api.DownloadArtifactResponse(chunk=chunk, size_bytes=size)
 
+    async def CollectGarbage(self, request: api.CollectGarbageRequest, _context: Any) -> api.CollectGarbageResponse:
+        grace_ns = codec.nanoseconds(request.grace_duration) if request.HasField("grace_duration") else None
+        work = self._collector.find if request.dry_run else self._collector.collect
+        return api.CollectGarbageResponse(garbage=map(codec.garbage_to_pb, await work(grace_ns=grace_ns)))
+
     async def CreateModelVersion(
         self, request: api.CreateModelVersionRequest, _context: Any
     ) -> api.CreateModelVersionResponse:
         wanted = codec.version_from_pb(request.model_version, model=ids.parse_model(request.parent))
         version = await self._database.write(
-            versions.create_version, self._store, wanted, request_id=request.request_id
+            versions.create_version, wanted, await self._copies(wanted), request_id=request.request_id
         )
         return api.CreateModelVersionResponse(model_version=codec.version_to_pb(version))
+
+    async def _copies(self, version: ModelVersion) -> dict[str, bytes]:
+        """Of the files that a version is judged by, which are read here as no transaction may wait for them."""
+        copies = {}
+        for sha256, most_bytes in trusting.needed(version):
+            if (content := await self._artifacts.read(sha256, most_bytes=most_bytes)) is not None:
+                copies[sha256] = content
+        return copies
 
     async def GetModelVersion(self, request: api.GetModelVersionRequest, _context: Any) -> api.GetModelVersionResponse:
         version = await self._database.read(versions.get_version, request.name)
@@ -115,7 +128,7 @@ class RegistryServicer(RegistryServiceServicer):
         self, request: api.DeleteModelVersionRequest, _context: Any
     ) -> api.DeleteModelVersionResponse:
         await self._database.write(versions.delete_version, request.name, etag=request.etag)
-        await self._artifacts.collect()
+        self._collector.wake()
         return api.DeleteModelVersionResponse()
 
     async def ClaimValidation(self, request: api.ClaimValidationRequest, _context: Any) -> api.ClaimValidationResponse:
@@ -146,9 +159,7 @@ class RegistryServicer(RegistryServiceServicer):
     async def RevokeModelVersion(
         self, request: api.RevokeModelVersionRequest, _context: Any
     ) -> api.RevokeModelVersionResponse:
-        version, deployed = await self._database.write(
-            signing_keys.revoke_version, self._store, request.name, reason=request.reason
-        )
+        version, deployed = await self._database.write(signing_keys.revoke_version, request.name, reason=request.reason)
         return api.RevokeModelVersionResponse(model_version=codec.version_to_pb(version), deployed=deployed)
 
     async def CreateSigningKey(
@@ -156,9 +167,7 @@ class RegistryServicer(RegistryServiceServicer):
     ) -> api.CreateSigningKeyResponse:
         key_set = ids.parse_key_set(request.parent) or ""
         wanted = codec.signing_key_from_pb(request.signing_key, key_set=key_set, key=request.signing_key_id)
-        key = await self._database.write(
-            signing_keys.create_signing_key, self._store, wanted, request_id=request.request_id
-        )
+        key = await self._database.write(signing_keys.create_signing_key, wanted, request_id=request.request_id)
         return api.CreateSigningKeyResponse(signing_key=codec.signing_key_to_pb(key))
 
     async def ListSigningKeys(self, request: api.ListSigningKeysRequest, _context: Any) -> api.ListSigningKeysResponse:
@@ -170,9 +179,7 @@ class RegistryServicer(RegistryServiceServicer):
     async def RevokeSigningKey(
         self, request: api.RevokeSigningKeyRequest, _context: Any
     ) -> api.RevokeSigningKeyResponse:
-        key, deployed = await self._database.write(
-            signing_keys.revoke_signing_key, self._store, request.name, reason=request.reason
-        )
+        key, deployed = await self._database.write(signing_keys.revoke_signing_key, request.name, reason=request.reason)
         return api.RevokeSigningKeyResponse(signing_key=codec.signing_key_to_pb(key), deployed=deployed)
 
     async def ListAuditEntries(

@@ -21,6 +21,10 @@ class RegistrySettings(BaseSettings):
     """Port of `/metrics`."""
     database_url: SecretStr | None = None
     """Database, `sqlite:///PATH` or `postgresql://USER:PASSWORD@HOST/NAME`. Unset: `registry.db` below `home`."""
+    artifacts: str = ""
+    """Where content is kept: a folder, `s3://BUCKET/PREFIX` or `gs://BUCKET/PREFIX`; unset: `artifacts` in `home`."""
+    garbage_grace_s: float = Field(default=86_400, ge=60)
+    """How long content that no version names, and uploads that nobody goes on with, are kept, in seconds."""
     change_log_length: int = Field(default=10_000, ge=100)
     """How many changes are kept for followers to resume from; who was away for longer gets a snapshot."""
 

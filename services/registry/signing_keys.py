@@ -9,7 +9,6 @@ from services.common import names
 from services.common.errors import AlreadyExistsError, FailedPreconditionError, InvalidArgumentError
 from services.registry import audit, trusting, versions
 from services.registry.adapters import revocation_rows, rows, tables
-from services.registry.adapters.artifact_store import ArtifactStore
 from services.registry.adapters.transaction import Transaction
 from services.registry.domain import ids, limits, paging
 from services.registry.domain.resources import ModelVersion, SigningKey
@@ -18,7 +17,7 @@ from services.registry.replays import create_once
 _LARGEST_KEY = 4096
 
 
-def create_signing_key(tx: Transaction, store: ArtifactStore, wanted: SigningKey, *, request_id: str) -> SigningKey:
+def create_signing_key(tx: Transaction, wanted: SigningKey, *, request_id: str) -> SigningKey:
     """Add a key. Versions that it signed before it was known are looked at again.
 
     Raises:
@@ -37,7 +36,7 @@ def create_signing_key(tx: Transaction, store: ArtifactStore, wanted: SigningKey
             raise AlreadyExistsError(f"{wanted.name} exists, expected an id that is free")
         key = tx.put(replace(wanted, create_time_ns=tx.now_ns, creator=tx.caller.actor))
         audit.record(tx, "signing_key.create", key.name, fingerprint=key.fingerprint)
-        trusting.judge_again(tx, store, where=lambda one: one.trust.fingerprint == key.fingerprint)
+        trusting.judge_again(tx, where=lambda one: one.trust.fingerprint == key.fingerprint)
         return key
 
     return create_once(tx, create, kind=SigningKey, request_id=request_id, target=wanted.name)
@@ -56,9 +55,7 @@ def list_signing_keys(tx: Transaction, *, parent: str, size: int, token: str) ->
     return found, page.next_token((found[-1].key_set, found[-1].id))
 
 
-def revoke_signing_key(
-    tx: Transaction, store: ArtifactStore, name: str, *, reason: str
-) -> tuple[SigningKey, list[str]]:
+def revoke_signing_key(tx: Transaction, name: str, *, reason: str) -> tuple[SigningKey, list[str]]:
     """Revoke a key, for good. Returns it, and the deployed versions that aren't loaded any more.
 
     Raises:
@@ -69,19 +66,19 @@ def revoke_signing_key(
     if present.revoke_time_ns:
         raise FailedPreconditionError(f"{name} is revoked already: {present.revoke_reason}")
     key = tx.put(replace(present, revoke_time_ns=tx.now_ns, revoker=tx.caller.actor, revoke_reason=reason))
-    stopped = trusting.judge_again(tx, store, where=lambda one: one.trust.fingerprint == key.fingerprint)
+    stopped = trusting.judge_again(tx, where=lambda one: one.trust.fingerprint == key.fingerprint)
     audit.record(tx, "signing_key.revoke", name, reason=reason, deployed=stopped)
     return key, stopped
 
 
-def revoke_version(tx: Transaction, store: ArtifactStore, name: str, *, reason: str) -> tuple[ModelVersion, list[str]]:
+def revoke_version(tx: Transaction, name: str, *, reason: str) -> tuple[ModelVersion, list[str]]:
     """Revoke a version's content, for good. Returns it, and all versions with that content that are deployed."""
     limits.check_reason(reason)
     digest = versions.get_version(tx, name).digest
     if (before := revocation_rows.find(tx, digest)) is not None:
         raise FailedPreconditionError(f"the content of {name} is revoked already: {before.revoke_reason}")
     revocation_rows.put(tx, digest, reason=reason)
-    stopped = trusting.judge_again(tx, store, where=lambda one: one.digest == digest)
+    stopped = trusting.judge_again(tx, where=lambda one: one.digest == digest)
     version = versions.get_version(tx, name)
     audit.record(tx, "model_version.revoke", name, model=version.model, digest=digest, reason=reason, deployed=stopped)
     return version, stopped

@@ -12,16 +12,22 @@ from services.common import trust
 from services.common.errors import NotFoundError
 from services.common.trust import Finding, Key, Outcome
 from services.registry.adapters import artifact_rows, codec, revocation_rows, tables
-from services.registry.adapters.artifact_store import ArtifactStore
 from services.registry.adapters.transaction import Transaction
 from services.registry.domain.resources import Model, ModelVersion, SigningKey, Trust, VersionState
 
 _LARGEST_MANIFEST = 1 << 20
+_LARGEST = {BUNDLE: MAX_BYTES, MANIFEST: _LARGEST_MANIFEST}
 
 
-def judge(tx: Transaction, store: ArtifactStore, version: ModelVersion, model: Model) -> ModelVersion:
+def needed(version: ModelVersion) -> Iterator[tuple[str, int]]:
+    """What a version is judged by: the SHA-256 of files, and how many bytes are looked at."""
+    if any(one.path == BUNDLE for one in version.files):
+        yield from ((one.sha256, _LARGEST[one.path]) for one in version.files if one.path in _LARGEST)
+
+
+def judge(tx: Transaction, version: ModelVersion, model: Model) -> ModelVersion:
     """The version with what its signature is worth now; who published it and vouched for it stays as it was."""
-    finding = _examine(tx, store, version, model)
+    finding = _examine(tx, version, model)
     present = replace(
         version.trust,
         outcome=finding.outcome,
@@ -43,9 +49,7 @@ def _refusal(present: Trust, version: ModelVersion, model: Model, detail: str) -
     return trust.refusal(finding, key_set=model.trust_policy.key_set, is_trusted=version.trusted)
 
 
-def judge_again(
-    tx: Transaction, store: ArtifactStore, *, model: str | None = None, where: Callable[[ModelVersion], bool]
-) -> list[str]:
+def judge_again(tx: Transaction, *, model: str | None = None, where: Callable[[ModelVersion], bool]) -> list[str]:
     """Judge versions again, of one model or of all; watchers hear of those for which something changed.
 
     Returns the names of those that are deployed and aren't loaded any more from now on.
@@ -55,7 +59,7 @@ def judge_again(
     for version in tx.page(ModelVersion, model=model):
         if not where(version):
             continue
-        judged = judge(tx, store, version, tx.get(Model, version.model))
+        judged = judge(tx, version, tx.get(Model, version.model))
         if replace(judged.trust, verify_time_ns=0) != replace(version.trust, verify_time_ns=0):
             tx.put(judged)
         if version.name in deployed and judged.trust.refusal and not version.trust.refusal:
@@ -78,7 +82,7 @@ def keys_of(tx: Transaction, version: ModelVersion) -> list[SigningKey]:
     return tx.select(SigningKey, tables.signing_keys.c.fingerprint == fingerprint)
 
 
-def _examine(tx: Transaction, store: ArtifactStore, version: ModelVersion, model: Model) -> Finding:
+def _examine(tx: Transaction, version: ModelVersion, model: Model) -> Finding:
     contents = {one.path: one for one in version.files}
     if (signed := contents.get(BUNDLE)) is None:
         return Finding(Outcome.UNSIGNED)
@@ -88,9 +92,9 @@ def _examine(tx: Transaction, store: ArtifactStore, version: ModelVersion, model
     if declared is not None and declared.size_bytes > _LARGEST_MANIFEST:
         return Finding(Outcome.BROKEN, detail=f"{MANIFEST} has more than {_LARGEST_MANIFEST >> 10} KiB")
     try:
-        bundle = _read(store, signed.sha256)
-        manifest = _read(store, declared.sha256) if declared is not None else None
-    except (OSError, NotFoundError) as error:  # what can't be read vouches for nothing, and stops no revocation
+        bundle = _read(tx, signed.sha256)
+        manifest = _read(tx, declared.sha256) if declared is not None else None
+    except NotFoundError as error:  # what can't be read vouches for nothing, and stops no revocation
         return Finding(Outcome.BROKEN, fingerprint=version.trust.fingerprint, detail=f"can't read it: {error}")
     return trust.examine(
         bundle,
@@ -102,9 +106,10 @@ def _examine(tx: Transaction, store: ArtifactStore, version: ModelVersion, model
     )
 
 
-def _read(store: ArtifactStore, sha256: str) -> bytes:
-    with store.open(sha256) as file:
-        return file.read()
+def _read(tx: Transaction, sha256: str) -> bytes:
+    if (content := artifact_rows.read_copy(tx, sha256)) is None:
+        raise NotFoundError(f"there is no copy of content with SHA-256 {sha256}")
+    return content
 
 
 def _keys(tx: Transaction) -> Iterator[Key]:

@@ -12,7 +12,7 @@ from services.common.serving import Health
 from services.registry import replays
 from services.registry.adapters import artifact_rows
 from services.registry.adapters.database import Clock, Database
-from services.registry.artifacts import Artifacts
+from services.registry.collection import Collector
 from services.registry.lease import Lease
 from services.registry.nodes import Nodes
 
@@ -68,10 +68,8 @@ async def watch_nodes(nodes: Nodes, lease: Lease) -> None:
         await asyncio.sleep(_LOOK_S)
 
 
-async def sweep(
-    database: Database, artifacts: Artifacts, nodes: Nodes, lease: Lease, *, clock: Clock, poll_s: float
-) -> None:
-    """Let go, as the writer, of what has had its time: silent nodes at once, everything else within a minute."""
+async def sweep(database: Database, nodes: Nodes, lease: Lease, *, clock: Clock, poll_s: float) -> None:
+    """Let go, as the writer, of what has had its time: silent nodes at once, answered requests within a minute."""
     swept_ns = 0
     while True:
         await asyncio.sleep(poll_s)
@@ -79,9 +77,26 @@ async def sweep(
             continue
         try:
             await nodes.expire_silent()
-            if not 0 <= (now_ns := clock()) - swept_ns < _SWEEP_NS:  # less than 0: the clock was set back
-                await artifacts.sweep()
+            if _is_due(clock(), swept_ns):
                 await database.write(replays.forget_old)
-                swept_ns = now_ns
+                swept_ns = clock()
         except (PenstockError, OSError) as error:
             _log.warning("sweeping failed, it is tried again: %s", error)
+
+
+async def collect(collector: Collector, lease: Lease, *, clock: Clock, poll_s: float) -> None:
+    """Remove, as the writer, what is of no use any more: soon after something was deleted, and every minute."""
+    swept_ns = 0
+    while True:
+        await asyncio.sleep(poll_s)
+        if not lease.is_writer or not (collector.is_awake or _is_due(clock(), swept_ns)):
+            continue
+        try:
+            swept_ns = clock()
+            await collector.sweep()
+        except (PenstockError, OSError) as error:
+            _log.warning("collecting garbage failed, it is tried again: %s", error)
+
+
+def _is_due(now_ns: int, swept_ns: int) -> bool:
+    return not 0 <= now_ns - swept_ns < _SWEEP_NS  # less than 0: the clock was set back

@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 
 from services.common.errors import FailedPreconditionError
 from services.registry import audit, trusting
 from services.registry.adapters import artifact_rows, claim_rows
-from services.registry.adapters.artifact_store import ArtifactStore
 from services.registry.adapters.transaction import Transaction
 from services.registry.domain import etags, ids, lifecycle, limits, optimizations
 from services.registry.domain.resources import (
@@ -26,8 +25,13 @@ from services.registry.domain.resources import (
 from services.registry.replays import create_once
 
 
-def create_version(tx: Transaction, store: ArtifactStore, wanted: ModelVersion, *, request_id: str) -> ModelVersion:
-    """Create a model's next version. Numbers of deleted versions are not given again."""
+def create_version(
+    tx: Transaction, wanted: ModelVersion, copies: Mapping[str, bytes], *, request_id: str
+) -> ModelVersion:
+    """Create a model's next version. Numbers of deleted versions are not given again.
+
+    ``copies`` are those of the files that it is judged by.
+    """
     limits.check_paths([one.path for one in wanted.files])
     for one in wanted.files:
         ids.check_sha256(one.sha256)
@@ -37,12 +41,14 @@ def create_version(tx: Transaction, store: ArtifactStore, wanted: ModelVersion, 
 
     def create() -> ModelVersion:
         model = tx.get(Model, wanted.model)
-        files = tuple(_stored(tx, store, one) for one in sorted(wanted.files, key=lambda one: one.path))
+        files = tuple(_stored(tx, one) for one in sorted(wanted.files, key=lambda one: one.path))
         number = model.last_version + 1
         tx.store(replace(model, last_version=number))
         version = replace(wanted, number=number, files=files, create_time_ns=tx.now_ns, update_time_ns=tx.now_ns)
         version = replace(version, trust=_told(tx, version))
-        version = tx.put(trusting.admitted(trusting.judge(tx, store, version, model)))
+        for sha256, content in copies.items():
+            artifact_rows.copy(tx, sha256, content)
+        version = tx.put(trusting.admitted(trusting.judge(tx, version, model)))
         artifact_rows.name(tx, version)
         _record_creation(tx, version)
         return version
@@ -66,13 +72,12 @@ def _record_creation(tx: Transaction, version: ModelVersion) -> None:
         audit.record(tx, "model_version.trust", version.name, model=version.model, digest=version.digest)
 
 
-def _stored(tx: Transaction, store: ArtifactStore, wanted: Artifact) -> Artifact:
-    size = artifact_rows.find_size(tx, wanted.sha256)
-    if size is None or store.find_size(wanted.sha256) is None:
+def _stored(tx: Transaction, wanted: Artifact) -> Artifact:
+    if (stored := artifact_rows.find(tx, wanted.sha256)) is None:
         raise FailedPreconditionError(
             f"{wanted.path}: content with SHA-256 {wanted.sha256} is not stored: upload it first"
         )
-    return replace(wanted, size_bytes=size)
+    return replace(wanted, size_bytes=stored.size_bytes)
 
 
 def get_version(tx: Transaction, name: str) -> ModelVersion:

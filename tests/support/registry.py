@@ -63,7 +63,18 @@ class Registry:
 
     def stored(self) -> set[str]:
         """Digests of whole content on the disk."""
-        return {path.name for path in self.artifacts.glob("??/*")}
+        return set(self.places())
+
+    def places(self) -> dict[str, Path]:
+        """Where whole content is on the disk, by its digest."""
+        return {path.name.partition(".")[0]: path for path in self.artifacts.glob("??/*")}
+
+    async def collect(self, *, grace_s: float | None = None, is_dry_run: bool = False) -> list[api.Garbage]:
+        """Remove what no version names."""
+        request = api.CollectGarbageRequest(dry_run=is_dry_run)
+        if grace_s is not None:
+            request.grace_duration.FromNanoseconds(int(grace_s * 1e9))
+        return list((await self.stub.CollectGarbage(request)).garbage)
 
     def partials(self) -> set[str]:
         """Digests of unfinished uploads on the disk."""
@@ -121,7 +132,12 @@ def upload_messages(
 
 @contextlib.asynccontextmanager
 async def running_registry(
-    home: Path, *, database_url: str | None = None, clock: Clock | None = None, change_log_length: int = 10_000
+    home: Path,
+    *,
+    database_url: str | None = None,
+    clock: Clock | None = None,
+    change_log_length: int = 10_000,
+    artifacts: str = "",
 ) -> AsyncIterator[Registry]:
     """A registry in this process."""
     clock = clock or Clock()
@@ -130,6 +146,7 @@ async def running_registry(
         metrics_port=free_port(),
         database_url=database_url,  # type: ignore[arg-type]
         change_log_length=change_log_length,
+        artifacts=artifacts,
     )
     stop, port = asyncio.Event(), asyncio.get_running_loop().create_future()
     serving = asyncio.create_task(
@@ -152,22 +169,23 @@ async def running_registry(
 class RegistryProcess:
     """``python -m services.registry``, to be stopped or killed."""
 
-    def __init__(self, home: Path, **settings: str) -> None:
+    def __init__(self, home: Path, *, doom: tuple[str, str] | None = None, **settings: str) -> None:
         self.port = free_port()
         self.address = f"127.0.0.1:{self.port}"
         self._home = home
         self.metrics_port = free_port()
         self._settings = {"PORT": str(self.port), "METRICS_PORT": str(self.metrics_port), **settings}
-        self.process = self.start()
+        self.process = self.start(doom=doom)
 
-    def start(self) -> subprocess.Popen[str]:
+    def start(self, *, doom: tuple[str, str] | None = None) -> subprocess.Popen[str]:
+        """``doom`` is a step, and whether it dies before or after that, see :mod:`tests.support.doomed`."""
         env: Mapping[str, str] = {
             **os.environ,
             "PENSTOCK_HOME": str(self._home),
             **{f"PENSTOCK_REGISTRY__{name}": value for name, value in self._settings.items()},
         }
         self.process = subprocess.Popen(
-            [sys.executable, "-m", "services.registry"],
+            [sys.executable, "-m", *(("tests.support.doomed",) if doom else ()), "services.registry", *(doom or ())],
             env=env,
             stderr=subprocess.PIPE,
             text=True,

@@ -7,6 +7,7 @@ from google.protobuf import field_mask_pb2 as _field_mask_pb2
 from google.protobuf import timestamp_pb2 as _timestamp_pb2
 from penstock.registry.v1 import resources_pb2 as _resources_pb2
 from google.protobuf.internal import containers as _containers
+from google.protobuf.internal import enum_type_wrapper as _enum_type_wrapper
 from google.protobuf import descriptor as _descriptor
 from google.protobuf import message as _message
 from collections.abc import Iterable as _Iterable, Mapping as _Mapping
@@ -131,6 +132,40 @@ class DownloadArtifactResponse(_message.Message):
     chunk: bytes
     size_bytes: int
     def __init__(self, chunk: _Optional[bytes] = ..., size_bytes: _Optional[int] = ...) -> None: ...
+
+class CollectGarbageRequest(_message.Message):
+    __slots__ = ("dry_run", "grace_duration")
+    DRY_RUN_FIELD_NUMBER: _ClassVar[int]
+    GRACE_DURATION_FIELD_NUMBER: _ClassVar[int]
+    dry_run: bool
+    grace_duration: _duration_pb2.Duration
+    def __init__(self, dry_run: _Optional[bool] = ..., grace_duration: _Optional[_Union[datetime.timedelta, _duration_pb2.Duration, _Mapping]] = ...) -> None: ...
+
+class CollectGarbageResponse(_message.Message):
+    __slots__ = ("garbage",)
+    GARBAGE_FIELD_NUMBER: _ClassVar[int]
+    garbage: _containers.RepeatedCompositeFieldContainer[Garbage]
+    def __init__(self, garbage: _Optional[_Iterable[_Union[Garbage, _Mapping]]] = ...) -> None: ...
+
+class Garbage(_message.Message):
+    __slots__ = ("kind", "sha256", "size_bytes", "failure")
+    class Kind(int, metaclass=_enum_type_wrapper.EnumTypeWrapper):
+        __slots__ = ()
+        KIND_UNSPECIFIED: _ClassVar[Garbage.Kind]
+        KIND_CONTENT: _ClassVar[Garbage.Kind]
+        KIND_UPLOAD: _ClassVar[Garbage.Kind]
+    KIND_UNSPECIFIED: Garbage.Kind
+    KIND_CONTENT: Garbage.Kind
+    KIND_UPLOAD: Garbage.Kind
+    KIND_FIELD_NUMBER: _ClassVar[int]
+    SHA256_FIELD_NUMBER: _ClassVar[int]
+    SIZE_BYTES_FIELD_NUMBER: _ClassVar[int]
+    FAILURE_FIELD_NUMBER: _ClassVar[int]
+    kind: Garbage.Kind
+    sha256: str
+    size_bytes: int
+    failure: str
+    def __init__(self, kind: _Optional[_Union[Garbage.Kind, str]] = ..., sha256: _Optional[str] = ..., size_bytes: _Optional[int] = ..., failure: _Optional[str] = ...) -> None: ...
 
 class CreateModelVersionRequest(_message.Message):
     __slots__ = ("parent", "model_version", "request_id")

@@ -75,6 +75,11 @@ class RegistryServiceStub:
                 request_serializer=penstock_dot_registry_dot_v1_dot_registry__service__pb2.DownloadArtifactRequest.SerializeToString,
                 response_deserializer=penstock_dot_registry_dot_v1_dot_registry__service__pb2.DownloadArtifactResponse.FromString,
                 _registered_method=True)
+        self.CollectGarbage = channel.unary_unary(
+                '/penstock.registry.v1.RegistryService/CollectGarbage',
+                request_serializer=penstock_dot_registry_dot_v1_dot_registry__service__pb2.CollectGarbageRequest.SerializeToString,
+                response_deserializer=penstock_dot_registry_dot_v1_dot_registry__service__pb2.CollectGarbageResponse.FromString,
+                _registered_method=True)
         self.CreateModelVersion = channel.unary_unary(
                 '/penstock.registry.v1.RegistryService/CreateModelVersion',
                 request_serializer=penstock_dot_registry_dot_v1_dot_registry__service__pb2.CreateModelVersionRequest.SerializeToString,
@@ -238,22 +243,32 @@ class RegistryServiceServicer:
 
     def StartUpload(self, request, context):
         """Begins or resumes an upload: the answer says how many bytes the registry holds already (all of them when the
-        content is known).
+        content is known). Content that is known is kept for a day, for the version that is to be made of it.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
     def UploadArtifact(self, request_iterator, context):
-        """Sends the content, from the offset that StartUpload answered. An interrupted stream may be resumed with StartUpload;
-        an upload untouched for a day is removed. DATA_LOSS when the whole doesn't have the announced digest; nothing is kept then.
+        """Sends the content, from the offset that StartUpload answered; the answer says that it is stored. An interrupted stream
+        may be resumed with StartUpload, and so may one that ended with UNAVAILABLE since the place where content is kept was
+        away; an upload untouched for a day is removed. DATA_LOSS when the whole doesn't have the announced digest; nothing is kept then.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
     def DownloadArtifact(self, request, context):
-        """Sends an artifact's content in order, from an offset.
+        """Sends an artifact's content in order, from an offset. DATA_LOSS in place of the last piece when content that is sent
+        from its beginning turns out to be damaged.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def CollectGarbage(self, request, context):
+        """Removes content that no version names, and uploads that nobody went on with, once nobody may count on them. The
+        registry does so by itself every minute.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -475,6 +490,11 @@ def add_RegistryServiceServicer_to_server(servicer, server):
                     servicer.DownloadArtifact,
                     request_deserializer=penstock_dot_registry_dot_v1_dot_registry__service__pb2.DownloadArtifactRequest.FromString,
                     response_serializer=penstock_dot_registry_dot_v1_dot_registry__service__pb2.DownloadArtifactResponse.SerializeToString,
+            ),
+            'CollectGarbage': grpc.unary_unary_rpc_method_handler(
+                    servicer.CollectGarbage,
+                    request_deserializer=penstock_dot_registry_dot_v1_dot_registry__service__pb2.CollectGarbageRequest.FromString,
+                    response_serializer=penstock_dot_registry_dot_v1_dot_registry__service__pb2.CollectGarbageResponse.SerializeToString,
             ),
             'CreateModelVersion': grpc.unary_unary_rpc_method_handler(
                     servicer.CreateModelVersion,
@@ -814,6 +834,33 @@ class RegistryService:
             '/penstock.registry.v1.RegistryService/DownloadArtifact',
             penstock_dot_registry_dot_v1_dot_registry__service__pb2.DownloadArtifactRequest.SerializeToString,
             penstock_dot_registry_dot_v1_dot_registry__service__pb2.DownloadArtifactResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def CollectGarbage(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/penstock.registry.v1.RegistryService/CollectGarbage',
+            penstock_dot_registry_dot_v1_dot_registry__service__pb2.CollectGarbageRequest.SerializeToString,
+            penstock_dot_registry_dot_v1_dot_registry__service__pb2.CollectGarbageResponse.FromString,
             options,
             channel_credentials,
             insecure,

@@ -1,36 +1,58 @@
-"""Which content is kept, and for whom."""
+"""Which content is kept, where, and for whom."""
 
 from __future__ import annotations
 
-from collections.abc import Collection
+from collections.abc import Collection, Iterable, Iterator
 from typing import NamedTuple
 
-from sqlalchemy import delete, func, insert, select, update
+from sqlalchemy import ColumnElement, delete, func, insert, select, update
 
 from services.common import names
-from services.registry.adapters.tables import artifacts, deployments, version_files, versions
+from services.common.errors import AbortedError
+from services.registry.adapters.tables import artifacts, deployments, garbage, signed_files, version_files, versions
 from services.registry.adapters.transaction import Transaction
+from services.registry.domain.garbage import Stored
 from services.registry.domain.resources import ModelVersion
 
 
-def find_size(tx: Transaction, sha256: str) -> int | None:
-    """Size in bytes of known content."""
-    return tx.connection.scalar(select(artifacts.c.size_bytes).where(artifacts.c.sha256 == sha256))
+def find(tx: Transaction, sha256: str) -> Stored | None:
+    return next(_contents(tx, artifacts.c.sha256 == sha256), None)
 
 
-def keep(tx: Transaction, sha256: str, *, size_bytes: int, until_ns: int) -> None:
-    """Note content, and keep it at least until an instant, whether a version names it or not."""
-    row = {"size_bytes": size_bytes, "keep_until_ns": until_ns}
-    if not tx.connection.execute(update(artifacts).where(artifacts.c.sha256 == sha256).values(row)).rowcount:
-        tx.connection.execute(insert(artifacts).values(sha256=sha256, **row))
+def keep(tx: Transaction, sha256: str, *, until_ns: int) -> Stored | None:
+    """Known content, kept at least until an instant, whether a version names it or not."""
+    is_it = (artifacts.c.sha256 == sha256) & (artifacts.c.keep_until_ns < until_ns)
+    tx.connection.execute(update(artifacts).where(is_it).values(keep_until_ns=until_ns))
+    return find(tx, sha256)
+
+
+def announce(tx: Transaction, stored: Stored, *, until_ns: int) -> None:
+    """Write down that something will be stored; unless it is :func:`noted <note>` until then, it is removed."""
+    values = {"key": stored.key, "sha256": stored.sha256, "size_bytes": stored.size_bytes, "remove_ns": until_ns}
+    tx.connection.execute(insert(garbage).values(values))
+
+
+def note(tx: Transaction, stored: Stored, *, until_ns: int) -> None:
+    """Make what was announced, and is stored now, the content with its digest; keep it at least until an instant.
+
+    Raises:
+        AbortedError: that took so long that it was removed.
+    """
+    if not tx.connection.execute(delete(garbage).where(garbage.c.key == stored.key)).rowcount:
+        raise AbortedError(f"storing {stored.sha256} took too long: call StartUpload to go on")
+    former = find(tx, stored.sha256)
+    row = {"size_bytes": stored.size_bytes, "key": stored.key, "keep_until_ns": until_ns}
+    if former is None:
+        tx.connection.execute(insert(artifacts).values(sha256=stored.sha256, **row))
+    else:
+        tx.connection.execute(update(artifacts).where(artifacts.c.sha256 == stored.sha256).values(row))
+        announce(tx, former, until_ns=tx.now_ns)
 
 
 def name(tx: Transaction, version: ModelVersion) -> None:
-    """Keep a version's content, and no longer than it names it."""
-    digests = sorted({one.sha256 for one in version.files})
-    for sha256 in digests:
-        tx.connection.execute(update(artifacts).where(artifacts.c.sha256 == sha256).values(keep_until_ns=0))
+    """Keep a version's content for as long as it names it."""
     key = {"model": version.model, "version": version.number}
+    digests = sorted({one.sha256 for one in version.files})
     tx.connection.execute(insert(version_files), [{**key, "sha256": sha256} for sha256 in digests])
 
 
@@ -38,17 +60,49 @@ def unname(tx: Transaction, version: ModelVersion) -> None:
     """Let go of a version's content."""
     of_version = (version_files.c.model == version.model) & (version_files.c.version == version.number)
     tx.connection.execute(delete(version_files).where(of_version))
+    is_named = select(version_files.c.sha256).where(version_files.c.sha256 == signed_files.c.sha256).exists()
+    tx.connection.execute(delete(signed_files).where(~is_named))
 
 
-def list_unreferenced(tx: Transaction) -> list[str]:
-    """Content that no version names and nobody was promised."""
+def copy(tx: Transaction, sha256: str, content: bytes) -> None:
+    """Have a small file at hand in transactions, for as long as a version names it."""
+    if read_copy(tx, sha256) is None:
+        tx.connection.execute(insert(signed_files).values(sha256=sha256, content=content))
+
+
+def read_copy(tx: Transaction, sha256: str) -> bytes | None:
+    content: bytes | None = tx.connection.scalar(select(signed_files.c.content).where(signed_files.c.sha256 == sha256))
+    return content
+
+
+def list_unneeded(tx: Transaction, *, kept_until_ns: int) -> list[Stored]:
+    """Content that no version names, and that nobody was promised beyond an instant."""
     is_named = select(version_files.c.sha256).where(version_files.c.sha256 == artifacts.c.sha256).exists()
-    statement = select(artifacts.c.sha256).where(artifacts.c.keep_until_ns <= tx.now_ns, ~is_named)
-    return list(tx.connection.scalars(statement))
+    return list(_contents(tx, (artifacts.c.keep_until_ns <= kept_until_ns) & ~is_named))
 
 
-def forget(tx: Transaction, sha256: str) -> None:
-    tx.connection.execute(delete(artifacts).where(artifacts.c.sha256 == sha256))
+def give_up(tx: Transaction, *, kept_until_ns: int) -> None:
+    """Forget :func:`content that nobody needs <list_unneeded>`; what is under its keys is garbage from now on."""
+    for stored in list_unneeded(tx, kept_until_ns=kept_until_ns):
+        tx.connection.execute(delete(artifacts).where(artifacts.c.sha256 == stored.sha256))
+        announce(tx, stored, until_ns=tx.now_ns)
+
+
+def list_garbage(tx: Transaction) -> list[Stored]:
+    """What is to be removed by now."""
+    columns = (garbage.c.sha256, garbage.c.size_bytes, garbage.c.key)
+    rows = tx.connection.execute(select(*columns).where(garbage.c.remove_ns <= tx.now_ns))
+    return [Stored(sha256, size_bytes, key) for sha256, size_bytes, key in rows]
+
+
+def list_announced(tx: Transaction) -> set[str]:
+    """Keys of what may be on its way to be stored."""
+    return set(tx.connection.scalars(select(garbage.c.key).where(garbage.c.remove_ns > tx.now_ns)))
+
+
+def forget_garbage(tx: Transaction, keys: Iterable[str]) -> None:
+    for key in keys:
+        tx.connection.execute(delete(garbage).where(garbage.c.key == key))
 
 
 class Described(NamedTuple):
@@ -82,3 +136,9 @@ def deployed_versions(tx: Transaction) -> set[str]:
 def total_bytes(tx: Transaction) -> int:
     """Bytes of all content that is kept."""
     return int(tx.connection.scalar(select(func.coalesce(func.sum(artifacts.c.size_bytes), 0))) or 0)
+
+
+def _contents(tx: Transaction, where: ColumnElement[bool]) -> Iterator[Stored]:
+    columns = (artifacts.c.sha256, artifacts.c.size_bytes, artifacts.c.key)
+    for sha256, size_bytes, key in tx.connection.execute(select(*columns).where(where)):
+        yield Stored(sha256, size_bytes, key)

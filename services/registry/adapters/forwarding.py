@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import functools
 import inspect
-from collections.abc import AsyncGenerator, Callable
+from collections.abc import AsyncGenerator, Awaitable, Callable
 from typing import Any, NoReturn, Protocol
 
 import grpc
@@ -12,11 +12,9 @@ import grpc
 from penstock.registry.v1.registry_service_pb2_grpc import RegistryServiceStub
 from services.common import serving
 from services.common.errors import UnavailableError
-from services.registry.adapters.artifact_store import ArtifactStore
 from services.registry.adapters.database import NOT_WRITER
 from services.registry.adapters.identification import FORWARDED, caller_of, metadata_of
 from services.registry.adapters.upload_streams import UploadStreams
-from services.registry.domain import ids
 
 _READS = {
     "GetModel",
@@ -47,9 +45,10 @@ class Lease(Protocol):
 class Forwarder:
     """Passes calls on unless this registry writes."""
 
-    def __init__(self, lease: Lease, store: ArtifactStore, streams: UploadStreams) -> None:
+    def __init__(self, lease: Lease, streams: UploadStreams, *, can_send: Callable[[str], Awaitable[bool]]) -> None:
+        """``can_send`` says whether content, given by its digest, can be read from here."""
         self._lease = lease
-        self._store = store
+        self._can_send = can_send
         self._streams = streams
         self._channels: dict[str, grpc.aio.Channel] = {}
 
@@ -88,7 +87,7 @@ class Forwarder:
     def _streaming(self, name: str, method: Method) -> Method:
         @functools.wraps(method)
         async def call(request: Any, context: Any) -> AsyncGenerator[Any]:
-            if self._lease.is_writer or self._store.find_size(ids.check_sha256(request.sha256)) is not None:
+            if self._lease.is_writer or await self._can_send(request.sha256):
                 async for message in method(request, context):
                     yield message
                 return

@@ -19,7 +19,7 @@ from sqlalchemy import (
     Text,
 )
 
-REVISION = "0007"
+REVISION = "0008"
 """The last migration's: a database that has it is up to date."""
 
 metadata = MetaData(
@@ -51,6 +51,18 @@ artifacts = Table(
     Column("size_bytes", BigInteger, nullable=False),
     # Content that no version names is kept until then, for whom it was promised to.
     Column("keep_until_ns", BigInteger, nullable=False),
+    Column("key", String(100), nullable=False),
+)
+
+# What is stored under these keys is removed then, and nobody was told of it or needs it any more. Keys are written down
+# here before anything is stored under them, so that nothing is stored that nobody knows of.
+garbage = Table(
+    "garbage",
+    metadata,
+    Column("key", String(100), primary_key=True),
+    Column("sha256", String(64), nullable=False),
+    Column("size_bytes", BigInteger, nullable=False),
+    Column("remove_ns", BigInteger, nullable=False),
 )
 
 versions = Table(
@@ -137,6 +149,14 @@ instances = Table(
     Column("update_time_ns", BigInteger, nullable=False),
     Index(None, "model"),
 )
+
+signed_files = Table(
+    "signed_files",
+    metadata,
+    Column("sha256", String(64), primary_key=True),
+    Column("content", LargeBinary, nullable=False),
+)
+"""Copies of what versions' signatures are judged by, so that no transaction waits for where content is kept."""
 
 signing_keys = Table(
     "signing_keys",

@@ -19,6 +19,7 @@ from services.registry.adapters import artifact_rows, schema, tables
 from services.registry.adapters.artifact_rows import Described
 from services.registry.adapters.database import Database
 from services.registry.adapters.transaction import Transaction
+from services.registry.domain.garbage import Stored
 from services.registry.domain.resources import Artifact, Deployment, Model, OptimizationLevel
 from tests.support.registry import Clock
 
@@ -74,7 +75,8 @@ async def test_a_database_of_the_first_release_is_brought_up_with_what_is_in_it(
         await database.write(lambda tx: tx.delete(version))
     await database.write(lambda tx: tx.delete(deployment))
     await database.write(models.delete_model, "models/m", etag="")  # with what refers to it
-    assert await database.read(artifact_rows.list_unreferenced) == [content]
+    stored = Stored(content, 3, f"{content[:2]}/{content}")
+    assert await database.read(artifact_rows.list_unneeded, kept_until_ns=0) == [stored]
     database.close()
 
 

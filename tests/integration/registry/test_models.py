@@ -147,6 +147,7 @@ async def test_a_model_goes_with_its_versions_aliases_and_content(registry: Regi
 
     assert not (await registry.stub.ListModelVersions(api.ListModelVersionsRequest(parent="models/-"))).model_versions
     assert not (await registry.stub.ListAliases(api.ListAliasesRequest(parent="models/-"))).aliases
+    await registry.collect(grace_s=0)
     assert registry.stored() == set()
 
 

@@ -44,13 +44,13 @@ async def test_no_file_lies_outside_of_its_model(tmp_path: Path) -> None:
     assert files_below(tmp_path) == [f"aa/{WANTED}", "partial/any"]
 
 
-def test_what_versions_that_are_gone_had_is_removed_whole_or_not(tmp_path: Path) -> None:
+async def test_what_versions_that_are_gone_had_is_removed_whole_or_not(tmp_path: Path) -> None:
     kept = [f"aa/{WANTED}", "models/dd/graph", "models/dd~aot-1-cpu.pt2", f"partial/{WANTED}"]
     gone = [f"bb/{GONE}", "models/ee/graph", "models/ee~aot-1-cpu.pt2", f"partial/{GONE}"]
     cache = cache_with(tmp_path, *kept, *gone)
     assert cache.has_product("dd")
 
-    cache.keep_only([MODEL])
+    await cache.keep_only([MODEL])
 
     assert files_below(tmp_path) == kept
     assert not (tmp_path / "models" / "ee").exists()
@@ -62,6 +62,6 @@ def test_a_file_that_is_removed_while_the_size_is_asked_for_counts_nothing(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     cache = cache_with(tmp_path, f"aa/{WANTED}")
-    monkeypatch.setattr(cache, "_files", lambda: [tmp_path / "aa" / WANTED, tmp_path / "bb" / GONE])
+    monkeypatch.setattr(cache._folder, "files", lambda: [tmp_path / "aa" / WANTED, tmp_path / "bb" / GONE])
 
     assert cache.size_bytes == 5

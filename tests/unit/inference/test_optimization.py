@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable
+from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +15,7 @@ from services.common.errors import UnavailableError
 from services.common.watch import ResourceCache
 from services.inference.adapters.devices import Hardware
 from services.inference.admission import Admission
+from services.inference.domain.content import Content
 from services.inference.domain.signature import Signature, TensorSpec
 from services.inference.domain.variants import Level
 from services.inference.optimization import Bounds, Optimizer
@@ -27,6 +29,9 @@ SIGNATURE = Signature((TensorSpec("x", "FP32", (-1, 4)),), (TensorSpec("y", "FP3
 
 class Artifacts:
     """Asked for a file when a search begins."""
+
+    def hold(self, _content: Content) -> AbstractContextManager[None]:
+        return nullcontext()
 
     async def fetch(self, _sha256: str, _on_progress: Any) -> Path:
         raise UnavailableError("a search would begin")

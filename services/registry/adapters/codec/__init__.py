@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from services.registry.adapters.codec.change_log import decode, encode, encode_deleted, event_to_pb
 from services.registry.adapters.codec.deployments import deployment_from_pb, deployment_to_pb
+from services.registry.adapters.codec.garbage import garbage_to_pb
 from services.registry.adapters.codec.models import alias_to_pb, model_from_pb, model_to_pb
 from services.registry.adapters.codec.nodes import demands_from_pb, node_to_pb, report_from_pb
 from services.registry.adapters.codec.optimizations import optimization_from_pb
@@ -33,6 +34,7 @@ __all__ = [
     "encode",
     "encode_deleted",
     "event_to_pb",
+    "garbage_to_pb",
     "manifest_to_pb",
     "model_from_pb",
     "model_to_pb",

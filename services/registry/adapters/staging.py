@@ -1,4 +1,4 @@
-"""Model files on the local disk, under the SHA-256 of their content. Everything here blocks."""
+"""Uploads on this registry's disk, until they are whole, checked and stored. Everything here blocks."""
 
 from __future__ import annotations
 
@@ -7,59 +7,36 @@ import errno
 import fcntl
 import hashlib
 import os
-import re
 import shutil
 from collections.abc import Iterator
 from pathlib import Path
-from typing import BinaryIO
 
 from services.common.errors import (
     AbortedError,
     DataLossError,
     InvalidArgumentError,
-    NotFoundError,
     ResourceExhaustedError,
     UnavailableError,
 )
 
-_DIGEST = re.compile(r"[0-9a-f]{64}")
 
-
-class ArtifactStore:
-    """Files below ``root``: ``<first two digits>/<sha256>`` when whole, ``uploads/<sha256>`` until then."""
+class Staging:
+    """Files below ``root``: ``uploads/<sha256>`` until all bytes are here, then, unchanging, ``verified/<sha256>``."""
 
     def __init__(self, root: Path) -> None:
-        self._root = root
         self._uploads = root / "uploads"
-        self._uploads.mkdir(parents=True, exist_ok=True)
+        self._verified = root / "verified"
+        for folder in (self._uploads, self._verified):
+            folder.mkdir(parents=True, exist_ok=True)
 
-    def find_size(self, sha256: str) -> int | None:
-        """Size in bytes of whole content; None when it isn't here."""
-        return _size(self._path(sha256))
+    def find_held_bytes(self, sha256: str) -> int:
+        """How many bytes of an upload are held."""
+        return _size(self._verified / sha256) or _size(self._uploads / sha256) or 0
 
-    def list_digests(self) -> list[str]:
-        """Everything that is here as a whole; files and folders that others left here are none of it."""
-        found = self._root.glob("[0-9a-f][0-9a-f]/*")
-        return [path.name for path in found if _DIGEST.fullmatch(path.name) and path.is_file()]
-
-    def open(self, sha256: str) -> BinaryIO:
-        """Open content for reading; it stays readable to whoever opened it, even when it is removed.
-
-        Raises:
-            NotFoundError: it isn't here.
-        """
-        try:
-            return self._path(sha256).open("rb", buffering=0)
-        except FileNotFoundError:
-            raise NotFoundError(f"content with SHA-256 {sha256} is not stored") from None
-
-    def remove(self, sha256: str) -> None:
-        """Remove content, if it is here."""
-        self._path(sha256).unlink(missing_ok=True)
-
-    def find_partial_size(self, sha256: str) -> int:
-        """How many bytes of an unfinished upload are held."""
-        return _size(self._uploads / sha256) or 0
+    def find_verified(self, sha256: str) -> Path | None:
+        """The whole content, if it is here."""
+        path = self._verified / sha256
+        return path if path.exists() else None
 
     def check_room(self, size_bytes: int) -> None:
         """Raises: ResourceExhaustedError: so much won't fit."""
@@ -76,43 +53,54 @@ class ArtifactStore:
             AbortedError: so many bytes are not held (any more).
             UnavailableError: another process is receiving the same content.
         """
-        held = self.find_partial_size(sha256)
+        path = self._uploads / sha256
+        held = _size(path) or 0
         if offset > held:
             raise AbortedError(f"got offset {offset}, expected at most {held}: call StartUpload again")
-        return Upload(self._uploads / sha256, sha256, size_bytes, offset=offset)
+        return Upload(path, sha256, size_bytes, offset=offset)
 
-    def promote(self, sha256: str) -> None:
-        """Make a verified upload the content, in one step that a crash can't cut in two.
+    def accept(self, upload: Upload) -> None:
+        """Make an upload that was verified one that nobody writes to any more.
 
         Raises:
-            AbortedError: the upload was removed meanwhile.
+            AbortedError: it was removed meanwhile.
         """
-        path = self._path(sha256)
-        with _disk_errors():
-            path.parent.mkdir(exist_ok=True)
-            try:
-                (self._uploads / sha256).rename(path)
-            except FileNotFoundError:
-                raise AbortedError(f"the upload of {sha256} was removed: call StartUpload again") from None
-            for folder in (path.parent, self._root):
-                _sync_folder(folder)
+        try:
+            with disk_errors():
+                upload.path.rename(self._verified / upload.path.name)
+        except FileNotFoundError:
+            raise AbortedError(f"the upload of {upload.path.name} was removed: call StartUpload again") from None
 
-    def remove_stale_uploads(self, *, before_ns: int) -> None:
-        """Remove unfinished uploads that were last written to before an instant."""
-        for path in self._uploads.iterdir():
+    def discard(self, sha256: str) -> None:
+        """Remove whole content that was stored."""
+        (self._verified / sha256).unlink(missing_ok=True)
+
+    def list_stale(self, *, before_ns: int) -> list[tuple[str, int]]:
+        """Digests and sizes of uploads that were last written to before an instant."""
+        found = []
+        for path in (*self._uploads.iterdir(), *self._verified.iterdir()):
             with contextlib.suppress(FileNotFoundError):
-                if path.stat().st_mtime_ns < before_ns:
-                    path.unlink()
+                if (about := path.stat()).st_mtime_ns < before_ns:
+                    found.append((path.name, about.st_size))
+        return found
 
-    def _path(self, sha256: str) -> Path:
-        return self._root / sha256[:2] / sha256
+    def abandon(self, sha256: str) -> bool:
+        """Remove an upload, unless somebody is sending it just now."""
+        for path in (self._uploads / sha256, self._verified / sha256):
+            with contextlib.suppress(FileNotFoundError), path.open("rb") as file:
+                try:
+                    fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                except BlockingIOError:
+                    return False
+                path.unlink()
+        return True
 
 
 class Upload:
     """An unfinished upload, locked against other processes. A broken one keeps its bytes; a wrong one loses them."""
 
     def __init__(self, path: Path, sha256: str, size_bytes: int, *, offset: int) -> None:
-        self._path = path
+        self.path = path
         self._sha256 = sha256
         self._size_bytes = size_bytes
         self._file = os.fdopen(os.open(path, os.O_RDWR | os.O_CREAT, 0o640), "r+b", buffering=0)
@@ -167,14 +155,14 @@ class Upload:
     @contextlib.contextmanager
     def _discarded_when_full(self) -> Iterator[None]:
         try:
-            with _disk_errors():
+            with disk_errors():
                 yield
         except ResourceExhaustedError:
             self._discard()
             raise
 
     def _discard(self) -> None:
-        self._path.unlink(missing_ok=True)
+        self.path.unlink(missing_ok=True)
 
 
 def _size(path: Path) -> int | None:
@@ -184,16 +172,9 @@ def _size(path: Path) -> int | None:
         return None
 
 
-def _sync_folder(path: Path) -> None:
-    folder = os.open(path, os.O_RDONLY | os.O_DIRECTORY)
-    try:
-        os.fsync(folder)
-    finally:
-        os.close(folder)
-
-
 @contextlib.contextmanager
-def _disk_errors() -> Iterator[None]:
+def disk_errors() -> Iterator[None]:
+    """Raises: ResourceExhaustedError: where the disk is full."""
     try:
         yield
     except OSError as error:
