@@ -321,4 +321,5 @@ async def test_content_that_can_not_be_removed_keeps_nothing_else(registry: Regi
     assert failures == {digest(b"stuck"): "Is a directory", digest(b"other"): ""}
     assert registry.stored() == {digest(b"stuck")}
     path.rmdir()
-    assert [one.failure for one in await registry.collect()] == [""]
+    assert {one.failure for one in await registry.collect()} <= {""}  # or the registry was first
+    assert await registry.collect() == []
