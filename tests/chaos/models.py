@@ -31,7 +31,11 @@ def breakable_onnx(path: Path, *, loops: int = 1_500) -> Path:
     graph = helper.make_graph(
         [
             helper.make_node("Slice", ["INPUT0", "first", "second", "columns"], ["begin"]),
-            helper.make_node("Cast", ["begin"], ["whole"], to=TensorProto.INT32),
+            helper.make_node(
+                "IsNaN", ["begin"], ["is_no_number"]
+            ),  # it would become the least number, and probes send it
+            helper.make_node("Where", ["is_no_number", "none", "begin"], ["number"]),
+            helper.make_node("Cast", ["number"], ["whole"], to=TensorProto.INT32),
             helper.make_node("Div", ["whole", "minus_one"], ["quotient"]),
             helper.make_node("Mul", ["quotient", "nothing"], ["nought"]),
             helper.make_node("Cast", ["nought"], ["zero"], to=TensorProto.FLOAT),
@@ -47,6 +51,7 @@ def breakable_onnx(path: Path, *, loops: int = 1_500) -> Path:
             numpy_helper.from_array(np.array([1], np.int64), "columns"),
             numpy_helper.from_array(np.array(-1, np.int32), "minus_one"),
             numpy_helper.from_array(np.array(0, np.int32), "nothing"),
+            numpy_helper.from_array(np.array(0, np.float32), "none"),
             numpy_helper.from_array(np.array(loops, np.int64), "loops"),
             numpy_helper.from_array(np.array(True), "yes"),
         ],
