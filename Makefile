@@ -4,11 +4,11 @@ SHELL := /bin/sh
 PYTHON ?= $(shell for p in python3 python3.13 python3.12 python3.11; do $$p -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null && echo $$p && break; done)
 BIN := .venv/bin
 PYTEST := $(BIN)/python -m pytest
-# Most tests wait for something most of the time, so that two run side by side where there is a processor for one.
-WORKERS ?= 2
+# Most tests wait for something most of the time, so that three run side by side on two processors.
+WORKERS ?= 3
 SIDE_BY_SIDE = $(PYTEST) --numprocesses $(WORKERS) --dist loadfile
 
-.PHONY: help setup run up test test-formats test-fronts test-queue test-unit test-e2e bench bench-peers overload chaos soak rotation profile lint fmt protos check consul lock clean
+.PHONY: help setup run up test test-formats test-storage test-fronts test-queue test-unit test-e2e bench bench-peers overload chaos soak rotation profile lint fmt protos check consul lock clean
 
 help: ## Show this list
 	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## / { printf "  make %-12s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -34,6 +34,9 @@ test-queue: setup ## Let hypothesis try 500 sequences of events on the queue (QU
 
 test-formats: setup ## Test the formats with heavy libraries, each in an environment of its own (FORMATS="litert openvino": some)
 	@$(BIN)/python -m tools.formats $(FORMATS)
+
+test-storage: setup ## Test buckets of Google's with an emulator, in an environment of its own (S3's are in `make test`)
+	@$(BIN)/python -m tools.formats gcs
 
 test-unit: setup ## Run the unit and contract tests
 	@$(PYTEST) tests/unit tests/contract

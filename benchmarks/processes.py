@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import resource
 import time
 from collections.abc import Iterable, Mapping, Sequence
 from contextlib import suppress
@@ -38,11 +37,10 @@ class CpuClock:
         Raises:
             psutil.NoSuchProcess: a process has ended, so that its time is lost; those of the part REST may.
         """
-        ended = resource.getrusage(resource.RUSAGE_CHILDREN)
         machine = psutil.cpu_times()
         return cls(
             parts={part: sum(_seconds(one, may_end=part == REST) for one in those) for part, those in parts.items()},
-            ours=ended.ru_utime + ended.ru_stime + sum(map(_seconds, family_of(os.getpid()))),
+            ours=sum(_seconds(one, may_end=True, with_ended=True) for one in family_of(os.getpid())),
             machine=machine.user + machine.nice + machine.system + machine.irq + machine.softirq,
             capacity=time.monotonic() * (os.cpu_count() or 1),
         )
@@ -77,11 +75,13 @@ def resident_mb(processes: Iterable[psutil.Process]) -> float:
     return total * 1024 / 1e6
 
 
-def _seconds(process: psutil.Process, *, may_end: bool = False) -> float:
+def _seconds(process: psutil.Process, *, may_end: bool = False, with_ended: bool = False) -> float:
+    """What a process used, and the children that it had where ``with_ended``."""
     try:
         times = process.cpu_times()
     except psutil.NoSuchProcess:
         if not may_end:
             raise
         return 0.0
-    return float(times.user + times.system)
+    ended = times.children_user + times.children_system if with_ended else 0.0
+    return float(times.user + times.system + ended)

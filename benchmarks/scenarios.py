@@ -118,16 +118,7 @@ def rest(bench: Bench) -> Section:
 
 def telemetry(bench: Bench) -> Section:
     """Two suites side by side, one with tracing as it comes and one without, in pairs of rounds."""
-    workload, plan = Identity(), Plan(rounds=2 * bench.plan.rounds, seconds=bench.plan.seconds)
-    with (
-        bench.suite(title="telemetry on") as on,
-        bench.suite(title="off", settings={"PENSTOCK_OTLP_ENDPOINT": ""}) as off,
-    ):
-        for suite in (on, off):
-            bench.deploy(suite, workload)
-        subjects = [Subject(on, workload), Subject(off, workload)]
-        results = measure(plan, subjects, client=bench.client, say=bench.say)
-        bench.results.extend(results)
+    results = _in_pairs(bench, Identity(), {"telemetry on": {}, "off": {"PENSTOCK_OTLP_ENDPOINT": ""}})
     rows = []
     for with_it, without in zip(results[::2], results[1::2], strict=True):
         pairs = list(zip(with_it.rounds, without.rounds, strict=True))
@@ -140,10 +131,36 @@ def telemetry(bench: Bench) -> Section:
         rows.append([str(with_it.concurrency), *rates, f"{rate - 1:+.1%}", *p99s, f"{p99 - 1:+.1%}", f"{cpu - 1:+.1%}"])
     headings = ["clients", "req/s on", "off", "change", "p99 ms on", "off", "change", "CPU"]
     text = (
-        f"Identity over gRPC, {plan.rounds} pairs of rounds; a change is the median of the pairs' ratios. Off: "
-        "`PENSTOCK_OTLP_ENDPOINT` is empty; the monitor runs in both suites."
+        f"Identity over gRPC, {bench.plan.rounds} pairs of suites, two pairs of rounds each; a change is the median of "
+        "the pairs' ratios. Off: `PENSTOCK_OTLP_ENDPOINT` is empty; the monitor runs in both suites."
     )
     return Section("What telemetry costs", [Table(headings, rows), text], as_json(results))
+
+
+def _in_pairs(bench: Bench, workload: Workload, settings: Mapping[str, Mapping[str, str]]) -> list[Result]:
+    """Measure suites with different settings, by title, in turns.
+
+    Two suites of one kind differ by several percent for as long as they run, so all begin anew for every other round.
+    """
+    rounds: dict[tuple[int, str], list[Figures]] = {}
+    for block in range(bench.plan.rounds):
+        with ExitStack() as running:
+            suites = [
+                running.enter_context(bench.suite(title=title, settings=settings[title]))
+                for title in (settings if block % 2 == 0 else reversed(settings))
+            ]
+            for suite in suites:
+                bench.deploy(suite, workload)
+            plan, subjects = Plan(2, bench.plan.seconds), [Subject(suite, workload) for suite in suites]
+            for one in measure(plan, subjects, client=bench.client, say=bench.say):
+                rounds.setdefault((one.concurrency, one.system), []).extend(one.rounds)
+    results = [
+        Result(workload.title, concurrency, title, tuple(rounds[concurrency, title]))
+        for concurrency in workload.concurrencies
+        for title in settings
+    ]
+    bench.results.extend(results)
+    return results
 
 
 def scaling(bench: Bench) -> Section:

@@ -352,6 +352,21 @@ class Client:
         outputs, _ = self._gateway.infer(model, inputs, version=version, timeout_s=timeout_s, request_id=request_id)
         return outputs
 
+    def infer_stream(
+        self,
+        model: str,
+        inputs: Mapping[str, NDArray[Any]],
+        *,
+        version: str = "",
+        timeout_s: float = 60.0,
+        request_id: str = "",
+    ) -> Iterator[dict[str, NDArray[Any]]]:
+        """Ask a model that answers with a stream: the outputs of each response, as soon as it is made.
+
+        ``timeout_s`` is for all of them. Close the iterator to leave before the end. Other models give one response.
+        """
+        return self._gateway.infer_stream(model, inputs, version=version, timeout_s=timeout_s, request_id=request_id)
+
     def is_ready(self, model: str, version: str = "") -> bool:
         """Whether the gateway would take a request for the model."""
         try:

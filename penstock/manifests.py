@@ -78,6 +78,33 @@ def parse(fields: Mapping[str, Any]) -> Manifest:
         raise ManifestError(str(error)) from None
 
 
+def render(manifest: Manifest) -> str:
+    """The text of a manifest's file: what :func:`parse` reads as the same manifest."""
+    said = json_format.MessageToDict(manifest, preserving_proto_field_name=True)
+    fields = {**said.pop("signature", {}), **said}
+    for role in _STEPS:
+        fields[role] = [{"operation": one["operation"], **one.get("arguments", {})} for one in fields.get(role, ())]
+    for role in _TENSORS:
+        fields[role] = [{**one, "shape": [int(size) for size in one.get("shape", ())]} for one in fields.get(role, ())]
+    tables = {name: fields.pop(name) for name in (*_TENSORS, *_STEPS)}
+    lines = [f"{name} = {_toml(value)}" for name, value in fields.items()]
+    for role, listed in tables.items():
+        for one in listed:
+            lines += ["", f"[[{role}]]", *(f"{_toml(name)} = {_toml(value)}" for name, value in one.items())]
+    return "\n".join(lines).lstrip() + "\n"
+
+
+def _toml(value: Any) -> str:
+    """A value as TOML has it, tables in one line."""
+    if isinstance(value, str):  # JSON's escapes are TOML's, which asks for one more
+        return json.dumps(value, ensure_ascii=False).replace("\x7f", "\\u007f")
+    if isinstance(value, Mapping):
+        return "{" + ", ".join(f"{_toml(name)} = {_toml(one)}" for name, one in value.items()) + "}"
+    if isinstance(value, list):
+        return f"[{', '.join(map(_toml, value))}]"
+    return str(value).lower()
+
+
 def _step(fields: Any, role: str) -> dict[str, Any]:
     if not isinstance(fields, dict) or not isinstance(fields.get("operation"), str):
         raise ManifestError(f"got {fields!r} in {role}, expected a table with an operation and its arguments")

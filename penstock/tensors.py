@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import contextlib
+import queue
+import threading
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -16,6 +19,10 @@ from penstock import errors
 from penstock.channels import options_for
 from penstock.endpoints import target
 from penstock.tls import Tls
+
+_READ_AHEAD = 16
+"""Responses of a stream that may wait here."""
+_LOOK_S = 0.1
 
 Arrays = Mapping[str, NDArray[Any]]
 
@@ -34,10 +41,14 @@ class InferenceConnection:
 
     def __init__(self, address: str, tls: Tls | None) -> None:
         self._address = address
-        self._client = triton.InferenceServerClient(
-            target(address),
-            creds=tls.credentials() if tls else None,
-            channel_args=options_for(address, tls),
+        self._tls = tls
+        self._client = self._connect()
+
+    def _connect(self) -> Any:
+        return triton.InferenceServerClient(
+            target(self._address),
+            creds=self._tls.credentials() if self._tls else None,
+            channel_args=options_for(self._address, self._tls),
         )
 
     def is_ready(self, model: str, version: str) -> bool:
@@ -60,8 +71,39 @@ class InferenceConnection:
         result = self._call(
             self._client.infer, model, tensors, version, request_id=request_id, client_timeout=timeout_s
         )
-        response = result.get_response()
-        return {output.name: result.as_numpy(output.name) for output in response.outputs}, response.model_version
+        return _outputs(result), result.get_response().model_version
+
+    def infer_stream(
+        self, model: str, inputs: Arrays, *, version: str, timeout_s: float, request_id: str
+    ) -> Iterator[dict[str, NDArray[Any]]]:
+        """The outputs by name of one response after the other; the rest is cancelled when the iterator is closed."""
+        tensors = [_input(name, array) for name, array in inputs.items()]
+        answers: queue.Queue[tuple[Any, Any]] = queue.Queue(_READ_AHEAD)
+        closed = threading.Event()
+
+        def take(result: Any, error: Any) -> None:  # while it waits, so does the server
+            while not closed.is_set():
+                with contextlib.suppress(queue.Full):
+                    answers.put((result, error), timeout=_LOOK_S)
+                    return
+
+        client = self._connect()
+        try:
+            client.start_stream(take, stream_timeout=timeout_s, headers={"triton_grpc_error": "true"})
+            client.async_stream_infer(model, tensors, version, request_id=request_id, enable_empty_final_response=True)
+            is_final = False
+            while not is_final:
+                result, error = answers.get()
+                if error is not None:
+                    raise _translated(error, self._address) from None
+                response = result.get_response()
+                is_final = response.parameters["triton_final_response"].bool_param
+                if response.outputs:
+                    yield _outputs(result)
+        finally:
+            closed.set()
+            client.stop_stream(cancel_requests=True)
+            client.close()
 
     def _call(self, method: Any, *arguments: Any, **options: Any) -> Any:
         try:
@@ -71,6 +113,10 @@ class InferenceConnection:
 
     def close(self) -> None:
         self._client.close()
+
+
+def _outputs(result: Any) -> dict[str, NDArray[Any]]:
+    return {output.name: result.as_numpy(output.name) for output in result.get_response().outputs}
 
 
 def _input(name: str, array: NDArray[Any]) -> triton.InferInput:

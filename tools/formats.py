@@ -1,4 +1,4 @@
-"""Test the formats whose libraries are too heavy for ``.venv``: ``python -m tools.formats [NAME…]``.
+"""Test what needs libraries that are too heavy or too rare for ``.venv``: ``python -m tools.formats [NAME…]``.
 
 Each environment below has Penstock, with the extras that its tests need, in a virtual environment of its own, which is
 kept below ``build/formats``. A test that is skipped there counts as failed.
@@ -23,29 +23,40 @@ from rich.table import Table
 from tools import setup
 
 CACHE = setup.ROOT / "build" / "formats"
-TESTS = setup.ROOT / "tests" / "formats"
+TESTS = setup.ROOT / "tests"
 
 
 @dataclass(frozen=True, slots=True)
 class Environment:
-    """The extras of Penstock that it has, and its test modules in ``tests/formats``."""
+    """The extras of Penstock that it has, and its test modules below ``tests``."""
 
     extras: tuple[str, ...]
     tests: tuple[str, ...]
     has_torch: bool = False
     """torch is installed first, in the build that fits this machine."""
+    packages: tuple[str, ...] = ()
+    """What it needs besides."""
+    only: str = ""
+    """Which of the tests to run, as pytest's ``-k`` takes it."""
 
 
 ENVIRONMENTS = {
-    "openvino": Environment(("openvino",), ("test_openvino.py",)),
-    "litert": Environment(("litert",), ("test_litert.py",)),
+    "openvino": Environment(("openvino",), ("formats/test_openvino.py",)),
+    "litert": Environment(("litert",), ("formats/test_litert.py",)),
     "tensorflow": Environment(
-        ("tensorflow", "keras", "litert"), ("test_tensorflow.py", "test_keras.py", "test_tflite_conversion.py")
+        ("tensorflow", "keras", "litert"),
+        ("formats/test_tensorflow.py", "formats/test_keras.py", "formats/test_tflite_conversion.py"),
     ),
     "transformers": Environment(
         ("transformers",),
-        ("test_transformers.py", "test_state_dicts.py", "test_sentence_embeddings.py"),
+        ("formats/test_transformers.py", "formats/test_state_dicts.py", "formats/test_sentence_embeddings.py"),
         has_torch=True,
+    ),
+    "gcs": Environment(
+        ("gcs", "postgresql"),
+        ("integration/registry/test_remote_stores.py",),
+        packages=("gcp-storage-emulator>=2024.8,<2027",),
+        only="Gcs",
     ),
 }
 
@@ -89,6 +100,7 @@ def checked(name: str) -> Result:
     report = CACHE / f"{name}.xml"
     report.unlink(missing_ok=True)
     tests = [str(TESTS / one) for one in ENVIRONMENTS[name].tests]
+    tests += ["-k", only] if (only := ENVIRONMENTS[name].only) else []
     command = [str(python), "-m", "pytest", "-v", "-p", "no:cacheprovider", f"--junitxml={report}", *tests]
     status = subprocess.run(command, cwd=setup.ROOT, check=False, env=environment()).returncode
     passed, reasons = outcome(report)
@@ -114,7 +126,9 @@ def installed(name: str, wanted: Environment) -> Path:
         setup.install_torch(has_gpu=setup.has_nvidia_gpu(), python=python)
     extras = ",".join((*wanted.extras, "test"))
     with setup.constraints() as pinned:
-        setup.pip(f"penstock[{extras}]", *pinned, "--editable", f"{setup.ROOT}[{extras}]", python=python)
+        setup.pip(
+            f"penstock[{extras}]", *pinned, *wanted.packages, "--editable", f"{setup.ROOT}[{extras}]", python=python
+        )
     stamp.write_text(state)
     return python
 

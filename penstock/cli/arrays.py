@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import struct
+import zlib
 from pathlib import Path
 from typing import Any
 from zipfile import BadZipFile
@@ -17,12 +19,28 @@ from penstock.cli.tables import Rows
 from penstock.tensors import Tensor
 
 _SHOWN_ROWS, _SHOWN_VALUES = 8, 10
+_SIDE = 256
 
 
-def random(specs: list[Tensor], *, rows: int) -> dict[str, NDArray[Any]]:
-    """Random values for each input."""
+def random(specs: list[Tensor], *, rows: int, content: bytes | None = None) -> dict[str, NDArray[Any]]:
+    """Random values for each input, but the ``content``, if any, for those that take bytes."""
     generator = np.random.default_rng()
-    return {spec.name: tensors.random(spec, rows=rows, generator=generator) for spec in specs}
+    found = {spec.name: tensors.random(spec, rows=rows, generator=generator) for spec in specs}
+    if content is not None:
+        for array in (found[spec.name] for spec in specs if spec.datatype == "BYTES"):
+            array.fill(content)
+    return found
+
+
+def random_image() -> bytes:
+    """A PNG of random colours (https://www.w3.org/TR/png-3/)."""
+    lines = np.random.default_rng().integers(0, 256, (_SIDE, 1 + 3 * _SIDE), np.uint8)
+    lines[:, 0] = 0  # the filter: none
+    header = struct.pack(">IIBBBBB", _SIDE, _SIDE, 8, 2, 0, 0, 0)  # 8 bits, RGB
+    chunks = ((b"IHDR", header), (b"IDAT", zlib.compress(lines.tobytes())), (b"IEND", b""))
+    return b"\x89PNG\r\n\x1a\n" + b"".join(
+        struct.pack(">I", len(data)) + kind + data + struct.pack(">I", zlib.crc32(kind + data)) for kind, data in chunks
+    )
 
 
 def read(path: Path, specs: list[Tensor]) -> dict[str, NDArray[Any]]:

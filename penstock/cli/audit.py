@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import re
+from collections.abc import Iterable
 from datetime import UTC, datetime
+from json import dumps, loads
 from typing import Annotated
 
 import typer
@@ -13,7 +16,9 @@ from penstock.cli import options
 from penstock.cli.output import Json, print_json, reporting, screen, time
 from penstock.cli.tables import Rows
 from penstock.client import Client
+from penstock.registry.v1.resources_pb2 import AuditEntry
 
+_DIGEST = re.compile(r"\b([0-9a-f]{16})[0-9a-f]{48}\b")
 _SINCE = ["%Y-%m-%d", "%Y-%m-%dT%H:%M:%S", "%Y-%m-%d %H:%M:%S"]
 
 
@@ -47,8 +52,25 @@ def audit(
     if json:
         print_json(list(entries))
         return
-    rows = Rows(">#", "TIME", "WHO", "DID", "~TO", "~DETAILS")
+    screen.print(table(entries))
+
+
+def table(entries: Iterable[AuditEntry]) -> Rows:
+    """Two lines for each entry, or more where its details are long."""
+    rows = Rows(">#", "~TIME\nWHO", "~DID\nTO", "~DETAILS")
     for one in entries:
-        who = escape(one.actor or one.peer or "–")
-        rows.add_row(str(one.sequence), time(one.log_time), who, one.action, one.resource, escape(one.details))
-    screen.print(rows)
+        when = f"{time(one.log_time)}\n{escape(one.actor or one.peer or '–')}"
+        rows.add_row(str(one.sequence), when, f"{one.action}\n{escape(one.resource)}", escape(_details(one.details)))
+    return rows
+
+
+def _details(text: str) -> str:
+    """What is said of a change, without what is empty; digests are shortened. JSON has all of it."""
+    fields = {name: value for name, value in loads(text or "{}").items() if value not in (None, "", [], {})}
+    return _DIGEST.sub(r"\1…", ", ".join(f"{name} {_plain(value)}" for name, value in fields.items()))
+
+
+def _plain(value: object) -> str:
+    if isinstance(value, list):
+        return " ".join(map(_plain, value))
+    return value if isinstance(value, str) else dumps(value, ensure_ascii=False)

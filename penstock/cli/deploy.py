@@ -138,4 +138,14 @@ def _show(version: ModelVersion, standing: str) -> None:
     report = version.validation_report
     took = duration(report.infer_duration.ToTimedelta().total_seconds())
     screen.print(f"[bold green]{model}[/] version [bold]{number}[/] {standing}: {signature(version.signature)}")
-    screen.print(f"One inference takes about {took} on {report.device}. Try it: penstock infer {model} --random")
+    screen.print(
+        f"One inference takes about {took} on {report.device}. Try it: penstock infer {model} {_trial(version)}"
+    )
+
+
+def _trial(version: ModelVersion) -> str:
+    """Options of ``penstock infer`` that send what the version can read."""
+    if all(one.datatype != "BYTES" for one in version.signature.inputs):
+        return "--random"
+    has_images = any(one.operation == "decode_image" for one in version.manifest.preprocessing)
+    return "--random-image" if has_images else "--text 'a sentence'"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Sequence
 from contextlib import ExitStack
 from dataclasses import replace
@@ -18,6 +19,7 @@ from penstock.cli.models import signature
 from penstock.cli.output import Json, print_json, reporting, screen, stderr
 from penstock.cli.steps import Steps
 from penstock.client import Client
+from penstock.endpoints import KEY_PASSWORD
 from penstock.importing import ForeignModel, ForeignModelError
 from penstock.registry.v1.resources_pb2 import ModelVersion
 
@@ -42,6 +44,10 @@ def import_(
     trust: Annotated[
         bool, typer.Option("--trust", help="Vouch for models whose format can run code while loading.")
     ] = False,
+    sign: Annotated[
+        Path | None,
+        typer.Option(metavar="PEM", exists=True, dir_okay=False, help="Sign it first, with this private key."),
+    ] = None,
     deploy: Annotated[bool, typer.Option(help="Serve what was imported; of each model the newest version.")] = True,
     wait: Annotated[bool, typer.Option(help="Wait until it takes requests.")] = True,
     registry: options.Registry = None,
@@ -55,6 +61,8 @@ def import_(
     with ExitStack() as stack:
         scratch = Path(stack.enter_context(TemporaryDirectory(prefix="penstock-import-")))
         found = _renamed(importing.find(path, scratch=scratch), name)
+        if sign:
+            found = _signed(found, sign, scratch)
         client = stack.enter_context(Client(registry=registry, gateway=gateway))
         steps = stack.enter_context(Steps(is_quiet=json))
         versions = [_register(client, steps, one, is_trusted=trust) for one in found]
@@ -76,6 +84,14 @@ def _renamed(found: Sequence[ForeignModel], name: str) -> Sequence[ForeignModel]
     if name and len(names := {one.name for one in found}) > 1:
         raise ForeignModelError(f"got one name for the models {', '.join(sorted(names))}: leave --name out")
     return [replace(one, name=name) for one in found] if name else found
+
+
+def _signed(found: Sequence[ForeignModel], key: Path, scratch: Path) -> Sequence[ForeignModel]:
+    password = os.environ.get(KEY_PASSWORD)
+    return [
+        importing.sign(one, key, folder=scratch / f"signed-{number}", password=password)
+        for number, one in enumerate(found)
+    ]
 
 
 def _register(client: Client, steps: Steps, one: ForeignModel, *, is_trusted: bool) -> ModelVersion:

@@ -16,14 +16,25 @@ from penstock.cli.models import optimization_note, signature
 from penstock.cli.output import Json, duration, print_json, reporting, screen, size, state, time
 from penstock.cli.tables import Rows
 from penstock.client import Client
-from penstock.registry.v1.resources_pb2 import Manifest, ModelVersion, Probe, Trust, TrustPolicy
+from penstock.errors import NotFoundError
+from penstock.registry.v1.resources_pb2 import (
+    Deployment,
+    InstanceStatus,
+    Manifest,
+    ModelVersion,
+    Probe,
+    Trust,
+    TrustPolicy,
+)
 
 _MARKS = {Probe.OUTCOME_PASSED: "[green]✓[/]", Probe.OUTCOME_FAILED: "[red]✗[/]", Probe.OUTCOME_SKIPPED: "[dim]–[/]"}
 _PROBES = {
     "repeats": "gives the same twice",
     "batches": "a row alone gives what it gives in a batch",
+    "scan": "a scanner finds nothing dangerous",
     "signature": "its files are those that were signed",
     "rows": "a row gives the same whatever the others are",
+    "stream": "answers with a stream of responses",
 }
 _BAR = 30
 _SHOWN_FILES = 12
@@ -49,11 +60,12 @@ def show(
         aliases = {one.name.rpartition("/")[2]: one.version for one in client.aliases(name)}
         found = find(client, name, aliases.get(version, version))
         policy = client.trust.policy(name)
+        deployment = _deployment(client, name)
     if json:
         print_json(found)
     else:
         names = sorted(alias for alias, target in aliases.items() if target == found.name)
-        screen.print(_page(found, names, policy))
+        screen.print(_page(found, names, policy, deployment))
 
 
 @app.command("delete", epilog="Example: penstock model delete digits --version 3")
@@ -95,11 +107,18 @@ def find(client: Client, model: str, version: str) -> ModelVersion:
     raise ValueError(f"models/{model} has no version")
 
 
-def _page(version: ModelVersion, aliases: list[str], policy: TrustPolicy) -> RenderableType:
+def _deployment(client: Client, model: str) -> Deployment:
+    try:
+        return client.deployment(model)
+    except NotFoundError:
+        return Deployment()
+
+
+def _page(version: ModelVersion, aliases: list[str], policy: TrustPolicy, deployment: Deployment) -> RenderableType:
     _, model, _, number = version.name.split("/")
     heading = f"[bold]{model}[/] version [bold]{number}[/] {state(ModelVersion.State.Name(version.state))}"
     named = f" alias {', '.join(aliases)}" if aliases else ""
-    parts: list[RenderableType] = [f"{heading}[dim]{named}[/]", _facts(version, policy)]
+    parts: list[RenderableType] = [f"{heading}[dim]{named}[/]", _facts(version, policy, deployment)]
     report = version.validation_report
     if report.probes:
         rows = Rows("", "~PROBE", "~")
@@ -112,11 +131,11 @@ def _page(version: ModelVersion, aliases: list[str], policy: TrustPolicy) -> Ren
     return Group(*parts)
 
 
-def _facts(version: ModelVersion, policy: TrustPolicy) -> Table:
+def _facts(version: ModelVersion, policy: TrustPolicy, deployment: Deployment) -> Table:
     table = Table.grid(padding=(0, 2, 0, 0))
     table.add_column(style="dim", no_wrap=True)
     table.add_column(overflow="fold")
-    for name, value in (*_facts_of(version), *_trust(version, policy)):
+    for name, value in (*_facts_of(version), *_processes(deployment, version.name), *_trust(version, policy)):
         if value:
             table.add_row(name, value)
     return table
@@ -141,6 +160,18 @@ def _facts_of(version: ModelVersion) -> Iterator[tuple[str, str]]:
     yield "labels", escape(", ".join(f"{name}={value}" for name, value in sorted(version.labels.items())))
     yield "created", f"{time(version.create_time)}{_by(version.trust.publisher)}"
     yield "digest", version.digest
+
+
+def _processes(deployment: Deployment, version: str) -> Iterator[tuple[str, str]]:
+    """Where it runs, or why it doesn't."""
+    for one in deployment.instances:
+        if one.version == version:
+            word = state(InstanceStatus.State.Name(one.state))
+            reason = f", {escape(one.reason)}" if one.reason else ""
+            yield "runs on", f"{escape(one.node.removeprefix('nodes/'))}: {word}{reason}"
+    for place in deployment.placements:
+        if place.version == version and not place.node:
+            yield "runs on", f"[yellow]no node[/]: {escape(place.reason)}"
 
 
 def _trust(version: ModelVersion, policy: TrustPolicy) -> Iterator[tuple[str, str]]:
@@ -171,7 +202,7 @@ def _by(actor: str) -> str:
 
 def _batching(version: ModelVersion) -> str:
     if not version.signature.batchable:
-        return "none: one request at a time"
+        return f"none: one request at a time{', its answer a stream' if version.signature.decoupled else ''}"
     limit = version.signature.max_batch_size
     return f"of up to {limit} rows" if limit else "of any size"
 

@@ -6,8 +6,9 @@ from pathlib import Path
 
 from penstock.importing import mlflow, torchserve, triton
 from penstock.importing.foreign import ForeignModel, ForeignModelError
+from penstock.importing.signing import sign
 
-__all__ = ["ForeignModel", "ForeignModelError", "find"]
+__all__ = ["ForeignModel", "ForeignModelError", "find", "sign"]
 
 
 def find(path: Path, *, scratch: Path) -> list[ForeignModel]:

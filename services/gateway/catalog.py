@@ -122,6 +122,7 @@ def served_version(deployment: Deployment, version: ModelVersion, gateway_proces
         default_priority=(queue.default_priority_level or levels) if levels else 0,
         replicas=deployment.replicas or 1,
         gateway_processes=gateway_processes,
+        is_decoupled=signature.decoupled,
     )
 
 

@@ -54,7 +54,7 @@ def config(served: ServedVersion) -> Description:
         "input": [_configured(spec, served) for spec in served.inputs],
         "output": [_configured(spec, served) for spec in served.outputs],
         "instance_group": [{"name": served.model, "kind": "KIND_AUTO", "count": served.replicas}],
-        "model_transaction_policy": {"decoupled": False},
+        "model_transaction_policy": {"decoupled": served.is_decoupled},
     }
     if served.max_batch_size:
         description["dynamic_batching"] = {

@@ -90,6 +90,7 @@ class Gateway:
             pending=self.pending,
             find_lane=self.catalog.find,
             on_taken_back=self.writer.take_back,
+            on_broken=self.writer.remove,
         )
         self.writer.hand_over = self.replies.hand_over
         self.payloads = PayloadServicer(gateway_id=gateway_id, pending=self.pending)
@@ -145,6 +146,7 @@ class Gateway:
                             lane, UnavailableError("the model is no longer deployed", reason="UNDEPLOYED")
                         )
                 self.catalog.drop_settled()
+            self.replies.break_orphans(gone_for_s=LEASE_MS / 1_000)
             self.replies.take_back(before_ns=time.time_ns() - LEASE_MS * 1_000_000)
             if self.models.is_prepared:
                 self._prepared.set()

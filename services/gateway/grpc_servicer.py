@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import functools
-from collections.abc import Callable, Coroutine
+from collections.abc import AsyncIterator, Callable, Coroutine
 from typing import Any, Protocol, runtime_checkable
 
 import grpc
@@ -17,10 +17,12 @@ from services.common.boundary import translated
 from services.common.errors import InvalidArgumentError, PenstockError, UnimplementedError
 from services.common.status import code_of
 from services.gateway.callers import TENANT, peer_of, tenant
+from services.gateway.domain.pending_bytes import PendingBytes
 from services.gateway.domain.tickets import Arrival, Outcome
 from services.gateway.inference import Desk
 from services.gateway.models import Models
 from services.gateway.spans import RequestSpans
+from services.gateway.stream_call import StreamCall, shutting_down
 
 SERVICE = "inference.GRPCInferenceService"
 
@@ -29,6 +31,7 @@ class GrpcInfer:
     """ModelInfer, as spans name it."""
 
     operation = f"{SERVICE}/ModelInfer"
+    no_streams = "ModelInfer RPC doesn't support models with decoupled transaction policy"
 
     def attributes(self, error: PenstockError | None) -> dict[str, str | int]:
         return {
@@ -61,10 +64,13 @@ class TakesDirectHandlers(Protocol):
 class InferenceServicer:
     """The rpcs. ``ModelInfer`` takes and gives serialised messages, so that a tensor's bytes are never built anew."""
 
-    def __init__(self, *, desk: Desk, models: Models, spans: RequestSpans) -> None:
+    def __init__(self, *, desk: Desk, models: Models, spans: RequestSpans, pending_bytes: PendingBytes) -> None:
         self._desk = desk
         self._models = models
         self._spans = spans
+        self._pending_bytes = pending_bytes
+        self._streams: set[StreamCall] = set()
+        self._is_draining = False
 
     async def ModelInfer(self, message: bytes, context: Any) -> bytes:
         arrival, caller = self._arrive(context)
@@ -104,6 +110,32 @@ class InferenceServicer:
                 caller = tenant(value)
         arrival = self._spans.arrive(_GRPC_INFER, traceparent=traceparent, tracestate=tracestate)
         return arrival, caller or peer_of(context)
+
+    async def ModelStreamInfer(self, messages: AsyncIterator[bytes], context: Any) -> None:
+        if self._is_draining:
+            raise shutting_down()
+        metadata = {key: value for key, value in context.invocation_metadata() if isinstance(value, str)}
+        traceparent, tracestate = metadata.get("traceparent", ""), metadata.get("tracestate", "")
+        call = StreamCall(
+            context,
+            desk=self._desk,
+            parse=_read,
+            arrive=lambda one: self._spans.arrive(one, traceparent=traceparent, tracestate=tracestate),
+            caller=tenant(metadata.get(TENANT, "")) or peer_of(context),
+            is_strict=metadata.get("triton_grpc_error") == "true",
+            pending_bytes=self._pending_bytes,
+        )
+        self._streams.add(call)
+        try:
+            await call.run(messages)
+        finally:
+            self._streams.remove(call)
+
+    def drain(self) -> None:
+        """Let streams end, which their callers may hold open without a request."""
+        self._is_draining = True
+        for call in self._streams:
+            call.drain()
 
     async def ServerLive(self, _request: Any, _context: Any) -> Any:
         return pb.ServerLiveResponse(live=True)
@@ -154,6 +186,7 @@ def add_to_server(servicer: InferenceServicer, server: grpc.aio.Server) -> None:
     service_pb2_grpc.add_GRPCInferenceServiceServicer_to_server(translated(servicer), server)
     # Registered last, this handler wins over the generated one: no deserialiser and no serialiser, bytes in, bytes out.
     infer: grpc.RpcMethodHandler[bytes, bytes] = grpc.unary_unary_rpc_method_handler(servicer.ModelInfer)
-    server.add_registered_method_handlers(SERVICE, {"ModelInfer": infer})
+    stream: grpc.RpcMethodHandler[bytes, bytes] = grpc.stream_stream_rpc_method_handler(servicer.ModelStreamInfer)
+    server.add_registered_method_handlers(SERVICE, {"ModelInfer": infer, "ModelStreamInfer": stream})
     if isinstance(server, TakesDirectHandlers):
         server.add_direct_handler(f"/{SERVICE}/ModelInfer", servicer.infer)

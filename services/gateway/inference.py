@@ -8,7 +8,7 @@ import time
 from collections.abc import Callable
 from typing import Protocol
 
-from services.common.errors import CancelledByCallerError, PenstockError, UnavailableError
+from services.common.errors import CancelledByCallerError, PenstockError, UnavailableError, UnimplementedError
 from services.gateway.domain.lane import Lane
 from services.gateway.domain.options import read_options
 from services.gateway.domain.plans import Plan
@@ -135,6 +135,9 @@ class Desk:
             model, version, request_id = request.model_name, request.model_version, request.id
             lane = self.routes.resolve(model, version)
             served = lane.version
+            if served.is_decoupled and arrival.surface.no_streams:
+                instead = f"ask model '{served.model}' by ModelStreamInfer, or generate_stream of REST"
+                raise UnimplementedError(f"{arrival.surface.no_streams}: {instead}")
             rows = check(request, served)
             options = read_options(request.parameters)
         except PenstockError as error:
@@ -143,7 +146,7 @@ class Desk:
         timeout_us = min(options.timeout_us or served.default_timeout_us, served.default_timeout_us)
         tier = lane.tiers[served.priority_of(options.priority)]
         plan = Plan(lane, tier, rows, timeout_us * 1e-6, request_id)
-        if not request_id and served.takes_any_contents:
+        if not request_id and served.takes_any_contents and not served.is_decoupled:
             self.routes.forms.learn(message, request.raw_input_contents, plan)
         return plan
 

@@ -98,7 +98,7 @@ class PendingTable:
         for ticket in self._tickets.values():
             if ticket.enqueue_ns > before_ns:
                 break
-            if ticket.entry_id and ticket.sent_ns < before_ns:
+            if ticket.entry_id and ticket.sent_ns < before_ns and not ticket.responses:
                 found.setdefault(ticket.stream, ticket)
         return list(found.values())
 
@@ -118,7 +118,7 @@ class PendingTable:
         queue_ns: list[int] = []
         for reply in batch.replies:
             ticket = self._close(reply.request_key)
-            response = _response_of(reply, responses)  # also of one nobody waits for, so that it is given back
+            response = response_of(reply, responses)  # also of one nobody waits for, so that it is given back
             if ticket is None:
                 continue
             if is_learning:
@@ -199,7 +199,8 @@ def _count(batch: Batch, lane: Lane, *, requests: int, now_ms: int) -> None:
         lane.statistics.count_execution(now_ms=now_ms, **times)
 
 
-def _response_of(reply: Reply, responses: Responses | None) -> bytes | memoryview | None:
+def response_of(reply: Reply, responses: Responses | None) -> bytes | memoryview | None:
+    """The response, wherever it is; None: it isn't there any more."""
     if not reply.response_use:
         return reply.response
     return None if responses is None else responses.borrow(reply)

@@ -16,6 +16,7 @@ from penstock.gateway.v1.reply_service_pb2 import BatchReply, ConnectRequest, Co
 from services.common.errors import InvalidArgumentError
 from services.gateway.domain.lane import Lane
 from services.gateway.domain.tickets import Ticket
+from services.gateway.open_streams import OpenStreams
 from services.gateway.pending import PendingTable
 from services.gateway.workers import Stream, Worker
 
@@ -34,12 +35,17 @@ class ReplyServicer:
         pending: PendingTable,
         find_lane: Callable[[str, str], Lane | None],
         on_taken_back: Callable[[Ticket], None],
+        on_broken: Callable[[Ticket], None],
     ) -> None:
-        """``on_taken_back`` gets requests that were handed over and are to go into their lanes after all."""
+        """``on_taken_back`` gets requests that were handed over and are to go into their lanes after all, ``on_broken``
+        those that may be there still and are not to run again.
+        """
         self._gateway_id = gateway_id
         self._pending = pending
         self._find_lane = find_lane
         self._on_taken_back = on_taken_back
+        self._on_broken = on_broken
+        self._open_streams = OpenStreams(pending, on_broken=self._give_up)
         self._workers: dict[str, Worker] = {}
         self._streams: defaultdict[tuple[str, str], list[Stream]] = defaultdict(list)
         """The open streams by lane."""
@@ -64,6 +70,7 @@ class ReplyServicer:
         stream = Stream(worker, context)
         worker.streams.append(stream)
         self._streams[worker.lane_key].append(stream)
+        self._open_streams.tell_again(worker, stream)
         if (lane := self._find_lane(*worker.lane_key)) is not None:
             lane.note_process(now=asyncio.get_running_loop().time())
         sending = asyncio.create_task(stream.run(), name=f"receipts for {hello.hello.consumer}")
@@ -99,6 +106,15 @@ class ReplyServicer:
             if ticket.key in self._pending and ticket.attempt == 1:
                 ticket.attempt += was_seen
                 self._on_taken_back(ticket)
+
+    def break_orphans(self, *, gone_for_s: float) -> None:
+        """End streams whose model process has been gone for so long that others may have its requests."""
+        self._open_streams.break_orphans(self._workers.values(), before=time.monotonic() - gone_for_s)
+
+    def _give_up(self, ticket: Ticket) -> None:
+        """Let nobody run a request again of which the caller got a part."""
+        self._on_broken(ticket)
+        self.cancel(ticket)
 
     def cancel(self, ticket: Ticket) -> None:
         """Tell all processes of a ticket's lane that its caller left."""
@@ -136,18 +152,31 @@ class ReplyServicer:
 
     def _take(self, worker: Worker, stream: Stream, message: ConnectRequest) -> None:
         kind = message.WhichOneof("message")
+        if kind != "batch_reply":
+            self._take_other(kind, worker, stream, message)
+            return
+        if message.batch_reply.sequence < 1:
+            raise InvalidArgumentError("expected a batch_reply with a sequence from 1 after the hello")
+        batch: BatchReply = message.batch_reply
+        stream.note_replies(batch)
+        worker.note_batch(batch)
+        is_new = worker.window.accept(batch.sequence, is_first_of_stream=stream.is_fresh)
+        if is_new and (not worker.is_decoupled or self._open_streams.may_settle(batch.replies, worker)):
+            self._pending.settle_batch(batch, self._find_lane(worker.model, worker.version), worker)
+        stream.is_fresh = False
+        stream.owe_receipt()
+
+    def _take_other(self, kind: str | None, worker: Worker, stream: Stream, message: ConnectRequest) -> None:
         if kind == "refusal":
             ticket = stream.note_refusal(message.refusal.request_key)
             if ticket is not None:
                 self._take_back([ticket], was_seen=False)
             return
-        if kind != "batch_reply" or message.batch_reply.sequence < 1:
-            raise InvalidArgumentError("expected a batch_reply with a sequence from 1 after the hello")
-        batch: BatchReply = message.batch_reply
-        stream.note_replies(batch)
-        worker.note_batch(batch)
-        if worker.window.accept(batch.sequence, is_first_of_stream=stream.is_fresh):
-            self._pending.settle_batch(batch, self._find_lane(worker.model, worker.version), worker)
+        if kind != "stream_response" or message.stream_response.sequence < 1:
+            raise InvalidArgumentError("expected a reply or a response with a sequence from 1 after the hello")
+        response = message.stream_response
+        if worker.window.accept(response.sequence, is_first_of_stream=stream.is_fresh):
+            self._open_streams.take(response, worker, stream)
         stream.is_fresh = False
         stream.owe_receipt()
 

@@ -22,9 +22,11 @@ from services.common.status import http_status_of
 from services.gateway.callers import TENANT, tenant
 from services.gateway.domain.pending_bytes import PendingBytes
 from services.gateway.domain.tickets import Arrival, Ticket
+from services.gateway.domain.versions import ServedVersion
 from services.gateway.inference import Desk
 from services.gateway.models import Models
 from services.gateway.rest_compression import compressed, decompressed, encoding_for, too_large
+from services.gateway.rest_generate import Generation, begin, read_generate
 from services.gateway.rest_request import OutputForm, read_request
 from services.gateway.rest_response import write_response
 from services.gateway.spans import RequestSpans
@@ -36,6 +38,7 @@ class HttpInfer:
     """One REST inference, as spans name it."""
 
     operation = "POST /v2/models/{model}/infer"
+    no_streams = "HTTP end point doesn't support models with decoupled transaction policy"
 
     def __init__(self, path: str) -> None:
         self._path = path
@@ -46,6 +49,10 @@ class HttpInfer:
             "url.path": self._path,
             "http.response.status_code": 200 if error is None else http_status_of(error),
         }
+
+
+Read = Callable[[bytes, Mapping[str, str], ServedVersion], tuple[Any, OutputForm]]
+"""Makes a ModelInferRequest of a body and its headers."""
 
 
 class RestApi:
@@ -74,6 +81,7 @@ class RestApi:
             routes=[
                 *more,
                 *self._model_routes("POST", "/infer", self.infer),
+                *self._model_routes("POST", "/generate_stream", self.generate_stream),
                 Route("/v2", self.describe_server),
                 Route("/v2/health/live", self.live),
                 Route("/v2/health/ready", self.ready),
@@ -99,7 +107,7 @@ class RestApi:
             traceparent=headers.get("traceparent", ""),
             tracestate=headers.get("tracestate", ""),
         )
-        message, form = await self._read(request, arrival)
+        message, form = await self._read(request, arrival, _read_infer)
         answered: asyncio.Future[bytes | memoryview] = asyncio.get_running_loop().create_future()
         ticket = self._desk.admit(
             message.SerializeToString(),
@@ -123,10 +131,31 @@ class RestApi:
         content, json_size = write_response(response, form)
         return _encoded(content, json_size, headers.get("accept-encoding", ""))
 
+    async def generate_stream(self, request: Request) -> Response:
+        headers, generation = request.headers, Generation(request.scope["path"], self._pending_bytes)
+        arrival = self._spans.arrive(
+            generation, traceparent=headers.get("traceparent", ""), tracestate=headers.get("tracestate", "")
+        )
+        message, _ = await self._read(request, arrival, _read_generate)
+        ticket = self._desk.admit(
+            message.SerializeToString(),
+            lambda _: message,
+            arrival,
+            caller=caller_of(request),
+            time_left_s=None,
+            outcome=generation,
+        )
+
+        def leave() -> None:
+            generation.drop()
+            self._desk.withdraw(ticket)
+
+        return await begin(generation, request.receive, leave)
+
     def _leave(self, ticket: Ticket, _left: asyncio.Future[Any]) -> None:
         self._desk.withdraw(ticket)
 
-    async def _read(self, request: Request, arrival: Arrival) -> tuple[Any, OutputForm]:
+    async def _read(self, request: Request, arrival: Arrival, read: Read) -> tuple[Any, OutputForm]:
         """The request as a ModelInferRequest; one that can't be read is refused and counted as any other."""
         model, version = _names(request)
         headers, routes = request.headers, self._desk.routes
@@ -134,7 +163,7 @@ class RestApi:
             body = await self._body(request)
             served = routes.resolve(model, version).version
             body = decompressed(body, headers.get("content-encoding", ""), self._max_request_bytes)
-            message, form = read_request(body, headers.get(HEADER_LENGTH), served)
+            message, form = read(body, headers, served)
         except PenstockError as error:
             self._desk.refuse(arrival, error, routes.find(model, version), model=model, version=version)
             raise
@@ -184,6 +213,14 @@ class RestApi:
         except orjson.JSONDecodeError as error:
             return _error(400, f"the request is no JSON: {error}")
         return _json(self._models.index(ready=isinstance(wanted, dict) and wanted.get("ready") is True))
+
+
+def _read_infer(body: bytes, headers: Mapping[str, str], served: ServedVersion) -> tuple[Any, OutputForm]:
+    return read_request(body, headers.get(HEADER_LENGTH), served)
+
+
+def _read_generate(body: bytes, _headers: Mapping[str, str], served: ServedVersion) -> tuple[Any, OutputForm]:
+    return read_generate(body, served), OutputForm()
 
 
 def _guarded(handler: Callable[[Request], Awaitable[Response]]) -> Callable[[Request], Awaitable[Response]]:

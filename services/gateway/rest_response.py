@@ -36,6 +36,23 @@ def write_response(response: bytes | memoryview, form: OutputForm) -> tuple[byte
     return (b"".join([head, *tail]), len(head)) if tail else (head, None)
 
 
+def write_event(response: bytes) -> bytes:
+    """A server-sent event for a serialised ModelInferResponse: outputs by name; one that has one element is that.
+
+    Raises:
+        InvalidArgumentError: an output can't be said in JSON.
+    """
+    message = pb.ModelInferResponse.FromString(response)
+    document: dict[str, Any] = {"model_name": message.model_name, "model_version": message.model_version}
+    if message.id:
+        document["id"] = message.id
+    for tensor, raw in zip(message.outputs, message.raw_output_contents, strict=True):
+        values = _values(tensor, raw)
+        elements = values.tolist() if isinstance(values, np.ndarray) else values
+        document[tensor.name] = elements[0] if len(elements) == 1 else elements
+    return b"data: %b\n\n" % json.dumps(document).encode()
+
+
 def _output(tensor: Any, raw: bytes, tail: list[bytes] | None) -> dict[str, Any]:
     document = {"name": tensor.name, "datatype": tensor.datatype, "shape": list(tensor.shape)}
     parameters = _parameters(tensor.parameters)

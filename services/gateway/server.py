@@ -87,8 +87,11 @@ async def serve(
         metrics = CollectorRegistry()
         metrics.register(gateway.collector())
         metrics.register(DiscoveryCollector(gateway.discovery))
+        servicer = InferenceServicer(
+            desk=gateway.desk, models=gateway.models, spans=gateway.spans, pending_bytes=gateway.pending_bytes
+        )
         if is_alone:
-            await _publish(gateway, front, web, settings)
+            await _publish(gateway, servicer, front, web, settings)
         if membership is None:
             stop_metrics = serving.serve_metrics(
                 metrics, host=suite.bind, port=settings.metrics_port, listener=keeper.listeners.get("metrics")
@@ -112,7 +115,7 @@ async def serve(
             group.create_task(serving.run_until_stopped(drained, background))
             if not is_alone:
                 await gateway.prepare(stop)
-                await _publish(gateway, front, web, settings)
+                await _publish(gateway, servicer, front, web, settings)
             if not stop.is_set():
                 group.create_task(front.run_until_stopped())
                 if membership is None:
@@ -126,7 +129,7 @@ async def serve(
                 )
                 serving.favour_latency()
                 await stop.wait()
-                await _drain(gateway, front, settings.drain_timeout_s, has_successor=stop.has_successor)
+                await _drain(gateway, servicer, front, settings.drain_timeout_s, has_successor=stop.has_successor)
             drained.set()
 
 
@@ -198,9 +201,11 @@ def _front(
     )
 
 
-async def _publish(gateway: Gateway, front: Front, web: GrpcWeb, settings: GatewaySettings) -> None:
+async def _publish(
+    gateway: Gateway, servicer: InferenceServicer, front: Front, web: GrpcWeb, settings: GatewaySettings
+) -> None:
     """Give the public APIs to what serves them."""
-    add_to_server(InferenceServicer(desk=gateway.desk, models=gateway.models, spans=gateway.spans), front.server)
+    add_to_server(servicer, front.server)
     await gateway.health.attach(front.server)
     api = RestApi(
         desk=gateway.desk,
@@ -232,7 +237,9 @@ async def _answer_parent(
     await membership.follow_parent({"statistics": statistics, "metrics": page}, stop=stop)
 
 
-async def _drain(gateway: Gateway, front: Front, timeout_s: float, *, has_successor: bool) -> None:
+async def _drain(
+    gateway: Gateway, servicer: InferenceServicer, front: Front, timeout_s: float, *, has_successor: bool
+) -> None:
     """Say so; take nothing more; wait for what is under way, for ``timeout_s`` at most, then fail the rest.
 
     With a successor the addresses go on serving: nobody is told otherwise. Cancelled: fail at once what is under way.
@@ -242,6 +249,7 @@ async def _drain(gateway: Gateway, front: Front, timeout_s: float, *, has_succes
     if not has_successor:
         await gateway.discovery.withdraw()
     error = UnavailableError("the gateway is shutting down", reason="SHUTTING_DOWN")
+    servicer.drain()
     last_call = asyncio.get_running_loop().call_later(timeout_s, gateway.desk.abandon, None, error)
     try:
         await front.stop(timeout_s + _INTERNAL_GRACE_S)

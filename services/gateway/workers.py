@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 from typing import Any
 
-from penstock.gateway.v1.reply_service_pb2 import BatchReply, Cancellation, ConnectResponse, Hello, Receipt
+from penstock.gateway.v1.reply_service_pb2 import BatchReply, Cancellation, ConnectResponse, Consumption, Hello, Receipt
 from services.common.payloads import PayloadReader, Reference, reference_of
 from services.gateway.domain.sequences import SequenceWindow
 from services.gateway.domain.tickets import Ticket
@@ -30,6 +30,9 @@ class Worker:
         """Of its shared memory; None where that can't be reached."""
         self.window = SequenceWindow()
         self.streams: list[Stream] = []
+        self.is_decoupled = hello.is_decoupled
+        self.begun: set[int] = set()
+        """Keys of requests of which it gave responses; some may be settled."""
         self.left_at = 0.0
         self._mean_ns = _MOST_COUNTED_NS
 
@@ -42,6 +45,11 @@ class Worker:
         if self.reader is None:
             return None
         return self.reader.borrow(Reference(reply.response_buffer, reply.response_use), reply.response_bytes)
+
+    def report(self, key: int, taken: int) -> None:
+        """Tell it how many responses a caller has taken; what it doesn't hear it hears when it connects again."""
+        if self.streams:
+            self.streams[-1].report(key, taken)
 
     @property
     def is_quick(self) -> bool:
@@ -69,6 +77,8 @@ class Stream:
         self._context = context
         self._request = ConnectResponse()
         self._cancelled: list[int] = []
+        self._taken: dict[int, int] = {}
+        """How many responses callers of streams have taken, to be said."""
         self._owes_receipt = False
         self._has_news = asyncio.Event()
         self._writing = asyncio.Lock()
@@ -112,6 +122,14 @@ class Stream:
         self._cancelled.append(key)
         self._has_news.set()
 
+    def report(self, key: int, taken: int) -> None:
+        """Say how many responses a caller has taken; at once where the server can: it may be waited for."""
+        if hasattr(self._context, "say"):
+            self._context.say(_consumption(key, taken))
+        else:
+            self._taken[key] = taken
+            self._has_news.set()
+
     async def run(self) -> None:
         """Send what is owed. Runs until cancelled."""
         while True:
@@ -125,6 +143,13 @@ class Stream:
             if self._cancelled:
                 keys, self._cancelled = self._cancelled, []
                 await self._context.write(ConnectResponse(cancellation=Cancellation(request_keys=keys)))
+            taken, self._taken = self._taken, {}
+            for key, responses in taken.items():
+                await self._context.write(_consumption(key, responses))
             if self._owes_receipt:
                 self._owes_receipt = False
                 await self._context.write(ConnectResponse(receipt=Receipt(sequence=self.worker.window.contiguous)))
+
+
+def _consumption(key: int, responses: int) -> ConnectResponse:
+    return ConnectResponse(consumption=Consumption(request_key=key, responses=responses))

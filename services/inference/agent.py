@@ -108,14 +108,15 @@ class Agent:
             for instance in instances:
                 instance.tell_monitors()
 
-    def is_serving(self, version: str) -> bool:
-        """Whether a process of this version, given by its resource name, takes requests."""
-        ids = version.split("/")[1::2]
-        return any(
-            [slot.model, slot.version] == ids and instance.is_ready
-            for slot, instances in self._slots.items()
+    def serving_s(self, version: str) -> float | None:
+        """How long a process of this version, given by its resource name, has taken requests; None: there is none."""
+        ready = [
+            instance.ready_s
+            for instances in self._slots.values()
             for instance in instances
-        )
+            if instance.version == version and instance.is_ready
+        ]
+        return max(ready, default=None)
 
     def leave(self) -> None:
         """Let go of every process, for a successor: those that take requests go on until it has others."""

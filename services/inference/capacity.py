@@ -12,8 +12,8 @@ from pathlib import Path
 import psutil
 
 from penstock.registry.v1.resources_pb2 import DeviceCapacity, NodeCapacity
-from services.common import names
-from services.inference import backends
+from services.inference import backends, processing
+from services.inference.adapters.artifacts import ArtifactCache
 from services.inference.adapters.devices import Hardware
 from services.inference.inference_servicer import resident_bytes
 from services.inference.instance import Instance
@@ -28,7 +28,8 @@ _GPU_MEMORY = ("nvidia-smi", "--query-gpu=memory.total,memory.free", "--format=c
 class Capacity:
     """Looked up in two paces: what every heartbeat tells, and what :meth:`refresh` asks processes and GPUs for."""
 
-    def __init__(self, settings: InferenceSettings) -> None:
+    def __init__(self, settings: InferenceSettings, cache: ArtifactCache) -> None:
+        self._cache = cache
         self._gpu = Hardware.gpu(settings.device)
         self._driver_id = "" if self._gpu is None else settings.driver_id(self._gpu)
         self._known = NodeCapacity(
@@ -36,20 +37,24 @@ class Capacity:
             processors=len(os.sched_getaffinity(0)),
             max_instances=settings.max_instances,
             formats=backends.installed_formats(),
+            libraries=processing.installed_libraries(),
         )
 
-    def message(self) -> NodeCapacity:
+    def message(self, instances: Iterable[Instance]) -> NodeCapacity:
         """What there is now."""
         self._known.free_memory_bytes = _memory()[1]
+        del self._known.versions_without_room[:]
+        self._known.versions_without_room.extend(sorted({one.version for one in instances if one.lacks_room}))
         return self._known
 
     async def refresh(self, instances: Iterable[Instance]) -> None:
-        """See what the processes that serve take, and what the GPU has left."""
+        """See what the processes that serve take, and what disk and GPU have left."""
+        cache = await asyncio.to_thread(lambda: (self._cache.limit_bytes, self._cache.free_bytes))
+        self._known.cache_bytes, self._known.free_cache_bytes = cache
         self._known.resident_memory.clear()
         for one in instances:
             if one.is_ready and (size := resident_bytes(one.pid)):
-                version = names.version_name(one.slot.model, one.slot.version)
-                self._known.resident_memory[version] = max(size, self._known.resident_memory[version])
+                self._known.resident_memory[one.version] = max(size, self._known.resident_memory[one.version])
         if self._gpu is not None:
             del self._known.devices[:]
             self._known.devices.extend(await _gpu_memory(self._gpu, self._driver_id))

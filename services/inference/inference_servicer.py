@@ -9,7 +9,6 @@ import psutil
 from penstock.inference.v1 import inference_service_pb2 as pb
 from penstock.inference.v1.inference_service_pb2_grpc import InferenceServiceServicer
 from penstock.registry.v1.resources_pb2 import InstanceStatus
-from services.common import names
 from services.common.errors import InvalidArgumentError
 from services.common.times import timestamp
 from services.inference.adapters.artifacts import ArtifactCache
@@ -59,7 +58,7 @@ def status_message(instance: Instance, node: str) -> InstanceStatus:
     state, reason = instance.status
     return InstanceStatus(
         instance=instance.name,
-        version=names.version_name(instance.slot.model, instance.slot.version),
+        version=instance.version,
         node=node,
         state=f"STATE_{state.name}",
         reason=reason,

@@ -15,7 +15,7 @@ from typing import Protocol
 
 from services.common import names
 from services.common.discovery.peers import Peers
-from services.common.errors import PenstockError, UnavailableError
+from services.common.errors import PenstockError, ResourceExhaustedError, UnavailableError
 from services.common.lanes import LaneKeys
 from services.inference.adapters.child import Child, Event
 from services.inference.domain.content import Content
@@ -49,6 +49,8 @@ class Artifacts(Protocol):
     def hold(self, content: Content) -> AbstractContextManager[None]: ...
 
     async def fetch(self, content: Content, on_progress: Callable[[float], None]) -> Path: ...
+
+    def doubt(self, content: Content) -> None: ...
 
 
 @dataclass(frozen=True, slots=True)
@@ -113,11 +115,18 @@ class Instance:
         self._lane = LaneKeys(slot.model, slot.version)
         self.streams = frozenset(self._lane.streams(assignment.batching.priority_levels))
         self.is_retiring = False
+        self.lacks_room = False
+        """Whether this node's cache had no room for it when that was tried last."""
         self.progress = 0.0
         self.device = ""
         self.restarts = 0
         self.totals = Totals()
         self.changed_ns = time.time_ns()
+
+    @property
+    def version(self) -> str:
+        """The resource name of what it runs."""
+        return names.version_name(self.slot.model, self.slot.version)
 
     @property
     def pid(self) -> int:
@@ -127,6 +136,11 @@ class Instance:
     def is_ready(self) -> bool:
         """True while the process takes requests."""
         return self._state is State.READY
+
+    @property
+    def ready_s(self) -> float:
+        """How long its process has taken requests; 0 while there is none that does."""
+        return 0.0 if self._ready_since is None else time.monotonic() - self._ready_since
 
     @property
     def is_stopping(self) -> bool:
@@ -178,6 +192,7 @@ class Instance:
                     await self._live(path)
             except PenstockError as error:
                 started, self._reason = time.monotonic(), error.message
+                self.lacks_room = isinstance(error, ResourceExhaustedError)
             if not self.is_stopping:
                 await self._after_crash(time.monotonic() - started)
 
@@ -195,7 +210,7 @@ class Instance:
     async def _prepare(self) -> Path:
         """The model's folder, once it is there and may be loaded."""
         path = await self._fetch()
-        await self._around.admit(names.version_name(self.slot.model, self.slot.version), path)
+        await self._around.admit(self.version, path)
         return path
 
     async def _fetch(self) -> Path:
@@ -216,6 +231,7 @@ class Instance:
 
     async def _live(self, path: Path) -> None:
         """One process from start to end."""
+        self.lacks_room = False
         self._enter(State.LOADING)
         self._was_ready = False
         self._started_at = time.monotonic()
@@ -277,6 +293,8 @@ class Instance:
         self._history = self._history.crashed(time.monotonic(), uptime_s=uptime_s)
         self.restarts += 1
         self._enter(State.LOADING)
+        if not self._was_ready:
+            self._around.artifacts.doubt(self.assignment.content)
         if self.variant != ORIGINAL and (not self._was_ready or len(self._history.crashes) > 1):
             _log.warning("%s: it serves as it is from now on, not as %s", self.name, self.variant)
             self.variant = ORIGINAL

@@ -42,6 +42,7 @@ class InstanceCollector(Collector):
         yield GaugeMetricFamily("penstock_cache_bytes", "Artifacts on this node.", value=cache.size_bytes)
         yield GaugeMetricFamily("penstock_cache_limit_bytes", "Most that may be kept.", value=cache.limit_bytes)
         yield CounterMetricFamily("penstock_cache_evictions", "Models that made room.", value=cache.evictions)
+        yield CounterMetricFamily("penstock_cache_repairs", "Models found damaged.", value=cache.repairs)
 
 
 def _of_instances(instances: Sequence[Instance]) -> Iterator[Metric]:

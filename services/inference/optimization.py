@@ -42,6 +42,8 @@ _RETRY_S = 1.0
 _LONGEST_CLAIM_S = 300.0
 """A node that searches, and has not reported for so long, is gone."""
 _BUSY_PAUSE_S = 600.0
+_SETTLED_S = 60.0
+"""While models take turns, one that stayed loaded for so long is searched: about what a search takes."""
 _PREFERRED_ROWS = 16
 
 
@@ -75,7 +77,7 @@ class Bounds:
 
 
 class Optimizer:
-    """Searches one version at a time, and only while ``is_serving`` says that it takes requests on this node."""
+    """Searches one version at a time, and only while it takes requests on this node."""
 
     def __init__(
         self,
@@ -89,10 +91,14 @@ class Optimizer:
         hardware: Hardware,
         bounds: Bounds,
         is_confined: bool,
-        is_serving: Callable[[str], bool],
+        serving_s: Callable[[str], float | None],
         has_product: Callable[[str], bool],
     ) -> None:
-        """``node`` is the node's resource name; ``has_product`` says whether it has native code of a file."""
+        """``node`` is the node's resource name.
+
+        ``serving_s`` says how long a version has taken requests here, None where it doesn't, ``has_product`` whether
+        the node has native code of a file.
+        """
         self._has_product = has_product
         self._is_confined = is_confined
         self._registry = registry
@@ -103,7 +109,7 @@ class Optimizer:
         self._device = device
         self._hardware = hardware
         self._bounds = bounds
-        self._is_serving = is_serving
+        self._serving_s = serving_s
         self._not_before: dict[tuple[str, str, Level], float] = {}
         self.searching: tuple[str, float] | None = None
         """The version that is searched now, and how much of it is done, 0 to 1."""
@@ -131,8 +137,16 @@ class Optimizer:
         """Served versions that were not searched yet on this hardware."""
         for target in self._served():
             is_due = time.monotonic() >= self._not_before.get(target.key, 0.0)
-            if is_due and not self._is_known(target):
+            if is_due and self._is_settled(target) and not self._is_known(target):
                 yield target
+
+    def _is_settled(self, target: Target) -> bool:
+        """Whether it is likely to stay loaded until it was searched: while models take turns, few do."""
+        deployments = self._resources.deployments
+        if not any(place.is_asleep for one in deployments.values() for place in one.placements):
+            return True
+        model = target.version.name.split("/")[1]
+        return deployments[f"deployments/{model}"].pinned or (self._serving_s(target.version.name) or 0.0) >= _SETTLED_S
 
     def _served(self) -> Iterator[Target]:
         """Versions that take requests here and may be searched, in the order of their names."""
@@ -142,7 +156,9 @@ class Optimizer:
                 continue
             for name in deployment.versions:
                 version = self._resources.versions.get(name)
-                if version is not None and version.HasField("signature") and self._is_serving(name):
+                if version is None or not version.HasField("signature") or version.signature.decoupled:
+                    continue
+                if self._serving_s(name) is not None:
                     yield Target(version, level, deployment.batching.max_batch_size)
 
     def _is_known(self, target: Target) -> bool:

@@ -13,7 +13,7 @@ from pathlib import Path
 import numpy as np
 
 from services.common.datatypes import datatype
-from services.inference.backends import Array, Arrays, Model, RunError
+from services.inference.backends import Array, Arrays, Drained, Model, RunError
 from services.inference.backends.samples import examples_of, sample, working_sizes
 from services.inference.domain.agreement import compare
 from services.inference.domain.fleet import effective_batch_size
@@ -23,6 +23,8 @@ _ROWS = 5
 _EXTREMES = (1e2, 1e4, -1e4, float("nan"))
 _SLACK = 10.0
 """Times the usual tolerance: batches of another size are summed up in another order."""
+_MOST_RESPONSES = 1_000
+_LONGEST_STREAM_S = 10.0
 _BATCHES = (1, 4, 16)
 _RUNS = 5
 _LONG_S = 2.0
@@ -41,7 +43,7 @@ class Outcome(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Probe:
-    """One thing that was tried: "repeats", "batches" or "rows"."""
+    """One thing that was tried: "repeats", "batches" or "rows"; of a decoupled model "stream"."""
 
     name: str
     outcome: Outcome
@@ -179,6 +181,20 @@ class Prober:
             if times[-1] > _LONG_S:
                 break
         return BatchMeasurement(rows, statistics.median(times), max(0, _memory("VmHWM:") - self.resident_bytes))
+
+
+class StreamProber(Prober):
+    """Tries a decoupled model. A response is not compared: the next one may well say how late it is."""
+
+    def __init__(self, model: Model) -> None:
+        self._streams = Drained(model, most=_MOST_RESPONSES, within_s=_LONGEST_STREAM_S)
+        super().__init__(self._streams)
+
+    def probe(self) -> Iterator[Probe]:
+        """Whether it makes responses, to its end where that is near."""
+        self._model.run(self._sample(1))
+        end = "" if self._streams.is_whole else ", then it was closed"
+        yield Probe("stream", Outcome.PASSED, f"{self._streams.count} responses{end}")
 
 
 def _row(arrays: Arrays, row: int) -> dict[str, Array]:

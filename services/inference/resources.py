@@ -51,7 +51,9 @@ def _steps(messages: Iterable[pb.Step]) -> tuple[Step, ...]:
 
 
 def signature_from(message: pb.Signature) -> Signature:
-    return Signature(_specs(message.inputs), _specs(message.outputs), message.batchable, message.max_batch_size)
+    return Signature(
+        _specs(message.inputs), _specs(message.outputs), message.batchable, message.max_batch_size, message.decoupled
+    )
 
 
 def _specs(messages: Iterable[pb.TensorSpec]) -> tuple[TensorSpec, ...]:
@@ -64,6 +66,7 @@ def signature_message(signature: Signature) -> pb.Signature:
         outputs=[pb.TensorSpec(**asdict(one)) for one in signature.outputs],
         batchable=signature.is_batchable,
         max_batch_size=signature.max_batch_size,
+        decoupled=signature.is_decoupled,
     )
 
 

@@ -55,29 +55,36 @@ class _PathBeneath(ctypes.Structure):
 @contextlib.contextmanager
 def scratch() -> Iterator[Path]:
     """A folder of this process alone, which is its home and has its temporary files; gone at the end."""
+    with folder() as path:
+        move_home(path)
+        tempfile.tempdir = str(path)
+        yield path
+
+
+@contextlib.contextmanager
+def folder() -> Iterator[Path]:
+    """A folder that is gone at the end, or, if this process is killed, with one of the next."""
     common = _common_folder()
     _remove_left(common)
-    with tempfile.TemporaryDirectory(dir=common, prefix="model-") as folder:
-        lock = os.open(folder, os.O_RDONLY)
+    with tempfile.TemporaryDirectory(dir=common, prefix="model-", ignore_cleanup_errors=True) as name:
+        lock = os.open(name, os.O_RDONLY)
         try:
             fcntl.flock(lock, fcntl.LOCK_EX)
-            move_home(Path(folder))
-            tempfile.tempdir = folder
-            yield Path(folder)
+            yield Path(name)
         finally:
             os.close(lock)
 
 
 def _remove_left(common: Path) -> None:
     """Remove what processes left that were killed: folders that nobody holds a lock on."""
-    for folder in common.glob("model-*"):
+    for left in common.glob("model-*"):
         with contextlib.suppress(OSError):
-            if time.time() - folder.stat().st_mtime < _YOUNG_S:  # its owner may be about to lock it
+            if time.time() - left.stat().st_mtime < _YOUNG_S:  # its owner may be about to lock it
                 continue
-            lock = os.open(folder, os.O_RDONLY)
+            lock = os.open(left, os.O_RDONLY)
             try:
                 fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-                shutil.rmtree(folder, ignore_errors=True)
+                shutil.rmtree(left, ignore_errors=True)
             finally:
                 os.close(lock)
 

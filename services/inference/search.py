@@ -13,7 +13,6 @@ import os
 import statistics
 import sys
 import tempfile
-import threading
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
@@ -27,7 +26,7 @@ from services.inference.domain.agreement import Agreement, compare
 from services.inference.domain.manifest import NOTHING_SAID, Manifest
 from services.inference.domain.signature import Signature
 from services.inference.domain.variants import ORIGINAL, Level, Measurement, Trial, Variant, best, combined, slowness
-from services.inference.model_process.control import take_standard_output
+from services.inference.model_process.control import end_with_agent, take_standard_output
 from services.inference.settings import move_home
 
 _TURN_S = 0.02
@@ -293,12 +292,8 @@ def _retreat(spec: SearchSpec) -> None:
             sandbox.disconnect()
 
 
-def _end_with_agent() -> None:
-    sys.stdin.read()
-    os._exit(1)
-
-
 def main() -> None:
+    end_with_agent()
     events = take_standard_output()
     spec = SearchSpec.from_json(sys.stdin.readline())
     step_back(spec.niceness)
@@ -307,8 +302,7 @@ def main() -> None:
         events.write(json.dumps(event).encode() + b"\n")
 
     try:
-        _retreat(spec)  # before there are other threads
-        threading.Thread(target=_end_with_agent, daemon=True).start()
+        _retreat(spec)
         search(spec, tell)
     except (LoadError, RunError) as error:
         tell({"failure": str(error)})

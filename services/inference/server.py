@@ -110,6 +110,7 @@ class InferenceServer:
             timeout_s=settings.validation_timeout_s,
             memory_bytes=int(psutil.virtual_memory().total * settings.validation_memory_share),
             is_confined=settings.confine,
+            is_scanning=settings.scanner != "off",
         )
         self._optimizer = Optimizer(
             self._registry,
@@ -121,10 +122,10 @@ class InferenceServer:
             hardware=self._hardware,
             bounds=Bounds(self._level, settings.optimization_niceness, settings.optimization_memory_share),
             is_confined=settings.confine,
-            is_serving=self._agent.is_serving,
+            serving_s=self._agent.serving_s,
             has_product=self._cache.has_product,
         )
-        self._capacity = Capacity(settings)
+        self._capacity = Capacity(settings, self._cache)
         self._node = Node(
             name=f"nodes/{node}",
             devices=devices(),
@@ -220,7 +221,7 @@ class InferenceServer:
         instances = [status_message(one, self._node.name) for one in self._agent.instances()]
         return await self._registry.report_node(
             instances,
-            self._capacity.message(),
+            self._capacity.message(self._agent.instances()),
             address=self._address,
             is_leaving=is_leaving,
             has_successor=has_successor,

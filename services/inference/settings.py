@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import importlib.util
 import os
 import re
 from pathlib import Path
 from typing import Literal
 
-from pydantic import Field
+from pydantic import Field, field_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
 _MODEST = {
@@ -64,12 +65,23 @@ class InferenceSettings(BaseSettings):
     """Whether processes that load models give up what they have no need of, where the kernel has Landlock: files that
     are neither the system's nor the model's, listening, and, while a version is tried, the network."""
 
+    scanner: Literal["off", "picklescan"] = "off"
+    """Scanner that gives a second opinion on new versions which can run code, besides trust or a signature. What it
+    finds, and that it finds nothing to scan or can't read, rejects them. `picklescan` needs `penstock[scanner]`."""
+
     optimization: Literal["off", "fast", "full"] = "full"
     """Most that this node does to run versions faster, whatever deployments ask for; `off`: they run as they are."""
     optimization_niceness: int = Field(default=19, ge=0, le=19)
     """How far a search for a faster way steps back behind everything else on this node; 19 takes idle time only."""
     optimization_memory_share: float = Field(default=0.5, gt=0, le=1)
     """Share of the memory that is free when a search begins that it may take."""
+
+    @field_validator("scanner")
+    @classmethod
+    def _is_there(cls, name: str) -> str:
+        if name != "off" and importlib.util.find_spec(name) is None:
+            raise ValueError(f"{name} is not installed: pip install 'penstock[scanner]'")
+        return name
 
     def driver_id(self, gpu: int) -> str:
         """What the driver calls the GPU with this number: `CUDA_VISIBLE_DEVICES` may leave some out."""

@@ -6,7 +6,6 @@ import asyncio
 import contextlib
 import logging
 import shutil
-import tempfile
 import time
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, replace
@@ -14,6 +13,7 @@ from pathlib import Path
 
 import psutil
 
+from services.inference import sandbox
 from services.inference.adapters.child import Child, Event
 from services.inference.backends import PRODUCT
 from services.inference.domain.variants import Level, Trial, Variant
@@ -104,25 +104,25 @@ class SupervisedSearch:
             self._note(Trial(self._trying[0], reason))
 
     async def _live_in_scratch(self) -> str:
-        with tempfile.TemporaryDirectory(prefix="penstock-search-", ignore_cleanup_errors=True) as scratch:
+        with sandbox.folder() as scratch:
             try:
                 return await self._live(scratch)
             finally:
                 await asyncio.to_thread(self._keep_products, scratch)
 
-    def _keep_products(self, scratch: str) -> None:
+    def _keep_products(self, scratch: Path) -> None:
         """Put native code that was made of the model beside it, and nothing else that the process may have left."""
         root = Path(self._spec.path)
-        for made in Path(scratch, WORKSHOP).glob(f"{root.name}{PRODUCT}*.pt2"):
+        for made in (scratch / WORKSHOP).glob(f"{root.name}{PRODUCT}*.pt2"):
             if made.is_file() and not made.is_symlink():
                 partial = root.with_name(f"{made.name}.partial")
                 shutil.move(made, partial)
                 partial.replace(root.with_name(made.name))
 
-    async def _live(self, scratch: str) -> str:
+    async def _live(self, scratch: Path) -> str:
         """One process; returns why it ended before the search did, empty when the search is over."""
         self._forget_trying()
-        spec = replace(self._spec, scratch=scratch, trials=self.trials)
+        spec = replace(self._spec, scratch=str(scratch), trials=self.trials)
         child = await Child.start(self._module, spec.to_json(), self._heard)
         ending = asyncio.create_task(child.wait())
         before_s = self._cpu_s

@@ -6,7 +6,8 @@ import asyncio
 import contextlib
 import json
 import logging
-from collections.abc import Mapping, Sequence
+import time
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any, Protocol
@@ -15,10 +16,10 @@ import psutil
 
 from penstock.registry.v1 import registry_service_pb2 as registry_pb
 from penstock.registry.v1 import resources_pb2 as pb
-from services.common.errors import AbortedError, DataLossError, NotFoundError, PenstockError
+from services.common.errors import AbortedError, DataLossError, NotFoundError, PenstockError, ResourceExhaustedError
 from services.common.times import duration
 from services.common.trust import Outcome
-from services.inference import backends
+from services.inference import backends, processing
 from services.inference.adapters.child import Child, Event
 from services.inference.admission import Admission
 from services.inference.domain.signature import Signature
@@ -31,12 +32,15 @@ _log = logging.getLogger(__name__)
 _MODULE = "services.inference.inspector"
 _RENEW_CLAIM_S = 20.0
 _MEMORY_CHECK_S = 0.1
+_NO_ROOM_PAUSE_S = 30.0
 
 
 class Registry(Protocol):
     """Who gives out versions to validate."""
 
-    async def claim_validation(self, formats: Sequence[str]) -> registry_pb.ClaimValidationResponse | None: ...
+    async def claim_validation(
+        self, formats: Sequence[str], libraries: Sequence[str], *, excluded: Collection[str] = ()
+    ) -> registry_pb.ClaimValidationResponse | None: ...
 
     async def report_validation(self, request: registry_pb.ReportValidationRequest) -> None: ...
 
@@ -55,6 +59,7 @@ class Validator:
         timeout_s: float,
         memory_bytes: int,
         is_confined: bool,
+        is_scanning: bool,
     ) -> None:
         self._registry = registry
         self._artifacts = artifacts
@@ -64,7 +69,10 @@ class Validator:
         self._timeout_s = timeout_s
         self._memory_bytes = memory_bytes
         self._is_confined = is_confined
-        self._formats = backends.installed_formats()
+        self._is_scanning = is_scanning
+        self._has = backends.installed_formats(), processing.installed_libraries()
+        self._retries: dict[str, float] = {}
+        """When versions may be tried again that there was no room for, by their resource names."""
 
     async def validate_pending(self) -> None:
         """Validate until nothing is left to claim.
@@ -72,7 +80,7 @@ class Validator:
         Raises:
             PenstockError: the registry is away; what was claimed is ours again at the next claim.
         """
-        while (claim := await self._registry.claim_validation(self._formats)) is not None:
+        while (claim := await self._claim()) is not None:
             version = claim.model_version
             _log.info("validating %s", version.name)
             renewing = asyncio.create_task(self._renew_claim())
@@ -85,12 +93,17 @@ class Validator:
                 await self._registry.report_validation(report)
             _log.info("validated %s: %s", version.name, report.handed_back or report.rejection or "ready")
 
+    async def _claim(self) -> registry_pb.ClaimValidationResponse | None:
+        now = time.monotonic()
+        self._retries = {name: when for name, when in self._retries.items() if when > now}
+        return await self._registry.claim_validation(*self._has, excluded=self._retries)
+
     async def _renew_claim(self) -> None:
         """A claim lasts a minute, loading may last longer: claim again, which gives us our own."""
         while True:
             await asyncio.sleep(_RENEW_CLAIM_S)
             with contextlib.suppress(PenstockError):
-                await self._registry.claim_validation(self._formats)
+                await self._registry.claim_validation(*self._has)
 
     async def _examine(self, claim: registry_pb.ClaimValidationResponse) -> registry_pb.ReportValidationRequest:
         version = claim.model_version
@@ -103,6 +116,10 @@ class Validator:
             except DataLossError as error:
                 report.rejection = error.message
                 return report
+            except ResourceExhaustedError as error:
+                self._retries[version.name] = time.monotonic() + _NO_ROOM_PAUSE_S
+                report.handed_back = error.message
+                return report
             finding, refusal = await self._admission.examine(version, path, claim.signing_keys, claim.trust_policy)
             if refusal:
                 report.rejection = refusal
@@ -110,11 +127,13 @@ class Validator:
             is_signed = finding.outcome is Outcome.VERIFIED
             verdict = await self._inspect(path, version, is_trusted=version.trusted or is_signed)
         report.validation_report.complete_time.GetCurrentTime()
+        report.validation_report.libraries.extend(verdict.get("libraries", ()))
         if "handed_back" in verdict:
             report.format, report.handed_back = verdict["format"], verdict["handed_back"]
             return report
         if "rejection" in verdict:
             report.rejection = verdict["rejection"]
+            _add_probes(report, verdict.get("probes", ()))
             return report
         _fill(report, verdict)
         if is_signed:
@@ -133,6 +152,7 @@ class Validator:
             self._threads,
             manifest_of(version),
             self._is_confined,
+            self._is_scanning,
         )
         child = await Child.start(_MODULE, json.dumps(asdict(request)), verdicts.append)
         ending = asyncio.create_task(child.wait())
@@ -166,10 +186,14 @@ def _fill(report: registry_pb.ReportValidationRequest, verdict: Mapping[str, Any
     report.validation_report.device = verdict["device"]
     report.validation_report.load_duration.CopyFrom(duration(int(verdict["load_s"] * 1e9)))
     report.validation_report.infer_duration.CopyFrom(duration(int(verdict["infer_s"] * 1e9)))
-    for one in verdict["probes"]:
-        outcome = pb.Probe.Outcome.Value(f"OUTCOME_{one['outcome']}")
-        report.validation_report.probes.add(name=one["name"], outcome=outcome, detail=one["detail"])
+    _add_probes(report, verdict["probes"])
     for one in verdict["batches"]:
         took = duration(int(one["duration_s"] * 1e9))
         report.validation_report.batches.add(rows=one["rows"], duration=took, peak_bytes=one["peak_bytes"])
     report.validation_report.resident_bytes = verdict["resident_bytes"]
+
+
+def _add_probes(report: registry_pb.ReportValidationRequest, probes: Iterable[Mapping[str, str]]) -> None:
+    for one in probes:
+        outcome = pb.Probe.Outcome.Value(f"OUTCOME_{one['outcome']}")
+        report.validation_report.probes.add(name=one["name"], outcome=outcome, detail=one["detail"])

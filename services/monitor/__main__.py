@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import os
 import sys
 
 from services.common import logs, serving
 from services.common.settings import load
 from services.monitor.server import Monitor
 from services.monitor.settings import MonitorSettings
+
+_NICENESS = 10
 
 
 def main() -> None:
@@ -16,8 +19,13 @@ def main() -> None:
     except ValueError as error:
         sys.exit(str(error))
     logs.configure("penstock-monitor", suite.log_level)
-    # Collections of garbage would look at all the ring of traces, and find nothing.
-    serving.run(lambda stop: Monitor(suite, settings).serve(stop, on_start=lambda _: serving.favour_latency()))
+    serving.run(lambda stop: Monitor(suite, settings).serve(stop, on_start=lambda _: _step_back()))
+
+
+def _step_back() -> None:
+    """Keep out of the way of those that answer requests on the same machine."""
+    serving.favour_latency()  # collections of garbage would look at all the ring of traces, and find nothing
+    os.nice(_NICENESS)
 
 
 if __name__ == "__main__":

@@ -112,7 +112,16 @@ class Nodes:
         if capacity.devices:
             free = min(free, max(one.free_memory_bytes for one in capacity.devices))
         processes = heard.processes(self._monotonic())
-        return Room(self._health_of(heard), free, capacity.max_instances, capacity.formats, processes)
+        return Room(
+            self._health_of(heard),
+            free,
+            capacity.max_instances,
+            capacity.formats,
+            capacity.libraries,
+            processes,
+            capacity.free_cache_bytes if capacity.cache_bytes else serving.UNKNOWN_BYTES,
+            capacity.without_room,
+        )
 
     async def write(self, verb: Callable[..., T], *args: Any, **kwargs: Any) -> T:
         """Run a verb that needs to know the ``fleet``, as the database does."""
@@ -141,6 +150,8 @@ class Nodes:
         absent_ns = serving.SUCCESSION_NS if report.has_successor else 0
         now_ns, before = self._monotonic(), self._heard.get(report.node)
         ready_ns = _ready_since(report, {} if before is None else before.ready_ns, now_ns)
+        if report.capacity.without_room - (before.report.capacity.without_room if before else frozenset()):
+            self._changes += 1  # maybe another node has room: the next sweep looks
         self._heard[report.node] = _Heard(report, now_ns + absent_ns, self._clock(), ready_ns)
         is_news = self._has_other_health()
         if is_news or report.instances != self._written.get(report.node):
@@ -192,9 +203,14 @@ class Nodes:
         self._forgive_own_absence()
         self._has_other_health()
         pause_ns = 0 if self._placed.is_unmet else serving.LOOK_AGAIN_NS
-        is_waiting = self._placed.waiting and self._monotonic() - self._looked_ns >= pause_ns
+        is_waiting = (
+            self._placed.waiting or self._is_short_of_room()
+        ) and self._monotonic() - self._looked_ns >= pause_ns
         if self._seen_changes != self._changes or is_waiting:
             await self._place_anew()
+
+    def _is_short_of_room(self) -> bool:
+        return any(heard.report.capacity.without_room for heard in self._heard.values())
 
     async def _place_anew(self) -> None:
         seen, fleet = self._changes, self.fleet()

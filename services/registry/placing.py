@@ -87,10 +87,12 @@ def _wanted(deployment: Deployment, files: Mapping[str, Described], fleet: Fleet
             replicas=deployment.replicas,
             need_bytes=max(described.need_bytes, fleet.resident_bytes.get(version, 0)),
             format=described.format,
+            libraries=described.libraries,
             placements=[one for one in deployment.placements if one.version == version],
             ready=_places(deployment, version, InstanceState.READY),
             failing=_places(deployment, version, InstanceState.UNAVAILABLE),
             is_pinned=deployment.pinned,
+            size_bytes=described.size_bytes,
         )
 
 

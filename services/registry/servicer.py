@@ -132,7 +132,13 @@ class RegistryServicer(RegistryServiceServicer):
         return api.DeleteModelVersionResponse()
 
     async def ClaimValidation(self, request: api.ClaimValidationRequest, _context: Any) -> api.ClaimValidationResponse:
-        claimed = await self._database.write(versions.claim_with_keys, request.node, formats=request.formats)
+        claimed = await self._database.write(
+            versions.claim_with_keys,
+            request.node,
+            formats=request.formats,
+            libraries=request.libraries,
+            excluded=request.excluded_versions,
+        )
         if claimed is None:
             return api.ClaimValidationResponse()
         version, keys, policy = claimed

@@ -99,9 +99,17 @@ def delete_version(tx: Transaction, name: str, *, etag: str) -> None:
     audit.record(tx, "model_version.delete", version.name, model=version.model, digest=version.digest)
 
 
-def claim_validation(tx: Transaction, node: str, *, formats: Sequence[str]) -> ModelVersion | None:
+def claim_validation(
+    tx: Transaction,
+    node: str,
+    *,
+    formats: Sequence[str],
+    libraries: Sequence[str],
+    excluded: Sequence[str] = (),
+) -> ModelVersion | None:
     """Give a version to an agent, or its own claim with a fresh lease; None when there is nothing to do."""
-    version = claim_rows.find_claimable(tx, ids.check_node(node), formats=formats)
+    has = {"formats": formats, "libraries": libraries}
+    version = claim_rows.find_claimable(tx, ids.check_node(node), **has, excluded=excluded)
     if version is None:
         return None
     claimed = lifecycle.claim(version, node=node, now_ns=tx.now_ns)
@@ -112,10 +120,16 @@ def claim_validation(tx: Transaction, node: str, *, formats: Sequence[str]) -> M
 
 
 def claim_with_keys(
-    tx: Transaction, node: str, *, formats: Sequence[str]
+    tx: Transaction,
+    node: str,
+    *,
+    formats: Sequence[str],
+    libraries: Sequence[str],
+    excluded: Sequence[str] = (),
 ) -> tuple[ModelVersion, list[SigningKey], TrustPolicy] | None:
     """As :func:`claim_validation`, with all that the agent needs to judge the version's signature."""
-    if (version := claim_validation(tx, node, formats=formats)) is None:
+    version = claim_validation(tx, node, formats=formats, libraries=libraries, excluded=excluded)
+    if version is None:
         return None
     return version, trusting.keys_of(tx, version), tx.get(Model, version.model).trust_policy
 

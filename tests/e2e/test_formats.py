@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 from typing import Any
@@ -21,11 +22,13 @@ from sklearn.linear_model import LogisticRegression
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 from skops import io
+from tritonclient.utils import InferenceServerException
 
 from penstock.client import Client
 from services.common.datatypes import DATATYPES
 from tests.support import models
-from tests.support.suite import Suite
+from tests.support.model_server import ModelServer
+from tests.support.suite import Suite, wait_until
 
 Arrays = Mapping[str, NDArray[Any]]
 Case = tuple[Path, Arrays, Arrays]
@@ -134,6 +137,35 @@ def test_a_model_of_the_format_gives_what_its_library_gives(
             else:
                 np.testing.assert_allclose(outputs[output], array, rtol=1e-5, atol=1e-6)
         client.undeploy(name)
+
+
+def test_callers_are_told_when_the_server_elsewhere_is_away(suite: Suite, tmp_path: Path) -> None:
+    server = ModelServer()
+    (tmp_path / "m.toml").write_text(f'address = "127.0.0.1:{server.port}"\nmodel = "m"\ntimeout_s = 5')
+    suite.command("deploy", str(tmp_path / "m.toml"), "--name", "elsewhere", "--trust", "--wait")
+    rows = np.ones((2, 1), np.float32)
+    with triton_grpc.InferenceServerClient(suite.grpc_address) as client:
+        tensor = triton_grpc.InferInput("INPUT0", [2, 1], "FP32")
+        tensor.set_data_from_numpy(rows)
+
+        def answer() -> Any:
+            return client.infer("elsewhere", [tensor]).as_numpy("OUT")
+
+        np.testing.assert_array_equal(answer(), rows)
+        server.kill()
+        with pytest.raises(InferenceServerException, match="the model's server: UNAVAILABLE") as caught:
+            answer()
+        assert caught.value.status() == "StatusCode.UNAVAILABLE"
+        server.start()
+
+        def is_back() -> bool:
+            with contextlib.suppress(InferenceServerException):
+                return bool((answer() == rows).all())
+            return False
+
+        wait_until(is_back)
+    suite.command("undeploy", "elsewhere")
+    server.kill()
 
 
 ONNX_KINDS = {"FP16": "FLOAT16", "FP32": "FLOAT", "FP64": "DOUBLE", "BF16": "BFLOAT16", "BYTES": "STRING"}

@@ -14,6 +14,7 @@ from sklearn.linear_model import LogisticRegression
 
 from penstock.client import Client
 from tests.support.models import folder_onnx, identity_onnx
+from tests.support.signing import key_pair
 from tests.support.suite import Suite
 from tests.unit.penstock_client.test_importing import CONFIG, archive, repository
 
@@ -52,6 +53,26 @@ def test_a_repository_of_triton_is_served_with_its_limits(suite: Suite, client: 
     np.testing.assert_array_equal(client.infer("imported-shift", {"INPUT0": ROWS})["OUTPUT0"], ROWS + 5)
     for name in ("imported-echo", "imported-shift"):
         client.undeploy(name)
+
+
+def test_what_is_imported_is_signed_with_its_manifest(suite: Suite, client: Client, tmp_path: Path) -> None:
+    packed = repository(tmp_path / "echo", CONFIG.replace('"echo"', '"signed-echo"'), versions=("1",))
+    before = {path: path.read_bytes() for path in packed.rglob("*") if path.is_file()}
+    keys = key_pair(tmp_path)
+    suite.command("keys", "add", "importers", "anna", str(tmp_path / "key.pub"))
+
+    (version,) = suite.command("import", str(packed), "--sign", str(keys.private))["versions"]
+
+    assert version["trust"]["outcome"] == "OUTCOME_VERIFIED"
+    assert version["trust"]["signing_key"] == "keySets/importers/keys/anna"
+    assert [one["path"] for one in version["files"]] == ["model.onnx", "model.sig", "penstock.toml"]
+    assert client.versions("signed-echo")[0].manifest.signature.inputs, "the configuration's tensors are signed, too"
+    np.testing.assert_array_equal(client.infer("signed-echo", {"INPUT0": ROWS})["OUTPUT0"], ROWS)
+    assert {path: path.read_bytes() for path in packed.rglob("*") if path.is_file()} == before
+    suite.command("require", "signed-echo", "--signed-by", "importers")
+    refused = suite.command("import", str(packed), check=False)
+    assert "it is not signed" in client.versions("signed-echo")[0].state_reason, refused
+    client.undeploy("signed-echo")
 
 
 def test_a_repository_that_says_something_else_than_its_model_is_rejected(

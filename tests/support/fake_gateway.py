@@ -53,6 +53,8 @@ class FakeGateway:
     hellos: list[pb.Hello] = field(default_factory=list)
     batches: list[pb.BatchReply] = field(default_factory=list)
     replies: dict[int, list[pb.Reply]] = field(default_factory=dict)
+    responses: dict[int, list[pb.StreamResponse]] = field(default_factory=dict)
+    """Of streams, by request."""
     payloads: dict[int, bytes] = field(default_factory=dict)
     refused: list[int] = field(default_factory=list)
 
@@ -93,9 +95,14 @@ class FakeGateway:
             if message.HasField("refusal"):
                 self.refused.append(message.refusal.request_key)
                 continue
-            await self._take(message.batch_reply)
+            if message.HasField("stream_response"):
+                sequence = message.stream_response.sequence
+                await self._take_response(message.stream_response)
+            else:
+                sequence = message.batch_reply.sequence
+                await self._take(message.batch_reply)
             if self.gives_receipts:
-                receipt = pb.Receipt(sequence=message.batch_reply.sequence)
+                receipt = pb.Receipt(sequence=sequence)
                 await self._write(context, pb.ConnectResponse(receipt=receipt))
 
     async def Fetch(self, request: payload_pb.FetchRequest, context: Any) -> AsyncIterator[payload_pb.FetchResponse]:
@@ -111,6 +118,22 @@ class FakeGateway:
             self.replies.setdefault(reply.request_key, []).append(reply)
         async with self._settled:
             self._settled.notify_all()
+
+    async def _take_response(self, response: pb.StreamResponse) -> None:
+        self.responses.setdefault(response.request_key, []).append(response)
+        async with self._settled:
+            self._settled.notify_all()
+
+    async def responses_to(self, key: int, count: int, *, timeout_s: float = 20.0) -> list[pb.StreamResponse]:
+        """Wait until a stream has so many responses; all it has then."""
+        async with asyncio.timeout(timeout_s), self._settled:
+            await self._settled.wait_for(lambda: len(self.responses.get(key, ())) >= count)
+        return self.responses[key]
+
+    async def consume(self, key: int, responses: int) -> None:
+        """Tell the process that connected last how far a stream's caller is."""
+        news = pb.Consumption(request_key=key, responses=responses)
+        await self._write(self._streams[-1], pb.ConnectResponse(consumption=news))
 
     async def cancel(self, *keys: int) -> None:
         """Tell all connected processes that callers left."""

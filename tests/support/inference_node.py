@@ -117,11 +117,17 @@ class InferenceNode:
 
     async def validated(self, name: str) -> pb.ModelVersion:
         """Wait for the verdict on a version."""
-        return await self._eventually(
+        verdicts = (pb.ModelVersion.STATE_READY, pb.ModelVersion.STATE_REJECTED)
+        return await self.version(name, lambda version: version.state in verdicts)
+
+    async def version(self, name: str, is_as_wanted: Callable[[pb.ModelVersion], bool]) -> pb.ModelVersion:
+        """Wait until the registry tells this of a version."""
+        found: pb.ModelVersion = await self._eventually(
             lambda: self.registry.GetModelVersion(api.GetModelVersionRequest(name=name), wait_for_ready=True),
             lambda answer: answer.model_version,
-            lambda version: version.state in (pb.ModelVersion.STATE_READY, pb.ModelVersion.STATE_REJECTED),
+            is_as_wanted,
         )
+        return found
 
     async def optimized(self, name: str) -> pb.Optimization:
         """Wait for the end of the search that was made for a version."""

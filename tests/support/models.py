@@ -56,6 +56,13 @@ def onnx_of(
     return path
 
 
+def same_onnx(path: Path, kind: int, shape: Sequence[int | str]) -> Path:
+    """ONNX: "x" comes out as "y"."""
+    value = helper.make_tensor_value_info
+    node = helper.make_node("Identity", ["x"], ["y"])
+    return onnx_of(path, [node], [value("x", kind, shape)], [value("y", kind, shape)])
+
+
 def slow_onnx(path: Path, *, width: int = 16, loops: int = 200_000) -> Path:
     """ONNX: as the identity, but a loop inside takes about a microsecond of CPU per turn, whatever the batch."""
     body = helper.make_graph(

@@ -25,7 +25,7 @@ _sym_db = _symbol_database.Default()
 from penstock.queue.v1 import envelope_pb2 as penstock_dot_queue_dot_v1_dot_envelope__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\'penstock/gateway/v1/reply_service.proto\x12\x13penstock.gateway.v1\x1a penstock/queue/v1/envelope.proto\"\xb1\x01\n\x0e\x43onnectRequest\x12+\n\x05hello\x18\x01 \x01(\x0b\x32\x1a.penstock.gateway.v1.HelloH\x00\x12\x36\n\x0b\x62\x61tch_reply\x18\x02 \x01(\x0b\x32\x1f.penstock.gateway.v1.BatchReplyH\x00\x12/\n\x07refusal\x18\x03 \x01(\x0b\x32\x1c.penstock.gateway.v1.RefusalH\x00\x42\t\n\x07message\"\xec\x01\n\x0f\x43onnectResponse\x12/\n\x07welcome\x18\x01 \x01(\x0b\x32\x1c.penstock.gateway.v1.WelcomeH\x00\x12/\n\x07receipt\x18\x02 \x01(\x0b\x32\x1c.penstock.gateway.v1.ReceiptH\x00\x12\x39\n\x0c\x63\x61ncellation\x18\x03 \x01(\x0b\x32!.penstock.gateway.v1.CancellationH\x00\x12\x31\n\x08handover\x18\x04 \x01(\x0b\x32\x1d.penstock.gateway.v1.HandoverH\x00\x42\t\n\x07message\"i\n\x05Hello\x12\x10\n\x08\x63onsumer\x18\x01 \x01(\t\x12\r\n\x05model\x18\x02 \x01(\t\x12\x0f\n\x07version\x18\x03 \x01(\t\x12\x17\n\x0ftakes_handovers\x18\x04 \x01(\x08\x12\x15\n\rpayload_store\x18\x05 \x01(\t\"@\n\x07Welcome\x12\x12\n\ngateway_id\x18\x01 \x01(\t\x12!\n\x19is_payload_store_readable\x18\x02 \x01(\x08\"\x87\x02\n\nBatchReply\x12\x10\n\x08sequence\x18\x01 \x01(\x04\x12+\n\x07replies\x18\x02 \x03(\x0b\x32\x1a.penstock.gateway.v1.Reply\x12\x12\n\nbatch_rows\x18\x03 \x01(\r\x12\x1c\n\x14is_execution_counted\x18\x04 \x01(\x08\x12\x16\n\x0e\x62\x61tch_start_ns\x18\x05 \x01(\x03\x12\x18\n\x10\x63ompute_input_ns\x18\x06 \x01(\x03\x12\x18\n\x10\x63ompute_infer_ns\x18\x07 \x01(\x03\x12\x19\n\x11\x63ompute_output_ns\x18\x08 \x01(\x03\x12\x10\n\x08trace_id\x18\t \x01(\x0c\x12\x0f\n\x07span_id\x18\n \x01(\x0c\"\xd5\x01\n\x05Reply\x12\x13\n\x0brequest_key\x18\x01 \x01(\x04\x12\x0c\n\x04\x63ode\x18\x02 \x01(\x05\x12\x0f\n\x07message\x18\x03 \x01(\t\x12\x0e\n\x06reason\x18\x04 \x01(\t\x12\x10\n\x08response\x18\x05 \x01(\x0c\x12\x10\n\x08queue_ns\x18\x06 \x01(\x03\x12\x0c\n\x04rows\x18\x07 \x01(\r\x12\x0f\n\x07\x61ttempt\x18\x08 \x01(\r\x12\x17\n\x0fresponse_buffer\x18\t \x01(\x04\x12\x14\n\x0cresponse_use\x18\n \x01(\x04\x12\x16\n\x0eresponse_bytes\x18\x0b \x01(\x04\"\x1b\n\x07Receipt\x12\x10\n\x08sequence\x18\x01 \x01(\x04\"\x1e\n\x07Refusal\x12\x13\n\x0brequest_key\x18\x01 \x01(\x04\"$\n\x0c\x43\x61ncellation\x12\x14\n\x0crequest_keys\x18\x01 \x03(\x04\"\x9c\x01\n\x08Handover\x12\x13\n\x0btraceparent\x18\x01 \x01(\t\x12\x12\n\ntracestate\x18\x02 \x01(\t\x12\x12\n\nenqueue_ns\x18\x03 \x01(\x03\x12\x13\n\x0b\x64\x65\x61\x64line_ns\x18\x04 \x01(\x03\x12-\n\x08\x65nvelope\x18\x05 \x01(\x0b\x32\x1b.penstock.queue.v1.Envelope\x12\x0f\n\x07request\x18\x06 \x01(\x0c\x32h\n\x0cReplyService\x12X\n\x07\x43onnect\x12#.penstock.gateway.v1.ConnectRequest\x1a$.penstock.gateway.v1.ConnectResponse(\x01\x30\x01\x62\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\'penstock/gateway/v1/reply_service.proto\x12\x13penstock.gateway.v1\x1a penstock/queue/v1/envelope.proto\"\xf1\x01\n\x0e\x43onnectRequest\x12+\n\x05hello\x18\x01 \x01(\x0b\x32\x1a.penstock.gateway.v1.HelloH\x00\x12\x36\n\x0b\x62\x61tch_reply\x18\x02 \x01(\x0b\x32\x1f.penstock.gateway.v1.BatchReplyH\x00\x12/\n\x07refusal\x18\x03 \x01(\x0b\x32\x1c.penstock.gateway.v1.RefusalH\x00\x12>\n\x0fstream_response\x18\x04 \x01(\x0b\x32#.penstock.gateway.v1.StreamResponseH\x00\x42\t\n\x07message\"\xa5\x02\n\x0f\x43onnectResponse\x12/\n\x07welcome\x18\x01 \x01(\x0b\x32\x1c.penstock.gateway.v1.WelcomeH\x00\x12/\n\x07receipt\x18\x02 \x01(\x0b\x32\x1c.penstock.gateway.v1.ReceiptH\x00\x12\x39\n\x0c\x63\x61ncellation\x18\x03 \x01(\x0b\x32!.penstock.gateway.v1.CancellationH\x00\x12\x31\n\x08handover\x18\x04 \x01(\x0b\x32\x1d.penstock.gateway.v1.HandoverH\x00\x12\x37\n\x0b\x63onsumption\x18\x05 \x01(\x0b\x32 .penstock.gateway.v1.ConsumptionH\x00\x42\t\n\x07message\"\x7f\n\x05Hello\x12\x10\n\x08\x63onsumer\x18\x01 \x01(\t\x12\r\n\x05model\x18\x02 \x01(\t\x12\x0f\n\x07version\x18\x03 \x01(\t\x12\x17\n\x0ftakes_handovers\x18\x04 \x01(\x08\x12\x15\n\rpayload_store\x18\x05 \x01(\t\x12\x14\n\x0cis_decoupled\x18\x06 \x01(\x08\"@\n\x07Welcome\x12\x12\n\ngateway_id\x18\x01 \x01(\t\x12!\n\x19is_payload_store_readable\x18\x02 \x01(\x08\"\x87\x02\n\nBatchReply\x12\x10\n\x08sequence\x18\x01 \x01(\x04\x12+\n\x07replies\x18\x02 \x03(\x0b\x32\x1a.penstock.gateway.v1.Reply\x12\x12\n\nbatch_rows\x18\x03 \x01(\r\x12\x1c\n\x14is_execution_counted\x18\x04 \x01(\x08\x12\x16\n\x0e\x62\x61tch_start_ns\x18\x05 \x01(\x03\x12\x18\n\x10\x63ompute_input_ns\x18\x06 \x01(\x03\x12\x18\n\x10\x63ompute_infer_ns\x18\x07 \x01(\x03\x12\x19\n\x11\x63ompute_output_ns\x18\x08 \x01(\x03\x12\x10\n\x08trace_id\x18\t \x01(\x0c\x12\x0f\n\x07span_id\x18\n \x01(\x0c\"\xd5\x01\n\x05Reply\x12\x13\n\x0brequest_key\x18\x01 \x01(\x04\x12\x0c\n\x04\x63ode\x18\x02 \x01(\x05\x12\x0f\n\x07message\x18\x03 \x01(\t\x12\x0e\n\x06reason\x18\x04 \x01(\t\x12\x10\n\x08response\x18\x05 \x01(\x0c\x12\x10\n\x08queue_ns\x18\x06 \x01(\x03\x12\x0c\n\x04rows\x18\x07 \x01(\r\x12\x0f\n\x07\x61ttempt\x18\x08 \x01(\r\x12\x17\n\x0fresponse_buffer\x18\t \x01(\x04\x12\x14\n\x0cresponse_use\x18\n \x01(\x04\x12\x16\n\x0eresponse_bytes\x18\x0b \x01(\x04\"\x9f\x01\n\x0eStreamResponse\x12\x10\n\x08sequence\x18\x01 \x01(\x04\x12\x13\n\x0brequest_key\x18\x02 \x01(\x04\x12\r\n\x05index\x18\x03 \x01(\x04\x12\x10\n\x08response\x18\x04 \x01(\x0c\x12\x17\n\x0fresponse_buffer\x18\x05 \x01(\x04\x12\x14\n\x0cresponse_use\x18\x06 \x01(\x04\x12\x16\n\x0eresponse_bytes\x18\x07 \x01(\x04\"5\n\x0b\x43onsumption\x12\x13\n\x0brequest_key\x18\x01 \x01(\x04\x12\x11\n\tresponses\x18\x02 \x01(\x04\"\x1b\n\x07Receipt\x12\x10\n\x08sequence\x18\x01 \x01(\x04\"\x1e\n\x07Refusal\x12\x13\n\x0brequest_key\x18\x01 \x01(\x04\"$\n\x0c\x43\x61ncellation\x12\x14\n\x0crequest_keys\x18\x01 \x03(\x04\"\x9c\x01\n\x08Handover\x12\x13\n\x0btraceparent\x18\x01 \x01(\t\x12\x12\n\ntracestate\x18\x02 \x01(\t\x12\x12\n\nenqueue_ns\x18\x03 \x01(\x03\x12\x13\n\x0b\x64\x65\x61\x64line_ns\x18\x04 \x01(\x03\x12-\n\x08\x65nvelope\x18\x05 \x01(\x0b\x32\x1b.penstock.queue.v1.Envelope\x12\x0f\n\x07request\x18\x06 \x01(\x0c\x32h\n\x0cReplyService\x12X\n\x07\x43onnect\x12#.penstock.gateway.v1.ConnectRequest\x1a$.penstock.gateway.v1.ConnectResponse(\x01\x30\x01\x62\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -33,25 +33,29 @@ _builder.BuildTopDescriptorsAndMessages(DESCRIPTOR, 'penstock.gateway.v1.reply_s
 if not _descriptor._USE_C_DESCRIPTORS:
   DESCRIPTOR._loaded_options = None
   _globals['_CONNECTREQUEST']._serialized_start=99
-  _globals['_CONNECTREQUEST']._serialized_end=276
-  _globals['_CONNECTRESPONSE']._serialized_start=279
-  _globals['_CONNECTRESPONSE']._serialized_end=515
-  _globals['_HELLO']._serialized_start=517
-  _globals['_HELLO']._serialized_end=622
-  _globals['_WELCOME']._serialized_start=624
-  _globals['_WELCOME']._serialized_end=688
-  _globals['_BATCHREPLY']._serialized_start=691
-  _globals['_BATCHREPLY']._serialized_end=954
-  _globals['_REPLY']._serialized_start=957
-  _globals['_REPLY']._serialized_end=1170
-  _globals['_RECEIPT']._serialized_start=1172
-  _globals['_RECEIPT']._serialized_end=1199
-  _globals['_REFUSAL']._serialized_start=1201
-  _globals['_REFUSAL']._serialized_end=1231
-  _globals['_CANCELLATION']._serialized_start=1233
-  _globals['_CANCELLATION']._serialized_end=1269
-  _globals['_HANDOVER']._serialized_start=1272
-  _globals['_HANDOVER']._serialized_end=1428
-  _globals['_REPLYSERVICE']._serialized_start=1430
-  _globals['_REPLYSERVICE']._serialized_end=1534
+  _globals['_CONNECTREQUEST']._serialized_end=340
+  _globals['_CONNECTRESPONSE']._serialized_start=343
+  _globals['_CONNECTRESPONSE']._serialized_end=636
+  _globals['_HELLO']._serialized_start=638
+  _globals['_HELLO']._serialized_end=765
+  _globals['_WELCOME']._serialized_start=767
+  _globals['_WELCOME']._serialized_end=831
+  _globals['_BATCHREPLY']._serialized_start=834
+  _globals['_BATCHREPLY']._serialized_end=1097
+  _globals['_REPLY']._serialized_start=1100
+  _globals['_REPLY']._serialized_end=1313
+  _globals['_STREAMRESPONSE']._serialized_start=1316
+  _globals['_STREAMRESPONSE']._serialized_end=1475
+  _globals['_CONSUMPTION']._serialized_start=1477
+  _globals['_CONSUMPTION']._serialized_end=1530
+  _globals['_RECEIPT']._serialized_start=1532
+  _globals['_RECEIPT']._serialized_end=1559
+  _globals['_REFUSAL']._serialized_start=1561
+  _globals['_REFUSAL']._serialized_end=1591
+  _globals['_CANCELLATION']._serialized_start=1593
+  _globals['_CANCELLATION']._serialized_end=1629
+  _globals['_HANDOVER']._serialized_start=1632
+  _globals['_HANDOVER']._serialized_end=1788
+  _globals['_REPLYSERVICE']._serialized_start=1790
+  _globals['_REPLYSERVICE']._serialized_end=1894
 # @@protoc_insertion_point(module_scope)

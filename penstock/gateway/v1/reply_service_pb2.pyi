@@ -8,40 +8,46 @@ from typing import ClassVar as _ClassVar, Optional as _Optional, Union as _Union
 DESCRIPTOR: _descriptor.FileDescriptor
 
 class ConnectRequest(_message.Message):
-    __slots__ = ("hello", "batch_reply", "refusal")
+    __slots__ = ("hello", "batch_reply", "refusal", "stream_response")
     HELLO_FIELD_NUMBER: _ClassVar[int]
     BATCH_REPLY_FIELD_NUMBER: _ClassVar[int]
     REFUSAL_FIELD_NUMBER: _ClassVar[int]
+    STREAM_RESPONSE_FIELD_NUMBER: _ClassVar[int]
     hello: Hello
     batch_reply: BatchReply
     refusal: Refusal
-    def __init__(self, hello: _Optional[_Union[Hello, _Mapping]] = ..., batch_reply: _Optional[_Union[BatchReply, _Mapping]] = ..., refusal: _Optional[_Union[Refusal, _Mapping]] = ...) -> None: ...
+    stream_response: StreamResponse
+    def __init__(self, hello: _Optional[_Union[Hello, _Mapping]] = ..., batch_reply: _Optional[_Union[BatchReply, _Mapping]] = ..., refusal: _Optional[_Union[Refusal, _Mapping]] = ..., stream_response: _Optional[_Union[StreamResponse, _Mapping]] = ...) -> None: ...
 
 class ConnectResponse(_message.Message):
-    __slots__ = ("welcome", "receipt", "cancellation", "handover")
+    __slots__ = ("welcome", "receipt", "cancellation", "handover", "consumption")
     WELCOME_FIELD_NUMBER: _ClassVar[int]
     RECEIPT_FIELD_NUMBER: _ClassVar[int]
     CANCELLATION_FIELD_NUMBER: _ClassVar[int]
     HANDOVER_FIELD_NUMBER: _ClassVar[int]
+    CONSUMPTION_FIELD_NUMBER: _ClassVar[int]
     welcome: Welcome
     receipt: Receipt
     cancellation: Cancellation
     handover: Handover
-    def __init__(self, welcome: _Optional[_Union[Welcome, _Mapping]] = ..., receipt: _Optional[_Union[Receipt, _Mapping]] = ..., cancellation: _Optional[_Union[Cancellation, _Mapping]] = ..., handover: _Optional[_Union[Handover, _Mapping]] = ...) -> None: ...
+    consumption: Consumption
+    def __init__(self, welcome: _Optional[_Union[Welcome, _Mapping]] = ..., receipt: _Optional[_Union[Receipt, _Mapping]] = ..., cancellation: _Optional[_Union[Cancellation, _Mapping]] = ..., handover: _Optional[_Union[Handover, _Mapping]] = ..., consumption: _Optional[_Union[Consumption, _Mapping]] = ...) -> None: ...
 
 class Hello(_message.Message):
-    __slots__ = ("consumer", "model", "version", "takes_handovers", "payload_store")
+    __slots__ = ("consumer", "model", "version", "takes_handovers", "payload_store", "is_decoupled")
     CONSUMER_FIELD_NUMBER: _ClassVar[int]
     MODEL_FIELD_NUMBER: _ClassVar[int]
     VERSION_FIELD_NUMBER: _ClassVar[int]
     TAKES_HANDOVERS_FIELD_NUMBER: _ClassVar[int]
     PAYLOAD_STORE_FIELD_NUMBER: _ClassVar[int]
+    IS_DECOUPLED_FIELD_NUMBER: _ClassVar[int]
     consumer: str
     model: str
     version: str
     takes_handovers: bool
     payload_store: str
-    def __init__(self, consumer: _Optional[str] = ..., model: _Optional[str] = ..., version: _Optional[str] = ..., takes_handovers: _Optional[bool] = ..., payload_store: _Optional[str] = ...) -> None: ...
+    is_decoupled: bool
+    def __init__(self, consumer: _Optional[str] = ..., model: _Optional[str] = ..., version: _Optional[str] = ..., takes_handovers: _Optional[bool] = ..., payload_store: _Optional[str] = ..., is_decoupled: _Optional[bool] = ...) -> None: ...
 
 class Welcome(_message.Message):
     __slots__ = ("gateway_id", "is_payload_store_readable")
@@ -100,6 +106,32 @@ class Reply(_message.Message):
     response_use: int
     response_bytes: int
     def __init__(self, request_key: _Optional[int] = ..., code: _Optional[int] = ..., message: _Optional[str] = ..., reason: _Optional[str] = ..., response: _Optional[bytes] = ..., queue_ns: _Optional[int] = ..., rows: _Optional[int] = ..., attempt: _Optional[int] = ..., response_buffer: _Optional[int] = ..., response_use: _Optional[int] = ..., response_bytes: _Optional[int] = ...) -> None: ...
+
+class StreamResponse(_message.Message):
+    __slots__ = ("sequence", "request_key", "index", "response", "response_buffer", "response_use", "response_bytes")
+    SEQUENCE_FIELD_NUMBER: _ClassVar[int]
+    REQUEST_KEY_FIELD_NUMBER: _ClassVar[int]
+    INDEX_FIELD_NUMBER: _ClassVar[int]
+    RESPONSE_FIELD_NUMBER: _ClassVar[int]
+    RESPONSE_BUFFER_FIELD_NUMBER: _ClassVar[int]
+    RESPONSE_USE_FIELD_NUMBER: _ClassVar[int]
+    RESPONSE_BYTES_FIELD_NUMBER: _ClassVar[int]
+    sequence: int
+    request_key: int
+    index: int
+    response: bytes
+    response_buffer: int
+    response_use: int
+    response_bytes: int
+    def __init__(self, sequence: _Optional[int] = ..., request_key: _Optional[int] = ..., index: _Optional[int] = ..., response: _Optional[bytes] = ..., response_buffer: _Optional[int] = ..., response_use: _Optional[int] = ..., response_bytes: _Optional[int] = ...) -> None: ...
+
+class Consumption(_message.Message):
+    __slots__ = ("request_key", "responses")
+    REQUEST_KEY_FIELD_NUMBER: _ClassVar[int]
+    RESPONSES_FIELD_NUMBER: _ClassVar[int]
+    request_key: int
+    responses: int
+    def __init__(self, request_key: _Optional[int] = ..., responses: _Optional[int] = ...) -> None: ...
 
 class Receipt(_message.Message):
     __slots__ = ("sequence",)

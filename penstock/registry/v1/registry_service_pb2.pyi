@@ -226,12 +226,16 @@ class DeleteModelVersionResponse(_message.Message):
     def __init__(self) -> None: ...
 
 class ClaimValidationRequest(_message.Message):
-    __slots__ = ("node", "formats")
+    __slots__ = ("node", "formats", "libraries", "excluded_versions")
     NODE_FIELD_NUMBER: _ClassVar[int]
     FORMATS_FIELD_NUMBER: _ClassVar[int]
+    LIBRARIES_FIELD_NUMBER: _ClassVar[int]
+    EXCLUDED_VERSIONS_FIELD_NUMBER: _ClassVar[int]
     node: str
     formats: _containers.RepeatedScalarFieldContainer[str]
-    def __init__(self, node: _Optional[str] = ..., formats: _Optional[_Iterable[str]] = ...) -> None: ...
+    libraries: _containers.RepeatedScalarFieldContainer[str]
+    excluded_versions: _containers.RepeatedScalarFieldContainer[str]
+    def __init__(self, node: _Optional[str] = ..., formats: _Optional[_Iterable[str]] = ..., libraries: _Optional[_Iterable[str]] = ..., excluded_versions: _Optional[_Iterable[str]] = ...) -> None: ...
 
 class ClaimValidationResponse(_message.Message):
     __slots__ = ("model_version", "signing_keys", "trust_policy")

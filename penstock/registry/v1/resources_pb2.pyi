@@ -322,16 +322,18 @@ class Artifact(_message.Message):
     def __init__(self, sha256: _Optional[str] = ..., size_bytes: _Optional[int] = ..., path: _Optional[str] = ...) -> None: ...
 
 class Signature(_message.Message):
-    __slots__ = ("inputs", "outputs", "batchable", "max_batch_size")
+    __slots__ = ("inputs", "outputs", "batchable", "max_batch_size", "decoupled")
     INPUTS_FIELD_NUMBER: _ClassVar[int]
     OUTPUTS_FIELD_NUMBER: _ClassVar[int]
     BATCHABLE_FIELD_NUMBER: _ClassVar[int]
     MAX_BATCH_SIZE_FIELD_NUMBER: _ClassVar[int]
+    DECOUPLED_FIELD_NUMBER: _ClassVar[int]
     inputs: _containers.RepeatedCompositeFieldContainer[TensorSpec]
     outputs: _containers.RepeatedCompositeFieldContainer[TensorSpec]
     batchable: bool
     max_batch_size: int
-    def __init__(self, inputs: _Optional[_Iterable[_Union[TensorSpec, _Mapping]]] = ..., outputs: _Optional[_Iterable[_Union[TensorSpec, _Mapping]]] = ..., batchable: _Optional[bool] = ..., max_batch_size: _Optional[int] = ...) -> None: ...
+    decoupled: bool
+    def __init__(self, inputs: _Optional[_Iterable[_Union[TensorSpec, _Mapping]]] = ..., outputs: _Optional[_Iterable[_Union[TensorSpec, _Mapping]]] = ..., batchable: _Optional[bool] = ..., max_batch_size: _Optional[int] = ..., decoupled: _Optional[bool] = ...) -> None: ...
 
 class TensorSpec(_message.Message):
     __slots__ = ("name", "datatype", "shape", "labels")
@@ -346,7 +348,7 @@ class TensorSpec(_message.Message):
     def __init__(self, name: _Optional[str] = ..., datatype: _Optional[str] = ..., shape: _Optional[_Iterable[int]] = ..., labels: _Optional[_Iterable[str]] = ...) -> None: ...
 
 class ValidationReport(_message.Message):
-    __slots__ = ("node", "backend", "device", "load_duration", "infer_duration", "complete_time", "probes", "batches", "resident_bytes")
+    __slots__ = ("node", "backend", "device", "load_duration", "infer_duration", "complete_time", "probes", "batches", "resident_bytes", "libraries")
     NODE_FIELD_NUMBER: _ClassVar[int]
     BACKEND_FIELD_NUMBER: _ClassVar[int]
     DEVICE_FIELD_NUMBER: _ClassVar[int]
@@ -356,6 +358,7 @@ class ValidationReport(_message.Message):
     PROBES_FIELD_NUMBER: _ClassVar[int]
     BATCHES_FIELD_NUMBER: _ClassVar[int]
     RESIDENT_BYTES_FIELD_NUMBER: _ClassVar[int]
+    LIBRARIES_FIELD_NUMBER: _ClassVar[int]
     node: str
     backend: str
     device: str
@@ -365,7 +368,8 @@ class ValidationReport(_message.Message):
     probes: _containers.RepeatedCompositeFieldContainer[Probe]
     batches: _containers.RepeatedCompositeFieldContainer[BatchMeasurement]
     resident_bytes: int
-    def __init__(self, node: _Optional[str] = ..., backend: _Optional[str] = ..., device: _Optional[str] = ..., load_duration: _Optional[_Union[datetime.timedelta, _duration_pb2.Duration, _Mapping]] = ..., infer_duration: _Optional[_Union[datetime.timedelta, _duration_pb2.Duration, _Mapping]] = ..., complete_time: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., probes: _Optional[_Iterable[_Union[Probe, _Mapping]]] = ..., batches: _Optional[_Iterable[_Union[BatchMeasurement, _Mapping]]] = ..., resident_bytes: _Optional[int] = ...) -> None: ...
+    libraries: _containers.RepeatedScalarFieldContainer[str]
+    def __init__(self, node: _Optional[str] = ..., backend: _Optional[str] = ..., device: _Optional[str] = ..., load_duration: _Optional[_Union[datetime.timedelta, _duration_pb2.Duration, _Mapping]] = ..., infer_duration: _Optional[_Union[datetime.timedelta, _duration_pb2.Duration, _Mapping]] = ..., complete_time: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., probes: _Optional[_Iterable[_Union[Probe, _Mapping]]] = ..., batches: _Optional[_Iterable[_Union[BatchMeasurement, _Mapping]]] = ..., resident_bytes: _Optional[int] = ..., libraries: _Optional[_Iterable[str]] = ...) -> None: ...
 
 class Probe(_message.Message):
     __slots__ = ("name", "outcome", "detail")
@@ -480,7 +484,7 @@ class Node(_message.Message):
     def __init__(self, name: _Optional[str] = ..., address: _Optional[str] = ..., state: _Optional[_Union[Node.State, str]] = ..., capacity: _Optional[_Union[NodeCapacity, _Mapping]] = ..., replicas: _Optional[int] = ..., report_time: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ...) -> None: ...
 
 class NodeCapacity(_message.Message):
-    __slots__ = ("memory_bytes", "free_memory_bytes", "processors", "max_instances", "devices", "resident_memory", "formats")
+    __slots__ = ("memory_bytes", "free_memory_bytes", "processors", "max_instances", "devices", "resident_memory", "formats", "libraries", "cache_bytes", "free_cache_bytes", "versions_without_room")
     class ResidentMemoryEntry(_message.Message):
         __slots__ = ("key", "value")
         KEY_FIELD_NUMBER: _ClassVar[int]
@@ -495,6 +499,10 @@ class NodeCapacity(_message.Message):
     DEVICES_FIELD_NUMBER: _ClassVar[int]
     RESIDENT_MEMORY_FIELD_NUMBER: _ClassVar[int]
     FORMATS_FIELD_NUMBER: _ClassVar[int]
+    LIBRARIES_FIELD_NUMBER: _ClassVar[int]
+    CACHE_BYTES_FIELD_NUMBER: _ClassVar[int]
+    FREE_CACHE_BYTES_FIELD_NUMBER: _ClassVar[int]
+    VERSIONS_WITHOUT_ROOM_FIELD_NUMBER: _ClassVar[int]
     memory_bytes: int
     free_memory_bytes: int
     processors: int
@@ -502,7 +510,11 @@ class NodeCapacity(_message.Message):
     devices: _containers.RepeatedCompositeFieldContainer[DeviceCapacity]
     resident_memory: _containers.ScalarMap[str, int]
     formats: _containers.RepeatedScalarFieldContainer[str]
-    def __init__(self, memory_bytes: _Optional[int] = ..., free_memory_bytes: _Optional[int] = ..., processors: _Optional[int] = ..., max_instances: _Optional[int] = ..., devices: _Optional[_Iterable[_Union[DeviceCapacity, _Mapping]]] = ..., resident_memory: _Optional[_Mapping[str, int]] = ..., formats: _Optional[_Iterable[str]] = ...) -> None: ...
+    libraries: _containers.RepeatedScalarFieldContainer[str]
+    cache_bytes: int
+    free_cache_bytes: int
+    versions_without_room: _containers.RepeatedScalarFieldContainer[str]
+    def __init__(self, memory_bytes: _Optional[int] = ..., free_memory_bytes: _Optional[int] = ..., processors: _Optional[int] = ..., max_instances: _Optional[int] = ..., devices: _Optional[_Iterable[_Union[DeviceCapacity, _Mapping]]] = ..., resident_memory: _Optional[_Mapping[str, int]] = ..., formats: _Optional[_Iterable[str]] = ..., libraries: _Optional[_Iterable[str]] = ..., cache_bytes: _Optional[int] = ..., free_cache_bytes: _Optional[int] = ..., versions_without_room: _Optional[_Iterable[str]] = ...) -> None: ...
 
 class DeviceCapacity(_message.Message):
     __slots__ = ("device", "memory_bytes", "free_memory_bytes")

@@ -289,7 +289,11 @@ class LaneWriter:
         return self._waiting.pop(ticket.key, None) is not None
 
     def enqueue_again(self, lost: list[Ticket]) -> None:
-        """What there may still be of them is removed first, so that little runs twice."""
+        """What there may still be of them is removed first, so that little runs twice.
+
+        Of those that are answered by streams, which have begun, nothing is lost.
+        """
+        lost = [ticket for ticket in lost if not ticket.responses]
         self._note_accepted(lost)
         for ticket in lost:
             if ticket.entry_id:

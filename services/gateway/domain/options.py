@@ -32,6 +32,21 @@ def read_options(parameters: Mapping[str, Any]) -> Options:
     return Options(timeout_us=timeout_us or None, priority=_whole_number(parameters, "priority"))
 
 
+def wants_final_response(parameters: Mapping[str, Any]) -> bool:
+    """Whether a stream is to end with a response without outputs.
+
+    Raises:
+        InvalidArgumentError: ``triton_enable_empty_final_response`` is no bool.
+    """
+    name = "triton_enable_empty_final_response"
+    if name not in parameters:
+        return False
+    kind = parameters[name].WhichOneof("parameter_choice")
+    if kind != "bool_param":
+        raise InvalidArgumentError(f"parameter '{name}' is {kind}, expected bool_param")
+    return bool(parameters[name].bool_param)
+
+
 def _whole_number(parameters: Mapping[str, Any], name: str) -> int:
     if name not in parameters:
         return 0

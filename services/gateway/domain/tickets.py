@@ -8,6 +8,7 @@ from typing import NamedTuple, Protocol
 from services.common.errors import PenstockError
 from services.common.trace_context import TraceContext
 from services.gateway.domain.lane import Lane
+from services.gateway.domain.response_stream import ResponseStream
 from services.gateway.domain.shares import Share
 from services.gateway.domain.tiers import Tier
 
@@ -18,6 +19,10 @@ class Surface(Protocol):
     @property
     def operation(self) -> str:
         """The SERVER span's name."""
+
+    @property
+    def no_streams(self) -> str:
+        """What is said of decoupled models where this API serves none; empty where it does."""
 
     def attributes(self, error: PenstockError | None) -> dict[str, str | int]:
         """The SERVER span's attributes that this API adds."""
@@ -74,6 +79,11 @@ class Ticket:
     attempt: int = 1
     is_sent: bool = False
     is_unwanted: bool = False
+
+    @property
+    def responses(self) -> int:
+        """How many responses came so far; with one the request must not run again."""
+        return self.outcome.received if isinstance(self.outcome, ResponseStream) else 0
 
     @property
     def priority(self) -> int:

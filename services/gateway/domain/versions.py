@@ -50,6 +50,8 @@ class ServedVersion:
     default_priority: int = 0
     replicas: int = 1
     gateway_processes: int = 1
+    is_decoupled: bool = False
+    """Whether a request is answered by a stream of responses."""
 
     @cached_property
     def queue_places(self) -> int:

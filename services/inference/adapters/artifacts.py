@@ -14,6 +14,7 @@ from penstock.registry.v1.registry_service_pb2_grpc import RegistryServiceStub
 from services.common.errors import ResourceExhaustedError
 from services.inference.adapters.cache_folder import CacheFolder
 from services.inference.adapters.downloads import Download
+from services.inference.adapters.integrity import Integrity
 from services.inference.domain.content import Content
 
 _log = logging.getLogger(__name__)
@@ -32,15 +33,19 @@ class ArtifactCache:
     def __init__(self, folder: Path, stub: RegistryServiceStub, *, limit_bytes: int = 0) -> None:
         """The folder is made with the first file. ``limit_bytes`` 0 leaves a tenth of the free disk to others."""
         self._folder = CacheFolder(folder)
+        self._integrity = Integrity(self._folder)
         self._stub = stub
         self._limit_bytes = limit_bytes
-        self._held: Counter[str] = Counter()
+        self._held: Counter[Content] = Counter()
         self._fetching: list[Content] = []
-        self._locks: defaultdict[str, asyncio.Lock] = defaultdict(asyncio.Lock)
+        self._model_locks: defaultdict[str, asyncio.Lock] = defaultdict(asyncio.Lock)
+        self._file_locks: defaultdict[str, asyncio.Lock] = defaultdict(asyncio.Lock)
         self._room = asyncio.Lock()
         self._is_cleared = False
         self.evictions = 0
         """How many models had to make room."""
+        self.repairs = 0
+        """How many were found damaged, and fetched again."""
 
     def has_product(self, digest: str) -> bool:
         """Whether native code was made here of a model."""
@@ -55,20 +60,27 @@ class ArtifactCache:
         """How large it may get."""
         return self._limit_bytes or int((self._folder.size_bytes + self._folder.free_bytes) * _SHARE)
 
+    @property
+    def free_bytes(self) -> int:
+        """How much it could take besides what is held, if everything else made room."""
+        held = sum({file.sha256: file.size_bytes for one in self._held for file in one.files}.values())
+        return max(0, min(self.limit_bytes, self._folder.size_bytes + self._folder.free_bytes) - held)
+
     @contextlib.contextmanager
     def hold(self, content: Content) -> Iterator[None]:
         """Keep a model from being removed, once it is fetched, for as long as it is used."""
-        self._held[content.digest] += 1
+        self._held[content] += 1
         try:
             yield
         finally:
             self._folder.touch(content.digest)
-            self._held -= Counter((content.digest,))
+            self._held -= Counter((content,))
 
     async def fetch(self, content: Content, on_progress: Callable[[float], None] = lambda _: None) -> Path:
         """The model's folder, its files downloaded first where they are missing; an interrupted download is resumed.
 
-        ``on_progress`` gets the share that is there, 0 to 1.
+        What is there is hashed once in this process' life, and again if it was changed since, or after :meth:`doubt`;
+        what is damaged is downloaded again. ``on_progress`` gets the share that is there, 0 to 1.
 
         Raises:
             UnavailableError, NotFoundError: the registry is away, or doesn't have a file.
@@ -77,33 +89,50 @@ class ArtifactCache:
         """
         root = self._folder.model(content.digest)
         async with self._room:
-            if root.exists():
-                self._folder.touch(content.digest)
-                return root
+            self._folder.touch(content.digest)
             self._fetching.append(content)
         try:
-            await self._make_room(content)
-            total, done = max(1, content.size_bytes), 0
-            for file in content.files:
-                await self._fetch_file(file.sha256, partial(_progress, on_progress, done, file.size_bytes, total))
-                done += file.size_bytes
-            async with self._room:
-                await asyncio.to_thread(self._folder.assemble, content)
+            async with self._model_locks[content.digest]:
+                await self._mend(content)
+                if not root.exists():
+                    await self._download(content, on_progress)
         except OSError as error:
             raise ResourceExhaustedError(f"can't keep the artifact on this node: {error.strerror}") from error
         finally:
             self._fetching.remove(content)
         return root
 
+    def doubt(self, content: Content) -> None:
+        """Have a model hashed before it is used again: it didn't load."""
+        self._integrity.doubt(content)
+
+    async def _mend(self, content: Content) -> None:
+        if await asyncio.to_thread(self._integrity.mend, content):
+            self.repairs += 1
+            _log.warning("the model %s was damaged on this node's disk: fetching it again", content.digest)
+
+    async def _download(self, content: Content, on_progress: Callable[[float], None]) -> None:
+        await self._make_room(content)
+        total, done = max(1, content.size_bytes), 0
+        for file in content.files:
+            await self._fetch_file(file.sha256, partial(_progress, on_progress, done, file.size_bytes, total))
+            done += file.size_bytes
+        async with self._room:
+            await asyncio.to_thread(self._folder.assemble, content)
+            self._integrity.note(content)
+
     async def _fetch_file(self, sha256: str, on_progress: Callable[[float], None]) -> None:
         path = self._folder.content(sha256)
-        async with self._locks[sha256]:
+        async with self._file_locks[sha256]:
             if not path.exists():
                 await Download(self._stub, sha256, path=path, unfinished=self._folder.partial(sha256)).run(on_progress)
 
     async def _make_room(self, content: Content) -> None:
         async with self._room:
-            self.evictions += await asyncio.to_thread(self._evict, content, set(self._held), list(self._fetching))
+            self.evictions += await asyncio.to_thread(self._evict, content, self._digests_held(), list(self._fetching))
+
+    def _digests_held(self) -> set[str]:
+        return {content.digest for content in self._held}
 
     def _evict(self, content: Content, held: set[str], fetching: list[Content]) -> int:
         """Remove what is needed least until all that is being fetched fits; the number of models that had to go."""
@@ -140,8 +169,9 @@ class ArtifactCache:
         """Remove what no version has any more, whole or not, unless it is held."""
         async with self._room:
             needed = [*contents, *self._fetching]
-            digests = {content.digest for content in needed} | set(self._held)
+            digests = {content.digest for content in needed} | self._digests_held()
             files = {file.sha256 for content in needed for file in content.files}
+            self._integrity.keep_only(files)
             await asyncio.to_thread(self._tidy, digests, files)
 
     def _tidy(self, digests: set[str], files: set[str]) -> None:

@@ -111,6 +111,18 @@ class CacheFolder:
                 if error.errno not in (errno.ENOTEMPTY, errno.EEXIST):  # another agent with the same folder was faster
                     raise
 
+    def is_assembled(self, content: Content) -> bool:
+        """Whether a model's folder has links to its content, and nothing else."""
+        root = self.model(content.digest)
+        files = {file.path: file.sha256 for file in content.files}
+        found = {path.relative_to(root).as_posix(): path for path in root.rglob("*") if not path.is_dir()}
+        try:
+            return files.keys() == found.keys() and all(
+                not path.is_symlink() and path.samefile(self.content(files[name])) for name, path in found.items()
+            )
+        except FileNotFoundError:
+            return False
+
     def remove_model(self, digest: str) -> None:
         """Take a model apart, and remove what was made of it. A process that has a file open keeps it."""
         (self._root / _PARTIAL).mkdir(parents=True, exist_ok=True)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from typing import Any
 
 import grpc
@@ -24,9 +24,13 @@ class RegistryClient:
         self._stub = stub
         self._node = f"nodes/{node}"
 
-    async def claim_validation(self, formats: Sequence[str]) -> pb.ClaimValidationResponse | None:
+    async def claim_validation(
+        self, formats: Sequence[str], libraries: Sequence[str], *, excluded: Collection[str] = ()
+    ) -> pb.ClaimValidationResponse | None:
         """A version to validate with its keys, ours again while we hold one; None when there is nothing to do."""
-        request = pb.ClaimValidationRequest(node=self._node, formats=formats)
+        request = pb.ClaimValidationRequest(
+            node=self._node, formats=formats, libraries=libraries, excluded_versions=excluded
+        )
         response = await self._call(self._stub.ClaimValidation, request)
         return response if response.HasField("model_version") else None
 

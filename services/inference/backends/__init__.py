@@ -9,8 +9,16 @@ from functools import cache
 
 from services.inference.backends import archives
 from services.inference.backends.backend import Array, Arrays, Backend, Model, Placement
-from services.inference.backends.errors import DeviceLostError, InputError, LoadError, RunError, public_message
+from services.inference.backends.errors import (
+    DeviceLostError,
+    ElsewhereError,
+    InputError,
+    LoadError,
+    RunError,
+    public_message,
+)
 from services.inference.backends.files import PRODUCT, ModelFiles
+from services.inference.backends.streams import DecoupledModel, Drained, Responses, decoupled
 from services.inference.backends.unknown import likeness
 from services.inference.domain.manifest import NOTHING_SAID, Manifest, MismatchError
 from services.inference.domain.signature import Signature
@@ -21,13 +29,18 @@ __all__ = [
     "Array",
     "Arrays",
     "Backend",
+    "DecoupledModel",
     "DeviceLostError",
+    "Drained",
+    "ElsewhereError",
     "InputError",
     "LoadError",
     "Model",
     "ModelFiles",
     "Placement",
+    "Responses",
     "RunError",
+    "decoupled",
     "installed_formats",
     "is_installed",
     "library_of",
@@ -78,6 +91,8 @@ class Described:
         self.signature = signature
         self.device = model.device
         self.run = model.run
+        if isinstance(model, DecoupledModel):
+            self.stream = model.stream
 
 
 @cache

@@ -5,6 +5,8 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping
 
+from services.common.errors import PenstockError
+
 
 class LoadError(Exception):
     """A model can't be served; the message says why, for its author."""
@@ -26,6 +28,18 @@ class InputError(RunError):
     def message(self, row: int, *, first_row: int = 0) -> str:
         """What is wrong with a row, for a caller whose first one is ``first_row``."""
         return f"input {self.name!r}, row {row - first_row}: {self.rows[row]}"
+
+
+class ElsewhereError(RunError):
+    """Whoever runs the model elsewhere didn't, for a reason that has a status of its own: ``error``.
+
+    ``is_of_input``: other rows may fare better. Else they won't, by themselves or together.
+    """
+
+    def __init__(self, error: PenstockError, *, is_of_input: bool = False) -> None:
+        super().__init__(error.message)
+        self.error = error
+        self.is_of_input = is_of_input
 
 
 class DeviceLostError(BaseException):

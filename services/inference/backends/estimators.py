@@ -26,6 +26,7 @@ from services.common.datatypes import datatype
 from services.inference.backends.backend import Array, Arrays, Placement
 from services.inference.backends.errors import LoadError, RunError, public_message
 from services.inference.backends.tables import said_input, table_input
+from services.inference.backends.texts import texts_of
 from services.inference.domain.manifest import Manifest
 from services.inference.domain.signature import Signature, TensorSpec
 
@@ -51,7 +52,7 @@ class EstimatorModel:
     def run(self, inputs: Arrays) -> dict[str, Array]:
         given: Any = inputs[self._input.name]
         if self._kind.name == "BYTES":
-            given = _texts(given)
+            given = texts_of(self._input.name, given)
         try:
             with warnings.catch_warnings():
                 warnings.simplefilter("ignore")  # that features have no names
@@ -102,13 +103,6 @@ def _predicted(estimator: Any) -> TensorSpec:
         count = len(coefficients)
     shape = (-1,) if count == 1 else (-1, int(count))
     return TensorSpec("prediction", "FP64", shape) if is_regressor(estimator) else TensorSpec("label", "INT64", shape)
-
-
-def _texts(given: Array) -> Array:
-    try:
-        return np.array([one.decode() for one in given.ravel()], dtype=object).reshape(given.shape)
-    except UnicodeDecodeError as error:
-        raise RunError(f"a BYTES element is not UTF-8, as a text must be: {error}") from error
 
 
 def _fitting(found: Any, spec: TensorSpec) -> Array:

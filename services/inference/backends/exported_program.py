@@ -16,6 +16,7 @@ from torch.utils import _pytree as pytree
 from services.inference.backends.backend import Array, Arrays, Model, Placement
 from services.inference.backends.errors import LoadError, RunError, public_message
 from services.inference.backends.files import ModelFiles
+from services.inference.backends.mapped_weights import map_weights
 from services.inference.backends.samples import sample, working_sizes
 from services.inference.backends.torch_devices import device_of
 from services.inference.backends.torch_runtime import (
@@ -58,6 +59,7 @@ def load(files: ModelFiles, name: str, placement: Placement, options: Mapping[st
             warnings.simplefilter("ignore")
             with files.path(name).open("rb") as file:  # by its name, torch would want the suffix .pt2
                 program = torch.export.load(file)
+            map_weights(program.state_dict.values(), files.path(name))
             if device != "cpu":
                 from torch.export.passes import move_to_device_pass
 

@@ -6,15 +6,14 @@ probability each, as the booster's objective has it.
 
 from __future__ import annotations
 
-import mmap
 from collections.abc import Mapping
-from pathlib import Path
 
 import numpy as np
 
 from services.inference.backends.backend import Array, Arrays, Backend, Placement
 from services.inference.backends.errors import LoadError, RunError, public_message
 from services.inference.backends.files import ModelFiles
+from services.inference.backends.lightgbm_trees import check_booster
 from services.inference.backends.tables import table_input
 from services.inference.domain.manifest import Manifest
 from services.inference.domain.signature import Signature, TensorSpec
@@ -39,14 +38,16 @@ class LightGbmModel:
     device = "cpu"
 
     def __init__(self, files: ModelFiles, manifest: Manifest, placement: Placement) -> None:
+        """Raises: LoadError: it is damaged, or its trees lead out of themselves."""
         import lightgbm
 
-        if not _is_whole(files.path(files.only)):
-            raise LoadError("lightgbm can't load the booster: it is cut off, or its trees have no end")
+        path = files.path(files.only)
         try:
-            self._booster = lightgbm.Booster(model_file=str(files.path(files.only)))
-        except lightgbm.basic.LightGBMError as error:
-            raise LoadError(f"lightgbm can't load the booster: {public_message(error)}") from error
+            check_booster(path.read_bytes().decode())
+            self._booster = lightgbm.Booster(model_file=str(path))
+        except (lightgbm.basic.LightGBMError, ValueError, KeyError, OverflowError) as error:
+            said = f"it lacks {error}" if isinstance(error, KeyError) else public_message(error)
+            raise LoadError(f"lightgbm can't load the booster: {said}") from error
         self._threads = placement.threads
         self._input = table_input(manifest, self._booster.num_feature())
         count = self._booster.num_model_per_iteration()
@@ -61,12 +62,6 @@ class LightGbmModel:
         except lightgbm.basic.LightGBMError as error:
             raise RunError(public_message(error)) from error
         return {"prediction": np.asarray(found, np.float64)}
-
-
-def _is_whole(path: Path) -> bool:
-    """Whether all trees are there: the library takes what is cut off behind some of them."""
-    with path.open("rb") as file, mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as content:
-        return content.find(b"\nend of trees\n") >= 0
 
 
 BACKEND = LightGbm()

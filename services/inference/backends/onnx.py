@@ -14,6 +14,7 @@ from services.inference.backends.backend import Array, Arrays, Backend, Model, P
 from services.inference.backends.errors import LoadError, RunError, public_message
 from services.inference.backends.files import ModelFiles
 from services.inference.backends.onnx_file import MalformedProtoError, facts_of
+from services.inference.backends.texts import texts_of
 from services.inference.domain.manifest import Manifest
 from services.inference.domain.signature import Signature, TensorSpec, has_free_first_dimension
 from services.inference.domain.variants import Level
@@ -57,11 +58,13 @@ class Onnx(Backend):
         _check_locations(facts_of(path).locations, files)
         providers = _providers(manifest, placement, onnxruntime.get_available_providers())
         session_options = _session_options(placement, options)
+        if _choice(manifest, "prepacking", ("on", "off")) == "off":
+            session_options.add_session_config_entry("session.disable_prepacking", "1")
         try:
             session = onnxruntime.InferenceSession(str(path), session_options, providers=providers)
         except Exception as error:  # onnxruntime raises a class of its own for every kind of failure
             raise LoadError(f"onnxruntime can't load the model: {public_message(error)}") from error
-        if manifest.options and session.get_providers()[0] != providers[0]:
+        if "provider" in manifest.options and session.get_providers()[0] != providers[0]:
             raise LoadError(f"onnxruntime can't use {providers[0]} here, which the manifest asks for")
         return OnnxModel(session)
 
@@ -74,17 +77,27 @@ class Onnx(Backend):
         return fast if level is Level.FAST else fast + full
 
 
+def _choice(manifest: Manifest, name: str, values: Collection[str]) -> str:
+    """What the manifest says of an option; empty where it doesn't.
+
+    Raises:
+        LoadError: it says something else, or of another option.
+    """
+    if strangers := manifest.options.keys() - {"provider", "prepacking"}:
+        raise LoadError(f"got the option {min(strangers)!r}, expected provider or prepacking")
+    chosen = manifest.options.get(name, "")
+    if chosen and chosen not in values:
+        raise LoadError(f"got the {name} {chosen!r}, expected one of {', '.join(values)}")
+    return chosen
+
+
 def _providers(manifest: Manifest, placement: Placement, there: Collection[str]) -> list[str]:
     """What is to run the model, the first choice first.
 
     Raises:
         LoadError: it isn't there.
     """
-    if strangers := manifest.options.keys() - {"provider"}:
-        raise LoadError(f"got the option {min(strangers)!r}, expected provider")
-    wanted = manifest.options.get("provider", "")
-    if wanted and wanted not in _PROVIDERS:
-        raise LoadError(f"got the provider {wanted!r}, expected one of {', '.join(_PROVIDERS)}")
+    wanted = _choice(manifest, "provider", _PROVIDERS)
     if not wanted:
         has_gpu = placement.device.startswith("cuda") or (placement.device == "auto" and _PROVIDERS["cuda"] in there)
         wanted = "cuda" if has_gpu else "cpu"
@@ -157,7 +170,8 @@ class OnnxModel:
 
     def run(self, inputs: Arrays) -> dict[str, Array]:
         if self._text_inputs:
-            inputs = {name: _as_text(array) if name in self._text_inputs else array for name, array in inputs.items()}
+            # Strings are UTF-8 in onnxruntime; bytes given as they are would arrive as their Python repr.
+            inputs = {name: texts_of(name, one) if name in self._text_inputs else one for name, one in inputs.items()}
         try:
             if self._has_bfloat16:
                 return self._run_with_bfloat16(inputs)
@@ -194,15 +208,6 @@ def _spec(node: Any, role: str) -> TensorSpec:
         raise LoadError(f"{role} {node.name!r} has the type {node.type}: expected a tensor of {', '.join(_DATATYPES)}")
     shape = tuple(size if isinstance(size, int) and size >= 0 else -1 for size in node.shape)
     return TensorSpec(node.name, _DATATYPES[node.type], shape)
-
-
-def _as_text(array: Array) -> Array:
-    """Strings are UTF-8 in onnxruntime; bytes given as they are would arrive as their Python repr."""
-    try:
-        texts = [element.decode() for element in array.ravel()]
-    except UnicodeDecodeError as error:
-        raise RunError(f"a BYTES element is not UTF-8, as this model's strings must be: {error}") from error
-    return np.array(texts, dtype=object).reshape(array.shape)
 
 
 def _as_bytes(array: Any) -> Array:

@@ -1,4 +1,4 @@
-"""Models written in Python: a folder with ``model.py``, which has a class ``Model``; see ``examples/python_model``.
+"""Models written in Python: a folder with ``model.py``, which has a class ``Model``.
 
 .. code-block:: python
 
@@ -9,6 +9,8 @@
 
 ``load`` is called once, in the process that serves, with the model's own folder and the manifest's options; ``infer``
 with a whole batch, whose rows the first dimension of each array counts. The text of a ValueError goes to the caller.
+Where ``infer`` is a generator function, the model is decoupled: it gets one request at a time, and each dictionary that
+it yields is a response. The generator is closed when nobody waits any more.
 The manifest says all of what the model takes and gives. What it imports is listed in ``requirements.txt``: the node
 must have it.
 """
@@ -17,9 +19,12 @@ from __future__ import annotations
 
 import atexit
 import importlib.util
+import inspect
+import logging
 import re
 import sys
-from collections.abc import Mapping
+from collections.abc import Generator, Mapping
+from dataclasses import replace
 from importlib import metadata
 from types import ModuleType
 from typing import Any
@@ -30,8 +35,11 @@ from services.common.datatypes import datatype
 from services.inference.backends.backend import Array, Arrays, Backend, Placement
 from services.inference.backends.errors import LoadError, RunError, public_message
 from services.inference.backends.files import ModelFiles
+from services.inference.backends.streams import Responses
 from services.inference.domain.manifest import Manifest
-from services.inference.domain.signature import Signature, has_free_first_dimension
+from services.inference.domain.signature import Signature, TensorSpec, has_free_first_dimension
+
+_log = logging.getLogger(__name__)
 
 _CODE, _REQUIREMENTS = "model.py", "requirements.txt"
 _MODULE = "model_of_version"
@@ -51,7 +59,8 @@ class Python(Backend):
         self, files: ModelFiles, manifest: Manifest, _placement: Placement, _options: Mapping[str, str]
     ) -> PythonModel:
         _check_requirements(files)
-        return PythonModel(files, manifest)
+        module = _imported(files)
+        return (DecoupledPythonModel if _is_decoupled(module) else PythonModel)(files, manifest, module)
 
 
 class PythonModel:
@@ -59,14 +68,14 @@ class PythonModel:
 
     device = "cpu"
 
-    def __init__(self, files: ModelFiles, manifest: Manifest) -> None:
+    def __init__(self, files: ModelFiles, manifest: Manifest, module: ModuleType) -> None:
         if not (manifest.inputs and manifest.outputs):
             raise LoadError("a model in Python needs a manifest that describes its inputs and outputs")
         if vague := next((one for one in (*manifest.inputs, *manifest.outputs) if not one.datatype), None):
             raise LoadError(f"the manifest doesn't say of which datatype {vague.name!r} is")
         tensors = (*manifest.inputs, *manifest.outputs)
         self.signature = Signature(manifest.inputs, manifest.outputs, has_free_first_dimension(tensors))
-        self._model = _made(_imported(files))
+        self._model = _made(module)
         try:
             self._model.load(files.root, dict(manifest.options))
         except Exception as error:  # whatever the author's code does
@@ -77,11 +86,59 @@ class PythonModel:
     def run(self, inputs: Arrays) -> dict[str, Array]:
         try:
             outputs = self._model.infer(dict(inputs))
-        except ValueError as error:
-            raise RunError(public_message(error)) from error
-        except Exception as error:  # whatever the author's code does
-            raise RunError(f"the model failed: {type(error).__name__}: {public_message(error)}") from error
-        return {spec.name: _checked(outputs, spec.name, spec.datatype) for spec in self.signature.outputs}
+        except Exception as error:
+            raise _failure(error) from error
+        return self._outputs(outputs)
+
+    def _outputs(self, given: Any) -> dict[str, Array]:
+        return {spec.name: _checked(given, spec.name, spec.datatype) for spec in self.signature.outputs}
+
+
+class DecoupledPythonModel(PythonModel):
+    """One whose ``infer`` yields the outputs of one response after the other."""
+
+    def __init__(self, files: ModelFiles, manifest: Manifest, module: ModuleType) -> None:
+        super().__init__(files, manifest, module)
+        self.signature = replace(self.signature, is_batchable=False, is_decoupled=True)
+
+    def run(self, _inputs: Arrays) -> dict[str, Array]:
+        raise RunError("the model answers with streams")
+
+    def stream(self, inputs: Arrays) -> Responses:
+        responses: Generator[Any] = self._model.infer(dict(inputs))
+        number = 0
+        try:
+            while True:
+                try:
+                    given = next(responses)
+                except StopIteration:
+                    return
+                except Exception as error:
+                    raise _failure(error) from error
+                number += 1
+                try:
+                    outputs = self._outputs(given)
+                    for spec in self.signature.outputs:
+                        _check_shape(outputs[spec.name], spec)
+                except RunError as error:
+                    raise RunError(f"response {number}: {error}") from error
+                yield outputs
+        finally:
+            _close(responses)
+
+
+def _failure(error: Exception) -> RunError:
+    """What a caller is told of what the author's code raised."""
+    if isinstance(error, ValueError):
+        return RunError(public_message(error))
+    return RunError(f"the model failed: {type(error).__name__}: {public_message(error)}")
+
+
+def _close(responses: Generator[Any]) -> None:
+    try:
+        responses.close()
+    except Exception:  # noqa: BLE001 - whatever the author's code does, nobody waits for its responses any more
+        _log.exception("the model failed as its generator was closed")
 
 
 def _checked(outputs: Any, name: str, kind: str) -> Array:
@@ -91,6 +148,13 @@ def _checked(outputs: Any, name: str, kind: str) -> Array:
     if array.dtype != wanted:
         raise RunError(f"the model gave {array.dtype} for {name!r}, expected {wanted} ({kind})")
     return array
+
+
+def _check_shape(array: Array, spec: TensorSpec) -> None:
+    if array.ndim != len(spec.shape) or any(
+        want not in (-1, got) for got, want in zip(array.shape, spec.shape, strict=True)
+    ):
+        raise RunError(f"the model gave {spec.name!r} the shape {list(array.shape)}, expected {list(spec.shape)}")
 
 
 def _described(outputs: Any) -> str:
@@ -111,6 +175,14 @@ def _imported(files: ModelFiles) -> ModuleType:
     except Exception as error:  # whatever the author's code does
         raise LoadError(f"{_CODE} can't be imported: {type(error).__name__}: {public_message(error)}") from error
     return module
+
+
+def _is_decoupled(module: ModuleType) -> bool:
+    """Raises: LoadError: ``infer`` is asynchronous."""
+    infer = getattr(getattr(module, "Model", None), "infer", None)
+    if inspect.iscoroutinefunction(infer) or inspect.isasyncgenfunction(infer):
+        raise LoadError("Model.infer is asynchronous, expected a function or a generator function")
+    return inspect.isgeneratorfunction(infer)
 
 
 def _made(module: ModuleType) -> Any:

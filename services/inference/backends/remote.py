@@ -13,6 +13,7 @@ The version is one small TOML file: requests get a place in the queue here, batc
 
 from __future__ import annotations
 
+import re
 import tomllib
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -24,15 +25,35 @@ from tritonclient.grpc import service_pb2 as pb
 from tritonclient.grpc.service_pb2_grpc import GRPCInferenceServiceStub
 
 from services.common.datatypes import DATATYPES, datatype, join_bytes, split_bytes
+from services.common.errors import DeadlineExceededError, InvalidArgumentError, UnavailableError
 from services.inference.backends.backend import Array, Arrays, Backend, Placement
-from services.inference.backends.errors import LoadError, RunError
+from services.inference.backends.errors import ElsewhereError, LoadError, RunError
 from services.inference.backends.files import ModelFiles
 from services.inference.domain.manifest import Manifest
 from services.inference.domain.signature import Signature, TensorSpec, has_free_first_dimension
 
 _LARGEST_FILE = 16 * 1024
 _LOAD_TIMEOUT_S = 10.0
-_CHANNEL_OPTIONS = [("grpc.max_receive_message_length", -1), ("grpc.max_send_message_length", -1)]
+_CHANNEL_OPTIONS = [
+    ("grpc.max_receive_message_length", -1),
+    ("grpc.max_send_message_length", -1),
+    ("grpc.initial_reconnect_backoff_ms", 100),  # a server that is back is used soon
+    ("grpc.max_reconnect_backoff_ms", 1_000),
+]
+_REASON = "REMOTE_SERVER"
+_OF_INPUT = {grpc.StatusCode.INVALID_ARGUMENT, grpc.StatusCode.OUT_OF_RANGE}
+_OF_SERVER = {
+    grpc.StatusCode.UNAVAILABLE,
+    grpc.StatusCode.RESOURCE_EXHAUSTED,
+    grpc.StatusCode.CANCELLED,
+    grpc.StatusCode.ABORTED,
+    grpc.StatusCode.NOT_FOUND,
+    grpc.StatusCode.FAILED_PRECONDITION,
+    grpc.StatusCode.UNAUTHENTICATED,
+    grpc.StatusCode.PERMISSION_DENIED,
+    grpc.StatusCode.UNIMPLEMENTED,
+}
+_ADDRESS = re.compile(r"\b(?:ipv4|ipv6|unix|dns):\S+?(?=:?(?:\s|$))")
 
 _KINDS = {"address": str, "model": str, "version": str, "timeout_s": int | float, "tls": bool}
 
@@ -129,13 +150,13 @@ class RemoteModel:
         try:
             response = self._stub.ModelInfer(request, timeout=self._target.timeout_s)
         except grpc.RpcError as error:
-            raise RunError(f"{self._target.address}: {_said(error)}") from error
+            raise _failure(error, self._target.address) from error
         found = dict(zip([one.name for one in response.outputs], response.outputs, strict=True))
         contents = dict(zip(found, response.raw_output_contents, strict=False))
         outputs = {}
         for spec in self.signature.outputs:
             if spec.name not in found or spec.name not in contents:
-                raise RunError(f"{self._target.address} gave no output {spec.name!r}")
+                raise RunError(f"the model's server gave no output {spec.name!r}")
             outputs[spec.name] = _array(contents[spec.name], found[spec.name])
         return outputs
 
@@ -158,6 +179,19 @@ def _array(raw: bytes, tensor: Any) -> Array:
     elements = np.empty(len(parts := split_bytes(raw)), dtype=object)
     elements[:] = parts
     return elements.reshape(tensor.shape)
+
+
+def _failure(error: grpc.RpcError, address: str) -> RunError:
+    """What callers are told, without addresses."""
+    code, said = error.code(), _ADDRESS.sub("…", _said(error)).replace(address, "…")
+    said = f"the model's server: {said}"
+    if code is grpc.StatusCode.DEADLINE_EXCEEDED:
+        return ElsewhereError(DeadlineExceededError(said, reason=_REASON))
+    if code in _OF_SERVER:
+        return ElsewhereError(UnavailableError(said, reason=_REASON))
+    if code in _OF_INPUT:
+        return ElsewhereError(InvalidArgumentError(said, reason=_REASON), is_of_input=True)
+    return RunError(said)
 
 
 def _said(error: grpc.RpcError) -> str:

@@ -13,6 +13,7 @@ from services.common.datatypes import datatype
 from services.inference.backends.backend import Array, Arrays, Placement
 from services.inference.backends.errors import LoadError, RunError, public_message
 from services.inference.backends.files import ModelFiles
+from services.inference.backends.mapped_weights import map_weights
 from services.inference.backends.torch_devices import device_of
 from services.inference.backends.torch_runtime import (
     OPTIONS,
@@ -47,6 +48,7 @@ def load(files: ModelFiles, manifest: Manifest, placement: Placement, options: M
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
             module = torch.jit.load(str(files.path(files.only)), map_location=device, _extra_files=extra).eval()
+            map_weights((*module.parameters(), *module.buffers()), files.path(files.only))
             module = with_layout(module, options)
             if how := options.get("graph"):
                 module = frozen(module, how)

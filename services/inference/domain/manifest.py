@@ -56,7 +56,8 @@ class Manifest:
         outputs = _completed("output", found.outputs, self.outputs)
         limits = [size for size in (found.max_batch_size, self.max_batch_size) if size]
         is_batchable = found.is_batchable and not self.is_unbatched and has_free_first_dimension((*inputs, *outputs))
-        return Signature(inputs, outputs, is_batchable, min(limits, default=0) if is_batchable else 0)
+        most = min(limits, default=0) if is_batchable else 0
+        return Signature(inputs, outputs, is_batchable, most, found.is_decoupled)
 
 
 NOTHING_SAID = Manifest()

@@ -25,13 +25,15 @@ class Signature:
     """A model's tensors in its own order.
 
     ``is_batchable``: the first dimension of every tensor counts rows, and rows don't influence each other.
-    ``max_batch_size`` is the limit that the file itself sets, 0 where none is known.
+    ``max_batch_size`` is the limit that the file itself sets, 0 where none is known. ``is_decoupled``: a request is
+    answered by any number of responses, one after the other.
     """
 
     inputs: tuple[TensorSpec, ...]
     outputs: tuple[TensorSpec, ...]
     is_batchable: bool
     max_batch_size: int = 0
+    is_decoupled: bool = False
 
     @classmethod
     def from_json(cls, fields: Mapping[str, Any]) -> Signature:
@@ -45,6 +47,7 @@ class Signature:
             outputs=specs_from_json(fields["outputs"]),
             is_batchable=bool(fields["is_batchable"]),
             max_batch_size=int(fields.get("max_batch_size", 0)),
+            is_decoupled=bool(fields.get("is_decoupled", False)),
         )
 
 

@@ -6,10 +6,11 @@ import sys
 
 from services.common import logs, serving
 from services.inference.backends import LoadError
-from services.inference.model_process.control import take_standard_output
+from services.inference.model_process.control import end_with_agent, take_standard_output
 from services.inference.model_process.server import serve
 
 if __name__ == "__main__":
+    end_with_agent()
     events = take_standard_output()
     logs.configure("penstock-inference", "INFO")
     try:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from array import array
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -21,15 +22,14 @@ _ABANDONED = 1
 """CANCELLED, which no model process answers: the gateway's span speaks for the request."""
 
 
-def answers_of_classifier(report: BatchReport) -> bool:
-    """Whether the answers of a batch say that the model is a classifier."""
-    answered = next((one.outcome for one in report.settled if one.outcome.error is None), None)
-    return answered is not None and answered.top_class >= 0
+def are_of_classifier(settled: Sequence[Settled]) -> bool:
+    """Whether the answers say that the model is a classifier."""
+    return max([one.outcome.top_class for one in settled]) >= 0
 
 
-def trace_contexts(report: BatchReport) -> bytes:
+def trace_contexts(settled: Sequence[Settled]) -> bytes:
     """What the ``traceparent`` of each request says, packed: version, trace id, span id, flags. Zeros for odd ones."""
-    traceparents = [one.delivery.entry.traceparent for one in report.settled]
+    traceparents = [one.delivery.entry.traceparent for one in settled]
     try:
         packed = bytes.fromhex("".join(traceparents).replace("-", ""))
     except ValueError:
@@ -50,36 +50,46 @@ def are_sampled(contexts: bytes) -> bool:
 
 
 class BatchColumns:
-    """Figures of one batch, or of several in a row: all of a classifier, or none. Keeps none of their contents.
+    """Figures of batches in a row: all of a classifier, or none. Keeps none of their contents.
 
     ``span`` is the first one's. Instants are nanoseconds of Unix time.
     """
 
-    def __init__(self, first: BatchReport, contexts: bytes, *, is_classifiers: bool, failed: int = 0) -> None:
+    def __init__(
+        self,
+        reports: Sequence[BatchReport],
+        settled: Sequence[Settled],
+        contexts: bytes,
+        *,
+        is_classifiers: bool,
+        failed: int = 0,
+    ) -> None:
         """As :meth:`add`."""
+        first = reports[0]
         self.is_classifiers = is_classifiers
         self.span = first.span
         self.start_ns = first.start_ns
         self.end_ns = first.end_ns
-        self._stream = first.settled[0].delivery.stream
+        self._stream = settled[0].delivery.stream
         self._close_reason = first.close_reason
-        # Packed at once: what is kept for a fifth of a second as objects is read from cold memory then.
+        # Packed at once: what is kept for half a second as objects is read from cold memory then.
         self._contexts = bytearray()
         self._enqueue_ns = array("q")
         self._status = bytearray()
         self._confidences = array("f")
         self._classes = array("i")
         self._batches = array("q")
-        self.add(first, contexts, failed=failed)
+        self.add(reports, settled, contexts, failed=failed)
 
     def __len__(self) -> int:
         """Requests."""
         return len(self._status)
 
-    def add(self, report: BatchReport, contexts: bytes, *, failed: int = 0) -> None:
-        """``contexts`` are the report's :func:`trace_contexts`, ``failed`` is how many of its requests did."""
-        settled, execution = report.settled, report.execution
-        self.end_ns, self._close_reason = report.end_ns, report.close_reason
+    def add(
+        self, reports: Sequence[BatchReport], settled: Sequence[Settled], contexts: bytes, *, failed: int = 0
+    ) -> None:
+        """``settled`` are the reports' requests, of which so many failed, ``contexts`` their :func:`trace_contexts`."""
+        self.end_ns, self._close_reason = reports[-1].end_ns, reports[-1].close_reason
         self._contexts += contexts
         self._enqueue_ns.extend([one.delivery.entry.enqueue_ns for one in settled])
         if failed or sum([one.is_abandoned for one in settled]):
@@ -89,17 +99,19 @@ class BatchColumns:
         if self.is_classifiers:
             self._confidences.extend([one.outcome.confidence for one in settled])
             self._classes.extend([one.outcome.top_class for one in settled])
-        self._batches.extend(
-            (
-                len(settled),
-                report.rows,
-                report.start_ns,
-                report.end_ns,
-                execution.input_ns,
-                execution.infer_ns,
-                execution.output_ns,
+        for report in reports:
+            execution = report.execution
+            self._batches.extend(
+                (
+                    len(report.settled),
+                    report.rows,
+                    report.start_ns,
+                    report.end_ns,
+                    execution.input_ns,
+                    execution.infer_ns,
+                    execution.output_ns,
+                )
             )
-        )
 
     def attributes(self) -> dict[str, AttributeValue]:
         """A batch span's attributes; those that say which batch did what are there if there are several."""

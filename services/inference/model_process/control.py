@@ -4,14 +4,17 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import ctypes
 import json
 import os
+import signal
 import sys
 from collections.abc import Callable, Mapping
 from typing import Any, BinaryIO
 
 from services.inference.model_process.spec import ProcessSpec
 
+_SET_DEATH_SIGNAL = 1
 _LONGEST_SPEC = 16 * 2**20
 
 
@@ -20,6 +23,14 @@ def take_standard_output() -> BinaryIO:
     events = os.fdopen(os.dup(1), "wb", buffering=0)
     os.dup2(2, 1)
     return events
+
+
+def end_with_agent(*, is_meant: bool = True) -> None:
+    """Have the kernel kill this process when its agent dies, whatever it is doing then; or no longer.
+
+    To be called by the main thread. prctl(2): PR_SET_PDEATHSIG.
+    """
+    ctypes.CDLL(None).prctl(_SET_DEATH_SIGNAL, signal.SIGKILL if is_meant else 0, 0, 0, 0)
 
 
 class AgentPipe:

@@ -16,7 +16,7 @@ import numpy as np
 
 from services.common.boundary import internal_message
 from services.common.errors import InternalError, InvalidArgumentError, PenstockError
-from services.inference.backends import Array, InputError, Model, RunError
+from services.inference.backends import Array, ElsewhereError, InputError, Model, RunError
 from services.inference.model_process.encoder import Encoder
 from services.inference.model_process.tensors import Tensors, join
 
@@ -185,7 +185,7 @@ def _fail(done: asyncio.Future[Execution], error: BaseException) -> None:
 def execute(model: Model, encoder: Encoder, batch: Sequence[Tensors], *, is_batchable: bool) -> Execution:
     """Run a batch. When several fail together each is run again alone, so that only the guilty one gets the error.
 
-    Where it is known whose input is wrong the others run together.
+    Where it is known whose input is wrong the others run together, and nobody's is run again where it is nobody's.
     """
     start = time.perf_counter_ns()
     try:
@@ -201,9 +201,9 @@ def execute(model: Model, encoder: Encoder, batch: Sequence[Tensors], *, is_batc
         outcomes = [refused[number] if number in refused else next(served) for number in range(len(batch))]
         return replace(_sum(parts), outcomes=outcomes)
     except Exception as error:  # noqa: BLE001 - whatever the model provokes ends here, as an outcome
-        if len(batch) == 1:
+        if len(batch) == 1 or (isinstance(error, ElsewhereError) and not error.is_of_input):
             elapsed = time.perf_counter_ns() - start
-            return Execution([Outcome(error=_model_error(error))], 0, elapsed, 0)
+            return Execution([Outcome(error=model_error(error)) for _ in batch], 0, elapsed, 0)
         return _sum([execute(model, encoder, [one], is_batchable=is_batchable) for one in batch])
     ran = time.perf_counter_ns()
     outcomes = _split(encoder, batch, outputs, is_batchable=is_batchable)
@@ -240,7 +240,7 @@ def _split(
         try:
             response = encoder.encode(one, prepared, starts[number])
         except Exception as error:  # noqa: BLE001 - as in execute
-            outcomes.append(Outcome(error=error if isinstance(error, PenstockError) else _model_error(error)))
+            outcomes.append(Outcome(error=error if isinstance(error, PenstockError) else model_error(error)))
         else:
             outcomes.append(
                 Outcome(response, None, confidences[number], classes[number]) if classes else Outcome(response)
@@ -274,6 +274,9 @@ def _sum(parts: Sequence[Execution]) -> Execution:
     )
 
 
-def _model_error(error: Exception) -> InternalError:
+def model_error(error: Exception) -> PenstockError:
+    """What a caller is told of a model's failure."""
+    if isinstance(error, ElsewhereError):
+        return error.error
     message = str(error) if isinstance(error, RunError) else internal_message(error)
     return InternalError(message, reason=MODEL_ERROR)

@@ -11,6 +11,7 @@ from penstock.queue.v1.envelope_pb2 import Envelope
 from services.common.lanes import Entry
 from services.common.payloads import PayloadStore
 from services.common.status import code_of
+from services.inference.model_process.flow import Flow
 from services.inference.model_process.lane import Delivery
 from services.inference.model_process.reply_link import ReplyLink
 from services.inference.model_process.worker import BatchReport, Settled
@@ -46,6 +47,8 @@ class ReplyStreams:
         self._tasks: dict[str, asyncio.Task[None]] = {}
         self._replaced: dict[str, None] = {}
         self._cancelled: dict[tuple[str, int], None] = {}
+        self._flows: dict[tuple[str, int], Flow] = {}
+        """The streams that are being made, by gateway and request."""
 
     def is_gone(self, envelope: Envelope) -> bool:
         return envelope.gateway_id in self._replaced or self._link(envelope).is_gone
@@ -75,6 +78,26 @@ class ReplyStreams:
             message = _batch_reply(part, report, is_counted=number == 0, payloads=self._payloads_for(link))
             link.send(message, [one.delivery for one in part])
 
+    def begin_stream(self, envelope: Envelope, flow: Flow) -> None:
+        self._flows[envelope.gateway_id, envelope.request_key] = flow
+        if self.is_cancelled(envelope) or self.is_gone(envelope):
+            flow.end()
+
+    def end_stream(self, envelope: Envelope) -> None:
+        del self._flows[envelope.gateway_id, envelope.request_key]
+
+    def respond(self, envelope: Envelope, index: int, response: bytes | memoryview) -> None:
+        link, request = self._link(envelope), pb.ConnectRequest()
+        message = request.stream_response
+        message.request_key, message.index = envelope.request_key, index
+        payloads = self._payloads_for(link)
+        if payloads is not None and isinstance(response, memoryview):
+            message.response_buffer, message.response_use = payloads.lend(response, envelope.gateway_id)
+            message.response_bytes = len(response)
+        else:
+            message.response = bytes(response)
+        link.send(request, (), is_stream_response=True)
+
     def _payloads_for(self, link: ReplyLink) -> PayloadStore | None:
         return self._payloads if link.reads_our_store and not link.is_gone else None
 
@@ -89,6 +112,8 @@ class ReplyStreams:
                 on_settled=self._on_settled,
                 on_cancelled=lambda keys: self._cancel(gateway_id, keys),
                 on_handover=lambda handover: self._take_handover(gateway_id, envelope.reply_address, handover),
+                on_consumed=lambda news: self._consumed(gateway_id, news),
+                on_gone=lambda: self._end_streams(gateway_id),
             )
             task = asyncio.create_task(link.run(), name=f"link to gateway {gateway_id}")
             self._tasks[gateway_id] = task
@@ -117,6 +142,19 @@ class ReplyStreams:
 
     def _cancel(self, gateway_id: str, keys: Sequence[int]) -> None:
         _remember(self._cancelled, [(gateway_id, key) for key in keys], most=_CANCELLATIONS_KEPT)
+        for key in keys if self._flows else ():
+            if (flow := self._flows.get((gateway_id, key))) is not None:
+                flow.end()
+
+    def _consumed(self, gateway_id: str, news: pb.Consumption) -> None:
+        if (flow := self._flows.get((gateway_id, news.request_key))) is not None:
+            flow.note_taken(news.responses)
+
+    def _end_streams(self, gateway_id: str) -> None:
+        """Nobody is there any more to take their responses."""
+        for (gateway, _), flow in self._flows.items():
+            if gateway == gateway_id:
+                flow.end()
 
     async def drain(self, timeout_s: float) -> bool:
         """Wait until the gateways have all replies; False when that took too long."""

@@ -35,7 +35,7 @@ _FETCH = "/penstock.gateway.v1.PayloadService/Fetch"
 
 @dataclass(slots=True)
 class Message:
-    """A batch reply that has no receipt yet, as it goes over the wire."""
+    """What has no receipt yet, as it goes over the wire."""
 
     sequence: int
     content: bytes
@@ -47,8 +47,9 @@ class ReplyLink:
 
     ``on_settled`` gets deliveries once the gateway has their replies, or nobody waits for them any more;
     ``on_cancelled`` gets keys of requests whose callers left, ``on_handover`` requests past the lane, and says
-    whether it takes them. ``run`` is the link's life. ``is_gone`` while nobody can
-    take replies; ``is_replaced`` when that is for good, since another process answers at the address.
+    whether it takes them; ``on_consumed`` hears how far callers of streams have come. ``run`` is the link's life.
+    ``is_gone`` while nobody can take replies, which ``on_gone`` is told; ``is_replaced`` when that is for good, since
+    another process answers at the address.
     """
 
     def __init__(
@@ -60,6 +61,8 @@ class ReplyLink:
         on_settled: Callable[[Sequence[Delivery]], None],
         on_cancelled: Callable[[Sequence[int]], None],
         on_handover: Callable[[pb.Handover], bool],
+        on_consumed: Callable[[pb.Consumption], None] = lambda _: None,
+        on_gone: Callable[[], None] = lambda: None,
     ) -> None:
         self._address = address
         self._gateway_id = gateway_id
@@ -67,6 +70,8 @@ class ReplyLink:
         self._on_settled = on_settled
         self._on_cancelled = on_cancelled
         self._on_handover = on_handover
+        self._on_consumed = on_consumed
+        self._on_gone = on_gone
         self._stream: GrpcStream | None = None
         """Where replies go; None while nobody can take them."""
         self._connection: Connection | None = None
@@ -81,9 +86,11 @@ class ReplyLink:
         self.is_drained = asyncio.Event()
         self.is_drained.set()
 
-    def send(self, request: pb.ConnectRequest, deliveries: Sequence[Delivery]) -> None:
-        """Send a batch reply, now or as soon as the gateway can be reached. Numbers it."""
-        reply = request.batch_reply
+    def send(
+        self, request: pb.ConnectRequest, deliveries: Sequence[Delivery], *, is_stream_response: bool = False
+    ) -> None:
+        """Send a batch reply, or a stream's response, now or as soon as the gateway can be reached. Numbers it."""
+        reply = request.stream_response if is_stream_response else request.batch_reply
         if self.is_gone:
             self._on_settled(deliveries)
             return
@@ -126,6 +133,8 @@ class ReplyLink:
                 self._received(message.receipt.sequence)
             elif message.HasField("cancellation"):
                 self._on_cancelled(message.cancellation.request_keys)
+            elif message.HasField("consumption"):
+                self._on_consumed(message.consumption)
             elif not welcome.done():
                 welcome.set_result(message.welcome)
 
@@ -176,6 +185,7 @@ class ReplyLink:
         if not self.is_gone or self._unacknowledged:
             _log.info("the gateway at %s is gone, with %d replies unsent", self._address, len(self._unacknowledged))
         self.is_gone = True
+        self._on_gone()
         while self._unacknowledged:
             self._on_settled(self._unacknowledged.popleft().deliveries)
         self.is_drained.set()

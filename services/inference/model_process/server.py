@@ -9,7 +9,7 @@ import secrets
 import time
 from collections.abc import Iterator
 from pathlib import Path
-from typing import BinaryIO
+from typing import Any, BinaryIO
 from urllib.parse import parse_qs, urlsplit
 
 from penstock import __version__
@@ -23,20 +23,21 @@ from services.common.tracing import SpanExporter
 from services.inference import backends, sandbox
 from services.inference.backends import LoadError, Model, ModelFiles, Placement
 from services.inference.domain.batching import BatchPolicy
-from services.inference.model_process.control import AgentPipe
+from services.inference.domain.signature import Signature
+from services.inference.model_process.control import AgentPipe, end_with_agent
 from services.inference.model_process.decoder import Decoder
 from services.inference.model_process.encoder import Encoder
 from services.inference.model_process.execution import ModelExecutor
 from services.inference.model_process.gateways import ReplyStreams
 from services.inference.model_process.redis_lane import RedisLane
 from services.inference.model_process.spec import ProcessSpec, is_successor
+from services.inference.model_process.streamer import Streamer
 from services.inference.model_process.telemetry import Telemetry
 from services.inference.model_process.worker import Worker
 from services.inference.warm_up import warm_up
 
 _log = logging.getLogger(__name__)
 
-ORPHAN_S = 60.0
 REDIS_LOST_S = 5.0
 _FIGURES_EVERY_S = 1.0
 
@@ -59,6 +60,7 @@ async def serve(stop: asyncio.Event, events: BinaryIO) -> None:
         except LoadError as error:
             pipe.tell(failure=str(error))
             raise
+        end_with_agent(is_meant=False)  # from now on it serves on without one
         keep_freed_memory()
         process = ModelProcess(spec, model, pipe)
         await process.run(stop)
@@ -86,10 +88,15 @@ async def _load_unless(stop: asyncio.Event, spec: ProcessSpec) -> Model:
 def _load(spec: ProcessSpec) -> Model:
     placement = Placement(spec.device, spec.threads)
     model = backends.load(ModelFiles(Path(spec.path)), spec.format, placement, spec.variant, manifest=spec.manifest)
-    if (model.signature.inputs, model.signature.outputs) != (spec.signature.inputs, spec.signature.outputs):
+    if _said_by(model.signature) != _said_by(spec.signature):
         raise LoadError(f"the file's signature is {model.signature}, expected {spec.signature}")
     warm_up(model, spec.signature, rows=spec.batching.max_batch_size)
     return model
+
+
+def _said_by(signature: Signature) -> tuple[Any, ...]:
+    """What the file says, whatever was found out of its batches."""
+    return signature.inputs, signature.outputs, signature.is_decoupled
 
 
 class ModelProcess:
@@ -123,16 +130,22 @@ class ModelProcess:
                 consumer=spec.consumer,
                 model=spec.model,
                 version=spec.version,
-                takes_handovers=True,
+                takes_handovers=not spec.signature.is_decoupled,
                 payload_store=self._payloads.owner_id if spec.shared_payload_bytes else "",
+                is_decoupled=spec.signature.is_decoupled,
             ),
             on_settled=self._lane.settle,
             on_handover=self._lane.hand_over,
             payloads=self._payloads,
         )
-        self._executor = ModelExecutor(
-            model, encoder, is_batchable=spec.signature.is_batchable, on_stall=self._lane.renew_lease_meanwhile
-        )
+        now_ns = self._lane.clock.now_ns
+        self._executor: ModelExecutor | Streamer
+        if spec.signature.is_decoupled:
+            self._executor = Streamer(backends.decoupled(model), encoder, self._gateways, now_ns=now_ns)
+        else:
+            self._executor = ModelExecutor(
+                model, encoder, is_batchable=spec.signature.is_batchable, on_stall=self._lane.renew_lease_meanwhile
+            )
         self._worker = Worker(
             self._lane,
             self._gateways,
@@ -141,7 +154,7 @@ class ModelProcess:
             policy=BatchPolicy(batching.max_batch_size, batching.max_queue_delay_us / 1e6),
             max_attempts=batching.max_attempts,
             observer=self._telemetry,
-            now_ns=self._lane.clock.now_ns,
+            now_ns=now_ns,
         )
         self._device = model.device
 
@@ -155,6 +168,8 @@ class ModelProcess:
                 await stop.wait()
                 self._pipe.tell(state="draining")
                 await self._worker.stop()
+                if isinstance(self._executor, Streamer):
+                    asyncio.get_running_loop().call_later(self._spec.drain_timeout_s, self._executor.hurry)
                 await serving
                 if not await self._gateways.drain(self._spec.drain_timeout_s):
                     _log.warning("some gateways did not take their replies in time; others will answer them")
@@ -204,7 +219,11 @@ class ModelProcess:
         while True:
             now = time.monotonic()
             is_replaced = any(is_successor(name, mine) for name in lease.live_consumers)
-            if is_replaced or now - orphaned_at > ORPHAN_S or now - lease.last_contact > REDIS_LOST_S:
+            if (
+                is_replaced
+                or now - orphaned_at > self._spec.orphan_timeout_s
+                or now - lease.last_contact > REDIS_LOST_S
+            ):
                 stop.set()
                 await asyncio.Event().wait()
             await asyncio.sleep(0.5)

@@ -31,6 +31,7 @@ class ProcessSpec:
     device: str = "auto"
     threads: int = 1
     drain_timeout_s: float = 10.0
+    orphan_timeout_s: float = 60.0
     shared_payload_bytes: int = 256 * 2**20
     manifest: Manifest = NOTHING_SAID
     is_confined: bool = False

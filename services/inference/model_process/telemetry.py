@@ -11,7 +11,7 @@ from services.common.span_encoding import encode_attributes
 from services.common.tracing import AttributeValue, SpanExporter, SpanKind, TraceContext
 from services.inference.model_process.batch_columns import (
     BatchColumns,
-    answers_of_classifier,
+    are_of_classifier,
     are_sampled,
     trace_contexts,
 )
@@ -19,9 +19,12 @@ from services.inference.model_process.worker import POISON_MESSAGE, BatchReport,
 
 _MOST_LINKS = 128
 _QUICK_NS = 2_000_000
-_GATHER_S = 0.2
+_GATHER_S = 0.5
 _MOST_REQUESTS = 4_096
 """Quick batches share a span: those that end within this time, up to so many requests."""
+_MOST_RECENT, _MOST_RECENT_BYTES = 16, 16 * 1024
+"""Batches, and bytes of their requests, that are kept for a moment to be gathered together: a processor that has just
+done a batch's work has to fetch the code that gathers, but only once for several."""
 
 
 @dataclass(slots=True)
@@ -57,6 +60,8 @@ class Telemetry:
     ) -> None:
         self._exporter = exporter
         self._later = later
+        self._recent: list[BatchReport] = []
+        self._recent_bytes = 0
         self._quick: BatchColumns | None = None
         self._timer: asyncio.TimerHandle | None = None
         self._model = model
@@ -82,26 +87,52 @@ class Telemetry:
         figures.claimed += len(settled) == 1 and settled[0].delivery.is_suspect  # it shares its batch with nobody
         if not self._exporter.is_enabled:
             return
-        contexts = trace_contexts(report)
-        parents = _parents(settled) if failed or are_sampled(contexts) else {}
-        if failed or parents or report.end_ns - report.start_ns >= _QUICK_NS:
-            self._export_alone(report, contexts, parents, failed=failed)
-        else:
-            self._gather(report, contexts)
-
-    def _gather(self, report: BatchReport, contexts: bytes) -> None:
-        quick, is_classifiers = self._quick, answers_of_classifier(report)
-        if quick is not None and quick.is_classifiers == is_classifiers and len(quick) < _MOST_REQUESTS:
-            quick.add(report, contexts)
+        if failed or report.end_ns - report.start_ns >= _QUICK_NS:
+            self._export_alone(report, _parents(settled), failed=failed)
             return
-        self.flush()
-        self._quick = BatchColumns(report, contexts, is_classifiers=is_classifiers)
-        self._timer = self._later(_GATHER_S, self.flush)
+        if self._timer is None:
+            self._timer = self._later(_GATHER_S, self.flush)
+        self._recent.append(report)
+        self._recent_bytes += sum([len(one.delivery.entry.request) for one in settled])
+        if len(self._recent) >= _MOST_RECENT or self._recent_bytes >= _MOST_RECENT_BYTES:
+            self._work_off()
 
     def flush(self) -> None:
         """Export what was gathered."""
         if self._timer is not None:
             self._timer.cancel()
+            self._timer = None
+        self._work_off()
+        self._export_quick()
+
+    def _work_off(self) -> None:
+        """Export recent batches that have sampled requests, and gather the others."""
+        recent, self._recent, self._recent_bytes = self._recent, [], 0
+        settled = _requests(recent)
+        contexts = trace_contexts(settled)
+        if are_sampled(contexts):
+            recent = [report for report in recent if not self._is_exported(report)]
+            settled = _requests(recent)
+            contexts = trace_contexts(settled)
+        if recent:
+            self._gather(recent, settled, contexts)
+
+    def _is_exported(self, report: BatchReport) -> bool:
+        """Whether some of a batch's requests are sampled, so that it is exported by itself."""
+        parents = _parents(report.settled)
+        if parents:
+            self._export_alone(report, parents)
+        return bool(parents)
+
+    def _gather(self, reports: Sequence[BatchReport], settled: Sequence[Settled], contexts: bytes) -> None:
+        quick, is_classifiers = self._quick, are_of_classifier(settled)
+        if quick is not None and quick.is_classifiers == is_classifiers and len(quick) < _MOST_REQUESTS:
+            quick.add(reports, settled, contexts)
+            return
+        self._export_quick()
+        self._quick = BatchColumns(reports, settled, contexts, is_classifiers=is_classifiers)
+
+    def _export_quick(self) -> None:
         quick, self._quick = self._quick, None
         if quick is not None:
             self._export(quick)
@@ -113,16 +144,15 @@ class Telemetry:
             self.figures.claimed += one.delivery.is_suspect
             self.figures.dead_letters += one.outcome.error is not None and one.outcome.error.reason == POISON_MESSAGE
 
-    def _export_alone(
-        self, report: BatchReport, contexts: bytes, parents: Mapping[int, TraceContext], *, failed: int
-    ) -> None:
+    def _export_alone(self, report: BatchReport, parents: Mapping[int, TraceContext], *, failed: int = 0) -> None:
         """A batch span for one batch, and the spans of its requests that have their own."""
         settled = report.settled
         sampled = [parents[number] for number in parents if settled[number].delivery.entry.envelope.is_sampled]
         error = None
         if failed == len(settled):
             error = next(one.outcome.error for one in settled if one.outcome.error is not None)
-        columns = BatchColumns(report, contexts, is_classifiers=answers_of_classifier(report), failed=failed)
+        is_classifiers, contexts = are_of_classifier(settled), trace_contexts(settled)
+        columns = BatchColumns([report], settled, contexts, is_classifiers=is_classifiers, failed=failed)
         self._export(columns, links=sampled[:_MOST_LINKS], error=error)
         for number, parent in parents.items():
             self._export_request(settled[number], parent, report)
@@ -163,6 +193,10 @@ class Telemetry:
             links=[report.span],
             error=None if error is None else error.message,
         )
+
+
+def _requests(reports: Sequence[BatchReport]) -> list[Settled]:
+    return [one for report in reports for one in report.settled]
 
 
 def _parents(settled: Sequence[Settled]) -> dict[int, TraceContext]:

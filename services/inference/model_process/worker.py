@@ -5,9 +5,9 @@ from __future__ import annotations
 import asyncio
 import logging
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass, replace
-from typing import Protocol
+from typing import Protocol, runtime_checkable
 
 from penstock.queue.v1.envelope_pb2 import Envelope
 from services.common.boundary import internal_message
@@ -69,6 +69,10 @@ class BatchReport:
     span: TraceContext
 
 
+Execute = Callable[[Sequence[Request], int], Awaitable[Execution]]
+"""Runs a batch of so many rows."""
+
+
 class Gateways(Protocol):
     """The gateways that wait for replies."""
 
@@ -87,6 +91,14 @@ class Gateways(Protocol):
 
     def reply(self, settled: Sequence[Settled], report: BatchReport | None) -> None:
         """Hand over outcomes; the deliveries are settled on the lane when their gateway has them. Returns at once."""
+
+
+@runtime_checkable
+class Streamer(Protocol):
+    """Runs a decoupled model, one request at a time, and sends its responses."""
+
+    async def stream(self, request: Request) -> Execution:
+        """Never raises because of the request or the model: that is the outcome, whose response is empty."""
 
 
 class Observer(Protocol):
@@ -109,7 +121,7 @@ class Worker:
         lane: Lane,
         gateways: Gateways,
         *,
-        executor: Executor,
+        executor: Executor | Streamer,
         decoder: Decoder,
         policy: BatchPolicy,
         max_attempts: int,
@@ -118,7 +130,6 @@ class Worker:
     ) -> None:
         self._lane = lane
         self._gateways = gateways
-        self._executor = executor
         self._decoder = decoder
         self._policy = policy
         self._max_attempts = max_attempts
@@ -130,6 +141,7 @@ class Worker:
         self._screened_ns = 0
         """When the request in hand was looked at that is longest here."""
         self._is_stopping = False
+        self._execute = self._alone(executor) if isinstance(executor, Streamer) else self._together(executor)
         self._late: set[asyncio.Task[Delivery | None]] = set()
         """What fetches bytes that others don't wait for."""
 
@@ -273,7 +285,7 @@ class Worker:
 
     async def _run(self, batch: Sequence[Request], close_reason: str) -> None:
         start_ns, rows = self._now_ns(), sum([request.rows for request in batch])
-        execution = await self._ahead.beside(self._executor.run([request.tensors for request in batch]), rows=rows)
+        execution = await self._execute(batch, rows)
         end_ns = self._now_ns()
         report = BatchReport(
             [
@@ -292,6 +304,15 @@ class Worker:
         asyncio.get_running_loop().call_soon(self._observer.batch_ended, report)
         self._regrouping.batch_ended(rows=report.rows, start_ns=start_ns, end_ns=end_ns)
         await self._ahead.finish()
+
+    def _together(self, executor: Executor) -> Execute:
+        ahead = self._ahead
+        return lambda batch, rows: ahead.beside(executor.run([request.tensors for request in batch]), rows=rows)
+
+    @staticmethod
+    def _alone(streamer: Streamer) -> Execute:
+        """Nothing is read ahead: nobody knows how long a stream takes, and others may be free."""
+        return lambda batch, _: streamer.stream(batch[0])
 
     def _is_abandoned(self, request: Request, now_ns: int) -> bool:
         entry = request.delivery.entry

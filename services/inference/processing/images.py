@@ -33,6 +33,7 @@ class DecodeImage(Operation):
     """
 
     name: ClassVar[str] = "decode_image"
+    library: ClassVar[str] = "pillow"
 
     input: str = "image"
     output: str = ""
@@ -57,7 +58,7 @@ class DecodeImage(Operation):
         try:
             import PIL.Image
         except ImportError as error:
-            raise missing_library("pillow", error) from error
+            raise missing_library(self.library, error) from error
         PIL.Image.MAX_IMAGE_PIXELS = None  # max_pixels is looked at before any pixel is decoded
         output = self.output or scope.current or self.input
         given = scope.sent(self.input)

@@ -15,6 +15,9 @@ from services.inference.backends.errors import LoadError
 from services.inference.backends.files import ModelFiles
 from services.inference.domain.signature import TensorSpec
 
+LIBRARIES = {"pillow": "PIL", "tokenizers": "tokenizers"}
+"""What penstock[processing] has for steps: packages, and the modules that tell whether they are there."""
+
 
 class StepError(LoadError):
     """A step can't be what the manifest says; the message has what was got and what was expected."""
@@ -89,6 +92,8 @@ class Operation(ABC):
     """
 
     name: ClassVar[str]
+    library: ClassVar[str] = ""
+    """The one of ``LIBRARIES`` that it needs, if any."""
 
     @abstractmethod
     def bind(self, scope: Scope, files: ModelFiles) -> Bound:

@@ -13,6 +13,7 @@ from services.common.datatypes import datatype
 from services.inference.backends.backend import Array
 from services.inference.backends.errors import InputError, public_message
 from services.inference.backends.files import ModelFiles
+from services.inference.backends.texts import no_text
 from services.inference.domain.signature import TensorSpec
 from services.inference.processing.operation import (
     Bound,
@@ -46,6 +47,7 @@ class Tokenize(Operation):
     """
 
     name: ClassVar[str] = "tokenize"
+    library: ClassVar[str] = "tokenizers"
 
     input: str = "text"
     file: str = "tokenizer.json"
@@ -82,7 +84,7 @@ class Tokenize(Operation):
         try:
             from tokenizers import Tokenizer
         except ImportError as error:
-            raise missing_library("tokenizers", error) from error
+            raise missing_library(self.library, error) from error
         if self.file not in files.names:
             raise StepError(f"got file = {self.file!r}, expected one of {', '.join(files.names)}")
         try:
@@ -132,7 +134,7 @@ class Tokenize(Operation):
             try:
                 text = content.decode()
             except UnicodeDecodeError as error:
-                refused[row] = f"got bytes that are not UTF-8 ({error.reason} at {error.start}), expected a text"
+                refused[row] = no_text(error)
                 continue
             texts.append(self.prefix + (text.lower() if self.lowercase else text))
         if refused:

@@ -9,13 +9,14 @@ from __future__ import annotations
 
 import math
 from collections import deque
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
+from typing import NamedTuple
 
 import numpy as np
 
 from services.monitor.domain import sketch
-from services.monitor.domain.blocks import NS, Block
+from services.monitor.domain.blocks import NS, Block, Exemplar
 from services.monitor.domain.evidence import MULTIPLIERS, Floats, advance, log_evidence
 from services.monitor.domain.outcomes import Outcome
 from services.monitor.domain.phases import Phase, Signal
@@ -157,9 +158,16 @@ class Stream:
         self._history.clear()
 
 
+class _Shown(NamedTuple):
+    """Traces that a block has to show."""
+
+    slowest: Mapping[Phase, Exemplar]
+    failed: bytes | None
+
+
 @dataclass(slots=True)
 class VersionDetectors:
-    """All streams of one version. Bounded: a few seconds of blocks, ``HISTORY_SLOTS`` figures per stream."""
+    """All streams of one version. Bounded: blocks until they are judged, ``HISTORY_SLOTS`` figures per stream."""
 
     threshold: float
     reference: Reference = field(default_factory=Reference)
@@ -168,7 +176,7 @@ class VersionDetectors:
     _pending: dict[int, Block] = field(default_factory=dict)
     _judged_second: int = 0
     _settled: int = 0
-    _recent: deque[Block] = field(default_factory=lambda: deque(maxlen=10))
+    _recent: deque[_Shown] = field(default_factory=lambda: deque(maxlen=10))
 
     def __post_init__(self) -> None:
         self.streams = {(Signal.ERROR_RATE, None): Stream(1, threshold=self.threshold)}
@@ -194,7 +202,7 @@ class VersionDetectors:
             block = self._pending.pop(second)
             self._settled += block.executions > 0
             if self._settled:  # A version that never ran a batch isn't serving yet, and refusing is right.
-                self._recent.append(block)
+                self._recent.append(_Shown(block.slowest, block.failed))
                 yield from self._judge_errors(block)
                 yield from self._judge_latency(block)
                 yield from self._lose_sight(second)
@@ -249,8 +257,8 @@ class VersionDetectors:
     def _traces(self, phase: Phase | None) -> tuple[bytes, ...]:
         """Traces of the last seconds that show the figure, the worst first; for errors, the latest first."""
         if phase is None:
-            return tuple(block.failed for block in reversed(self._recent) if block.failed)
-        slowest = [block.slowest[phase] for block in self._recent if phase in block.slowest]
+            return tuple(one.failed for one in reversed(self._recent) if one.failed)
+        slowest = [one.slowest[phase] for one in self._recent if phase in one.slowest]
         return tuple(one.trace_id for one in sorted(slowest, key=lambda one: -one.duration_ns))
 
 

@@ -30,13 +30,36 @@ class Sums:
     counts: NDArray[np.int64] = field(default_factory=lambda: np.zeros((len(Phase), sketch.BINS), np.int64))
     sums_ns: NDArray[np.float64] = field(default_factory=lambda: np.zeros(len(Phase)))
 
-    def add(self, other: Block | Sums) -> None:
+    def add(self, other: Block | Sums | PackedSums) -> None:
         """Replaces the arrays rather than changing them, so that another thread that holds them reads a whole state."""
         self.outcomes = self.outcomes + other.outcomes
         self.executions += other.executions
         self.rows += other.rows
         self.counts = self.counts + other.counts
         self.sums_ns = self.sums_ns + other.sums_ns
+
+    def packed(self) -> PackedSums:
+        bins = np.flatnonzero(self.counts)
+        numbers = self.counts.ravel()[bins]
+        return PackedSums(self.outcomes, self.executions, self.rows, bins.astype(np.uint16), numbers, self.sums_ns)
+
+
+@dataclass(frozen=True, slots=True)
+class PackedSums:
+    """Sums that are hardly changed any more: only the bins that something is in. Most panes have few of them."""
+
+    outcomes: NDArray[np.int64]
+    executions: int
+    rows: int
+    bins: NDArray[np.uint16]
+    numbers: NDArray[np.int64]
+    sums_ns: NDArray[np.float64]
+
+    @property
+    def counts(self) -> NDArray[np.int64]:
+        counts = np.zeros((len(Phase), sketch.BINS), np.int64)
+        counts.ravel()[self.bins] = self.numbers
+        return counts
 
 
 @dataclass(slots=True)
@@ -47,20 +70,33 @@ class Series:
     version: str
     last_second: int = 0
     totals: Sums = field(default_factory=Sums)
-    panes: dict[int, Sums] = field(default_factory=dict)
+    panes: dict[int, Sums | PackedSums] = field(default_factory=dict)
     exemplars: dict[tuple[Phase, int], tuple[Exemplar, int]] = field(default_factory=dict)
 
     def add(self, block: Block) -> None:
         number = block.second // PANE_S
         self.last_second = block.second
         self.totals.add(block)
-        self.panes.setdefault(number, Sums()).add(block)
+        self._open(number).add(block)
         # A late block is at most two panes behind: what is further ahead is from before the clock was set back.
         for other in [pane for pane in self.panes if not number - PANES <= pane <= number + 2]:
             del self.panes[other]
         for phase, exemplar in block.slowest.items():
             octave = -(-sketch.bin_of(exemplar.duration_ns) // sketch.BINS_PER_OCTAVE)
             self.exemplars[phase, octave] = exemplar, block.second
+
+    def _open(self, number: int) -> Sums:
+        """The pane to add to; all others are packed."""
+        pane = self.panes.get(number)
+        if not isinstance(pane, Sums):
+            for other, sums in self.panes.items():
+                if isinstance(sums, Sums):
+                    self.panes[other] = sums.packed()
+            opened = self.panes[number] = Sums()
+            if pane is not None:
+                opened.add(pane)
+            return opened
+        return pane
 
     def over(self, *, first_pane: int) -> Sums:
         """The sum of the panes from ``first_pane`` on."""

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable, Iterator
+from collections.abc import Collection, Iterable, Iterator, Sequence
 from typing import NamedTuple
 
 from sqlalchemy import ColumnElement, delete, func, insert, select, update
@@ -106,11 +106,12 @@ def forget_garbage(tx: Transaction, keys: Iterable[str]) -> None:
 
 
 class Described(NamedTuple):
-    """What placement needs to know of a version: the size of its content, its format, what a process of it takes."""
+    """What placement needs to know of a version: size of content, format, what a process takes, libraries for steps."""
 
     size_bytes: int = 0
     format: str = ""
     resident_bytes: int = 0
+    libraries: Sequence[str] = ()
 
     @property
     def need_bytes(self) -> int:
@@ -122,10 +123,11 @@ def describe_versions(tx: Transaction, models: Collection[str]) -> dict[str, Des
     table = versions.c
     columns = (table.model, table.version, table.size_bytes, table.format, table.validation_report)
     rows = tx.connection.execute(select(*columns).where(table.model.in_(models)))
-    return {
-        names.version_name(model, str(version)): Described(size, found, (report or {}).get("resident_bytes", 0))
-        for model, version, size, found, report in rows
-    }
+    found = {}
+    for model, version, size, kind, report in rows:
+        known = {name: report[name] for name in ("resident_bytes", "libraries") if name in (report or {})}
+        found[names.version_name(model, str(version))] = Described(size, kind, **known)
+    return found
 
 
 def deployed_versions(tx: Transaction) -> set[str]:

@@ -153,7 +153,8 @@ def _version(row: Row[Any]) -> ModelVersion:
 def _report(json: Mapping[str, Any]) -> ValidationReport:
     probes = tuple(Probe(**{**one, "outcome": ProbeOutcome(one["outcome"])}) for one in json.get("probes", ()))
     batches = tuple(BatchMeasurement(**one) for one in json.get("batches", ()))
-    return ValidationReport(**{**json, "probes": probes, "batches": batches})
+    libraries = tuple(json.get("libraries", ()))
+    return ValidationReport(**{**json, "probes": probes, "batches": batches, "libraries": libraries})
 
 
 def _optimization(json: Mapping[str, Any]) -> Optimization:
@@ -184,7 +185,13 @@ def _signature(json: Mapping[str, Any]) -> Signature:
             for one in json[role]
         )
 
-    return Signature(tensors("inputs"), tensors("outputs"), json["batchable"], json["max_batch_size"])
+    return Signature(
+        tensors("inputs"),
+        tensors("outputs"),
+        json["batchable"],
+        json["max_batch_size"],
+        json.get("decoupled", False),
+    )
 
 
 def _alias_row(alias: Alias) -> dict[str, Any]:

@@ -37,18 +37,32 @@ class Process:
 class Room:
     """A node as it reports itself: what further processes can take. 0 instances means no limit, no formats mean all.
 
-    ``processes`` are those that it has, by version and number of the replica.
+    ``libraries`` are those that it has for steps, ``processes`` by version and number of the replica. Its disk has
+    ``free_cache_bytes`` for further models, and none for the files of the versions in ``without_room``, which are
+    placed there.
     """
 
     health: Health
     free_bytes: int = 0
     max_instances: int = 0
     formats: Collection[str] = ()
+    libraries: Collection[str] = ()
     processes: Mapping[tuple[str, int], Process] = field(default_factory=dict)
+    free_cache_bytes: int = 1 << 62
+    without_room: Collection[str] = ()
+
+    def can_keep(self, wanted: Wanted) -> bool:
+        """Whether its disk has a version's files, or room for them."""
+        if wanted.version in self.without_room:
+            return False
+        is_there = any(version == wanted.version for version, _ in self.processes)
+        return is_there or wanted.size_bytes <= self.free_cache_bytes
 
     def can_load(self, wanted: Wanted) -> bool:
-        """Whether it has a backend for a version, as far as both are known."""
-        return not (self.formats and wanted.format) or wanted.format in self.formats
+        """Whether it has a backend and the libraries for a version, as far as both are known."""
+        if not (self.formats and wanted.format):
+            return True
+        return wanted.format in self.formats and set(wanted.libraries) <= set(self.libraries)
 
 
 @dataclass(frozen=True, slots=True)
@@ -88,6 +102,7 @@ class Wanted:
     """One version's replicas, where they are placed, and what became of them there. An empty format isn't known.
 
     ``ready`` and ``failing`` are the places, number and node, that take requests or crash again and again.
+    ``size_bytes`` is what its files take.
     """
 
     version: str
@@ -97,7 +112,9 @@ class Wanted:
     ready: Collection[tuple[int, str]] = ()
     failing: Collection[tuple[int, str]] = ()
     format: str = ""
+    libraries: Collection[str] = ()
     is_pinned: bool = False
+    size_bytes: int = 0
 
 
 _UNUSED = Use()

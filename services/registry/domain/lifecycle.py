@@ -61,8 +61,7 @@ def conclude(version: ModelVersion, verdict: Verdict, *, now_ns: int) -> ModelVe
 
     Raises:
         AbortedError: the version is not claimed by the verdict's node (any more).
-        InvalidArgumentError: a good version comes without a usable signature, or one that is handed back without its
-            format.
+        InvalidArgumentError: a good version comes without a usable signature.
     """
     if version.state is not VersionState.VALIDATING or version.claim_node != verdict.node:
         raise AbortedError(
@@ -88,13 +87,14 @@ def conclude(version: ModelVersion, verdict: Verdict, *, now_ns: int) -> ModelVe
 
 
 def _hand_back(version: ModelVersion, verdict: Verdict, *, now_ns: int) -> ModelVersion:
-    if not verdict.format:
-        raise InvalidArgumentError("got no format of a version that is handed back, expected one: who else is to try?")
+    """Keep what the agent found out, which is nothing where it had no room for the files."""
+    found = ValidationReport(node="", libraries=verdict.report.libraries)
     return replace(
         version,
         state=VersionState.PENDING,
         state_reason=shorten(verdict.handed_back),
-        format=verdict.format,
+        format=verdict.format or version.format,
+        validation_report=found if verdict.format else version.validation_report,
         update_time_ns=now_ns,
         claim_node="",
         claim_end_ns=0,
@@ -107,6 +107,8 @@ def check_signature(signature: Signature | None) -> None:
         raise InvalidArgumentError("got no signature with an output, expected one with a good version")
     if signature.max_batch_size < 0:
         raise InvalidArgumentError(f"got max_batch_size {signature.max_batch_size}, expected 0 or more")
+    if signature.decoupled and signature.batchable:
+        raise InvalidArgumentError("got a signature that is decoupled and batchable, expected one of them")
     _check_tensors("input", signature.inputs)
     _check_tensors("output", signature.outputs)
 

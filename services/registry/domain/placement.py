@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import math
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
 
@@ -46,6 +46,7 @@ def _decide(wanted: Sequence[Wanted], fleet: Fleet) -> dict[str, tuple[Placement
     board = _Board(wanted, fleet)
     for replica in board.replicas:
         board.settle(replica)
+        board.leave_full_disk(replica)
     for replica in board.in_need():
         board.place(replica)
     board.rebalance()
@@ -140,6 +141,21 @@ class _Board:
         replica.node, replica.old = replica.old, replica.node
         self._take(replica, replica.node)
         self._hold(replica, replica.old)
+
+    def leave_full_disk(self, replica: _Replica) -> None:
+        """Place a replica anew whose node has no room for its files, if another one has."""
+        if replica.old or replica.is_ready or replica.of.version not in self._without_room(replica.node):
+            return
+        if target := self._best(replica, [node for node in self._targets(replica) if self._can_keep(replica, node)]):
+            self._take(replica, replica.node, count=-1)
+            replica.node = target
+            self._take(replica, target)
+
+    def _without_room(self, node: str) -> Collection[str]:
+        return self._fleet.nodes[node].without_room if node in self._fleet.nodes else ()
+
+    def _can_keep(self, replica: _Replica, node: str) -> bool:
+        return self._fleet.nodes[node].can_keep(replica.of)
 
     def in_need(self) -> list[_Replica]:
         """Replicas without a place, or on a node that is lost.
@@ -299,14 +315,21 @@ class _Board:
     def _is_worth(self, replica: _Replica, here: str, there: str) -> bool:
         """Whether a replica's way from here to there evens out a difference of two."""
         version = replica.of.version
-        if any(node == there for _, node in replica.of.failing):
+        if any(node == there for _, node in replica.of.failing) or not self._can_keep(replica, there):
             return False
         nearer = self._spread[version, here] - self._spread[version, there]
         return nearer >= 2 or (nearer == 1 and self._load[here] - self._load[there] >= 2)
 
-    def _rank(self, replica: _Replica, node: str) -> tuple[bool, int, int, int, str]:
+    def _rank(self, replica: _Replica, node: str) -> tuple[bool, bool, int, int, int, str]:
         is_failing = any(place == node for _, place in replica.of.failing)
-        return is_failing, self._spread[replica.of.version, node], self._load[node], -self._free[node], node
+        return (
+            not self._can_keep(replica, node),
+            is_failing,
+            self._spread[replica.of.version, node],
+            self._load[node],
+            -self._free[node],
+            node,
+        )
 
     def _take(self, replica: _Replica, node: str, *, count: int = 1) -> None:
         self._spread[replica.of.version, node] += count
@@ -325,7 +348,7 @@ class _Board:
             return "no node takes replicas"
         able = [name for name, room in alive.items() if room.can_load(replica.of)]
         if not able:
-            return "no node has a backend for its format"
+            return "no node has a backend for its format, and what its steps need"
         need, free = replica.of.need_bytes, max(self._free[name] for name in able)
         if need > free:
             return f"needs {_mebibytes(need)} of memory, the most that a node has left is {_mebibytes(max(0, free))}"

@@ -103,12 +103,16 @@ class TensorSpec:
 
 @dataclass(frozen=True, slots=True)
 class Signature:
-    """What a model takes and gives. ``max_batch_size`` 0 means that no limit is known."""
+    """What a model takes and gives. ``max_batch_size`` 0 means that no limit is known.
+
+    A ``decoupled`` model answers a request by any number of responses.
+    """
 
     inputs: tuple[TensorSpec, ...]
     outputs: tuple[TensorSpec, ...]
     batchable: bool = False
     max_batch_size: int = 0
+    decoupled: bool = False
 
 
 class ProbeOutcome(IntEnum):
@@ -151,6 +155,7 @@ class ValidationReport:
     probes: tuple[Probe, ...] = ()
     batches: tuple[BatchMeasurement, ...] = ()
     resident_bytes: int = 0
+    libraries: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -350,7 +355,8 @@ class DeviceCapacity:
 class NodeCapacity:
     """What a node has for model processes. ``resident_bytes`` is what one takes, by its version's name.
 
-    0 bytes of memory: it doesn't know; 0 instances: as many as there is memory for; no formats: all.
+    0 bytes of memory or cache: it doesn't know; 0 instances: as many as there is memory for; no formats: all.
+    ``without_room`` are the names of versions that are placed there and whose files its disk has no room for.
     """
 
     memory_bytes: int = 0
@@ -360,6 +366,10 @@ class NodeCapacity:
     devices: tuple[DeviceCapacity, ...] = ()
     resident_bytes: Mapping[str, int] = field(default_factory=dict)
     formats: tuple[str, ...] = ()
+    libraries: tuple[str, ...] = ()
+    cache_bytes: int = 0
+    free_cache_bytes: int = 0
+    without_room: frozenset[str] = frozenset()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

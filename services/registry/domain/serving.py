@@ -84,8 +84,9 @@ def check_report(report: NodeReport) -> NodeReport:
     """
     capacity = report.capacity
     figures = (capacity.memory_bytes, capacity.free_memory_bytes, capacity.processors, capacity.max_instances)
+    of_cache = (capacity.cache_bytes, capacity.free_cache_bytes)
     of_devices = ((one.memory_bytes, one.free_memory_bytes) for one in capacity.devices)
-    if (least := min(*figures, *chain(*of_devices), *capacity.resident_bytes.values())) < 0:
+    if (least := min(*figures, *of_cache, *chain(*of_devices), *capacity.resident_bytes.values())) < 0:
         raise InvalidArgumentError(f"got a capacity with {least} in it, expected 0 or more")
     return replace(report, instances=_check_instances(ids.check_node(report.node), report.instances))
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import contextlib
 from collections import defaultdict
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from pathlib import Path
 
 import psutil
@@ -22,18 +22,40 @@ _SHARED = Path("/dev/shm")
 def take(stage: Stage) -> Census:
     """Count everything once; processes are told apart by what they do, because faults replace them."""
     figures: dict[str, float] = defaultdict(float)
-    for part in stage.parts:
-        for pid in stage.pids(part):
+    ours = {part: stage.pids(part) for part in stage.parts}
+    for part, pids in ours.items():
+        for pid in pids:
             for name, figure in _process(pid).items():
                 figures[f"{part}: {name}"] += figure
     figures |= _redis(stage.redis_url)
-    shared = [path for path in _SHARED.glob("penstock-*") if path.is_dir()]
+    shared = shared_folders({pid for pids in ours.values() for pid in pids})
     figures["/dev/shm: folders"] = len(shared)
     figures["/dev/shm: MB"] = sum(_size(path) for folder in shared for path in folder.glob("*")) / 1e6
     on_disk = [path for path in stage.home.rglob("*") if path.is_file()]
     figures["home: files"] = len(on_disk)
     figures["home: MB"] = sum(map(_size, on_disk)) / 1e6
     return dict(figures)
+
+
+def shared_folders(ours: Collection[int], root: Path = _SHARED) -> list[Path]:
+    """Folders in shared memory that our processes hold, and those that nobody holds: other suites' aren't ours."""
+    found = [path for path in root.glob("penstock-*") if path.is_dir()]
+    held_by_ours, held = set[Path](), set[Path]()
+    for pid in psutil.pids():
+        opened = _opened(pid)
+        held |= opened
+        if pid in ours:
+            held_by_ours |= opened
+    return [path for path in found if path in held_by_ours or path not in held]
+
+
+def _opened(pid: int) -> set[Path]:
+    opened = set[Path]()
+    with contextlib.suppress(OSError):  # it has ended, or is another user's
+        for one in Path(f"/proc/{pid}/fd").iterdir():
+            with contextlib.suppress(OSError):
+                opened.add(one.readlink())
+    return opened
 
 
 def _process(pid: int) -> dict[str, float]:

@@ -30,6 +30,8 @@ CONSUL, SPARE = "consul", "node-3"
 PROXIED = ("gateway-1", "node-1")
 """Whose connections to Redis lead through a proxy."""
 _MODEL = "services.inference.model_process"
+_HOME = "CHAOS_HOME"
+"""A variable that says to which service a process belongs: model processes inherit no settings of ours."""
 _START_WITHIN_S = 60.0
 
 
@@ -179,7 +181,7 @@ class FleetStage(Stage):
     @staticmethod
     def _home_of(process: psutil.Process) -> str:
         with contextlib.suppress(psutil.Error):
-            return process.environ().get("PENSTOCK_HOME", "")
+            return process.environ().get(_HOME, "")
         return ""
 
     def _made(self) -> Iterable[Service]:
@@ -214,6 +216,7 @@ class FleetStage(Stage):
         host, section = self.host(name), f"PENSTOCK_{part.upper()}__"
         way = self.redis_ways.get(name)
         settings = {
+            _HOME: str(self.home / name),
             "PENSTOCK_HOME": str(self.home / name),
             "PENSTOCK_BIND": host.address,
             "PENSTOCK_REDIS_URL": f"redis://{way.address}" if way else self.redis_url,
@@ -226,6 +229,7 @@ class FleetStage(Stage):
             settings["CONSUL_HTTP_ADDR"] = self.address(CONSUL, "http")
         if part == "registry":
             settings[f"{section}DATABASE_URL"] = f"sqlite:///{self.home}/registry.db"
+            settings[f"{section}ARTIFACTS"] = str(self.home / "artifacts")
         if part == "inference":
             settings |= {f"{section}NODE": name, f"{section}OPTIMIZATION": "off"}
         if name == GATEWAYS[0]:

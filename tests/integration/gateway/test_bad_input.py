@@ -217,8 +217,8 @@ def test_unknown_models_in_questions(shared: Stage) -> None:
     ("said", "text"),
     [
         ([ConnectRequest()], "the first message must be a hello"),
-        ([HELLO, HELLO], "expected a batch_reply with a sequence from 1 after the hello"),
-        ([HELLO, REPLY, HELLO], "expected a batch_reply with a sequence from 1 after the hello"),
+        ([HELLO, HELLO], "expected a reply or a response with a sequence from 1 after the hello"),
+        ([HELLO, REPLY, HELLO], "expected a reply or a response with a sequence from 1 after the hello"),
         ([HELLO, REPLY, REPLY, ConnectRequest(batch_reply=BatchReply())], "expected a batch_reply with a sequence"),
     ],
 )

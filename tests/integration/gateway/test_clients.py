@@ -203,11 +203,23 @@ def test_rpcs_that_are_not_there_yet_say_so(shared: Stage) -> None:
         with pytest.raises(InferenceServerException, match="is not supported by this server") as caught:
             call()
         assert caught.value.status() == "StatusCode.UNIMPLEMENTED"
+
+
+def test_what_is_no_request_is_answered_within_the_stream(shared: Stage) -> None:
+    good = pb.ModelInferRequest(model_name="identity", id="good")
+    good.inputs.append(tensor()._get_tensor())
+    good.raw_input_contents.append(bytes(64))
     with grpc.insecure_channel(shared.gateway.grpc) as channel:
         stream = channel.stream_stream("/inference.GRPCInferenceService/ModelStreamInfer")
-        with pytest.raises(grpc.RpcError) as failed:
-            list(stream(iter([b""])))
-        assert failed.value.code() is grpc.StatusCode.UNIMPLEMENTED
+        requests = [b"\xff", b"", good.SerializeToString()]
+        answers = [pb.ModelStreamInferResponse.FromString(one) for one in stream(iter(requests))]
+    bad, unknown, good_one = [one.error_message for one in answers]
+    assert bad == "got 1 bytes that are no inference.ModelInferRequest"
+    assert unknown.startswith("Request for unknown model: '' is not found; deployed models: 'identity'")
+    assert good_one == ""
+    statuses = [one.infer_response.parameters["status"].string_param for one in answers[:2]]
+    assert statuses == ["INVALID_ARGUMENT", "NOT_FOUND"]
+    assert answers[2].infer_response.id == "good"
 
 
 def test_health_and_reflection(shared: Stage) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import os
 import signal
 import subprocess
@@ -201,16 +202,32 @@ async def test_a_killed_process_is_started_again_and_its_requests_answered(
 async def test_a_crash_loop_is_unavailable_with_the_reason_and_ends_when_the_cause_does(
     node: InferenceNode, tmp_path: Path
 ) -> None:
+    await deploy_identity(node, tmp_path)
+
+    def kill_or_see(found: list[pb.InstanceStatus]) -> bool:
+        if found[0].pid and found[0].state != pb.InstanceStatus.STATE_UNAVAILABLE:
+            with contextlib.suppress(ProcessLookupError):
+                os.kill(found[0].pid, signal.SIGKILL)
+        return found[0].state == pb.InstanceStatus.STATE_UNAVAILABLE
+
+    found = await node.instances("m", kill_or_see)
+    assert "died of SIGKILL" in found[0].reason
+    assert found[0].restarts >= 3
+    await node.instances("m", all_ready(1))
+
+
+async def test_a_model_that_is_damaged_in_the_cache_is_fetched_again_and_serves(
+    node: InferenceNode, gateway: FakeGateway, tmp_path: Path
+) -> None:
     pid = (await deploy_identity(node, tmp_path))[0].pid
     cached = next((node.home / "cache").glob("??/*"))
     good = cached.read_bytes()
-    cached.write_bytes(b"eaten by a mouse")
+    cached.write_bytes(good[:40] + bytes([good[40] ^ 1]) + good[41:])
     os.kill(pid, signal.SIGKILL)
-    found = await node.instances("m", lambda found: found[0].state == pb.InstanceStatus.STATE_UNAVAILABLE)
-    assert "corrupt, or of an unknown format" in found[0].reason
-    assert found[0].restarts >= 3
-    cached.write_bytes(good)
-    await node.instances("m", all_ready(1))
+    found = await node.instances("m", lambda found: all_ready(1)(found) and found[0].pid != pid)
+    assert found[0].restarts == 1
+    assert cached.read_bytes() == good
+    np.testing.assert_array_equal(await gateway.ask(ROW), ROW)
 
 
 @pytest.mark.parametrize(("number", "status"), [(signal.SIGKILL, -signal.SIGKILL), (signal.SIGHUP, 0)])

@@ -16,13 +16,21 @@ import pytest
 from onnx import TensorProto, helper, numpy_helper
 
 from services.inference import backends
-from services.inference.backends import LoadError, Model, ModelFiles, Placement, RunError
+from services.inference.backends import InputError, LoadError, Model, ModelFiles, Placement, RunError
 from services.inference.domain.manifest import Manifest
 from services.inference.domain.signature import TensorSpec
 from services.inference.inspector import Inspection, inspect
 from services.inference.probes import Outcome, Prober
 from services.inference.warm_up import warm_up
-from tests.support.models import digits, digits_onnx, digits_torch_export, folder_onnx, identity_onnx, onnx_of
+from tests.support.models import (
+    digits,
+    digits_onnx,
+    digits_torch_export,
+    folder_onnx,
+    identity_onnx,
+    onnx_of,
+    same_onnx,
+)
 
 CPU = Placement("cpu", 1)
 
@@ -30,13 +38,6 @@ CPU = Placement("cpu", 1)
 def load(path: Path) -> Model:
     files = ModelFiles(path)
     return backends.load(files, backends.recognise(files).format, CPU)
-
-
-def identity_of(path: Path, kind: int, shape: list[Any]) -> Path:
-    value = helper.make_tensor_value_info
-    return onnx_of(
-        path, [helper.make_node("Identity", ["x"], ["y"])], [value("x", kind, shape)], [value("y", kind, shape)]
-    )
 
 
 def test_onnx_and_torch_export_agree_on_real_digits(tmp_path: Path) -> None:
@@ -83,17 +84,20 @@ ONNX_KINDS = {
 @pytest.mark.parametrize("kind", ONNX_KINDS)
 def test_onnx_passes_every_datatype_through(kind: int, tmp_path: Path) -> None:
     name, array = ONNX_KINDS[kind]
-    loaded = load(identity_of(tmp_path / "m", kind, ["n", 2]))
+    loaded = load(same_onnx(tmp_path / "m", kind, ["n", 2]))
     assert loaded.signature.inputs[0].datatype == name
     result = loaded.run({"x": array})["y"]
     assert result.dtype == array.dtype
     np.testing.assert_array_equal(result, array)
 
 
-def test_a_string_that_is_not_utf8_is_the_callers_error_and_not_garbled(tmp_path: Path) -> None:
-    loaded = load(identity_of(tmp_path / "m", TensorProto.STRING, ["n", 1]))
-    with pytest.raises(RunError, match="not UTF-8"):
-        loaded.run({"x": np.array([[b"\xff"]], dtype=object)})
+def test_strings_that_are_not_utf8_are_their_callers_errors_and_not_garbled(tmp_path: Path) -> None:
+    loaded = load(same_onnx(tmp_path / "m", TensorProto.STRING, ["n", 2]))
+    with pytest.raises(
+        InputError, match=r"input 'x', row 1: got bytes that are not UTF-8 \(invalid start byte at 1\)"
+    ) as caught:
+        loaded.run({"x": np.array([[b"a", b"b"], [b"c", b"d\xff"], [b"", b"\xc3"]], dtype=object)})
+    assert list(caught.value.rows) == [1, 2]
 
 
 def test_an_error_of_the_model_names_no_path_of_this_machine(tmp_path: Path) -> None:
@@ -157,6 +161,7 @@ def test_a_model_whose_library_is_missing_is_left_to_another_node(
     verdict = inspected(identity_onnx(tmp_path / "m"))
     assert verdict == {
         "format": "onnx",
+        "libraries": [],
         "handed_back": "format onnx needs onnxruntime, no agent so far has it installed",
     }
 
@@ -179,7 +184,7 @@ def test_what_the_manifest_says_is_compared_and_added(tmp_path: Path) -> None:
         ("cuda:0", {}, "cuda was asked for, but this onnxruntime has .*CPUExecutionProvider"),
         ("cpu", {"provider": "cuda"}, "this node runs models on the CPU"),
         ("auto", {"provider": "tpu"}, "got the provider 'tpu', expected one of cpu, cuda, tensorrt"),
-        ("auto", {"threads": "3"}, "got the option 'threads', expected provider"),
+        ("auto", {"threads": "3"}, "got the option 'threads', expected provider or prepacking"),
     ],
 )
 @pytest.mark.skipif(

@@ -13,6 +13,7 @@ import pytest
 
 from penstock.registry.v1.registry_service_pb2_grpc import RegistryServiceStub
 from services.common.errors import DataLossError, NotFoundError, ResourceExhaustedError, UnavailableError
+from services.inference.adapters import integrity
 from services.inference.adapters.artifacts import ArtifactCache
 from services.inference.domain.content import Content
 from tests.support.fetcher import content_of
@@ -141,6 +142,77 @@ async def test_content_that_was_damaged_where_it_is_stored_reaches_no_model(
 
     path.write_bytes(A)
     assert contents_in(await cache.fetch(content)) == [A]
+
+
+def damage(path: Path) -> None:
+    path.write_bytes(bytes([path.read_bytes()[0] ^ 1]) + path.read_bytes()[1:])
+
+
+@pytest.mark.parametrize("is_new_agent", [False, True])
+async def test_what_was_damaged_on_the_node_is_fetched_again(
+    cache: ArtifactCache, registry: Registry, tmp_path: Path, is_new_agent: bool
+) -> None:
+    first, second = content_of(A, SHARED), content_of(B, SHARED)
+    damaged = await cache.fetch(first) / "part-1"
+    await cache.fetch(second)
+    before = damaged.stat()
+    damage(damaged)
+    os.utime(damaged, ns=(before.st_atime_ns, before.st_mtime_ns))
+    if is_new_agent:
+        cache = ArtifactCache(tmp_path / "cache", registry.stub, limit_bytes=250 * KIB)
+
+    assert contents_in(await cache.fetch(first)) == [A, SHARED]
+    assert contents_in(await cache.fetch(second)) == [B, SHARED]  # what they share was damaged there too
+    assert cache.repairs == 2
+    assert cache.size_bytes == 210 * KIB
+
+
+async def test_damage_that_leaves_no_trace_is_found_when_the_model_did_not_load(
+    cache: ArtifactCache,
+) -> None:
+    content = content_of(A)
+    path = await cache.fetch(content) / "part-0"
+    damage(path)
+    cache._integrity.note(content)  # as if the disk had lost a bit by itself
+
+    assert contents_in(await cache.fetch(content)) != [A]
+    cache.doubt(content)
+
+    assert contents_in(await cache.fetch(content)) == [A]
+
+
+async def test_a_folder_that_has_other_files_than_its_model_is_put_together_anew(cache: ArtifactCache) -> None:
+    content = content_of(A, B)
+    root = await cache.fetch(content)
+    for change in (
+        (root / "part-0").unlink,
+        lambda: (root / "part-2").write_bytes(b"more"),
+        lambda: (root / "part-1").rename(root / "part-0"),
+        lambda: ((root / "part-1").unlink(), (root / "part-1").symlink_to(root / "part-0")),
+    ):
+        change()
+        assert contents_in(await cache.fetch(content)) == [A, B]
+        assert sorted(path.name for path in root.iterdir()) == ["part-0", "part-1"]
+
+
+async def test_what_is_whole_is_hashed_once(cache: ArtifactCache, monkeypatch: pytest.MonkeyPatch) -> None:
+    content = content_of(A)
+    await cache.fetch(content)
+    monkeypatch.setattr(integrity, "digest_of", lambda path: pytest.fail(f"{path} is hashed again"))
+
+    await cache.fetch(content)
+
+    assert cache.repairs == 0
+
+
+async def test_two_who_find_the_same_damage_fetch_it_once(cache: ArtifactCache) -> None:
+    content = content_of(A)
+    damage(await cache.fetch(content) / "part-0")
+
+    roots = await asyncio.gather(*(cache.fetch(content) for _ in range(3)))
+
+    assert contents_in(roots[0]) == [A]
+    assert cache.repairs == 1
 
 
 async def test_what_the_registry_lacks_is_told(cache: ArtifactCache) -> None:

@@ -22,7 +22,7 @@ from sklearn.preprocessing import StandardScaler
 from skops import io
 
 from services.inference import backends
-from services.inference.backends import LoadError, ModelFiles, Placement
+from services.inference.backends import InputError, LoadError, ModelFiles, Placement
 from services.inference.domain.manifest import NOTHING_SAID, Manifest
 from services.inference.domain.signature import TensorSpec
 from services.inference.inspector import Inspection, inspect
@@ -105,6 +105,8 @@ def test_texts_need_a_manifest(tmp_path: Path) -> None:
     manifest = Manifest(inputs=(TensorSpec("text", "BYTES", (-1,)),))
     outputs = load(path, manifest).run({"text": np.array([b"money now", b"at noon"], dtype=object)})
     assert list(outputs["label"]) == [b"spam", b"ham"]
+    with pytest.raises(InputError, match="input 'text', row 1: got bytes that are not UTF-8"):
+        load(path, manifest).run({"text": np.array([b"money", b"\xff"], dtype=object)})
     assert inspected(path, manifest=manifest)["signature"]["is_batchable"]
 
 

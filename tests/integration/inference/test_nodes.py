@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import os
 import signal
 from collections.abc import AsyncIterator
 from pathlib import Path
 
 import numpy as np
 import pytest
+from onnx import TensorProto
 from redis.asyncio import Redis
 
 from penstock.registry.v1 import registry_service_pb2 as api
@@ -18,7 +20,7 @@ from services.common.lanes import LaneKeys
 from services.common.redis_connection import connect
 from tests.support.fake_gateway import FakeGateway
 from tests.support.inference_node import InferenceNode
-from tests.support.models import identity_onnx
+from tests.support.models import identity_onnx, same_onnx
 from tests.support.waiting import until
 
 KEYS = LaneKeys("m", "1")
@@ -107,3 +109,31 @@ async def test_what_becomes_of_nodes_is_nobodys_concern(pair: InferenceNode, gat
 
         pair.kill("inference", with_children=True)
         await settled_on(pair, "second", "second")
+
+
+async def test_a_node_without_the_library_of_a_step_leaves_the_version_to_others(
+    tmp_path: Path, redis_url: str
+) -> None:
+    (tmp_path / "without").mkdir()
+    (tmp_path / "without" / "sitecustomize.py").write_text("import sys\nsys.modules['PIL'] = None\n")
+    lacks_pillow = f"{tmp_path / 'without'}:{os.environ.get('PYTHONPATH', '')}"
+    async with InferenceNode(tmp_path / "home", redis_url, PYTHONPATH=lacks_pillow) as fleet:
+        steps = [pb.Step(operation="decode_image"), pb.Step(operation="layout")]
+        steps[0].arguments.update({"size": [4, 4]})
+        steps[1].arguments.update({"to": "NCHW"})
+        path = same_onnx(tmp_path / "m", TensorProto.UINT8, ["n", 3, 4, 4])
+        name = await fleet.create_version("m", path, manifest=pb.Manifest(preprocessing=steps))
+        request = api.GetModelVersionRequest(name=name)
+
+        async def handed_back() -> bool:
+            version = (await fleet.registry.GetModelVersion(request)).model_version
+            assert version.state != pb.ModelVersion.STATE_REJECTED, version.state_reason
+            return version.state_reason == "a step needs pillow, no agent so far has it installed"
+
+        await until(handed_back)
+        fleet.add_agent("second", PYTHONPATH=os.environ.get("PYTHONPATH", ""))
+        version = await fleet.validated(name)
+        assert (version.state, version.validation_report.node) == (pb.ModelVersion.STATE_READY, "nodes/second")
+        assert list(version.validation_report.libraries) == ["pillow"]
+        await fleet.deploy("m", name, replicas=2)
+        await settled_on(fleet, "second", "second")

@@ -123,3 +123,73 @@ def test_a_manifest_is_needed(tmp_path: Path) -> None:
     vague = Manifest(inputs=(TensorSpec("x", "", (-1, 2)),), outputs=MANIFEST.outputs)
     with pytest.raises(LoadError, match="of which datatype 'x' is"):
         load(folder, vague)
+
+
+STREAM = """
+class Model:
+    closed = []
+
+    def load(self, folder, options): ...
+
+    def infer(self, inputs):
+        try:
+            for number in range(int(inputs["n"][0])):
+                if number == 4:
+                    raise ValueError("got to 4, expected less")
+                if number == 3 and inputs["n"][0] == 77:
+                    yield {"y": inputs["n"].astype("float64")}
+                yield {"y": inputs["n"][:1] * 0 + number}
+        finally:
+            self.closed.append(int(inputs["n"][0]))
+"""
+STREAM_MANIFEST = Manifest(inputs=(TensorSpec("n", "INT64", (1,)),), outputs=(TensorSpec("y", "INT64", (1,)),))
+
+
+def test_a_generator_is_a_decoupled_model(tmp_path: Path) -> None:
+    folder = written(tmp_path / "m", STREAM)
+    verdict = inspect(Inspection(str(folder), "", True, "cpu", 1, STREAM_MANIFEST))
+    assert verdict["signature"]["is_decoupled"]
+    assert not verdict["signature"]["is_batchable"]
+    assert [(one["name"], one["outcome"]) for one in verdict["probes"]] == [("stream", "PASSED")]
+    model = load(folder, STREAM_MANIFEST)
+    assert [int(one["y"][0]) for one in model.stream({"n": np.array([3])})] == [0, 1, 2]
+    with pytest.raises(RunError, match="answers with streams"):
+        model.run({"n": np.array([3])})
+
+
+def test_a_generator_that_is_left_is_closed(tmp_path: Path) -> None:
+    model = load(written(tmp_path / "m", STREAM), STREAM_MANIFEST)
+    responses = model.stream({"n": np.array([3])})
+    next(responses)
+    assert model._model.closed == []
+    responses.close()
+    assert model._model.closed == [3]
+
+
+def test_what_a_generator_does_wrong_is_named_and_closes_it(tmp_path: Path) -> None:
+    model = load(written(tmp_path / "m", STREAM), STREAM_MANIFEST)
+    for count, message in ((9, "^got to 4, expected less$"), (77, r"^response 4: the model gave float64 for 'y'")):
+        given = []
+        with pytest.raises(RunError, match=message):
+            given.extend(model.stream({"n": np.array([count])}))
+        assert model._model.closed[-1] == count
+
+
+def test_a_response_of_another_shape_is_an_error(tmp_path: Path) -> None:
+    code = STREAM.replace('inputs["n"][:1] * 0 + number', 'inputs["n"].reshape(1, 1)')
+    model = load(written(tmp_path / "m", code), STREAM_MANIFEST)
+    with pytest.raises(RunError, match=r"response 1: the model gave 'y' the shape \[1, 1\], expected \[1\]"):
+        list(model.stream({"n": np.array([1])}))
+
+
+def test_a_stream_without_an_end_is_tried_for_a_while(tmp_path: Path) -> None:
+    code = STREAM.replace('range(int(inputs["n"][0]))', "__import__('itertools').repeat(0)")
+    verdict = inspect(Inspection(str(written(tmp_path / "m", code)), "", True, "cpu", 1, STREAM_MANIFEST))
+    assert [one["detail"] for one in verdict["probes"]] == ["1000 responses, then it was closed"]
+
+
+@pytest.mark.parametrize("body", ["return {}", "yield {}"])
+def test_asynchronous_models_are_refused(body: str, tmp_path: Path) -> None:
+    code = f"class Model:\n    def load(self, f, o): ...\n    async def infer(self, i):\n        {body}\n"
+    with pytest.raises(LoadError, match=r"Model\.infer is asynchronous, expected a function or a generator function"):
+        load(written(tmp_path / "m", code), STREAM_MANIFEST)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shlex
 import subprocess
 import sys
 import threading
@@ -12,6 +13,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+from onnx import TensorProto
 
 from penstock import Client, Serving, errors
 from penstock.cli.status import InstanceStatus
@@ -105,7 +107,14 @@ def test_a_folder_is_deployed_and_shown_with_what_its_manifest_says(suite: Suite
 
     assert _json(suite, "model", "show", "folder", "--version", "best") == deployed
     shown = _run(suite, "model", "show", "folder").stdout
-    for text in ("folder version 1 ready", "alias best", "of up to 4 rows", "weights/bias.bin", deployed["digest"]):
+    for text in (
+        "folder version 1 ready",
+        "alias best",
+        "of up to 4 rows",
+        "local: ready",
+        "weights/bias.bin",
+        deployed["digest"],
+    ):
         assert text in shown
     assert shown.count("✓") == 3
     nobody = _run(suite, "model", "show", "nobody")
@@ -114,6 +123,42 @@ def test_a_folder_is_deployed_and_shown_with_what_its_manifest_says(suite: Suite
     (folder / "penstock.toml").write_text('[[inputs]]\nname = "INPUT0"\ndatatype = "INT64"\n')
     refused = _run(suite, "deploy", str(folder), "--name", "folder")
     assert "'INPUT0' INT64 of any shape is what the model calls 'INPUT0' FP32 [-1, 16]" in refused.stderr
+
+
+STEPS = """
+[[preprocessing]]
+operation = "decode_image"
+size = [4, 4]
+
+[[preprocessing]]
+operation = "layout"
+to = "NCHW"
+"""
+
+
+@pytest.mark.parametrize(
+    ("kind", "shape", "manifest", "expected"),
+    [
+        (TensorProto.FLOAT, ["n", 4], "", "--random"),
+        (TensorProto.UINT8, ["n", 3, 4, 4], STEPS, "--random-image"),
+        (TensorProto.STRING, ["n"], "", "--text 'a sentence'"),
+    ],
+)
+def test_what_deploy_says_to_try_works(
+    kind: int, shape: list[int | str], manifest: str, expected: str, suite: Suite, tmp_path: Path
+) -> None:
+    models.same_onnx(tmp_path / "model.onnx", kind, shape)
+    (tmp_path / "penstock.toml").write_text(manifest)
+    said = " ".join(_run(suite, "deploy", str(tmp_path), "-n", "tried").stdout.split())
+    command = said.partition("Try it: penstock ")[2]
+    assert command == f"infer tried {expected}"
+    answered = _run(suite, *shlex.split(command), "--rows", "2", "--json")
+    assert answered.returncode == 0, answered.stderr
+    output = json.loads(answered.stdout)["outputs"]["y"]
+    assert output["shape"] == [2, *shape[1:]]
+    if kind == TensorProto.STRING:
+        assert output["data"] == ["a sentence"] * 2
+    _json(suite, "undeploy", "tried")
 
 
 def test_figures_reach_watch(suite: Suite, client: Client, digits: Path) -> None:

@@ -192,6 +192,21 @@ async def test_an_agent_gets_only_what_it_can_load(registry: Registry) -> None:
     assert await claim(registry, "nodes/c", "onnx") == ""
     assert await claim(registry, "nodes/c") == "models/digits/versions/1"
 
+    report = pb.ValidationReport(libraries=["pillow"])
+    request = api.ReportValidationRequest(
+        name="models/digits/versions/2",
+        node="nodes/a",
+        format="onnx",
+        validation_report=report,
+        handed_back="no pillow",
+    )
+    await registry.stub.ReportValidation(request)
+    assert await claim(registry, "nodes/a", "onnx") == ""
+    both = api.ClaimValidationRequest(node="nodes/b", formats=["onnx"], libraries=["pillow", "tokenizers"])
+    assert (await registry.stub.ClaimValidation(both)).model_version.name == "models/digits/versions/3", "its own first"
+    both.node = "nodes/d"
+    assert (await registry.stub.ClaimValidation(both)).model_version.name == "models/digits/versions/2"
+
 
 async def test_a_good_version_has_what_the_agent_saw(registry: Registry) -> None:
     await registry.create_model("digits")
@@ -261,8 +276,9 @@ async def test_a_report_without_a_claim_is_aborted(registry: Registry) -> None:
         pb.Signature(outputs=[pb.TensorSpec(name="y", datatype="FP32", shape=[-2])]),
         pb.Signature(outputs=[*SIGNATURE.outputs, *SIGNATURE.outputs]),
         pb.Signature(outputs=SIGNATURE.outputs, max_batch_size=-1),
+        pb.Signature(outputs=SIGNATURE.outputs, batchable=True, decoupled=True),
     ],
-    ids=["none", "no output", "datatype", "no name", "shape", "twice", "batch"],
+    ids=["none", "no output", "datatype", "no name", "shape", "twice", "batch", "decoupled"],
 )
 async def test_an_unusable_signature_is_refused(registry: Registry, signature: pb.Signature | None) -> None:
     await registry.create_model("digits")
@@ -322,3 +338,19 @@ async def test_a_version_is_a_whole_number(registry: Registry, name: str) -> Non
     call = registry.stub.GetModelVersion(api.GetModelVersionRequest(name=name))
 
     await fails(call, StatusCode.INVALID_ARGUMENT, with_text=["whole number"])
+
+
+async def test_who_has_no_room_for_a_version_hands_it_back_and_isn_t_given_it_again(registry: Registry) -> None:
+    await registry.create_model("digits")
+    first, second = [(await registry.create_version("digits", content)).name for content in (b"large", b"small")]
+    assert await claim(registry) == first
+    report = api.ReportValidationRequest(name=first, node=NODE, handed_back="no room for 5 bytes")
+    await registry.stub.ReportValidation(report)
+
+    without = api.ClaimValidationRequest(node=NODE, excluded_versions=[first])
+    assert (await registry.stub.ClaimValidation(without)).model_version.name == second
+    waiting = await get(registry, first)
+    assert (waiting.state, waiting.state_reason) == (STATE.STATE_PENDING, "no room for 5 bytes")
+    assert await claim(registry, OTHER) == first
+    malformed = api.ClaimValidationRequest(node=NODE, excluded_versions=["x"])
+    await fails(registry.stub.ClaimValidation(malformed), StatusCode.INVALID_ARGUMENT, with_text=["'x'"])

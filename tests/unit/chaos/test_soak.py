@@ -1,9 +1,14 @@
 from __future__ import annotations
 
+import os
+from pathlib import Path
+
 import pytest
 
+from services.common.payloads import directory
 from tests.chaos.calls import Verdict
 from tests.chaos.soak import report
+from tests.chaos.soak.census import shared_folders
 from tests.chaos.soak.course import Findings
 from tests.chaos.soak.verdict import compare
 
@@ -61,3 +66,16 @@ def test_every_request_must_come_to_a_good_end(verdict: Verdict, status: str, is
 def test_the_picture_has_a_line_for_each_role() -> None:
     found = Findings(before=BEFORE, samples=[(1.0, BEFORE), (2.0, BEFORE)], faults=[(1.5, "kill-redis")])
     assert report.svg_of(found).count("<polyline") == 5
+
+
+def test_folders_in_shared_memory_of_other_suites_are_not_counted(tmp_path: Path) -> None:
+    left = tmp_path / "penstock-0123456789abcdef"
+    left.mkdir()
+    held = directory.create("fedcba9876543210", tmp_path)
+    try:
+        mine = tmp_path / "penstock-fedcba9876543210"
+        assert shared_folders([], tmp_path) == [left]
+        assert sorted(shared_folders([os.getpid()], tmp_path)) == [left, mine]
+    finally:
+        os.close(held)
+    assert sorted(shared_folders([], tmp_path)) == [left, mine]

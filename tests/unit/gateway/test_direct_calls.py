@@ -68,7 +68,7 @@ class Scene:
         self.bytes = PendingBytes(100_000)
         server = GrpcServer(max_request_bytes=2**20, pending_bytes=self.bytes)
         models: Any = None
-        add_to_server(InferenceServicer(desk=desk, models=models, spans=spans), server)
+        add_to_server(InferenceServicer(desk=desk, models=models, spans=spans, pending_bytes=self.bytes), server)
         self.connection = server._connect()
         self.transport = Transport()
         self.connection.connection_made(self.transport)

@@ -39,7 +39,13 @@ class StalledContext(Context):
 def make() -> ReplyServicer:
     exporter = SpanExporter(receivers=Peers(), service="test", instance="1", version="0")
     pending = PendingTable(RequestSpans(exporter, sample_ratio=0.0))
-    return ReplyServicer(gateway_id="g", pending=pending, find_lane=lambda *_: None, on_taken_back=lambda _: None)
+    return ReplyServicer(
+        gateway_id="g",
+        pending=pending,
+        find_lane=lambda *_: None,
+        on_taken_back=lambda _: None,
+        on_broken=lambda _: None,
+    )
 
 
 def test_streams_that_are_broken_or_stalled_keep_no_receipt_from_the_others() -> None:

@@ -17,8 +17,9 @@ from hypothesis.extra import numpy as npst
 from services.common.datatypes import DATATYPES, join_bytes
 from services.common.errors import InvalidArgumentError, PenstockError, ResourceExhaustedError
 from services.gateway.rest_compression import decompressed
+from services.gateway.rest_generate import read_generate
 from services.gateway.rest_request import OutputForm, read_request, tensor_bytes
-from services.gateway.rest_response import write_response
+from services.gateway.rest_response import write_event, write_response
 from tests.unit.gateway.requests import infer_response, served, spec
 
 FP32 = DATATYPES["FP32"]
@@ -314,3 +315,58 @@ def test_bodies_that_do_not_decompress(body: bytes, encoding: str, message: str)
 def test_a_small_body_that_unpacks_to_a_large_one_is_refused() -> None:
     with pytest.raises(ResourceExhaustedError, match="more than 1000 bytes"):
         decompressed(gzip.compress(bytes(10_000_000)), "gzip", 1_000)
+
+
+PROMPT = served(spec("prompt", "BYTES", -1, 1), spec("bias", "FP32", 2))
+
+
+def test_generate_takes_inputs_by_name_and_the_rest_as_parameters() -> None:
+    body = {"prompt": "é", "bias": [1, 2.5], "id": "a", "parameters": {"stop": "."}, "temperature": 0.5, "n": 3}
+    request = read_generate(json.dumps(body).encode(), PROMPT)
+    assert [(one.name, one.datatype, list(one.shape)) for one in request.inputs] == [
+        ("prompt", "BYTES", [1, 1]),
+        ("bias", "FP32", [2]),
+    ]
+    assert list(request.raw_input_contents) == [join_bytes(["é".encode()]), np.array([1, 2.5], "<f4").tobytes()]
+    assert request.id == "a"
+    assert request.parameters["stop"].string_param == "."
+    assert (request.parameters["temperature"].double_param, request.parameters["n"].int64_param) == (0.5, 3)
+
+
+@pytest.mark.parametrize(
+    ("body", "message"),
+    [
+        (b"{", "no JSON"),
+        (b"3", "no object"),
+        (b'{"parameters": 3}', "no object"),
+        (b'{"id": 3}', "'id' of the request is 3, expected a string"),
+        (b'{"bias": ["x", "y"]}', "no FP32"),
+        (b'{"bias": [[1, 2], [3]]}', "ragged"),
+        (b'{"prompt": [["a"], 3]}', "expected strings"),
+        (b'{"temperature": [1]}', "expected a boolean, number or string"),
+    ],
+)
+def test_what_generate_cant_read_is_named(body: bytes, message: str) -> None:
+    with pytest.raises(InvalidArgumentError, match=message):
+        read_generate(body, PROMPT)
+
+
+@given(
+    st.recursive(
+        st.none() | st.booleans() | st.integers() | st.floats() | st.text(),
+        lambda inner: st.lists(inner) | st.dictionaries(st.sampled_from(["prompt", "bias", "id", "parameters"]), inner),
+    )
+)
+def test_whatever_generate_is_given_is_read_or_refused(document: Any) -> None:
+    with contextlib.suppress(PenstockError):
+        read_generate(json.dumps(document).encode(), PROMPT)
+
+
+def test_an_event_has_outputs_by_name() -> None:
+    response = infer_response(
+        ("one", "INT64", np.array([3]), [1]), ("two", "FP32", np.array([1, 2], "<f4"), [2]), id="a"
+    )
+    event = write_event(response)
+    assert event.endswith(b"\n\n")
+    expected = {"model_name": "m", "model_version": "1", "id": "a", "one": 3, "two": [1.0, 2.0]}
+    assert json.loads(event.removeprefix(b"data: ")) == expected

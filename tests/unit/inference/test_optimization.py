@@ -48,7 +48,9 @@ def optimizer(
     asked: pb.OptimizationLevel = pb.OPTIMIZATION_LEVEL_FAST,
     limit: Level = Level.FULL,
     hardware: Hardware = CPU,
-    is_serving: bool = True,
+    serving_s: float | None = 1.0,
+    is_other_asleep: bool = False,
+    pinned: bool = False,
     has_product: bool = False,
 ) -> Optimizer:
     resources = ResourceCache(lambda: None)
@@ -58,7 +60,10 @@ def optimizer(
         known.hardware = hardware.key("onnx")
         version.optimizations.append(known)
     resources.versions[NAME] = version
-    resources.deployments["deployments/m"] = pb.Deployment(versions=[NAME, "models/m/versions/2"], optimization=asked)
+    resources.deployments["deployments/m"] = pb.Deployment(
+        versions=[NAME, "models/m/versions/2"], optimization=asked, pinned=pinned
+    )
+    resources.deployments["deployments/other"] = pb.Deployment(placements=[pb.Placement(is_asleep=is_other_asleep)])
     return Optimizer(
         Registry(),
         Artifacts(),
@@ -69,7 +74,7 @@ def optimizer(
         hardware=hardware,
         bounds=Bounds(limit, 19, 0.5),
         is_confined=True,
-        is_serving=lambda _: is_serving,
+        serving_s=lambda _: serving_s,
         has_product=lambda _: has_product,
     )
 
@@ -97,7 +102,8 @@ COMPLETE, SEARCHING, FAILED = (
     [
         {"asked": pb.OPTIMIZATION_LEVEL_OFF},
         {"limit": Level.OFF},
-        {"is_serving": False},
+        {"serving_s": None},
+        {"is_other_asleep": True},
         {"hardware": GPU},
         {"entry": lambda: entry(COMPLETE)},
         {"entry": lambda: entry(SEARCHING)},
@@ -107,6 +113,7 @@ COMPLETE, SEARCHING, FAILED = (
         "asked off",
         "forbidden here",
         "not serving",
+        "takes turns with others",
         "fast on a GPU",
         "known",
         "another node is about it",
@@ -128,6 +135,8 @@ async def test_no_search(case: dict[str, Any]) -> None:
         {"entry": lambda: entry(SEARCHING, age_s=1_000)},
         {"entry": lambda: entry(FAILED)},
         {"entry": lambda: compiled(entry(COMPLETE))},
+        {"is_other_asleep": True, "serving_s": 61.0},
+        {"is_other_asleep": True, "pinned": True},
     ],
     ids=[
         "new",
@@ -138,6 +147,8 @@ async def test_no_search(case: dict[str, Any]) -> None:
         "the other node is gone",
         "was broken off",
         "compiled elsewhere only",
+        "stays loaded while others sleep",
+        "pinned while others sleep",
     ],
 )
 async def test_a_search(case: dict[str, Any]) -> None:

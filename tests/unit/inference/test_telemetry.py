@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import struct
+import weakref
 from collections.abc import Callable
 from dataclasses import replace
 from typing import Any
@@ -32,8 +33,15 @@ class Exporter:
         self.spans.append((name, context, rest))
 
 
-def settled(outcome: Outcome, *, is_sampled: bool = False, traceparent: str = TRACE, enqueue_ns: int = 0) -> Settled:
-    entry = Entry(Envelope(is_sampled=is_sampled), b"", traceparent, "", enqueue_ns, 0)
+def settled(
+    outcome: Outcome,
+    *,
+    is_sampled: bool = False,
+    traceparent: str = TRACE,
+    enqueue_ns: int = 0,
+    request: bytes | memoryview = b"",
+) -> Settled:
+    entry = Entry(Envelope(is_sampled=is_sampled), request, traceparent, "", enqueue_ns, 0)
     return Settled(Delivery("lane", b"1", entry), outcome, rows=2)
 
 
@@ -159,28 +167,40 @@ def test_what_more_is_to_be_told_of_has_a_span_of_its_own() -> None:
     failed = quick(settled(Outcome(error=InternalError("broke", reason="MODEL_ERROR"))))
     slow = report(settled(Outcome(b"x")))
     batches = [span for span in spans_of(plain, sampled, failed, slow, plain) if span[0] == "batch m"]
-    assert [context for _, context, _ in batches] == [sampled.span, failed.span, slow.span, plain.span]
-    assert [rest["attributes"].get("penstock.batch.count") for _, _, rest in batches] == [None, None, None, 2]
+    counts = {context: rest["attributes"].get("penstock.batch.count") for _, context, rest in batches}
+    assert counts == {failed.span: None, slow.span: None, sampled.span: None, plain.span: 2}
 
 
-def test_classifiers_batches_share_no_span_with_others() -> None:
+def test_what_no_classifier_would_answer_has_no_class() -> None:
     classified = quick(settled(Outcome(b"x", None, 0.75, 3)))
-    spans = spans_of(classified, classified, quick(settled(Outcome(b"x"))))
-    assert [rest["attributes"].get("penstock.requests.class") for _, _, rest in spans] == [
-        struct.pack("<2i", 3, 3),
-        None,
-    ]
+    ((_, _, rest),) = spans_of(classified, classified, quick(settled(Outcome(b"x"))))
+    assert rest["attributes"]["penstock.requests.class"] == struct.pack("<3i", 3, 3, -1)
+    assert np.isnan(np.frombuffer(rest["attributes"]["penstock.requests.confidence"], "<f4")).tolist() == [0, 0, 1]
 
 
 def test_what_was_gathered_is_exported_soon_and_once() -> None:
     clock = Clock()
     batch = quick(settled(Outcome(b"x")))
     assert spans_of(batch, clock=clock) == []
-    spans = spans_of(*[batch] * 4_097, clock=(clock := Clock()))
+    spans = spans_of(*[batch] * 4_113, clock=(clock := Clock()))
     assert [rest["attributes"]["penstock.batch.count"] for _, _, rest in spans] == [4_096]
     clock.ring()
+    assert [rest["attributes"]["penstock.batch.count"] for _, _, rest in spans] == [4_096, 17]
+    clock.ring()
     assert len(spans) == 2
-    assert "penstock.batch.count" not in spans[1][2]["attributes"], "it stands for one"
+
+
+def test_a_span_of_one_batch_counts_none() -> None:
+    assert "penstock.batch.count" not in spans_of(quick(settled(Outcome(b"x"))))[0][2]["attributes"]
+
+
+def test_large_requests_are_let_go_of_at_once() -> None:
+    content = memoryview(bytes(20_000))
+    large, held = quick(settled(Outcome(b"x"), request=content)), weakref.ref(content)
+    telemetry = Telemetry(Exporter(), model="m", version="1", device="cpu", later=Clock().later)  # type: ignore[arg-type]
+    telemetry.batch_ended(large)
+    del large, content
+    assert held() is None
 
 
 @pytest.mark.parametrize(

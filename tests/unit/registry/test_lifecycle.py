@@ -71,13 +71,15 @@ def test_a_good_version_needs_a_signature() -> None:
 def test_what_one_agent_cannot_judge_waits_for_another_that_can() -> None:
     claimed = claim(PENDING, node="nodes/a", now_ns=100)
 
-    back = conclude(claimed, replace(GOOD, format="keras", handed_back="needs keras"), now_ns=200)
+    report = replace(GOOD.report, libraries=("pillow",))
+    back = conclude(claimed, replace(GOOD, format="keras", report=report, handed_back="needs keras"), now_ns=200)
 
     assert (back.state, back.state_reason, back.format) == (VersionState.PENDING, "needs keras", "keras")
     assert (back.claim_node, back.claim_end_ns, back.signature) == ("", 0, None)
+    assert back.validation_report == ValidationReport(node="", libraries=("pillow",))
     assert claim(back, node="nodes/b", now_ns=300).state_reason == ""
-    with pytest.raises(InvalidArgumentError, match="format"):
-        conclude(claimed, replace(GOOD, format="", handed_back="needs keras"), now_ns=200)
+    said = replace(claimed, format="onnx")
+    assert conclude(said, replace(GOOD, format="", handed_back="no room"), now_ns=200).format == "onnx"
 
 
 def test_a_format_that_was_not_told_stays_as_it_was_said() -> None:

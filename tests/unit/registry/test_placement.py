@@ -180,7 +180,42 @@ def test_only_nodes_with_a_backend_for_its_format_get_a_version() -> None:
     assert nodes_of(decide([want], nodes)["v"]) == ["b", "b"]
 
     (place,) = decide([replace(want, replicas=1)], fleet(a=nodes.nodes["a"]))["v"]
-    assert place.reason == "no node has a backend for its format"
+    assert place.reason == "no node has a backend for its format, and what its steps need"
+
+
+def test_only_nodes_with_the_libraries_of_its_steps_get_a_version() -> None:
+    nodes = fleet(
+        a=Room(ALIVE, 100, formats=("onnx",)),
+        b=Room(ALIVE, 10, formats=("onnx",), libraries=("pillow",)),
+        c=Room(ALIVE, 20),  # it doesn't say what it has
+    )
+    want = replace(wanted(3), format="onnx", libraries=("pillow",))
+    assert sorted(nodes_of(decide([want], nodes)["v"])) == ["b", "c", "c"]
+
+
+def test_a_version_goes_where_there_is_room_for_its_files() -> None:
+    full, empty = replace(room(free=100), free_cache_bytes=9), replace(room(free=50), free_cache_bytes=10)
+    want = replace(wanted(1), size_bytes=10)
+    assert nodes_of(decide([want], fleet(a=full, b=empty))["v"]) == ["b"]
+    assert nodes_of(decide([want], fleet(a=full))["v"]) == ["a"], "it says itself what is in the way"
+
+
+def test_a_version_leaves_a_node_that_has_no_room_for_its_files_if_another_has() -> None:
+    full = replace(room(free=100), free_cache_bytes=99, without_room={"v"})
+    want = replace(wanted(1, place(0, "a")), size_bytes=10, failing=[(0, "a")])
+    for other, expected in ((10, "b"), (9, "a")):
+        nodes = fleet(a=full, b=replace(room(free=50), free_cache_bytes=other))
+        decided = decide([want], nodes)["v"]
+        assert decided == (place(0, expected),)
+        assert decide([replace(want, placements=decided, failing=())], nodes)["v"] == decided
+    both = fleet(a=full, b=replace(full, free_bytes=1000))
+    assert decide([want], both)["v"] == (place(0, "a"),)
+
+
+def test_replicas_are_not_evened_out_to_a_node_without_room_for_their_files() -> None:
+    want = replace(wanted(2, place(0, "a"), place(1, "a"), ready="a"), size_bytes=10)
+    nodes = fleet(a=room(), b=replace(room(), free_cache_bytes=9))
+    assert nodes_of(decide([want], nodes)["v"]) == ["a", "a"]
 
 
 def test_memory_is_promised_once() -> None:

@@ -76,6 +76,7 @@ def test_models_change_with_any_of_their_instances() -> None:
 def test_a_capacity_is_not_negative() -> None:
     for wrong in (
         NodeCapacity(free_memory_bytes=-1),
+        NodeCapacity(free_cache_bytes=-1),
         NodeCapacity(devices=(DeviceCapacity("cuda:0", 1, -1),)),
         NodeCapacity(resident_bytes={"models/m/versions/1": -1}),
     ):

@@ -82,6 +82,7 @@ def _signature_to_pb(signature: Signature) -> pb.Signature:
         outputs=tensors(signature.outputs),
         batchable=signature.batchable,
         max_batch_size=signature.max_batch_size,
+        decoupled=signature.decoupled,
     )
 
 
@@ -89,7 +90,13 @@ def _signature_from_pb(message: pb.Signature) -> Signature:
     def tensors(specs: Any) -> tuple[TensorSpec, ...]:
         return tuple(TensorSpec(one.name, one.datatype, tuple(one.shape), tuple(one.labels)) for one in specs)
 
-    return Signature(tensors(message.inputs), tensors(message.outputs), message.batchable, message.max_batch_size)
+    return Signature(
+        tensors(message.inputs),
+        tensors(message.outputs),
+        message.batchable,
+        message.max_batch_size,
+        message.decoupled,
+    )
 
 
 def _report_to_pb(report: ValidationReport) -> pb.ValidationReport:
@@ -109,6 +116,7 @@ def _report_to_pb(report: ValidationReport) -> pb.ValidationReport:
             for one in report.batches
         ],
         resident_bytes=report.resident_bytes,
+        libraries=report.libraries,
     )
 
 
@@ -123,6 +131,7 @@ def _report_from_pb(message: pb.ValidationReport) -> ValidationReport:
         probes=tuple(Probe(one.name, _outcome(one.outcome), one.detail) for one in message.probes),
         batches=tuple(BatchMeasurement(one.rows, nanoseconds(one.duration), one.peak_bytes) for one in message.batches),
         resident_bytes=message.resident_bytes,
+        libraries=tuple(message.libraries),
     )
 
 
