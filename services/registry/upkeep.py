@@ -77,9 +77,9 @@ async def sweep(database: Database, nodes: Nodes, lease: Lease, *, clock: Clock,
             continue
         try:
             await nodes.expire_silent()
-            if _is_due(clock(), swept_ns):
+            if _is_due(now_ns := clock(), swept_ns):
                 await database.write(replays.forget_old)
-                swept_ns = clock()
+                swept_ns = now_ns
         except (PenstockError, OSError) as error:
             _log.warning("sweeping failed, it is tried again: %s", error)
 
