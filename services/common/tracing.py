@@ -28,7 +28,7 @@ __all__ = ["AttributeValue", "SpanExporter", "SpanKind", "TraceContext"]
 _log = logging.getLogger(__name__)
 
 _EXPORT = "/opentelemetry.proto.collector.trace.v1.TraceService/Export"
-_PERIOD_S = 0.8
+_PERIOD_S = 1.0
 _TIMEOUT_S = 5.0
 _LAST_SPANS_S = 3.0
 _RETRY_S = 0.2

@@ -72,7 +72,7 @@ class BatchColumns:
         self.end_ns = first.end_ns
         self._stream = settled[0].delivery.stream
         self._close_reason = first.close_reason
-        # Packed at once: what is kept for half a second as objects is read from cold memory then.
+        # Packed at once: what is kept for a second as objects is read from cold memory then.
         self._contexts = bytearray()
         self._enqueue_ns = array("q")
         self._status = bytearray()

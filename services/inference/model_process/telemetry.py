@@ -18,9 +18,9 @@ from services.inference.model_process.batch_columns import (
 from services.inference.model_process.worker import POISON_MESSAGE, BatchReport, Settled
 
 _MOST_LINKS = 128
-_QUICK_NS = 2_000_000
-_GATHER_S = 0.5
-_MOST_REQUESTS = 4_096
+_QUICK_NS = 10_000_000
+_GATHER_S = 1.0
+_MOST_REQUESTS = 32_768
 """Quick batches share a span: those that end within this time, up to so many requests."""
 _MOST_RECENT, _MOST_RECENT_BYTES = 16, 16 * 1024
 """Batches, and bytes of their requests, that are kept for a moment to be gathered together: a processor that has just

@@ -165,7 +165,7 @@ def test_what_more_is_to_be_told_of_has_a_span_of_its_own() -> None:
     plain = quick(settled(Outcome(b"x")))
     sampled = quick(settled(Outcome(b"x"), is_sampled=True))
     failed = quick(settled(Outcome(error=InternalError("broke", reason="MODEL_ERROR"))))
-    slow = report(settled(Outcome(b"x")))
+    slow = report(settled(Outcome(b"x")), end_ns=15_000_000)
     batches = [span for span in spans_of(plain, sampled, failed, slow, plain) if span[0] == "batch m"]
     counts = {context: rest["attributes"].get("penstock.batch.count") for _, context, rest in batches}
     assert counts == {failed.span: None, slow.span: None, sampled.span: None, plain.span: 2}
@@ -182,10 +182,10 @@ def test_what_was_gathered_is_exported_soon_and_once() -> None:
     clock = Clock()
     batch = quick(settled(Outcome(b"x")))
     assert spans_of(batch, clock=clock) == []
-    spans = spans_of(*[batch] * 4_113, clock=(clock := Clock()))
-    assert [rest["attributes"]["penstock.batch.count"] for _, _, rest in spans] == [4_096]
+    spans = spans_of(*[batch] * 32_785, clock=(clock := Clock()))
+    assert [rest["attributes"]["penstock.batch.count"] for _, _, rest in spans] == [32_768]
     clock.ring()
-    assert [rest["attributes"]["penstock.batch.count"] for _, _, rest in spans] == [4_096, 17]
+    assert [rest["attributes"]["penstock.batch.count"] for _, _, rest in spans] == [32_768, 17]
     clock.ring()
     assert len(spans) == 2
 
