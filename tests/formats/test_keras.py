@@ -16,27 +16,16 @@ keras = pytest.importorskip("keras", reason="keras is not installed: make test-f
 import h5py
 from keras import layers
 
-from services.inference import backends
-from services.inference.backends import LoadError, ModelFiles, Placement, RunError, keras_config
+from services.inference.backends import LoadError, RunError, keras_config
 from services.inference.domain.signature import TensorSpec
-from services.inference.inspector import Inspection, inspect
-from services.inference.probes import Outcome
 from tests.formats.conftest import Asking
+from tests.formats.parity import check_digits, inspected, load
 from tests.support.models import digits
 from tests.support.suite import Suite
 
 SUFFIXES = ["keras", "h5"]
 # TensorFlow's variables, and NumPy 2.
 pytestmark = pytest.mark.filterwarnings("ignore:__array__ implementation doesn't accept a copy:DeprecationWarning")
-
-
-def load(path: Path) -> Any:
-    files = ModelFiles(path)
-    return backends.load(files, backends.recognise(files).format, Placement("cpu", 1))
-
-
-def inspected(path: Path, *, is_trusted: bool = False) -> dict[str, Any]:
-    return inspect(Inspection(str(path), "", is_trusted, "cpu", 1))
 
 
 def classifier() -> Any:
@@ -56,18 +45,8 @@ def kept(model: Any, folder: Path, suffix: str = "keras") -> Path:
 
 @pytest.mark.parametrize("suffix", SUFFIXES)
 def test_a_classifier_gives_the_same_and_batches(suffix: str, tmp_path: Path) -> None:
-    made, images = classifier(), digits().images[:50]
-    path = kept(made, tmp_path, suffix)
-    verdict = inspected(path)
-    assert (verdict["format"], verdict["signature"]["is_batchable"]) == ("keras", True)
-    assert {one["outcome"] for one in verdict["probes"]} == {Outcome.PASSED}
-    model = load(path)
-    assert model.signature.inputs == (TensorSpec("image", "FP32", (-1, 64)),)
-    assert model.signature.outputs == (TensorSpec("probabilities", "FP32", (-1, 10)),)
-    images.flags.writeable = False
-    found = model.run({"image": images})["probabilities"]
-    np.testing.assert_allclose(found, made.predict(images, verbose=0), rtol=1e-5)
-    np.testing.assert_array_equal(found.argmax(axis=1), digits().predict(images))
+    made = classifier()
+    check_digits(kept(made, tmp_path, suffix), "keras", lambda images: made.predict(images, verbose=0), rtol=1e-5)
 
 
 @pytest.mark.parametrize("suffix", SUFFIXES)

@@ -14,23 +14,14 @@ pytest.importorskip("ai_edge_litert", reason="ai_edge_litert is not installed: m
 from ai_edge_litert.interpreter import Interpreter
 from ai_edge_litert.schema_py_generated import BuiltinOperator, TensorType
 
-from services.inference import backends
-from services.inference.backends import LoadError, ModelFiles, Placement, RunError
+from services.inference.backends import LoadError, RunError
 from services.inference.backends.samples import sample
-from services.inference.domain.manifest import NOTHING_SAID, Manifest
+from services.inference.domain.manifest import Manifest
 from services.inference.domain.signature import TensorSpec
-from services.inference.inspector import Inspection, inspect
-from services.inference.probes import Outcome
 from tests.formats.conftest import Asking
+from tests.formats.parity import check_digits, load
 from tests.formats.tflite_models import Graph, digits_tflite, same_tflite
 from tests.support.models import digits
-
-
-def load(path: Path, manifest: Manifest = NOTHING_SAID) -> Any:
-    files = ModelFiles(path)
-    backend = backends.recognise(files)
-    assert (backend.format, backend.danger(files)) == ("litert", "")
-    return backends.load(files, backend.format, Placement("cpu", 1), manifest=manifest)
 
 
 def expected(path: Path, images: Any) -> Any:
@@ -39,18 +30,8 @@ def expected(path: Path, images: Any) -> Any:
 
 
 def test_a_classifier_gives_the_same_and_batches(tmp_path: Path) -> None:
-    path, images = digits_tflite(tmp_path / "m"), digits().images[:50]
-    verdict = inspect(Inspection(str(path), "", False, "cpu", 1))
-    assert (verdict["format"], verdict["signature"]["is_batchable"]) == ("litert", True)
-    assert {one["outcome"] for one in verdict["probes"]} == {Outcome.PASSED}
-    model = load(path)
-    assert model.signature.inputs == (TensorSpec("image", "FP32", (-1, 64)),)
-    assert model.signature.outputs == (TensorSpec("probabilities", "FP32", (-1, 10)),)
-    images.flags.writeable = False
-    for rows in (images, images[:3], images[:1]):
-        found = model.run({"image": rows})["probabilities"]
-        np.testing.assert_allclose(found, expected(path, rows), rtol=1e-6)
-        np.testing.assert_array_equal(found.argmax(axis=1), digits().predict(rows))
+    path = digits_tflite(tmp_path / "m")
+    check_digits(path, "litert", lambda images: expected(path, images))
 
 
 def test_it_is_served_through_the_gateway(ask: Asking, tmp_path: Path) -> None:

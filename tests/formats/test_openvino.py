@@ -17,21 +17,12 @@ openvino = pytest.importorskip("openvino", reason="openvino is not installed: ma
 
 from openvino import opset13 as op
 
-from services.inference import backends
-from services.inference.backends import LoadError, ModelFiles, Placement, RunError
-from services.inference.domain.manifest import NOTHING_SAID, Manifest
+from services.inference.backends import LoadError, RunError
+from services.inference.domain.manifest import Manifest
 from services.inference.domain.signature import TensorSpec
-from services.inference.inspector import Inspection, inspect
-from services.inference.probes import Outcome
 from tests.formats.conftest import Asking
+from tests.formats.parity import check_digits, load
 from tests.support.models import digits, digits_onnx
-
-
-def load(path: Path, manifest: Manifest = NOTHING_SAID) -> Any:
-    files = ModelFiles(path)
-    backend = backends.recognise(files)
-    assert (backend.format, backend.danger(files)) == ("openvino", "")
-    return backends.load(files, backend.format, Placement("cpu", 1), manifest=manifest)
 
 
 def kept(network: Any, folder: Path) -> Path:
@@ -67,17 +58,8 @@ def expected(folder: Path, images: Any) -> Any:
 
 
 def test_a_converted_classifier_gives_the_same_and_batches(tmp_path: Path) -> None:
-    folder, images = converted_digits(tmp_path), digits().images[:50]
-    verdict = inspect(Inspection(str(folder), "", False, "cpu", 1))
-    assert (verdict["format"], verdict["signature"]["is_batchable"]) == ("openvino", True)
-    assert {one["outcome"] for one in verdict["probes"]} == {Outcome.PASSED}
-    model = load(folder)
-    assert model.signature.inputs == (TensorSpec("image", "FP32", (-1, 64)),)
-    assert model.signature.outputs == (TensorSpec("probabilities", "FP32", (-1, 10)),)
-    images.flags.writeable = False
-    found = model.run({"image": images})["probabilities"]
-    np.testing.assert_allclose(found, expected(folder, images), rtol=1e-6)
-    np.testing.assert_array_equal(found.argmax(axis=1), digits().predict(images))
+    folder = converted_digits(tmp_path)
+    check_digits(folder, "openvino", lambda images: expected(folder, images))
 
 
 def test_it_is_served_through_the_gateway(ask: Asking, tmp_path: Path) -> None:

@@ -17,23 +17,12 @@ from tensorflow.core.framework.op_def_pb2 import OpList
 from tensorflow.core.protobuf.saved_model_pb2 import SavedModel
 from tensorflow.python.client import pywrap_tf_session
 
-from services.inference import backends
-from services.inference.backends import LoadError, ModelFiles, Placement, RunError, tensorflow_graph
-from services.inference.domain.manifest import NOTHING_SAID, Manifest
+from services.inference.backends import LoadError, RunError, tensorflow_graph
+from services.inference.domain.manifest import Manifest
 from services.inference.domain.signature import TensorSpec
-from services.inference.inspector import Inspection, inspect
-from services.inference.probes import Outcome
 from tests.formats.conftest import Asking
+from tests.formats.parity import check_digits, inspected, load
 from tests.support.models import digits
-
-
-def load(path: Path, manifest: Manifest = NOTHING_SAID) -> Any:
-    files = ModelFiles(path)
-    return backends.load(files, backends.recognise(files).format, Placement("cpu", 1), manifest=manifest)
-
-
-def inspected(path: Path, *, is_trusted: bool = False) -> dict[str, Any]:
-    return inspect(Inspection(str(path), "", is_trusted, "cpu", 1))
 
 
 def kept(function: Callable[..., Any], folder: Path, *specs: Any, **parts: Any) -> Path:
@@ -67,17 +56,8 @@ def expected(folder: Path, images: Any) -> Any:
 
 
 def test_a_classifier_gives_the_same_and_batches(tmp_path: Path) -> None:
-    folder, images = digits_model(tmp_path / "m"), digits().images[:50]
-    verdict = inspected(folder)
-    assert (verdict["format"], verdict["signature"]["is_batchable"]) == ("tensorflow", True)
-    assert {one["outcome"] for one in verdict["probes"]} == {Outcome.PASSED}
-    model = load(folder)
-    assert model.signature.inputs == (TensorSpec("image", "FP32", (-1, 64)),)
-    assert model.signature.outputs == (TensorSpec("probabilities", "FP32", (-1, 10)),)
-    images.flags.writeable = False
-    found = model.run({"image": images})["probabilities"]
-    np.testing.assert_allclose(found, expected(folder, images), rtol=1e-6)
-    np.testing.assert_array_equal(found.argmax(axis=1), digits().predict(images))
+    folder = digits_model(tmp_path / "m")
+    check_digits(folder, "tensorflow", lambda images: expected(folder, images))
 
 
 def test_it_is_served_through_the_gateway_without_trust(ask: Asking, tmp_path: Path) -> None:

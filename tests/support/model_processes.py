@@ -16,6 +16,7 @@ from services.inference.adapters.child import Child
 from services.inference.domain.fleet import Batching
 from services.inference.domain.signature import Signature, TensorSpec
 from services.inference.model_process.spec import ProcessSpec
+from tests.support.models import idle_loop_body
 
 IDENTITY = Signature(
     (TensorSpec("INPUT0", "FP32", (-1, 16)),), (TensorSpec("OUTPUT0", "FP32", (-1, 16)),), is_batchable=True
@@ -91,25 +92,11 @@ class ModelProcess:
 
 def as_long_as_told_onnx(path: Path) -> Path:
     """ONNX: as the identity of 16 FP32, but it takes about as many microseconds as the largest input says."""
-    go_on = [helper.make_node("Identity", [name], [f"{name}_out"]) for name in ("go_on", "value")]
-    body = helper.make_graph(
-        go_on,
-        "body",
-        [
-            helper.make_tensor_value_info("turn", TensorProto.INT64, []),
-            helper.make_tensor_value_info("go_on", TensorProto.BOOL, []),
-            helper.make_tensor_value_info("value", TensorProto.FLOAT, None),
-        ],
-        [
-            helper.make_tensor_value_info("go_on_out", TensorProto.BOOL, []),
-            helper.make_tensor_value_info("value_out", TensorProto.FLOAT, None),
-        ],
-    )
     graph = helper.make_graph(
         [
             helper.make_node("ReduceMax", ["INPUT0"], ["most"], keepdims=0),
             helper.make_node("Cast", ["most"], ["turns"], to=TensorProto.INT64),
-            helper.make_node("Loop", ["turns", "yes", "INPUT0"], ["OUTPUT0"], body=body),
+            helper.make_node("Loop", ["turns", "yes", "INPUT0"], ["OUTPUT0"], body=idle_loop_body()),
         ],
         "as_long_as_told",
         [helper.make_tensor_value_info("INPUT0", TensorProto.FLOAT, ["batch", 16])],

@@ -63,13 +63,10 @@ def same_onnx(path: Path, kind: int, shape: Sequence[int | str]) -> Path:
     return onnx_of(path, [node], [value("x", kind, shape)], [value("y", kind, shape)])
 
 
-def slow_onnx(path: Path, *, width: int = 16, loops: int = 200_000) -> Path:
-    """ONNX: as the identity, but a loop inside takes about a microsecond of CPU per turn, whatever the batch."""
-    body = helper.make_graph(
-        [
-            helper.make_node("Identity", ["go_on"], ["go_on_out"]),
-            helper.make_node("Identity", ["value"], ["value_out"]),
-        ],
+def idle_loop_body() -> onnx.GraphProto:
+    """ONNX: what a loop does in each turn that is to change nothing, and takes about a microsecond of CPU."""
+    return helper.make_graph(
+        [helper.make_node("Identity", [name], [f"{name}_out"]) for name in ("go_on", "value")],
         "body",
         [
             helper.make_tensor_value_info("turn", TensorProto.INT64, []),
@@ -81,8 +78,12 @@ def slow_onnx(path: Path, *, width: int = 16, loops: int = 200_000) -> Path:
             helper.make_tensor_value_info("value_out", TensorProto.FLOAT, None),
         ],
     )
+
+
+def slow_onnx(path: Path, *, width: int = 16, loops: int = 200_000) -> Path:
+    """ONNX: as the identity, but a loop inside takes about a microsecond of CPU per turn, whatever the batch."""
     graph = helper.make_graph(
-        [helper.make_node("Loop", ["turns", "yes", "INPUT0"], ["OUTPUT0"], body=body)],
+        [helper.make_node("Loop", ["turns", "yes", "INPUT0"], ["OUTPUT0"], body=idle_loop_body())],
         "slow",
         [helper.make_tensor_value_info("INPUT0", TensorProto.FLOAT, ["batch", width])],
         [helper.make_tensor_value_info("OUTPUT0", TensorProto.FLOAT, ["batch", width])],

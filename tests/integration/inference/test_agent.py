@@ -24,7 +24,6 @@ from penstock.inference.v1 import inference_service_pb2 as inference_pb
 from penstock.registry.v1 import registry_service_pb2 as api
 from penstock.registry.v1 import resources_pb2 as pb
 from services.common.lanes import LaneKeys
-from services.common.redis_connection import connect
 from tests.support.fake_gateway import FakeGateway, infer_request
 from tests.support.inference_node import InferenceNode, all_ready
 from tests.support.model_processes import as_long_as_told_onnx
@@ -40,19 +39,6 @@ ROW = np.arange(16, dtype=np.float32)[None]
 async def node(tmp_path: Path, redis_url: str) -> AsyncIterator[InferenceNode]:
     async with InferenceNode(tmp_path / "home", redis_url) as node:
         yield node
-
-
-@pytest.fixture
-async def redis(redis_url: str) -> AsyncIterator[Redis]:
-    client = connect(redis_url)
-    yield client
-    await client.aclose()
-
-
-@pytest.fixture
-async def gateway(redis: Redis) -> AsyncIterator[FakeGateway]:
-    async with FakeGateway(redis, KEYS) as gateway:
-        yield gateway
 
 
 async def deploy_identity(node: InferenceNode, tmp_path: Path, **fields: object) -> list[pb.InstanceStatus]:

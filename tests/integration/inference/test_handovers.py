@@ -14,7 +14,6 @@ from redis.asyncio import Redis
 from penstock.queue.v1.envelope_pb2 import Envelope
 from services.common import lanes
 from services.common.lanes import Entry, LaneKeys
-from services.common.redis_connection import connect
 from services.inference.model_process.redis_lane import RedisLane
 from tests.integration.inference.test_lanes import running
 from tests.support.fake_gateway import FakeGateway, infer_request, output_of
@@ -23,13 +22,6 @@ from tests.support.models import identity_onnx
 from tests.support.waiting import until
 
 KEYS = LaneKeys("m", "1")
-
-
-@pytest.fixture
-async def redis(redis_url: str) -> AsyncIterator[Redis]:
-    client = connect(redis_url)
-    yield client
-    await client.aclose()
 
 
 @pytest.fixture
@@ -101,12 +93,6 @@ async def test_one_that_a_process_may_have_died_of_is_a_suspect(lane: RedisLane,
 
 def rows(value: float) -> NDArray[np.float32]:
     return np.full((1, 16), value, np.float32)
-
-
-@pytest.fixture
-async def gateway(redis: Redis) -> AsyncIterator[FakeGateway]:
-    async with FakeGateway(redis, KEYS) as gateway:
-        yield gateway
 
 
 async def test_a_model_process_answers_both_ways(gateway: FakeGateway, tmp_path: Path, redis_url: str) -> None:

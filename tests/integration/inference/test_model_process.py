@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import itertools
-from collections.abc import AsyncIterator
 from functools import partial
 from pathlib import Path
 
@@ -27,19 +26,6 @@ from tests.support.waiting import until
 
 KEYS = LaneKeys("m", "1")
 STREAM = KEYS.stream(0)
-
-
-@pytest.fixture
-async def redis(redis_url: str) -> AsyncIterator[Redis]:
-    client = connect(redis_url)
-    yield client
-    await client.aclose()
-
-
-@pytest.fixture
-async def gateway(redis: Redis) -> AsyncIterator[FakeGateway]:
-    async with FakeGateway(redis, KEYS) as gateway:
-        yield gateway
 
 
 @pytest.fixture

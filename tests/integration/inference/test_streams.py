@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import signal
-from collections.abc import AsyncIterator
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -15,7 +14,6 @@ from redis.asyncio import Redis
 from tritonclient.grpc import service_pb2
 
 from services.common.lanes import GROUP, LaneKeys
-from services.common.redis_connection import connect
 from services.common.stream_window import RESPONSES
 from services.inference.domain.fleet import Batching
 from services.inference.domain.manifest import Manifest
@@ -45,19 +43,6 @@ class Model:
         finally:
             print("closed", file=self.journal, flush=True)
 """
-
-
-@pytest.fixture
-async def redis(redis_url: str) -> AsyncIterator[Redis]:
-    client = connect(redis_url)
-    yield client
-    await client.aclose()
-
-
-@pytest.fixture
-async def gateway(redis: Redis) -> AsyncIterator[FakeGateway]:
-    async with FakeGateway(redis, KEYS) as gateway:
-        yield gateway
 
 
 @pytest.fixture

@@ -32,15 +32,6 @@ def suite() -> Iterator[Suite]:
         yield running
 
 
-@pytest.fixture
-def client(suite: Suite, monkeypatch: pytest.MonkeyPatch) -> Iterator[Client]:
-    for name, value in suite.environ.items():
-        if name.startswith("PENSTOCK_"):
-            monkeypatch.setenv(name, value)
-    with Client() as made:
-        yield made
-
-
 @pytest.fixture(scope="module")
 def digits(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return models.digits_onnx(tmp_path_factory.mktemp("models") / "digits.onnx")

@@ -28,15 +28,6 @@ def suite() -> Iterator[Suite]:
 
 
 @pytest.fixture
-def client(suite: Suite, monkeypatch: pytest.MonkeyPatch) -> Iterator[Client]:
-    for name, value in suite.environ.items():
-        if name.startswith("PENSTOCK_"):
-            monkeypatch.setenv(name, value)
-    with Client() as made:
-        yield made
-
-
-@pytest.fixture
 def keys(tmp_path: Path) -> KeyPair:
     return key_pair(tmp_path, "anna")
 
