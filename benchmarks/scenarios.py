@@ -24,6 +24,8 @@ from benchmarks.workloads import Cnn, Digits, Identity, Mebibyte, Workload
 from penstock.serving import Serving
 
 SLEEPING = Path(__file__).resolve().parent / "sleeping"
+_SHORTER = 4
+"""How many rounds of a pair of suites take the place of one."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -131,8 +133,8 @@ def telemetry(bench: Bench) -> Section:
         rows.append([str(with_it.concurrency), *rates, f"{rate - 1:+.1%}", *p99s, f"{p99 - 1:+.1%}", f"{cpu - 1:+.1%}"])
     headings = ["clients", "req/s on", "off", "change", "p99 ms on", "off", "change", "CPU"]
     text = (
-        f"Identity over gRPC, {bench.plan.rounds} pairs of suites, two pairs of rounds each; a change is the median of "
-        "the pairs' ratios. Off: `PENSTOCK_OTLP_ENDPOINT` is empty; the monitor runs in both suites."
+        f"Identity over gRPC, {bench.plan.rounds} pairs of suites, {2 * _SHORTER} pairs of short rounds each; a change "
+        "is the median of the pairs' ratios. Off: `PENSTOCK_OTLP_ENDPOINT` is empty; the monitor runs in both suites."
     )
     return Section("What telemetry costs", [Table(headings, rows), text], as_json(results))
 
@@ -140,7 +142,8 @@ def telemetry(bench: Bench) -> Section:
 def _in_pairs(bench: Bench, workload: Workload, settings: Mapping[str, Mapping[str, str]]) -> list[Result]:
     """Measure suites with different settings, by title, in turns.
 
-    Two suites of one kind differ by several percent for as long as they run, so all begin anew for every other round.
+    Two suites of one kind differ by several percent for as long as they run, so all begin anew again and again. The
+    machine changes from one second to the next, so each pair has many short rounds instead of two long ones.
     """
     rounds: dict[tuple[int, str], list[Figures]] = {}
     for block in range(bench.plan.rounds):
@@ -151,7 +154,10 @@ def _in_pairs(bench: Bench, workload: Workload, settings: Mapping[str, Mapping[s
             ]
             for suite in suites:
                 bench.deploy(suite, workload)
-            plan, subjects = Plan(2, bench.plan.seconds), [Subject(suite, workload) for suite in suites]
+            plan, subjects = (
+                Plan(2 * _SHORTER, bench.plan.seconds / _SHORTER),
+                [Subject(suite, workload) for suite in suites],
+            )
             for one in measure(plan, subjects, client=bench.client, say=bench.say):
                 rounds.setdefault((one.concurrency, one.system), []).extend(one.rounds)
     results = [

@@ -163,7 +163,7 @@ def test_who_asks_for_statuses_gets_them(suite: Suite) -> None:
         stream.ask("a", how(10, bad=2))
         heard = list(stream.until_end())
     assert [one.number for one in heard[:-1]] == [0, 1]
-    assert heard[-1].error.status() == "StatusCode.INTERNAL"
+    assert heard[-1].error.status() == "StatusCode.INVALID_ARGUMENT"
     assert heard[-1].error.message() == "got to 2, expected less"
 
 

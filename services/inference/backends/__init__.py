@@ -14,6 +14,7 @@ from services.inference.backends.errors import (
     ElsewhereError,
     InputError,
     LoadError,
+    RefusedError,
     RunError,
     public_message,
 )
@@ -38,6 +39,7 @@ __all__ = [
     "Model",
     "ModelFiles",
     "Placement",
+    "RefusedError",
     "Responses",
     "RunError",
     "decoupled",

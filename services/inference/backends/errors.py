@@ -30,6 +30,10 @@ class InputError(RunError):
         return f"input {self.name!r}, row {row - first_row}: {self.rows[row]}"
 
 
+class RefusedError(RunError):
+    """The model says that its input is wrong, but not whose rows: those of a caller who is alone with it."""
+
+
 class ElsewhereError(RunError):
     """Whoever runs the model elsewhere didn't, for a reason that has a status of its own: ``error``.
 

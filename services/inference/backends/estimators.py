@@ -24,7 +24,7 @@ import numpy as np
 
 from services.common.datatypes import datatype
 from services.inference.backends.backend import Array, Arrays, Placement
-from services.inference.backends.errors import LoadError, RunError, public_message
+from services.inference.backends.errors import LoadError, RefusedError, RunError, public_message
 from services.inference.backends.tables import said_input, table_input
 from services.inference.backends.texts import texts_of
 from services.inference.domain.manifest import Manifest
@@ -57,7 +57,9 @@ class EstimatorModel:
             with warnings.catch_warnings():
                 warnings.simplefilter("ignore")  # that features have no names
                 return {spec.name: _fitting(call(given), spec) for spec, call in self._calls}
-        except Exception as error:  # whatever an estimator thinks of its input
+        except ValueError as error:  # of a row that isn't a number, say
+            raise RefusedError(public_message(error)) from error
+        except Exception as error:
             raise RunError(public_message(error)) from error
 
 

@@ -8,7 +8,8 @@
         def unload(self) -> None: ...  # may be left out
 
 ``load`` is called once, in the process that serves, with the model's own folder and the manifest's options; ``infer``
-with a whole batch, whose rows the first dimension of each array counts. The text of a ValueError goes to the caller.
+with a whole batch, whose rows the first dimension of each array counts. A ValueError says that the input is wrong: its
+text goes to the caller, with INVALID_ARGUMENT.
 Where ``infer`` is a generator function, the model is decoupled: it gets one request at a time, and each dictionary that
 it yields is a response. The generator is closed when nobody waits any more.
 The manifest says all of what the model takes and gives. What it imports is listed in ``requirements.txt``: the node
@@ -33,7 +34,7 @@ import numpy as np
 
 from services.common.datatypes import datatype
 from services.inference.backends.backend import Array, Arrays, Backend, Placement
-from services.inference.backends.errors import LoadError, RunError, public_message
+from services.inference.backends.errors import LoadError, RefusedError, RunError, public_message
 from services.inference.backends.files import ModelFiles
 from services.inference.backends.streams import Responses
 from services.inference.domain.manifest import Manifest
@@ -130,7 +131,7 @@ class DecoupledPythonModel(PythonModel):
 def _failure(error: Exception) -> RunError:
     """What a caller is told of what the author's code raised."""
     if isinstance(error, ValueError):
-        return RunError(public_message(error))
+        return RefusedError(public_message(error))
     return RunError(f"the model failed: {type(error).__name__}: {public_message(error)}")
 
 

@@ -16,7 +16,7 @@ import numpy as np
 
 from services.common.boundary import internal_message
 from services.common.errors import InternalError, InvalidArgumentError, PenstockError
-from services.inference.backends import Array, ElsewhereError, InputError, Model, RunError
+from services.inference.backends import Array, ElsewhereError, InputError, Model, RefusedError, RunError
 from services.inference.model_process.encoder import Encoder
 from services.inference.model_process.tensors import Tensors, join
 
@@ -278,5 +278,7 @@ def model_error(error: Exception) -> PenstockError:
     """What a caller is told of a model's failure."""
     if isinstance(error, ElsewhereError):
         return error.error
+    if isinstance(error, RefusedError):
+        return InvalidArgumentError(str(error))
     message = str(error) if isinstance(error, RunError) else internal_message(error)
     return InternalError(message, reason=MODEL_ERROR)

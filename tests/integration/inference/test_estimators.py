@@ -22,7 +22,7 @@ from sklearn.preprocessing import StandardScaler
 from skops import io
 
 from services.inference import backends
-from services.inference.backends import InputError, LoadError, ModelFiles, Placement
+from services.inference.backends import InputError, LoadError, ModelFiles, Placement, RefusedError
 from services.inference.domain.manifest import NOTHING_SAID, Manifest
 from services.inference.domain.signature import TensorSpec
 from services.inference.inspector import Inspection, inspect
@@ -43,6 +43,12 @@ def load(path: Path, manifest: Manifest = NOTHING_SAID) -> Any:
 
 def inspected(path: Path, *, is_trusted: bool = False, manifest: Manifest = NOTHING_SAID) -> dict[str, Any]:
     return inspect(Inspection(str(path), "", is_trusted, "cpu", 1, manifest))
+
+
+def test_what_an_estimator_says_of_its_input_is_said_of_the_callers(tmp_path: Path) -> None:
+    model = load(kept(LogisticRegression(max_iter=200).fit(DIGITS, CLASSES), tmp_path / "m"))
+    with pytest.raises(RefusedError, match="Input X contains NaN"):
+        model.run({"X": np.full((1, 64), np.nan)})
 
 
 def test_a_classifier_gives_labels_and_probabilities(tmp_path: Path) -> None:

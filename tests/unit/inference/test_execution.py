@@ -14,7 +14,7 @@ import pytest
 from tritonclient.grpc import service_pb2 as pb
 
 from services.common.errors import InvalidArgumentError
-from services.inference.backends import Arrays, DeviceLostError, InputError
+from services.inference.backends import Arrays, DeviceLostError, InputError, RefusedError
 from services.inference.domain.signature import Signature, TensorSpec
 from services.inference.model_process import execution
 from services.inference.model_process.decoder import Decoder
@@ -167,8 +167,11 @@ def test_a_classifier_is_known_by_rows_that_sum_to_one(
     assert classify({"Y": np.array(scores, np.float32)}, first_rows)[1] == classes
 
 
-def executed(refused: dict[int, str], *rows: int) -> tuple[execution.Execution, list[int]]:
-    """Requests of so many rows, with a model that refuses the rows which hold these numbers; and what it ran."""
+def executed(refused: dict[int, str], *rows: int, is_vague: bool = False) -> tuple[execution.Execution, list[int]]:
+    """Requests of so many rows, with a model that refuses the rows which hold these numbers; and what it ran.
+
+    Where it is vague, it doesn't say which rows.
+    """
     sizes: list[int] = []
 
     class Picky(Model):
@@ -176,7 +179,7 @@ def executed(refused: dict[int, str], *rows: int) -> tuple[execution.Execution, 
             held = inputs["INPUT0"].ravel().tolist()
             sizes.append(len(held))
             if wrong := {row: refused[int(one)] for row, one in enumerate(held) if int(one) in refused}:
-                raise InputError("INPUT0", wrong)
+                raise RefusedError("got an odd one") if is_vague else InputError("INPUT0", wrong)
             return {"OUTPUT0": inputs["INPUT0"]}
 
     decoder, encoder = Decoder(model="m", signature=SIGNATURE), Encoder(model="m", version="1", signature=SIGNATURE)
@@ -211,3 +214,10 @@ def test_a_batch_of_wrong_inputs_is_not_run_again() -> None:
         "input 'INPUT0', row 0: got none",
         "input 'INPUT0', row 0: got one",
     ]
+
+
+def test_who_is_alone_with_what_a_model_refuses_is_told() -> None:
+    found, sizes = executed({1: ""}, 1, 1, 1, is_vague=True)
+    assert sizes == [3, 1, 1, 1]
+    assert [str(one.error) for one in found.outcomes] == ["None", "got an odd one", "None"]
+    assert isinstance(found.outcomes[1].error, InvalidArgumentError)
