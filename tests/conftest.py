@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
 from hypothesis import HealthCheck, settings
@@ -22,6 +23,19 @@ os.environ.setdefault("ORT_DISABLE_TELEMETRY", "1")  # tests load models in thei
 # Nothing that tests start is to meet a Consul that it wasn't told of.
 for _name in [name for name in os.environ if name.startswith("CONSUL_")]:
     del os.environ[_name]
+
+
+_PATIENCE_S = {"integration": 120, "e2e": 240, "formats": 240}
+"""What starts processes, or imports large libraries, takes its time on a busy machine, the first above all."""
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Give tests that say nothing themselves the time of their folder."""
+    here = Path(__file__).parent
+    for item in items:
+        patience_s = _PATIENCE_S.get(item.path.relative_to(here).parts[0])
+        if patience_s is not None and item.get_closest_marker("timeout") is None:
+            item.add_marker(pytest.mark.timeout(patience_s))
 
 
 @pytest.fixture(scope="session")

@@ -8,15 +8,6 @@ import pytest
 from tests.support import models
 from tests.support.suite import Suite
 
-_HERE = Path(__file__).parent
-
-
-def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Give each test here time enough to be the one that starts the suite for all, and deploys, on a busy machine."""
-    for item in items:
-        if item.path.is_relative_to(_HERE) and item.get_closest_marker("timeout") is None:
-            item.add_marker(pytest.mark.timeout(240))
-
 
 @pytest.fixture(scope="session")
 def model_files(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:

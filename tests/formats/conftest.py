@@ -15,15 +15,6 @@ from tests.support.suite import Suite
 Arrays = Mapping[str, NDArray[Any]]
 Asking = Callable[..., Arrays]
 
-_HERE = Path(__file__).parent
-
-
-def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Libraries of this size take their time to be imported, and the suite to start, on a busy machine."""
-    for item in items:
-        if item.path.is_relative_to(_HERE) and item.get_closest_marker("timeout") is None:
-            item.add_marker(pytest.mark.timeout(240))
-
 
 @pytest.fixture(scope="session")
 def suite() -> Iterator[Suite]:

@@ -161,7 +161,7 @@ class InferenceNode:
         pick: Callable[[Any], Any],
         is_as_wanted: Callable[[Any], bool],
         *,
-        within_s: float = 30,
+        within_s: float = 50,
     ) -> Any:
         last = None
         try:

@@ -14,12 +14,13 @@ _CANDIDATES = range(10_000 + _WORKER, 32_000, _WORKERS)
 Each of several pytest workers has its own."""
 
 
-def free_port() -> int:
-    """A port that nothing listens on just now, never given twice by one process."""
+def free_port(*, with_offset: int = 0) -> int:
+    """A port that nothing listens on just now, never given twice by one process; and so is that so much higher."""
     while len(_given) < len(_CANDIDATES) // 2:
         port = _random.choice(_CANDIDATES)
-        if port not in _given and _is_free(port):
-            _given.add(port)
+        wanted = {port, port + with_offset}
+        if wanted.isdisjoint(_given) and max(wanted) < _CANDIDATES.stop and all(map(_is_free, wanted)):
+            _given.update(wanted)
             return port
     raise RuntimeError(f"{len(_given)} ports were asked for, expected fewer")
 

@@ -114,8 +114,10 @@ class ClusterSetup:
             "cluster_node_timeout": 2000,
             "repl_diskless_sync_delay": 0,
         }
-        self.masters = [Node(folder, port=_cluster_port(), **options) for _ in range(masters)]
-        self.replicas = [Node(folder, port=_cluster_port(), **options) for _ in range(masters if has_replicas else 0)]
+        self.masters = [Node(folder, port=free_port(with_offset=_BUS), **options) for _ in range(masters)]
+        self.replicas = [
+            Node(folder, port=free_port(with_offset=_BUS), **options) for _ in range(masters if has_replicas else 0)
+        ]
 
     @property
     def nodes(self) -> list[Node]:
@@ -190,9 +192,3 @@ def until(condition: Callable[[], Any], complaint: str) -> None:
                 return
         time.sleep(0.02)
     raise AssertionError(complaint)
-
-
-def _cluster_port() -> int:
-    while (port := free_port()) + _BUS >= 32_000:
-        pass
-    return port

@@ -21,8 +21,6 @@ from services.inference.search import Search, SearchSpec
 from services.inference.supervised_search import BrokenOffError, FailedSearchError, Limits, SupervisedSearch
 from tests.support.models import digits_onnx, identity_onnx
 
-pytestmark = pytest.mark.timeout(120)
-
 PLENTY = Limits(total_s=600.0, variant_s=300.0, memory_bytes=2**35)
 CPU = Placement("cpu", 1)
 

@@ -5,15 +5,11 @@ from __future__ import annotations
 import urllib.request
 from pathlib import Path
 
-import pytest
-
 from penstock.registry.v1 import registry_service_pb2 as api
 from penstock.registry.v1 import resources_pb2 as pb
 from tests.support.inference_node import InferenceNode, all_ready
 from tests.support.models import identity_onnx
 from tests.support.object_stores import S3
-
-pytestmark = pytest.mark.timeout(120)
 
 
 async def test_a_model_is_served_from_a_bucket(tmp_path: Path, redis_url: str) -> None:

@@ -23,8 +23,6 @@ from penstock.uploads import digest_of
 from tests.support import models
 from tests.support.suite import Suite, wait_until
 
-pytestmark = pytest.mark.timeout(120)
-
 
 @pytest.fixture(scope="module")
 def suite() -> Iterator[Suite]:

@@ -11,13 +11,9 @@ import sys
 from pathlib import Path
 from typing import Any
 
-import pytest
-
 from penstock.launcher.plan import control_socket
 from tests.support.certificates import Certificates
 from tests.support.launcher import Launcher
-
-pytestmark = pytest.mark.timeout(120)
 
 SERVICES = ["registry", "monitor", "inference", "gateway"]
 

@@ -18,8 +18,6 @@ from tests.support import models
 from tests.support.signing import KeyPair, key_pair
 from tests.support.suite import Suite
 
-pytestmark = pytest.mark.timeout(120)
-
 
 @pytest.fixture(scope="module")
 def suite() -> Iterator[Suite]:

@@ -24,8 +24,6 @@ from tests.support.launcher import Launcher
 from tests.support.suite import wait_until
 from tests.support.waiting import eventually
 
-pytestmark = pytest.mark.timeout(120)
-
 PARTS = ["redis", "registry", "monitor", "inference", "gateway"]
 
 

@@ -33,8 +33,6 @@ from tests.support.waiting import until
 
 CONTENT = bytes(range(256)) * 10_000
 
-pytestmark = pytest.mark.timeout(120)
-
 
 def open_database(url: str) -> Database:
     return Database(url, clock=Clock(), changes_kept=10_000)
