@@ -7,6 +7,9 @@ PYTEST := $(BIN)/python -m pytest
 # Most tests wait for something most of the time, so that three run side by side on two processors.
 WORKERS ?= 3
 SIDE_BY_SIDE = $(PYTEST) --numprocesses $(WORKERS) --dist loadfile
+# A test may take a machine that others keep busy for one that is broken: what failed beside them must pass alone.
+ALONE = $(PYTEST) --last-failed --last-failed-no-failures none
+AGAIN = { [ $$? = 1 ] && echo "What failed is run again, alone; what passes now is to be mended nevertheless:" && $(ALONE); }
 
 .PHONY: help setup run up test test-formats test-storage test-fronts test-queue test-unit test-e2e bench bench-peers overload chaos soak rotation profile lint fmt protos check consul lock clean
 
@@ -24,10 +27,10 @@ up: setup ## Start the suite without the demo
 	@PENSTOCK_HOME="$${PENSTOCK_HOME:-$(CURDIR)/.penstock}" exec $(BIN)/penstock up
 
 test: setup consul ## Run all tests: unit, contract, integration, e2e; FRONT=grpcio: with that front of the gateway
-	@$(if $(FRONT),TEST_FRONT=$(FRONT)) $(SIDE_BY_SIDE)
+	@$(if $(FRONT),export TEST_FRONT=$(FRONT);) $(SIDE_BY_SIDE) || $(AGAIN)
 
 test-fronts: setup consul ## Run all tests twice: with each front of the gateway
-	@for front in native grpcio; do TEST_FRONT=$$front $(SIDE_BY_SIDE) || exit; done
+	@for front in native grpcio; do export TEST_FRONT=$$front; $(SIDE_BY_SIDE) || $(AGAIN) || exit; done
 
 test-queue: setup ## Let hypothesis try 500 sequences of events on the queue (QUEUE_EXAMPLES: so many)
 	@QUEUE_EXAMPLES=$${QUEUE_EXAMPLES:-500} $(PYTEST) tests/integration/queue
