@@ -226,7 +226,7 @@ def test_strange_members_and_bombs_are_refused(tmp_path: Path) -> None:
         with pytest.raises(LoadError, match=message):
             inspected(changed(path, lambda members, name=name: members.update({name: b"x"})))
     path.write_bytes(whole)
-    with pytest.raises(LoadError, match=r"has \d+ bytes, which would become \d{9}"):
+    with pytest.raises(LoadError, match="unpacked it would take more than 64 MiB"):
         inspected(changed(path, lambda members: members.update({"assets/zeros": bytes(200 * 2**20)})))
 
 
