@@ -21,7 +21,7 @@ from services.common.errors import PenstockError
 from services.common.status import http_status_of
 from services.gateway.callers import TENANT, tenant
 from services.gateway.domain.pending_bytes import PendingBytes
-from services.gateway.domain.tickets import Arrival, Ticket
+from services.gateway.domain.tickets import Arrival, Outcome, Surface, Ticket
 from services.gateway.domain.versions import ServedVersion
 from services.gateway.inference import Desk
 from services.gateway.models import Models
@@ -101,22 +101,8 @@ class RestApi:
         return [Route(path, _guarded(handler), methods=[method]) for path in paths]
 
     async def infer(self, request: Request) -> Response:
-        headers = request.headers
-        arrival = self._spans.arrive(
-            HttpInfer(request.scope["path"]),
-            traceparent=headers.get("traceparent", ""),
-            tracestate=headers.get("tracestate", ""),
-        )
-        message, form = await self._read(request, arrival, _read_infer)
         answered: asyncio.Future[bytes | memoryview] = asyncio.get_running_loop().create_future()
-        ticket = self._desk.admit(
-            message.SerializeToString(),
-            lambda _: message,
-            arrival,
-            caller=caller_of(request),
-            time_left_s=None,
-            outcome=answered,
-        )
+        ticket, form = await self._admit(request, HttpInfer(request.scope["path"]), _read_infer, answered)
         # Uvicorn does not cancel a handler whose client left.
         leaving = asyncio.ensure_future(request.receive())
         leaving.add_done_callback(functools.partial(self._leave, ticket))
@@ -129,22 +115,11 @@ class RestApi:
             leaving.cancel()
             del answered, ticket, leaving  # an error's traceback holds this frame, and they hold the error
         content, json_size = write_response(response, form)
-        return _encoded(content, json_size, headers.get("accept-encoding", ""))
+        return _encoded(content, json_size, request.headers.get("accept-encoding", ""))
 
     async def generate_stream(self, request: Request) -> Response:
-        headers, generation = request.headers, Generation(request.scope["path"], self._pending_bytes)
-        arrival = self._spans.arrive(
-            generation, traceparent=headers.get("traceparent", ""), tracestate=headers.get("tracestate", "")
-        )
-        message, _ = await self._read(request, arrival, _read_generate)
-        ticket = self._desk.admit(
-            message.SerializeToString(),
-            lambda _: message,
-            arrival,
-            caller=caller_of(request),
-            time_left_s=None,
-            outcome=generation,
-        )
+        generation = Generation(request.scope["path"], self._pending_bytes)
+        ticket, _ = await self._admit(request, generation, _read_generate, generation)
 
         def leave() -> None:
             generation.drop()
@@ -154,6 +129,24 @@ class RestApi:
 
     def _leave(self, ticket: Ticket, _left: asyncio.Future[Any]) -> None:
         self._desk.withdraw(ticket)
+
+    async def _admit(
+        self, request: Request, surface: Surface, read: Read, outcome: Outcome
+    ) -> tuple[Ticket, OutputForm]:
+        headers = request.headers
+        arrival = self._spans.arrive(
+            surface, traceparent=headers.get("traceparent", ""), tracestate=headers.get("tracestate", "")
+        )
+        message, form = await self._read(request, arrival, read)
+        ticket = self._desk.admit(
+            message.SerializeToString(),
+            lambda _: message,
+            arrival,
+            caller=caller_of(request),
+            time_left_s=None,
+            outcome=outcome,
+        )
+        return ticket, form
 
     async def _read(self, request: Request, arrival: Arrival, read: Read) -> tuple[Any, OutputForm]:
         """The request as a ModelInferRequest; one that can't be read is refused and counted as any other."""

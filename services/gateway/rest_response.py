@@ -21,10 +21,7 @@ def write_response(response: bytes | memoryview, form: OutputForm) -> tuple[byte
     Raises:
         InvalidArgumentError: an output can't be said in JSON.
     """
-    message = pb.ModelInferResponse.FromString(response)
-    document: dict[str, Any] = {"model_name": message.model_name, "model_version": message.model_version}
-    if message.id:
-        document["id"] = message.id
+    message, document = _begun(response)
     if message.parameters:
         document["parameters"] = _parameters(message.parameters)
     tail: list[bytes] = []
@@ -42,15 +39,19 @@ def write_event(response: bytes) -> bytes:
     Raises:
         InvalidArgumentError: an output can't be said in JSON.
     """
-    message = pb.ModelInferResponse.FromString(response)
-    document: dict[str, Any] = {"model_name": message.model_name, "model_version": message.model_version}
-    if message.id:
-        document["id"] = message.id
+    message, document = _begun(response)
     for tensor, raw in zip(message.outputs, message.raw_output_contents, strict=True):
         values = _values(tensor, raw)
         elements = values.tolist() if isinstance(values, np.ndarray) else values
         document[tensor.name] = elements[0] if len(elements) == 1 else elements
     return b"data: %b\n\n" % json.dumps(document).encode()
+
+
+def _begun(response: bytes | memoryview) -> tuple[Any, dict[str, Any]]:
+    """The message, and a document that says whose answer it is."""
+    message = pb.ModelInferResponse.FromString(response)
+    document = {"model_name": message.model_name, "model_version": message.model_version}
+    return message, document | ({"id": message.id} if message.id else {})
 
 
 def _output(tensor: Any, raw: bytes, tail: list[bytes] | None) -> dict[str, Any]:

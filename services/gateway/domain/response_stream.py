@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from collections.abc import Callable
 
 
-class ResponseStream:
+class ResponseStream(ABC):
     """Responses on their way from one model process to the caller; an :class:`Outcome`.
 
     All responses are of the process that gave the first one: another one that runs the request again would begin anew.
@@ -60,11 +61,14 @@ class ResponseStream:
         """Nobody waits any more."""
         self._is_done = True
 
+    @abstractmethod
     def on_response(self, response: bytes | memoryview) -> None:
-        raise NotImplementedError
+        """Pass on a response after which there may be others."""
 
+    @abstractmethod
     def on_end(self, response: bytes | memoryview) -> None:
-        raise NotImplementedError
+        """Pass on the end, with the response of a model that is not decoupled."""
 
+    @abstractmethod
     def on_error(self, error: Exception) -> None:
-        raise NotImplementedError
+        """Pass on that there will be nothing more but this error."""
