@@ -15,7 +15,7 @@ from tritonclient.grpc.service_pb2_grpc import GRPCInferenceServiceServicer, add
 from tests.support.ports import free_port
 
 
-class Servicer(GRPCInferenceServiceServicer):  # type: ignore[misc]
+class Servicer(GRPCInferenceServiceServicer):  # type: ignore[misc]  # tritonclient has no types
     """A model that gives what it gets; ``refuse`` says with which status a batch that starts with a number ends."""
 
     def __init__(self) -> None:

@@ -20,6 +20,8 @@ _FREE_BYTES = 64 << 20
 _MAX_RATIO = 100
 """What is larger than that must not be so many times as large as it is packed: weights hardly get smaller at all."""
 _MAGIC = b"PK\x03\x04"
+DAMAGE = (zipfile.BadZipFile, OSError, ValueError, NotImplementedError, RuntimeError, EOFError)
+"""What zipfile raises of damaged archives."""
 
 
 class _Budget:
@@ -49,7 +51,7 @@ def check(path: Path) -> None:
             _check(file, _Budget(path.stat().st_size), depth=1)
     except LoadError as error:
         raise LoadError(f"{path.name} is no archive that is unpacked: {error}") from None
-    except (zipfile.BadZipFile, OSError, ValueError, NotImplementedError, RuntimeError, EOFError) as error:
+    except DAMAGE as error:
         raise LoadError(f"{path.name} is a damaged archive: {error}") from None
 
 

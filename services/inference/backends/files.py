@@ -7,6 +7,7 @@ from functools import cached_property
 from pathlib import Path
 
 from penstock import manifests, signatures
+from services.inference.backends import archives
 from services.inference.backends.errors import LoadError
 
 _ABOUT = (signatures.FILENAME, manifests.FILENAME)
@@ -71,7 +72,7 @@ class ModelFiles:
         try:
             with zipfile.ZipFile(self.path(name)) as archive:
                 return {one.partition("/")[2] or one for one in archive.namelist()}
-        except (zipfile.BadZipFile, OSError, ValueError, NotImplementedError) as error:
+        except archives.DAMAGE as error:
             raise LoadError(f"{name} is a damaged archive: {error}") from error
 
     @property

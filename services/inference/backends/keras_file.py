@@ -9,6 +9,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
 
+from services.inference.backends import archives
 from services.inference.backends.errors import LoadError, public_message
 from services.inference.backends.files import ModelFiles
 
@@ -34,7 +35,7 @@ def config_of(files: ModelFiles) -> dict[str, Any]:
     try:
         text = _archived_config(files) if is_archive(files) else _hdf5_config(files)
         config = json.loads(text)
-    except (zipfile.BadZipFile, OSError, ValueError, RuntimeError, KeyError, TypeError, RecursionError) as error:
+    except (*archives.DAMAGE, KeyError, TypeError, RecursionError) as error:
         raise LoadError(f"{files.only} is damaged: {public_message(error)}") from error
     if not isinstance(config, dict):
         raise LoadError(f"{files.only} has a configuration that is no object")

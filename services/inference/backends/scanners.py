@@ -12,6 +12,7 @@ import zipfile
 from collections.abc import Iterator
 from typing import IO, Any
 
+from services.inference.backends import archives
 from services.inference.backends.errors import LoadError, public_message
 from services.inference.backends.files import ModelFiles
 
@@ -51,7 +52,7 @@ def scan(files: ModelFiles) -> str:
                     dangerous.append(f"{one.module}.{one.name} in {name}")
                 elif one.safety is SafetyLevel.Suspicious:
                     suspicious.add(f"{one.module}.{one.name}")
-    except (zipfile.BadZipFile, OSError, ValueError, NotImplementedError, RuntimeError, EOFError) as error:
+    except archives.DAMAGE as error:
         raise LoadError(f"the scanner {title} failed: {public_message(error)}") from error
     if dangerous:
         raise LoadError(f"the scanner {title} found {_some(dangerous)}")

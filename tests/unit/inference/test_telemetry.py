@@ -87,10 +87,14 @@ class Timer:
         self.is_cancelled = True
 
 
+def made(exporter: Any, clock: Clock) -> Telemetry:
+    return Telemetry(exporter, model="m", version="1", device="cpu", later=clock.later)
+
+
 def spans_of(*batches: BatchReport, clock: Clock | None = None) -> list[tuple[str, TraceContext, dict[str, Any]]]:
     """The spans of batches that end one after the other; without a clock, all that is gathered is exported at last."""
     exporter = Exporter()
-    telemetry = Telemetry(exporter, model="m", version="1", device="cpu", later=(clock or Clock()).later)  # type: ignore[arg-type]
+    telemetry = made(exporter, clock or Clock())
     for batch in batches:
         telemetry.batch_ended(batch)
     if clock is None:
@@ -197,7 +201,7 @@ def test_a_span_of_one_batch_counts_none() -> None:
 def test_large_requests_are_let_go_of_at_once() -> None:
     content = memoryview(bytes(20_000))
     large, held = quick(settled(Outcome(b"x"), request=content)), weakref.ref(content)
-    telemetry = Telemetry(Exporter(), model="m", version="1", device="cpu", later=Clock().later)  # type: ignore[arg-type]
+    telemetry = made(Exporter(), Clock())
     telemetry.batch_ended(large)
     del large, content
     assert held() is None
