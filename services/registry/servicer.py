@@ -133,7 +133,7 @@ class RegistryServicer(RegistryServiceServicer):
 
     async def ClaimValidation(self, request: api.ClaimValidationRequest, _context: Any) -> api.ClaimValidationResponse:
         claimed = await self._database.write(
-            versions.claim_with_keys,
+            versions.claim_validation,
             request.node,
             formats=request.formats,
             libraries=request.libraries,

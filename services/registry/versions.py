@@ -106,32 +106,22 @@ def claim_validation(
     formats: Sequence[str],
     libraries: Sequence[str],
     excluded: Sequence[str] = (),
-) -> ModelVersion | None:
-    """Give a version to an agent, or its own claim with a fresh lease; None when there is nothing to do."""
-    has = {"formats": formats, "libraries": libraries}
-    version = claim_rows.find_claimable(tx, ids.check_node(node), **has, excluded=excluded)
+) -> tuple[ModelVersion, list[SigningKey], TrustPolicy] | None:
+    """Give a version to an agent, or its own claim with a fresh lease; None when there is nothing to do.
+
+    With it comes all that the agent needs to judge its signature.
+    """
+    version = claim_rows.find_claimable(
+        tx, ids.check_node(node), formats=formats, libraries=libraries, excluded=excluded
+    )
     if version is None:
         return None
     claimed = lifecycle.claim(version, node=node, now_ns=tx.now_ns)
     if version.state is VersionState.PENDING:
-        return tx.put(claimed)
-    tx.store(claimed)
-    return claimed
-
-
-def claim_with_keys(
-    tx: Transaction,
-    node: str,
-    *,
-    formats: Sequence[str],
-    libraries: Sequence[str],
-    excluded: Sequence[str] = (),
-) -> tuple[ModelVersion, list[SigningKey], TrustPolicy] | None:
-    """As :func:`claim_validation`, with all that the agent needs to judge the version's signature."""
-    version = claim_validation(tx, node, formats=formats, libraries=libraries, excluded=excluded)
-    if version is None:
-        return None
-    return version, trusting.keys_of(tx, version), tx.get(Model, version.model).trust_policy
+        claimed = tx.put(claimed)
+    else:
+        tx.store(claimed)
+    return claimed, trusting.keys_of(tx, claimed), tx.get(Model, claimed.model).trust_policy
 
 
 def report_validation(tx: Transaction, name: str, verdict: lifecycle.Verdict) -> ModelVersion:
