@@ -5,10 +5,11 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import logging
-from collections import Counter, defaultdict
+from collections import Counter
 from collections.abc import Callable, Iterable, Iterator
 from functools import partial
 from pathlib import Path
+from weakref import WeakValueDictionary
 
 from penstock.registry.v1.registry_service_pb2_grpc import RegistryServiceStub
 from services.common.errors import ResourceExhaustedError
@@ -38,8 +39,8 @@ class ArtifactCache:
         self._limit_bytes = limit_bytes
         self._held: Counter[Content] = Counter()
         self._fetching: list[Content] = []
-        self._model_locks: defaultdict[str, asyncio.Lock] = defaultdict(asyncio.Lock)
-        self._file_locks: defaultdict[str, asyncio.Lock] = defaultdict(asyncio.Lock)
+        self._locks: WeakValueDictionary[str, asyncio.Lock] = WeakValueDictionary()
+        """Of models and files, by their digests, for as long as somebody has one or waits for it."""
         self._room = asyncio.Lock()
         self._is_cleared = False
         self.evictions = 0
@@ -92,7 +93,7 @@ class ArtifactCache:
             self._folder.touch(content.digest)
             self._fetching.append(content)
         try:
-            async with self._model_locks[content.digest]:
+            async with self._lock(f"model {content.digest}"):
                 await self._mend(content)
                 if not root.exists():
                     await self._download(content, on_progress)
@@ -123,9 +124,12 @@ class ArtifactCache:
 
     async def _fetch_file(self, sha256: str, on_progress: Callable[[float], None]) -> None:
         path = self._folder.content(sha256)
-        async with self._file_locks[sha256]:
+        async with self._lock(sha256):
             if not path.exists():
                 await Download(self._stub, sha256, path=path, unfinished=self._folder.partial(sha256)).run(on_progress)
+
+    def _lock(self, name: str) -> asyncio.Lock:
+        return self._locks.setdefault(name, asyncio.Lock())
 
     async def _make_room(self, content: Content) -> None:
         async with self._room:
