@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import zipfile
 from collections.abc import Callable
 from pathlib import Path
@@ -26,6 +27,8 @@ from tests.support.suite import Suite
 SUFFIXES = ["keras", "h5"]
 # TensorFlow's variables, and NumPy 2.
 pytestmark = pytest.mark.filterwarnings("ignore:__array__ implementation doesn't accept a copy:DeprecationWarning")
+
+GROWN = r"has \d+ bytes, which would become \d{9}"
 
 
 def classifier() -> Any:
@@ -225,9 +228,11 @@ def test_strange_members_and_bombs_are_refused(tmp_path: Path) -> None:
         path.write_bytes(whole)
         with pytest.raises(LoadError, match=message):
             inspected(changed(path, lambda members, name=name: members.update({name: b"x"})))
-    path.write_bytes(whole)
-    with pytest.raises(LoadError, match="unpacked it would take more than 64 MiB"):
-        inspected(changed(path, lambda members: members.update({"assets/zeros": bytes(200 * 2**20)})))
+    for noise, message in ((b"", "unpacked it would take more than 64 MiB"), (os.urandom(2 * 2**20), GROWN)):
+        path.write_bytes(whole)
+        bomb = {"assets/noise": noise, "assets/zeros": bytes(150 * 2**20)}
+        with pytest.raises(LoadError, match=message):
+            inspected(changed(path, lambda members, bomb=bomb: members.update(bomb)))
 
 
 def linked(file: Any, folder: Path) -> None:

@@ -57,6 +57,7 @@ def _archived_config(files: ModelFiles) -> bytes:
         members = archive.infolist()
         if strange := [one.filename for one in members if not _MEMBER.fullmatch(one.filename)]:
             raise LoadError(f"{files.only} holds {strange[0]!r}, which Keras keeps in no model")
+        _check_size(files, sum(one.file_size for one in members))
         if archive.getinfo(_CONFIG).file_size > _LARGEST_CONFIG:
             raise LoadError(f"{files.only} has a configuration of more than {_LARGEST_CONFIG >> 20} MiB")
         for one in members:
@@ -103,5 +104,9 @@ def _check_hdf5(file: Any, files: ModelFiles) -> None:
                 raise LoadError(f"{files.only} has no numbers at {name!r}, expected all of its content in it")
             else:
                 total += part.nbytes
-    if total > _LARGEST_GROWTH * files.size_bytes + _FREE_GROWTH:
-        raise LoadError(f"{files.only} has {files.size_bytes} bytes, which would become {total}")
+    _check_size(files, total)
+
+
+def _check_size(files: ModelFiles, size: int) -> None:
+    if size > _LARGEST_GROWTH * files.size_bytes + _FREE_GROWTH:
+        raise LoadError(f"{files.only} has {files.size_bytes} bytes, which would become {size}")
