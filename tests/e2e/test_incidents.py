@@ -18,7 +18,7 @@ from tests.support import models
 from tests.support.suite import Suite
 
 _LEARNING_S = 45
-_PAUSE_S = 0.02
+_PAUSE_S = 0.01
 
 
 async def _ask(client: triton.InferenceServerClient, index: int) -> bool:
@@ -58,7 +58,7 @@ async def test_a_model_that_begins_to_fail_raises_an_incident(suite: Suite, tmp_
         assert not bad.done()
         bad.cancel()
     assert (incident.model, incident.signal) == ("fragile", pb.Incident.SIGNAL_ERROR_RATE)
-    assert incident.before < 0.05 < 0.5 < incident.after
+    assert incident.before < 0.02 < 0.5 < incident.after
     assert suite.monitor.GetTrace(pb.GetTraceRequest(name=incident.traces[0])).trace.has_error
     listed = suite.command("incidents")
     assert incident.name in json.dumps(listed)
