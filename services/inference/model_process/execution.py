@@ -51,15 +51,23 @@ class Execution:
     infer_ns: int
     output_ns: int
 
+    @property
+    def took_ns(self) -> int:
+        return self.input_ns + self.infer_ns + self.output_ns
+
+
+Pick = Callable[[], Sequence[Tensors]]
+"""Says, in any thread, what a batch holds when its turn has come."""
+
 
 class Executor(Protocol):
-    """Runs one batch at a time."""
+    """Runs one batch at a time; one that is given meanwhile comes right after it."""
 
-    async def run(self, batch: Sequence[Tensors]) -> Execution:
+    async def run(self, pick: Pick) -> Execution:
         """Never raises because of a request or the model: that is an outcome."""
 
 
-Job = tuple[Sequence[Tensors], "asyncio.Future[Execution]"]
+Job = tuple[Pick, "asyncio.Future[Execution]"]
 
 
 class ModelExecutor:
@@ -82,29 +90,30 @@ class ModelExecutor:
         self._mean_ns = _FIRST_MEAN_NS
         self._watch = StallWatch(on_stall)
 
-    async def run(self, batch: Sequence[Tensors]) -> Execution:
-        start = time.perf_counter_ns()
+    async def run(self, pick: Pick) -> Execution:
         if self._mean_ns < SHORT_NS:
             self._watch.begin()
-            execution = self._execute(batch)
+            execution = self._execute(pick)
             self._watch.end()
         else:
             done: asyncio.Future[Execution] = self._loop.create_future()
-            self._jobs.put((batch, done))
+            self._jobs.put((pick, done))
             execution = await done
-        took_ns = time.perf_counter_ns() - start
+        took_ns = execution.took_ns
         counted_ns = took_ns if took_ns >= _LONG_NS else min(took_ns, _MOST_COUNTED_NS)
         self._mean_ns += (counted_ns - self._mean_ns) // _MEAN_OVER
         return execution
 
-    def _execute(self, batch: Sequence[Tensors]) -> Execution:
-        return execute(self._model, self._encoder, batch, is_batchable=self._is_batchable)
+    def _execute(self, pick: Pick) -> Execution:
+        if batch := pick():
+            return execute(self._model, self._encoder, batch, is_batchable=self._is_batchable)
+        return Execution([], 0, 0, 0)
 
     def _work(self) -> None:
         while (job := self._jobs.get()) is not None:
-            batch, done = job
+            pick, done = job
             try:
-                execution = self._execute(batch)
+                execution = self._execute(pick)
             except BaseException as error:  # noqa: BLE001 - as an executor's future: whoever awaits gets it
                 self._loop.call_soon_threadsafe(_fail, done, error)
             else:

@@ -5,8 +5,9 @@ from __future__ import annotations
 import asyncio
 import logging
 import time
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable, Coroutine, Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 from typing import Protocol, runtime_checkable
 
 from penstock.queue.v1.envelope_pb2 import Envelope
@@ -16,7 +17,7 @@ from services.common.trace_context import TraceContext
 from services.inference.domain.batching import Backlog, BatchPolicy, Regrouping
 from services.inference.model_process.ahead import ReadAhead
 from services.inference.model_process.decoder import Decoder
-from services.inference.model_process.execution import Execution, Executor, Outcome
+from services.inference.model_process.execution import Execution, Executor, Outcome, Pick
 from services.inference.model_process.lane import Delivery, Lane
 from services.inference.model_process.tensors import Bucket, Tensors
 
@@ -69,8 +70,24 @@ class BatchReport:
     span: TraceContext
 
 
-Execute = Callable[[Sequence[Request], int], Awaitable[Execution]]
-"""Runs a batch of so many rows."""
+@dataclass(slots=True)
+class Batch:
+    """Requests that were cut. ``given_up`` are those of them that nobody waited for any more when its turn came."""
+
+    requests: Sequence[Request]
+    close_reason: str
+    cut_ns: int
+    given_up: Sequence[Request] = ()
+
+    @property
+    def rows(self) -> int:
+        return sum([one.rows for one in self.requests])
+
+    def tensors(self) -> list[Tensors]:
+        return [one.tensors for one in self.requests]
+
+
+Running = tuple[Batch, Awaitable[Execution]]
 
 
 class Gateways(Protocol):
@@ -109,11 +126,23 @@ class Observer(Protocol):
     def refused(self, settled: Sequence[Settled]) -> None: ...
 
 
+Begin = Callable[[Batch, Pick], Coroutine[None, None, Execution]]
+
+
+def _together(executor: Executor) -> Begin:
+    return lambda _, pick: executor.run(pick)
+
+
+def _alone(streamer: Streamer) -> Begin:
+    return lambda batch, _: streamer.stream(batch.requests[0])
+
+
 class Worker:
     """Takes from one lane and runs on one executor, one batch at a time.
 
     The next batch is cut only when the executor is free: while it is busy requests gather in the lane, and batches grow
-    by themselves. They are read shortly before a long batch ends, and looked at again before they run.
+    by themselves. They are read shortly before a long batch ends, and looked at again before they run. Those that fill
+    a batch are handed to the executor at once, which goes on to them without a pause.
     """
 
     def __init__(
@@ -141,26 +170,40 @@ class Worker:
         self._screened_ns = 0
         """When the request in hand was looked at that is longest here."""
         self._is_stopping = False
-        self._execute = self._alone(executor) if isinstance(executor, Streamer) else self._together(executor)
+        self._is_streaming = isinstance(executor, Streamer)
+        self._begin = _alone(executor) if isinstance(executor, Streamer) else _together(executor)
+        self._next: Running | None = None
+        """What the executor was given while it ran another batch."""
+        self._ended_ns = 0
         self._late: set[asyncio.Task[Delivery | None]] = set()
         """What fetches bytes that others don't wait for."""
 
     async def serve(self) -> None:
         """Serve until :meth:`stop`, then finish what is in hand."""
-        while not self._is_stopping or self._backlog or await self._take_rest():
-            close_reason = await self._gather()
-            if self._regrouping.is_long:
-                self._regrouping.batch_cut(self._backlog.arrivals, now_ns=self._now_ns())
-            batch = self._backlog.cut()
-            if self._now_ns() - self._screened_ns > _FRESH_NS:
-                batch = self._screen(batch)
-            if batch:
-                await self._run(batch, close_reason)
+        while not self._is_stopping or self._next or self._backlog or await self._take_rest():
+            running, self._next = self._next or await self._due(), None
+            if running is not None:
+                await self._finish(*running)
 
     async def stop(self) -> None:
         """Stop taking; :meth:`serve` returns soon."""
         self._is_stopping = True
         await self._lane.wake()
+
+    async def _due(self) -> Running | None:
+        """Begin the next batch when it is due; None where nothing is left of it."""
+        close_reason = await self._gather()
+        if self._regrouping.is_long:
+            self._regrouping.batch_cut(self._backlog.arrivals, now_ns=self._now_ns())
+        batch = self._cut(close_reason)
+        return None if batch is None else (batch, self._begin(batch, batch.tensors))
+
+    def _cut(self, close_reason: str) -> Batch | None:
+        requests = self._backlog.cut()
+        now_ns = self._now_ns()
+        if now_ns - self._screened_ns > _FRESH_NS:
+            requests = self._screen(requests)
+        return Batch(requests, close_reason, now_ns) if requests else None
 
     async def _gather(self) -> str:
         """Take requests until a batch is due; returns why it is."""
@@ -217,6 +260,15 @@ class Worker:
         room = self._policy.max_rows - self._backlog.rows
         if room > 0 and not self._is_stopping:
             await self._take(room, wait_s=0)
+        if self._backlog.rows >= self._policy.max_rows and (batch := self._cut("full")) is not None:
+            self._next = batch, asyncio.create_task(self._begin(batch, partial(self._pick, batch)), name="next batch")
+
+    def _pick(self, batch: Batch) -> list[Tensors]:
+        """What is still worth running when the batch's turn has come; called in the executor's thread."""
+        now_ns = self._now_ns()
+        batch.given_up = [one for one in batch.requests if self._is_abandoned(one, now_ns)]
+        batch.requests = [one for one in batch.requests if one not in batch.given_up]
+        return batch.tensors()
 
     async def _opened(self, deliveries: Sequence[Delivery]) -> list[Delivery]:
         """Those whose bytes are here soon. A gateway that can't be reached keeps nobody else's requests waiting."""
@@ -283,36 +335,36 @@ class Worker:
         self._gateways.reply(settled, None)
         self._observer.refused(settled)
 
-    async def _run(self, batch: Sequence[Request], close_reason: str) -> None:
-        start_ns, rows = self._now_ns(), sum([request.rows for request in batch])
-        execution = await self._execute(batch, rows)
-        end_ns = self._now_ns()
+    async def _finish(self, batch: Batch, execution: Awaitable[Execution]) -> None:
+        start_ns = max(batch.cut_ns, self._ended_ns)
+        if not self._is_streaming:  # nobody knows how long a stream takes, and others may be free
+            execution = self._ahead.beside(execution, rows=batch.rows, since_ns=start_ns)
+        self._settle(batch, await execution, start_ns)
+        await self._ahead.finish()
+
+    def _settle(self, batch: Batch, execution: Execution, start_ns: int) -> None:
+        self._ended_ns = end_ns = self._now_ns()
+        if batch.given_up:
+            for request in self._screen(batch.given_up):
+                self._backlog.add(request)
+        if not batch.requests:
+            return
         report = BatchReport(
             [
                 Settled(request.delivery, outcome, request.rows, is_abandoned=self._is_abandoned(request, end_ns))
-                for request, outcome in zip(batch, execution.outcomes, strict=True)
+                for request, outcome in zip(batch.requests, execution.outcomes, strict=True)
             ],
             execution,
-            rows,
+            batch.rows,
             start_ns,
             end_ns,
-            close_reason,
+            batch.close_reason,
             TraceContext.new_root(is_sampled=True),
         )
         self._gateways.reply(report.settled, report)
         # Once the replies have left, which they do at the end of this turn of the event loop.
         asyncio.get_running_loop().call_soon(self._observer.batch_ended, report)
         self._regrouping.batch_ended(rows=report.rows, start_ns=start_ns, end_ns=end_ns)
-        await self._ahead.finish()
-
-    def _together(self, executor: Executor) -> Execute:
-        ahead = self._ahead
-        return lambda batch, rows: ahead.beside(executor.run([request.tensors for request in batch]), rows=rows)
-
-    @staticmethod
-    def _alone(streamer: Streamer) -> Execute:
-        """Nothing is read ahead: nobody knows how long a stream takes, and others may be free."""
-        return lambda batch, _: streamer.stream(batch[0])
 
     def _is_abandoned(self, request: Request, now_ns: int) -> bool:
         entry = request.delivery.entry

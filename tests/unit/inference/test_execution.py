@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import threading
 import time
 from collections.abc import Iterator
@@ -19,8 +20,7 @@ from services.inference.domain.signature import Signature, TensorSpec
 from services.inference.model_process import execution
 from services.inference.model_process.decoder import Decoder
 from services.inference.model_process.encoder import Encoder
-from services.inference.model_process.execution import ModelExecutor, StallWatch, classify
-from services.inference.model_process.tensors import Tensors
+from services.inference.model_process.execution import ModelExecutor, Pick, StallWatch, classify
 from tests.support.fake_gateway import infer_request
 
 SIGNATURE = Signature(
@@ -44,8 +44,10 @@ class Model:
 
 
 @contextmanager
-def executing(model: Model, monkeypatch: pytest.MonkeyPatch) -> Iterator[ModelExecutor]:
-    monkeypatch.setattr(execution, "time", type("Clock", (), {"perf_counter_ns": lambda: model.now_ns}))
+def executing(model: Model, monkeypatch: pytest.MonkeyPatch | None = None) -> Iterator[ModelExecutor]:
+    """In the model's time, where it can be set."""
+    if monkeypatch is not None:
+        monkeypatch.setattr(execution, "time", type("Clock", (), {"perf_counter_ns": lambda: model.now_ns}))
     encoder = Encoder(model="m", version="1", signature=SIGNATURE)
     executor = ModelExecutor(model, encoder, is_batchable=True, on_stall=lambda: None)
     try:
@@ -54,9 +56,41 @@ def executing(model: Model, monkeypatch: pytest.MonkeyPatch) -> Iterator[ModelEx
         executor.close()
 
 
-def batch(takes_ns: float) -> list[Tensors]:
-    decoder = Decoder(model="m", signature=SIGNATURE)
-    return [decoder.decode(infer_request(np.array([[takes_ns]], np.float32)))]
+def batch(takes_ns: float) -> Pick:
+    tensors = Decoder(model="m", signature=SIGNATURE).decode(infer_request(np.array([[takes_ns]], np.float32)))
+    return lambda: [tensors]
+
+
+async def test_a_batch_that_is_given_meanwhile_needs_no_event_loop_to_begin() -> None:
+    class Held(Model):
+        def __init__(self) -> None:
+            super().__init__()
+            self.entered = [threading.Event(), threading.Event()]
+            self.may_go_on = threading.Event()
+
+        def run(self, inputs: Arrays) -> dict[str, np.ndarray]:
+            self.entered[int(inputs["INPUT0"][0, 0])].set()
+            assert self.may_go_on.wait(10)
+            return {"OUTPUT0": inputs["INPUT0"]}
+
+    model, picked = Held(), []
+    with executing(model) as executor:
+        first = asyncio.create_task(executor.run(batch(0)))
+        second = asyncio.create_task(executor.run(lambda: picked.append(model.may_go_on.is_set()) or batch(1)()))
+        await asyncio.sleep(0)
+        await asyncio.to_thread(model.entered[0].wait, 10)
+        assert not picked, "what it holds is asked when its turn comes"
+        model.may_go_on.set()
+        assert model.entered[1].wait(10)  # while this thread stands still
+        assert len((await first).outcomes) == len((await second).outcomes) == 1
+        assert picked == [True]
+
+
+async def test_a_batch_of_which_nothing_is_left_is_not_run() -> None:
+    model = Model()
+    with executing(model) as executor:
+        assert (await executor.run(list)).outcomes == []
+    assert not model.threads
 
 
 @pytest.mark.parametrize("slow_ns", [[20_000_000], [5_000_000, 5_000_000]])

@@ -16,11 +16,11 @@ from services.common.lanes import Entry
 from services.inference.backends import Arrays, RunError
 from services.inference.domain.batching import BatchPolicy
 from services.inference.domain.signature import Signature, TensorSpec
+from services.inference.model_process.ahead import ReadAhead
 from services.inference.model_process.decoder import Decoder
 from services.inference.model_process.encoder import Encoder
-from services.inference.model_process.execution import Execution, execute
+from services.inference.model_process.execution import Execution, Pick, execute
 from services.inference.model_process.lane import Delivery
-from services.inference.model_process.tensors import Tensors
 from services.inference.model_process.worker import BatchReport, Settled, Worker
 from tests.support import virtual_loop
 from tests.support.fake_gateway import infer_request
@@ -56,11 +56,17 @@ class TimedExecutor:
     encoder: Encoder
     takes_s: float = 0.01
     batches: list[tuple[float, list[int]]] = field(default_factory=list)
+    given: list[float] = field(default_factory=list)
+    """When each batch was given to it, perhaps while it ran another."""
+    turn: asyncio.Lock = field(default_factory=asyncio.Lock)
 
-    async def run(self, batch: Sequence[Tensors]) -> Execution:
-        self.batches.append((asyncio.get_running_loop().time(), [one.rows for one in batch]))
-        await asyncio.sleep(self.takes_s)
-        return execute(Doubler(), self.encoder, batch, is_batchable=True)
+    async def run(self, pick: Pick) -> Execution:
+        self.given.append(asyncio.get_running_loop().time())
+        async with self.turn:
+            batch = pick()
+            self.batches.append((asyncio.get_running_loop().time(), [one.rows for one in batch]))
+            await asyncio.sleep(self.takes_s)
+            return execute(Doubler(), self.encoder, batch, is_batchable=True)
 
 
 @dataclass
@@ -246,6 +252,70 @@ def test_one_that_is_cancelled_or_expires_after_it_was_read_ahead_is_not_run() -
         await running.bench.serve_for(2)
         assert (running.bench.reason(6), running.bench.reason(4)) == ("DEADLINE_EXCEEDED", "CANCELLED")
         assert [rows for _, rows in running.bench.executor.batches[2:]] == [[1, 1]]
+
+    virtual_loop.run(scenario())
+
+
+def test_a_full_batch_is_given_to_the_executor_before_it_is_free() -> None:
+    async def scenario() -> None:
+        running = Running()
+        running.at(1.05, lambda: running.bench.lane.put(*(running.bench.entry(n) for n in range(6, 9))))
+        await running.bench.serve_for(2)
+        executor = running.bench.executor
+        assert executor.batches[2:] == [(pytest.approx(1.1), [1, 1, 1, 1]), (pytest.approx(1.2), [1, 1])]
+        assert executor.given[2:] == [pytest.approx(1.09), pytest.approx(1.2)]
+        assert running.bench.replies.outcomes.keys() == set(range(1, 9))
+        spans = [(one.start_ns, one.end_ns) for one in running.bench.replies.reports[1:] if one is not None]
+        assert spans == [(pytest.approx(at * 1e9), pytest.approx((at + 0.1) * 1e9)) for at in (1.0, 1.1, 1.2)]
+
+    virtual_loop.run(scenario())
+
+
+def test_a_batch_that_everybody_left_before_its_turn_is_not_run() -> None:
+    async def scenario() -> None:
+        running = Running()
+        running.at(1.06, lambda: running.bench.lane.put(running.bench.entry(6)))
+        running.at(1.095, lambda: running.bench.replies.cancelled.update(range(3, 7)))
+        running.at(1.3, lambda: running.bench.lane.put(running.bench.entry(7)))
+        await running.bench.serve_for(2)
+        assert {running.bench.reason(n) for n in range(3, 7)} == {"CANCELLED"}
+        assert running.bench.answer(7) == [[14.0, 14.0]]
+
+    virtual_loop.run(scenario())
+
+
+def test_one_that_is_wanted_again_after_its_turn_is_run_in_the_next_batch() -> None:
+    async def scenario() -> None:
+        running = Running()
+        cancelled = running.bench.replies.cancelled
+        running.at(1.06, lambda: running.bench.lane.put(running.bench.entry(6)))
+        running.at(1.095, lambda: cancelled.add(4))
+        running.at(1.15, lambda: cancelled.remove(4))
+        await running.bench.serve_for(2)
+        assert running.bench.executor.batches[2:] == [(pytest.approx(1.1), [1, 1, 1]), (pytest.approx(1.2), [1])]
+        assert running.bench.answer(4) == [[8.0, 8.0]]
+
+    virtual_loop.run(scenario())
+
+
+def test_reads_that_came_too_late_are_begun_sooner() -> None:
+    async def scenario() -> None:
+        begun, expected_s = [], 0.02
+
+        async def take() -> None:
+            begun.append(asyncio.get_running_loop().time())
+            await asyncio.sleep(0.006)
+
+        ahead, leads = ReadAhead(take, now_ns), []
+        for _ in range(60):
+            since = asyncio.get_running_loop().time()
+            await ahead.beside(asyncio.sleep(expected_s), rows=1, since_ns=now_ns())
+            await ahead.finish()
+            if begun:
+                leads.append(since + expected_s - begun.pop())
+        assert leads[0] == pytest.approx(0.002)
+        assert max(leads) <= 0.01
+        assert sum(lead > 0.006 for lead in leads[-20:]) >= 18
 
     virtual_loop.run(scenario())
 
