@@ -52,7 +52,7 @@ class GatewaySettings(BaseSettings):
     """Largest request to take, in bytes, after decompression."""
     max_pending_bytes: int | None = Field(default=None, ge=1)
     """Most bytes that all requests under way may take; more are refused. Unset: a quarter of the memory there is."""
-    max_traces_per_second: int = Field(default=10, ge=0)
+    max_traces_per_second: int = Field(default=5, ge=0)
     """Most requests to sample in a second by `PENSTOCK_TRACE_SAMPLE_RATIO`; those that arrive sampled always are."""
     max_error_spans_per_second: int = Field(default=200, ge=1)
     """Spans of failed requests to export in a second; those above it are merged into one span for each kind."""

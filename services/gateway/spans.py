@@ -52,7 +52,7 @@ class RequestSpans:
         exporter: SpanExporter,
         *,
         sample_ratio: float,
-        max_traces_per_second: int = 10,
+        max_traces_per_second: int = 5,
         max_errors_per_second: int = 200,
         clock_ns: Callable[[], int] = time.time_ns,
     ) -> None:
