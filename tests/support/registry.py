@@ -80,6 +80,10 @@ class Registry:
         """Digests of unfinished uploads on the disk."""
         return {path.name for path in (self.artifacts / "uploads").iterdir()}
 
+    def staged_bytes(self) -> int:
+        """What unfinished uploads have on the disk."""
+        return sum(path.stat().st_size for path in (self.artifacts / "uploads").iterdir())
+
     async def create_model(self, model: str) -> pb.Model:
         return (await self.stub.CreateModel(api.CreateModelRequest(model_id=model))).model
 

@@ -37,9 +37,8 @@ from services.inference.domain.batching import BatchPolicy
 from services.inference.domain.signature import Signature, TensorSpec
 from services.inference.model_process.decoder import Decoder
 from services.inference.model_process.encoder import Encoder
-from services.inference.model_process.execution import Execution, execute
+from services.inference.model_process.execution import Execution, Pick, execute
 from services.inference.model_process.redis_lane import RedisLane
-from services.inference.model_process.tensors import Tensors
 from services.inference.model_process.worker import BatchReport, Settled, Worker
 from tests.support.redis_relay import RedisRelay
 from tests.support.redis_server import RedisServer
@@ -224,7 +223,8 @@ class ModelProcess:
         await self.lane.close()
         await self.relay.close()
 
-    async def run(self, batch: Sequence[Tensors]) -> Execution:
+    async def run(self, pick: Pick) -> Execution:
+        batch = pick()
         keys = [int(one.request_id) for one in batch]
         self.runs.update(keys)
         if self.gateway.poison.intersection(keys):

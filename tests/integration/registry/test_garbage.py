@@ -42,7 +42,7 @@ async def test_a_dry_run_says_what_would_be_removed(registry: Registry) -> None:
     call = registry.stub.UploadArtifact()
     for message in upload_messages(b"broken off", size=20):
         await call.write(message)
-    await until(registry.partials)
+    await until(lambda: registry.staged_bytes() == 10)
     call.cancel()
     assert await registry.collect(is_dry_run=True) == []
     registry.clock.turn(25 * 3600)
