@@ -14,8 +14,8 @@ LEAD, MOST_LEAD = 0.1, 0.5
 """How long before a batch's expected end, as a share of its time: other instances could hardly run sooner what is taken
 then."""
 LEAST_LEAD_NS, MOST_LEAD_NS = 2_000_000, 20_000_000
-LONGER, SHORTER = 1.2, 0.99
-"""What a lead is multiplied by after a read that came too late, and after one in time, so that one in twenty is late.
+LONGER, SHORTER = 1.3, 0.995
+"""What a lead is multiplied by after a read that came too late, and after one in time, so that one in fifty is late.
 A read takes a millisecond on a busy machine, and the timer before it another."""
 SHORTEST_NS = 5_000_000
 """A batch of less time isn't worth a task beside it."""
