@@ -74,7 +74,7 @@ class Errand:
     output: str
 
     def start(self) -> subprocess.Popen[bytes]:
-        """Begin it in a process of its own, which stands for another machine and so leaves the suite this one's time."""
+        """Begin it in a process of its own. It stands for another machine, and leaves the suite this one's time."""
         command = ["nice", "-n", "10", sys.executable, "-m", "benchmarks.overload.caller", json.dumps(asdict(self))]
         return subprocess.Popen(command)
 
