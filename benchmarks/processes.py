@@ -21,13 +21,14 @@ REST = "rest"
 class CpuClock:
     """CPU seconds, user and system, used so far: by each part of a system, by us with all descendants, by everybody.
 
-    ``capacity`` is what all cores could have given. The kernel counts in ticks of 10 ms, so a span of a few seconds is
-    good to about 1 %.
+    ``capacity`` is what all cores could have given, ``stolen`` what the host of a virtual machine gave to others. The
+    kernel counts in ticks of 10 ms, so a span of a few seconds is good to about 1 %.
     """
 
     parts: Mapping[str, float]
     ours: float
     machine: float
+    stolen: float
     capacity: float
 
     @classmethod
@@ -42,6 +43,7 @@ class CpuClock:
             parts={part: sum(_seconds(one, may_end=part == REST) for one in those) for part, those in parts.items()},
             ours=sum(_seconds(one, may_end=True, with_ended=True) for one in family_of(os.getpid())),
             machine=machine.user + machine.nice + machine.system + machine.irq + machine.softirq,
+            stolen=getattr(machine, "steal", 0.0),
             capacity=time.monotonic() * (os.cpu_count() or 1),
         )
 
@@ -50,6 +52,7 @@ class CpuClock:
             parts={part: max(0.0, seconds - before.parts[part]) for part, seconds in self.parts.items()},
             ours=self.ours - before.ours,
             machine=self.machine - before.machine,
+            stolen=self.stolen - before.stolen,
             capacity=self.capacity - before.capacity,
         )
 
@@ -57,6 +60,11 @@ class CpuClock:
     def strangers_share(self) -> float:
         """Share of the machine, 0 to 1, that other programs took."""
         return max(0.0, self.machine - self.ours) / self.capacity
+
+    @property
+    def stolen_share(self) -> float:
+        """Share of the machine, 0 to 1, that its host gave to other machines."""
+        return self.stolen / self.capacity
 
 
 def family_of(pid: int) -> list[psutil.Process]:

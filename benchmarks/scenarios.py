@@ -18,7 +18,7 @@ from benchmarks import loop
 from benchmarks.load import H2load
 from benchmarks.measurement import Figures, Plan, Result, Subject, Trial, measure
 from benchmarks.processes import resident_mb
-from benchmarks.report import LOOP, PARTS, Section, Table, as_json, costs_table, number, ratio
+from benchmarks.report import LOOP, PARTS, Section, Table, as_json, change, costs_table, number, ratio
 from benchmarks.systems import EchoSystem, PenstockSystem, RestSystem, Titled
 from benchmarks.workloads import Cnn, Digits, Identity, Mebibyte, Workload
 from penstock.serving import Serving
@@ -121,22 +121,37 @@ def rest(bench: Bench) -> Section:
 def telemetry(bench: Bench) -> Section:
     """Two suites side by side, one with tracing as it comes and one without, in pairs of rounds."""
     results = _in_pairs(bench, Identity(), {"telemetry on": {}, "off": {"PENSTOCK_OTLP_ENDPOINT": ""}})
-    rows = []
-    for with_it, without in zip(results[::2], results[1::2], strict=True):
-        pairs = list(zip(with_it.rounds, without.rounds, strict=True))
-        rate = statistics.median(a.rate / b.rate for a, b in pairs)
-        p99 = statistics.median(a.p99_ms / b.p99_ms for a, b in pairs)
-        cpu = statistics.median(a.server_cpu_us / b.server_cpu_us for a, b in pairs)
-        medians = with_it.median, without.median
-        rates = [number(one.rate) for one in medians]
-        p99s = [f"{one.p99_ms:.2f}" for one in medians]
-        rows.append([str(with_it.concurrency), *rates, f"{rate - 1:+.1%}", *p99s, f"{p99 - 1:+.1%}", f"{cpu - 1:+.1%}"])
-    headings = ["clients", "req/s on", "off", "change", "p99 ms on", "off", "change", "CPU"]
     text = (
         f"Identity over gRPC, {bench.plan.rounds} pairs of suites, {2 * _SHORTER} pairs of short rounds each; a change "
-        "is the median of the pairs' ratios. Off: `PENSTOCK_OTLP_ENDPOINT` is empty; the monitor runs in both suites."
+        "is the median of the pairs' ratios, with its 95 % interval. Off: `PENSTOCK_OTLP_ENDPOINT` is empty; the "
+        "monitor runs in both suites."
     )
-    return Section("What telemetry costs", [Table(headings, rows), text], as_json(results))
+    return Section("What telemetry costs", [telemetry_table(results), text], as_json(results))
+
+
+def telemetry_table(results: Sequence[Result]) -> Table:
+    """How rounds of suites with and without differ, given in turns, by number of clients and in all."""
+    rows, everything = [], list[tuple[Figures, Figures]]()
+    for with_it, without in zip(results[::2], results[1::2], strict=True):
+        pairs = list(zip(with_it.rounds, without.rounds, strict=True))
+        everything += pairs
+        medians = with_it.median, without.median
+        rates, p99s = [number(one.rate) for one in medians], [f"{one.p99_ms:.2f}" for one in medians]
+        rate, p99, cpu = _changes(pairs)
+        rows.append([str(with_it.concurrency), *rates, rate, *p99s, p99, cpu])
+    rate, p99, cpu = _changes(everything)
+    rows.append(["all", "", "", rate, "", "", p99, cpu])
+    return Table(["clients", "req/s on", "off", "change", "p99 ms on", "off", "change", "CPU"], rows)
+
+
+def _changes(pairs: Sequence[tuple[Figures, Figures]]) -> list[str]:
+    """Of the rate, the 99th percentile and the CPU time."""
+    figures: list[Callable[[Figures], float]] = [
+        lambda one: one.rate,
+        lambda one: one.p99_ms,
+        lambda one: one.server_cpu_us,
+    ]
+    return [change([figure(a) / figure(b) for a, b in pairs]) for figure in figures]
 
 
 def _in_pairs(bench: Bench, workload: Workload, settings: Mapping[str, Mapping[str, str]]) -> list[Result]:

@@ -94,6 +94,7 @@ def report(course: Course) -> Section:
         "memory": course.memory,
         "batch_rows": course.batch_rows,
         "strangers": course.strangers,
+        "stolen": course.stolen,
     }
     content = [
         _summary(course, raw),
@@ -121,7 +122,7 @@ def _summary(course: Course, raw: dict[str, Any]) -> Table:
         ["REST", _counts(raw["rest"])],
         ["recovered after, s", "not" if raw["recovered_in_s"] is None else f"{raw['recovered_in_s']:.2f}"],
         ["rows in a batch, before and during", "{:.2f}, {:.2f}".format(*course.batch_rows)],
-        ["taken by other programs", f"{course.strangers:.0%} of the machine"],
+        ["taken by other programs, by other machines", f"{course.strangers:.0%}, {course.stolen:.0%} of this one"],
     ]  # fmt: skip
     return Table(["<", "<"], rows)
 

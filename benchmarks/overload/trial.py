@@ -78,6 +78,7 @@ class Course:
     batch_rows: list[float] = field(default_factory=list)
     """Mean rows in a batch while measuring what it can do, and under overload."""
     strangers: float = 0.0
+    stolen: float = 0.0
 
 
 def run(
@@ -107,7 +108,8 @@ def run(
         course.begin = time.monotonic() + _START_S + _QUIET_S
         course.end = course.begin + seconds
         _overload(course, suite, workload, folder, load=times * course.peak, seconds=seconds, say=say)
-        course.strangers = (CpuClock.read(suite.parts(workload)) - before).strangers_share
+        spent = CpuClock.read(suite.parts(workload)) - before
+        course.strangers, course.stolen = spent.strangers_share, spent.stolen_share
         _note_memory(course, suite, workload, "after")
     return course
 

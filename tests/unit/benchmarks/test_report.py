@@ -8,7 +8,8 @@ from xml.etree import ElementTree
 from benchmarks.measurement import Figures, Result, median_of
 from benchmarks.peers.report import OURS, Standing, Start, section_of
 from benchmarks.plot import Chart, svg_of
-from benchmarks.report import BARE, Page, Table, costs_table
+from benchmarks.report import BARE, Page, Table, change, costs_table
+from benchmarks.scenarios import telemetry_table
 from benchmarks.workloads import Identity
 
 
@@ -23,6 +24,22 @@ def figures(rate: float, *, cpu: float = 50.0) -> Figures:
         memory_mb=200.0,
         strangers_share=0.0,
     )
+
+
+def test_a_change_has_an_interval_which_is_narrow_where_ratios_agree() -> None:
+    assert change([0.98] * 10) == "-2.0% (-2.0% to -2.0%)"
+    assert change([1.5, 0.5] * 10 + [1.0]) == "+0.0% (-50.0% to +50.0%)"
+
+
+def test_what_telemetry_costs_is_told_by_pairs_of_rounds() -> None:
+    with_it, without = [figures(98, cpu=51), figures(490, cpu=51)], [figures(100), figures(500)]
+    both = [Result("identity", 16, title, tuple(rounds)) for title, rounds in (("on", with_it), ("off", without))]
+
+    rows = telemetry_table(both).rows
+
+    assert [row[0] for row in rows] == ["16", "all"]
+    assert [row[3].split()[0] for row in rows] == ["-2.0%", "-2.0%"]
+    assert [row[7].split()[0] for row in rows] == ["+2.0%", "+2.0%"]
 
 
 def test_medians_are_taken_figure_by_figure() -> None:
