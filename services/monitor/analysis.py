@@ -2,25 +2,32 @@
 
 from __future__ import annotations
 
-import math
-from collections.abc import Callable, Iterator, Mapping, Sequence
+import logging
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
-from services.monitor.domain.blocks import NS, Batch, Rejection, gather
-from services.monitor.domain.detectors import Alarm, Recovery, StreamKey, VersionDetectors
+from services.monitor.domain.blocks import NS, Batch, Block, Pulse, Rejection
+from services.monitor.domain.detectors import DEFAULT_LIMIT_S, StreamKey, VersionDetectors
+from services.monitor.domain.evidence import Budget
 from services.monitor.domain.figures import OVERFLOW, PANE_S, PANES, Figures
+from services.monitor.domain.findings import Alarm, Finding
+from services.monitor.domain.gathering import gather, merged
 from services.monitor.domain.incidents import Incident, Incidents
-from services.monitor.domain.phases import Signal
-from services.monitor.domain.reference import Reference
+from services.monitor.domain.phases import FAMILIES, Signal
 from services.monitor.domain.ring import TraceRing
 from services.monitor.otlp import Reading
+
+_log = logging.getLogger(__name__)
 
 Version = tuple[str, str]
 """Model and version."""
 
 
 class Analysis:
-    """Figures, ring, detectors and incidents, kept in step. Single-threaded; ``clock`` gives Unix nanoseconds."""
+    """Figures, ring, detectors and incidents, kept in step. Single-threaded; ``clock`` gives Unix nanoseconds.
+
+    ``limit_s`` says how long requests of a model may wait; ``on_block`` gets every replica's second, as it comes.
+    """
 
     def __init__(
         self,
@@ -28,16 +35,20 @@ class Analysis:
         figures: Figures,
         ring: TraceRing,
         incidents: Incidents,
-        average_run_length: float,
+        budget: Budget,
         clock: Callable[[], int],
+        limit_s: Callable[[str], float] = lambda _: DEFAULT_LIMIT_S,
+        on_block: Callable[[Block], None] = lambda _: None,
     ) -> None:
         self.figures = figures
         self.ring = ring
         self.incidents = incidents
-        self._threshold = math.log(average_run_length)
+        self._budget = budget
         self._clock = clock
+        self._limit_s = limit_s
+        self._on_block = on_block
         self._detectors: dict[Version, VersionDetectors] = {}
-        self._references: dict[Version, Reference] = {}
+        self._stored: dict[Version, Mapping[str, Any]] = {}
         """What was learnt before a restart, of versions that had no traffic since."""
         self._adopted_ns = 0
 
@@ -46,15 +57,15 @@ class Analysis:
     ) -> list[Incident]:
         """Go on where the monitor stopped; return the incidents that had to be closed.
 
-        A latency incident without a reference can't be seen to end, so it ends here.
+        An incident whose figure was not learnt can't be seen to end, so it ends here; errors always can.
         """
         now_ns = self._adopted_ns = self._clock()
-        self._references = {version: Reference.load(data) for version, data in references.items()}
+        self._stored = dict(references)
         closed = []
         for incident in open_incidents:
             self.incidents.adopt(incident, now_ns=now_ns)
-            if incident.signal is Signal.LATENCY and (incident.model, incident.version) not in self._references:
-                key = (incident.model, incident.version, incident.signal)
+            if incident.signal is not Signal.ERROR_RATE and (incident.model, incident.version) not in self._stored:
+                key = (incident.model, incident.version, FAMILIES[incident.signal])
                 closed.append(self.incidents.close(key, how="lost sight of in a restart", now_ns=now_ns))
         return closed
 
@@ -62,28 +73,52 @@ class Analysis:
         """Take spans in: each is kept in the ring, and counted unless it came before."""
         new = [reading.observation for reading in readings if self.ring.add(reading.span)]
         now_ns = self._clock()
-        batches = (observation for observation in new if isinstance(observation, Batch))
-        rejections = (observation for observation in new if isinstance(observation, Rejection))
-        for block in gather(batches, rejections, now_ns=now_ns):
+        batches = [observation for observation in new if isinstance(observation, Batch)]
+        rejections = [observation for observation in new if isinstance(observation, Rejection)]
+        self._count(gather(batches, rejections, now_ns=now_ns), now_ns=now_ns)
+        for observation in new:
+            if isinstance(observation, Pulse):
+                detectors = self._detectors.get((observation.model, observation.version))
+                if detectors is not None:
+                    detectors.beat(observation)
+
+    def _count(self, blocks: Iterable[Block], *, now_ns: int) -> None:
+        blocks = list(blocks)
+        watched = set()
+        for block in merged(blocks):
             series = self.figures.add(block)
             version = (series.model, series.version)
             if version != OVERFLOW:
                 self.incidents.saw_traffic(*version, now_ns=now_ns)
-                self._watched(version).add(block)
+                watched.add(version)
+        for block in blocks:
+            if (block.model, block.version) in watched:
+                self._watched((block.model, block.version)).add(block)
+                self._on_block(block)
 
     def _watched(self, version: Version) -> VersionDetectors:
         detectors = self._detectors.get(version)
         if detectors is None:
-            reference = self._references.pop(version, None) or Reference()
-            detectors = self._detectors[version] = VersionDetectors(self._threshold, reference)
+            detectors = self._detectors[version] = self._restored(version)
             for incident in self.incidents.open:
                 if (incident.model, incident.version) == version:
-                    detectors.streams[incident.signal, incident.phase].adopt_alarm()
+                    detectors.adopt_alarm(incident.signal, incident.phase, incident.replica, second=self._clock() // NS)
         return detectors
+
+    def _restored(self, version: Version) -> VersionDetectors:
+        """Detectors that go on with what was stored of them; afresh where that is of another make."""
+        limit_s, stored = self._limit_s(version[0]), self._stored.pop(version, None)
+        if stored is not None:
+            try:
+                return VersionDetectors.load(stored, budget=self._budget, limit_s=limit_s)
+            except (KeyError, TypeError, ValueError) as error:
+                _log.warning("what was learnt of %s version %s can't be used: %s", *version, error)
+        return VersionDetectors(self._budget, limit_s=limit_s)
 
     def judge(self) -> Iterator[list[Incident]]:
         """Judge the seconds that are over, one version at a time; each step's list holds the incidents it changed."""
         yield self.incidents.close_idle(now_ns=self._clock())
+        self._budget.live = sum(detectors.count for detectors in self._detectors.values())
         for version, detectors in list(self._detectors.items()):
             yield [
                 incident
@@ -91,15 +126,19 @@ class Analysis:
                 for incident in self._found(version, finding)
             ]
 
-    def _found(self, version: Version, finding: Alarm | Recovery) -> list[Incident]:
-        shown = finding.traces if isinstance(finding, Alarm) else ()
+    def _found(self, version: Version, finding: Finding) -> list[Incident]:
+        traces, innocent = (finding.traces, finding.innocent) if isinstance(finding, Alarm) else ((), ())
         changed = self.incidents.take(
-            *version, finding, traces=[trace.hex() for trace in shown if self.ring.get(trace)], now_ns=self._clock()
+            *version, finding, traces=self._kept(traces), innocent=self._kept(innocent), now_ns=self._clock()
         )
         for incident in changed:
-            for trace in incident.traces:
+            for trace in (*incident.traces, *incident.innocent_traces):
                 self.ring.pin(bytes.fromhex(trace))
         return changed
+
+    def _kept(self, traces: Iterable[bytes]) -> list[str]:
+        """Those that can be shown."""
+        return [trace.hex() for trace in traces if self.ring.get(trace)]
 
     def expire(self) -> None:
         """Forget versions that have been idle for long; one that comes back is learnt afresh."""
@@ -108,15 +147,19 @@ class Analysis:
         for version in self._detectors.keys() - live:
             del self._detectors[version]
         if self._clock() - self._adopted_ns > PANES * PANE_S * NS:
-            self._references.clear()
+            self._stored.clear()
 
-    def references(self) -> dict[Version, dict[str, Any]]:
+    def references(self) -> dict[Version, Mapping[str, Any]]:
         """What has been learnt, to be stored: of versions that had no traffic since a restart too."""
-        learnt = {version: detectors.reference for version, detectors in self._detectors.items()}
-        return {version: reference.dump() for version, reference in (self._references | learnt).items()}
+        return self._stored | {version: detectors.dump() for version, detectors in self._detectors.items()}
 
     def evidence(self) -> Iterator[tuple[Version, StreamKey, float]]:
         """Every stream's logarithm of the e-value; safe to use from another thread."""
         for version, detectors in list(self._detectors.items()):
-            for key, stream in detectors.streams.items():
-                yield version, key, stream.log_evalue
+            for key, log_evalue in list(detectors.evidence()):
+                yield version, key, log_evalue
+
+    def omnibus(self) -> Iterator[tuple[Version, float]]:
+        """One logarithm of an e-value for all that is watched of a version; safe to use from another thread."""
+        for version, detectors in list(self._detectors.items()):
+            yield version, detectors.omnibus()

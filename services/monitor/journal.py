@@ -106,5 +106,8 @@ def _fields(incident: Incident) -> dict[str, object]:
             "version": incident.version,
             "signal": str(incident.signal),
             "phase": "" if incident.phase is None else incident.phase.label,
+            "replica": incident.replica,
+            "cause": str(incident.cause),
+            "severity": str(incident.severity),
         },
     }

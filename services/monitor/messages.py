@@ -14,17 +14,16 @@ from services.monitor.domain import sketch
 from services.monitor.domain.figures import Window
 from services.monitor.domain.incidents import Incident
 from services.monitor.domain.outcomes import Outcome
-from services.monitor.domain.phases import Phase, Signal
+from services.monitor.domain.phases import Cause, Phase, Severity, Signal
 from services.monitor.domain.ring import KeptSpan, KeptTrace
 
-_PACKED = ("penstock.requests.", "penstock.batches.")
+_PACKED = ("penstock.requests.", "penstock.batches.", "penstock.inputs.sampled", "penstock.inputs.sketch")
 _MAX_TEXT = 4_096
 
 _PHASES = {phase: f"PHASE_{phase.name}" for phase in Phase}
-_SIGNALS = {
-    Signal.ERROR_RATE: pb.Incident.SIGNAL_ERROR_RATE,
-    Signal.LATENCY: pb.Incident.SIGNAL_LATENCY,
-}
+_SIGNALS = {signal: f"SIGNAL_{signal.name}" for signal in Signal}
+_CAUSES = {cause: f"CAUSE_{cause.name}" for cause in Cause}
+_SEVERITIES = {severity: f"SEVERITY_{severity.name}" for severity in Severity}
 
 
 def figures(window: Window) -> pb.ModelFigures:
@@ -72,7 +71,14 @@ def incident(value: Incident) -> pb.Incident:
         log_evalue=value.log_evalue,
         average_run_length=value.average_run_length,
         traces=[f"traces/{trace}" for trace in value.traces],
+        innocent_traces=[f"traces/{trace}" for trace in value.innocent_traces],
+        replica=value.replica,
+        arm=value.arm,
+        cause=_CAUSES[value.cause],
+        severity=_SEVERITIES[value.severity],
     )
+    if value.after_low is not None and value.after_high is not None:
+        message.after_interval.low, message.after_interval.high = value.after_low, value.after_high
     if value.close_ns is not None:
         message.close_time.CopyFrom(timestamp(value.close_ns))
     return message

@@ -49,11 +49,20 @@ class MonitorCollector(Collector):
         evidence = GaugeMetricFamily(
             "penstock_anomaly_log_evalue",
             "Evidence of each detector that its figure has risen, nats.",
-            labels=("model", "version", "signal", "phase"),
+            labels=("model", "version", "signal", "phase", "replica"),
         )
-        for version, (signal, phase), log_evalue in self._analysis.evidence():
-            evidence.add_metric([*version, signal, "" if phase is None else phase.label], max(0.0, log_evalue))
+        for version, (signal, phase, replica), log_evalue in self._analysis.evidence():
+            labels = [*version, signal, "" if phase is None else phase.label, replica]
+            evidence.add_metric(labels, max(0.0, log_evalue))
         yield evidence
+        omnibus = GaugeMetricFamily(
+            "penstock_anomaly_omnibus_log_evalue",
+            "Evidence of all detectors of a version together, nats.",
+            labels=("model", "version"),
+        )
+        for version, log_evalue in self._analysis.omnibus():
+            omnibus.add_metric(version, max(0.0, log_evalue))
+        yield omnibus
         yield self._open_incidents()
 
     def _figures(self) -> Iterator[Metric]:

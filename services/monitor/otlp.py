@@ -13,14 +13,16 @@ from typing import Any
 from google.protobuf.message import DecodeError
 
 from penstock.otlp.v1.trace_pb2 import Resource, ScopeSpans, Span, TraceRequest
-from services.monitor.domain.blocks import Batch, Rejection
-from services.monitor.domain.outcomes import outcome_of
+from services.monitor.domain.blocks import STABLE, Batch, Pulse, Rejection
+from services.monitor.domain.outcomes import CODES, outcome_of
 from services.monitor.domain.ring import KeptSpan
 
 MAX_REQUESTS_PER_BATCH = 65_536
 MAX_SPAN_BYTES = 4 << 20
 MAX_WEIGHT = 1_000_000
 MAX_NAME_LENGTH = 256
+MAX_WIDTH = 64
+"""Of a sketch of inputs."""
 
 _SERVER = 2
 """OTLP's SPAN_KIND_SERVER."""
@@ -45,6 +47,19 @@ _READERS = {
     "penstock.requests.wait_us": "bytes_value",
     "penstock.requests.total_us": "bytes_value",
     "penstock.requests.status": "bytes_value",
+    "penstock.requests.confidence": "bytes_value",
+    "penstock.requests.class": "bytes_value",
+    "penstock.requests.entropy": "bytes_value",
+    "penstock.requests.norm": "bytes_value",
+    "penstock.requests.length": "bytes_value",
+    "penstock.requests.nonfinite": "bytes_value",
+    "penstock.inputs.kind": "string_value",
+    "penstock.inputs.sampled": "bytes_value",
+    "penstock.inputs.sketch": "bytes_value",
+    "penstock.deployment.arm": "string_value",
+    "penstock.replica.state": "string_value",
+    "penstock.replica.running_ns": "int_value",
+    "penstock.replica.running_requests": "int_value",
     "rpc.response.status_code": "string_value",
     "http.response.status_code": "int_value",
     "error.type": "string_value",
@@ -62,7 +77,7 @@ class Reading:
 
     span: KeptSpan
     is_ours: bool
-    observation: Batch | Rejection | None = None
+    observation: Batch | Rejection | Pulse | None = None
 
 
 @dataclass(slots=True)
@@ -144,6 +159,8 @@ def _read_span(raw: bytes, *, service: str, instance: str, is_ours: bool) -> Rea
         return Reading(kept, is_ours, _batch(kept, values, instance=instance))
     if span.kind == _SERVER and values.read("penstock.settled_by", "") == "gateway":
         return Reading(kept, is_ours, _rejection(kept, values))
+    if "penstock.replica.state" in values.attributes:
+        return Reading(kept, is_ours, _pulse(kept, values, instance=instance))
     return Reading(kept, is_ours)
 
 
@@ -214,6 +231,59 @@ def _batch(span: KeptSpan, values: _Values, *, instance: str) -> Batch:
         _packed(values, "penstock.requests.total_us", 4, requests=len(status)),
         status,
         _packed(values, "penstock.requests.trace_id", 16, requests=len(status)),
+        values.name("penstock.deployment.arm") or STABLE,
+        span.start_ns,
+        *_answers(values, requests=len(status)),
+        *_sketch(values, requests=len(status)),
+        values.name("penstock.inputs.kind"),
+    )
+
+
+def _answers(values: _Values, *, requests: int) -> tuple[bytes, bytes, bytes, bytes, bytes, bytes]:
+    """What is said of answers, in the order of :class:`Batch`: 4 bytes for each request, or nothing."""
+
+    def packed(name: str) -> bytes:
+        return _packed(values, name, 4, requests=requests) if name in values.attributes else b""
+
+    return (
+        packed("penstock.requests.confidence"),
+        packed("penstock.requests.class"),
+        packed("penstock.requests.entropy"),
+        packed("penstock.requests.norm"),
+        packed("penstock.requests.length"),
+        packed("penstock.requests.nonfinite"),
+    )
+
+
+def _sketch(values: _Values, *, requests: int) -> tuple[bytes, bytes]:
+    """Numbers of the requests that were sampled, and as many rows of equal width."""
+    sampled: bytes = values.read("penstock.inputs.sampled", b"")
+    sketch: bytes = values.read("penstock.inputs.sketch", b"")
+    count, rest = divmod(len(sampled), 4)
+    is_sound = (
+        not rest and count <= requests and (not sketch if not count else 4 <= len(sketch) // count <= 4 * MAX_WIDTH)
+    )
+    if not is_sound or len(sketch) % max(4, 4 * count):
+        raise MalformedSpanError(
+            f"attributes penstock.inputs.sampled and penstock.inputs.sketch have {len(sampled)} and {len(sketch)} "
+            f"bytes, expected 4 for each of at most {requests} requests, and 4 to {4 * MAX_WIDTH} for each of those"
+        )
+    return sampled, sketch
+
+
+def _pulse(span: KeptSpan, values: _Values, *, instance: str) -> Pulse | None:
+    """None of a replica that doesn't say which model it runs, or who it is."""
+    running_ns: int = values.read("penstock.replica.running_ns", 0)
+    running_requests: int = values.read("penstock.replica.running_requests", 0)
+    if running_ns < 0 or running_requests < 0:
+        raise MalformedSpanError(
+            f"a replica has run {running_requests} requests for {running_ns} ns, expected no negative number"
+        )
+    if not span.model or not span.version or not instance:
+        return None
+    is_stopping = values.read("penstock.replica.state", "") == "stopping"
+    return Pulse(
+        span.model, span.version, instance, span.trace_id, span.end_ns, is_stopping, running_ns, running_requests
     )
 
 
@@ -248,4 +318,13 @@ def _rejection(span: KeptSpan, values: _Values) -> Rejection | None:
         error_type=values.read("error.type", ""),
         http_status=values.read("http.response.status_code", 0),
     )
-    return Rejection(span.model, span.version, span.trace_id, span.end_ns, outcome, weight)
+    named = next(
+        (
+            name
+            for name in (values.read("rpc.response.status_code", ""), values.read("error.type", ""))
+            if name in CODES
+        ),
+        "UNKNOWN",
+    )
+    arm = values.name("penstock.deployment.arm") or STABLE
+    return Rejection(span.model, span.version, span.trace_id, span.end_ns, outcome, weight, CODES.index(named), arm)

@@ -27,7 +27,7 @@ from services.monitor.adapters.forwarder import Forwarder
 from services.monitor.adapters.incident_store import IncidentStore
 from services.monitor.analysis import Analysis
 from services.monitor.domain.blocks import NS
-from services.monitor.domain.evidence import average_run_length
+from services.monitor.domain.evidence import Budget
 from services.monitor.domain.figures import PANE_S, PANES, Figures
 from services.monitor.domain.incidents import Incident, Incidents
 from services.monitor.domain.ring import TraceRing
@@ -72,14 +72,12 @@ class Monitor:
         self._suite = suite
         self._settings = settings
         self._clock = clock
-        run_length = average_run_length(
-            false_alarms_per_week=settings.false_alarms_per_week, assumed_series=settings.assumed_series
-        )
+        budget = Budget(settings.false_alarms_per_week, settings.assumed_series)
         self._analysis = Analysis(
             figures=Figures(max_series=settings.max_series),
             ring=TraceRing(max_spans=settings.ring_max_spans, max_bytes=settings.ring_max_mebibytes << 20),
-            incidents=Incidents(average_run_length=run_length),
-            average_run_length=run_length,
+            incidents=Incidents(budget),
+            budget=budget,
             clock=clock,
         )
         if settings.forward_endpoint in {

@@ -40,7 +40,7 @@ class MonitorSettings(BaseSettings):
     false_alarms_per_week: float = Field(default=1.0, gt=0, le=1_000)
     """False alarms that all detectors together may raise in a week. Fewer means that true alarms come later."""
     assumed_series: int = Field(default=200, ge=1)
-    """Detectors that share the budget of false alarms; a model version has six."""
+    """Detectors that share the budget of false alarms at least; a model version has about twelve."""
 
     @field_validator("forward_endpoint")
     @classmethod

@@ -171,15 +171,55 @@ class Span(_message.Message):
     def __init__(self, span_id: _Optional[str] = ..., parent_span_id: _Optional[str] = ..., operation: _Optional[str] = ..., service: _Optional[str] = ..., kind: _Optional[str] = ..., start_time: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., duration: _Optional[_Union[datetime.timedelta, _duration_pb2.Duration, _Mapping]] = ..., has_error: _Optional[bool] = ..., status_message: _Optional[str] = ..., attributes: _Optional[_Mapping[str, str]] = ..., linked_trace_ids: _Optional[_Iterable[str]] = ...) -> None: ...
 
 class Incident(_message.Message):
-    __slots__ = ("name", "model", "version", "phase", "signal", "state", "summary", "before", "after", "change_time", "open_time", "close_time", "log_evalue", "average_run_length", "traces")
+    __slots__ = ("name", "model", "version", "phase", "signal", "state", "summary", "before", "after", "change_time", "open_time", "close_time", "log_evalue", "average_run_length", "traces", "innocent_traces", "replica", "arm", "cause", "severity", "after_interval")
     class Signal(int, metaclass=_enum_type_wrapper.EnumTypeWrapper):
         __slots__ = ()
         SIGNAL_UNSPECIFIED: _ClassVar[Incident.Signal]
         SIGNAL_ERROR_RATE: _ClassVar[Incident.Signal]
         SIGNAL_LATENCY: _ClassVar[Incident.Signal]
+        SIGNAL_QUEUEING: _ClassVar[Incident.Signal]
+        SIGNAL_STUCK: _ClassVar[Incident.Signal]
+        SIGNAL_DEAD: _ClassVar[Incident.Signal]
+        SIGNAL_NONFINITE: _ClassVar[Incident.Signal]
+        SIGNAL_CONFIDENCE: _ClassVar[Incident.Signal]
+        SIGNAL_ENTROPY: _ClassVar[Incident.Signal]
+        SIGNAL_NORM: _ClassVar[Incident.Signal]
+        SIGNAL_LENGTH: _ClassVar[Incident.Signal]
+        SIGNAL_CLASS_MIX: _ClassVar[Incident.Signal]
+        SIGNAL_INPUTS: _ClassVar[Incident.Signal]
     SIGNAL_UNSPECIFIED: Incident.Signal
     SIGNAL_ERROR_RATE: Incident.Signal
     SIGNAL_LATENCY: Incident.Signal
+    SIGNAL_QUEUEING: Incident.Signal
+    SIGNAL_STUCK: Incident.Signal
+    SIGNAL_DEAD: Incident.Signal
+    SIGNAL_NONFINITE: Incident.Signal
+    SIGNAL_CONFIDENCE: Incident.Signal
+    SIGNAL_ENTROPY: Incident.Signal
+    SIGNAL_NORM: Incident.Signal
+    SIGNAL_LENGTH: Incident.Signal
+    SIGNAL_CLASS_MIX: Incident.Signal
+    SIGNAL_INPUTS: Incident.Signal
+    class Cause(int, metaclass=_enum_type_wrapper.EnumTypeWrapper):
+        __slots__ = ()
+        CAUSE_UNSPECIFIED: _ClassVar[Incident.Cause]
+        CAUSE_REPLICA: _ClassVar[Incident.Cause]
+        CAUSE_VERSION: _ClassVar[Incident.Cause]
+        CAUSE_INPUTS: _ClassVar[Incident.Cause]
+        CAUSE_ARRIVALS: _ClassVar[Incident.Cause]
+    CAUSE_UNSPECIFIED: Incident.Cause
+    CAUSE_REPLICA: Incident.Cause
+    CAUSE_VERSION: Incident.Cause
+    CAUSE_INPUTS: Incident.Cause
+    CAUSE_ARRIVALS: Incident.Cause
+    class Severity(int, metaclass=_enum_type_wrapper.EnumTypeWrapper):
+        __slots__ = ()
+        SEVERITY_UNSPECIFIED: _ClassVar[Incident.Severity]
+        SEVERITY_PAGE: _ClassVar[Incident.Severity]
+        SEVERITY_TICKET: _ClassVar[Incident.Severity]
+    SEVERITY_UNSPECIFIED: Incident.Severity
+    SEVERITY_PAGE: Incident.Severity
+    SEVERITY_TICKET: Incident.Severity
     class State(int, metaclass=_enum_type_wrapper.EnumTypeWrapper):
         __slots__ = ()
         STATE_UNSPECIFIED: _ClassVar[Incident.State]
@@ -188,6 +228,13 @@ class Incident(_message.Message):
     STATE_UNSPECIFIED: Incident.State
     STATE_OPEN: Incident.State
     STATE_CLOSED: Incident.State
+    class Interval(_message.Message):
+        __slots__ = ("low", "high")
+        LOW_FIELD_NUMBER: _ClassVar[int]
+        HIGH_FIELD_NUMBER: _ClassVar[int]
+        low: float
+        high: float
+        def __init__(self, low: _Optional[float] = ..., high: _Optional[float] = ...) -> None: ...
     NAME_FIELD_NUMBER: _ClassVar[int]
     MODEL_FIELD_NUMBER: _ClassVar[int]
     VERSION_FIELD_NUMBER: _ClassVar[int]
@@ -203,6 +250,12 @@ class Incident(_message.Message):
     LOG_EVALUE_FIELD_NUMBER: _ClassVar[int]
     AVERAGE_RUN_LENGTH_FIELD_NUMBER: _ClassVar[int]
     TRACES_FIELD_NUMBER: _ClassVar[int]
+    INNOCENT_TRACES_FIELD_NUMBER: _ClassVar[int]
+    REPLICA_FIELD_NUMBER: _ClassVar[int]
+    ARM_FIELD_NUMBER: _ClassVar[int]
+    CAUSE_FIELD_NUMBER: _ClassVar[int]
+    SEVERITY_FIELD_NUMBER: _ClassVar[int]
+    AFTER_INTERVAL_FIELD_NUMBER: _ClassVar[int]
     name: str
     model: str
     version: str
@@ -218,7 +271,13 @@ class Incident(_message.Message):
     log_evalue: float
     average_run_length: float
     traces: _containers.RepeatedScalarFieldContainer[str]
-    def __init__(self, name: _Optional[str] = ..., model: _Optional[str] = ..., version: _Optional[str] = ..., phase: _Optional[_Union[Phase, str]] = ..., signal: _Optional[_Union[Incident.Signal, str]] = ..., state: _Optional[_Union[Incident.State, str]] = ..., summary: _Optional[str] = ..., before: _Optional[float] = ..., after: _Optional[float] = ..., change_time: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., open_time: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., close_time: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., log_evalue: _Optional[float] = ..., average_run_length: _Optional[float] = ..., traces: _Optional[_Iterable[str]] = ...) -> None: ...
+    innocent_traces: _containers.RepeatedScalarFieldContainer[str]
+    replica: str
+    arm: str
+    cause: Incident.Cause
+    severity: Incident.Severity
+    after_interval: Incident.Interval
+    def __init__(self, name: _Optional[str] = ..., model: _Optional[str] = ..., version: _Optional[str] = ..., phase: _Optional[_Union[Phase, str]] = ..., signal: _Optional[_Union[Incident.Signal, str]] = ..., state: _Optional[_Union[Incident.State, str]] = ..., summary: _Optional[str] = ..., before: _Optional[float] = ..., after: _Optional[float] = ..., change_time: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., open_time: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., close_time: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., log_evalue: _Optional[float] = ..., average_run_length: _Optional[float] = ..., traces: _Optional[_Iterable[str]] = ..., innocent_traces: _Optional[_Iterable[str]] = ..., replica: _Optional[str] = ..., arm: _Optional[str] = ..., cause: _Optional[_Union[Incident.Cause, str]] = ..., severity: _Optional[_Union[Incident.Severity, str]] = ..., after_interval: _Optional[_Union[Incident.Interval, _Mapping]] = ...) -> None: ...
 
 class ListIncidentsRequest(_message.Message):
     __slots__ = ("model", "is_open", "page_size", "page_token")

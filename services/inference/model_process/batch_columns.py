@@ -12,6 +12,8 @@ import numpy.typing as npt
 from services.common.status import code_of
 from services.common.trace_context import TraceContext
 from services.common.tracing import AttributeValue
+from services.inference.model_process.input_sketch import InputSketcher, Sample
+from services.inference.model_process.statistics import AnswerColumns
 from services.inference.model_process.worker import BatchReport, Settled
 
 _U32_MAX = 2**32 - 1
@@ -20,11 +22,6 @@ _TRACE_ID = slice(1, 17)
 _FLAGS = slice(25, None, _CONTEXT_BYTES)
 _ABANDONED = 1
 """CANCELLED, which no model process answers: the gateway's span speaks for the request."""
-
-
-def are_of_classifier(settled: Sequence[Settled]) -> bool:
-    """Whether the answers say that the model is a classifier."""
-    return max([one.outcome.top_class for one in settled]) >= 0
 
 
 def trace_contexts(settled: Sequence[Settled]) -> bytes:
@@ -50,7 +47,7 @@ def are_sampled(contexts: bytes) -> bool:
 
 
 class BatchColumns:
-    """Figures of batches in a row: all of a classifier, or none. Keeps none of their contents.
+    """Figures of batches in a row. Keeps little of their contents.
 
     ``span`` is the first one's. Instants are nanoseconds of Unix time.
     """
@@ -61,12 +58,12 @@ class BatchColumns:
         settled: Sequence[Settled],
         contexts: bytes,
         *,
-        is_classifiers: bool,
+        sketcher: InputSketcher,
         failed: int = 0,
+        lengths: Sequence[int] = (),
     ) -> None:
         """As :meth:`add`."""
         first = reports[0]
-        self.is_classifiers = is_classifiers
         self.span = first.span
         self.start_ns = first.start_ns
         self.end_ns = first.end_ns
@@ -76,19 +73,31 @@ class BatchColumns:
         self._contexts = bytearray()
         self._enqueue_ns = array("q")
         self._status = bytearray()
-        self._confidences = array("f")
-        self._classes = array("i")
+        self._answers = AnswerColumns()
+        self._lengths = array("L")
+        self._sketcher = sketcher
+        self._samples: list[Sample] = []
         self._batches = array("q")
-        self.add(reports, settled, contexts, failed=failed)
+        self.add(reports, settled, contexts, failed=failed, lengths=lengths)
 
     def __len__(self) -> int:
         """Requests."""
         return len(self._status)
 
     def add(
-        self, reports: Sequence[BatchReport], settled: Sequence[Settled], contexts: bytes, *, failed: int = 0
+        self,
+        reports: Sequence[BatchReport],
+        settled: Sequence[Settled],
+        contexts: bytes,
+        *,
+        failed: int = 0,
+        lengths: Sequence[int] = (),
     ) -> None:
-        """``settled`` are the reports' requests, of which so many failed, ``contexts`` their :func:`trace_contexts`."""
+        """``settled`` are the reports' requests, of which so many failed, ``contexts`` their :func:`trace_contexts`.
+
+        ``lengths`` are there if those of answers differ.
+        """
+        first = len(self)
         self.end_ns, self._close_reason = reports[-1].end_ns, reports[-1].close_reason
         self._contexts += contexts
         self._enqueue_ns.extend([one.delivery.entry.enqueue_ns for one in settled])
@@ -96,11 +105,12 @@ class BatchColumns:
             self._status += bytes(map(_status_of, settled))
         else:
             self._status += bytes(len(settled))
-        if self.is_classifiers:
-            self._confidences.extend([one.outcome.confidence for one in settled])
-            self._classes.extend([one.outcome.top_class for one in settled])
+        self._lengths.extend(lengths)
         for report in reports:
             execution = report.execution
+            self._answers.add(execution.answers, len(report.settled))
+            self._samples += self._sketcher.choose(report.tensors, now_ns=report.end_ns, first=first)
+            first += len(report.settled)
             self._batches.extend(
                 (
                     len(report.settled),
@@ -132,9 +142,10 @@ class BatchColumns:
             "penstock.requests.total_us": _u32((np.repeat(end_ns, requests) - enqueue_ns) // 1000),
             "penstock.requests.status": bytes(self._status),
         }
-        if self.is_classifiers:
-            attributes["penstock.requests.confidence"] = np.array(self._confidences, "<f4").tobytes()
-            attributes["penstock.requests.class"] = np.array(self._classes, "<i4").tobytes()
+        self._add_answers(attributes)
+        if self._samples:
+            attributes["penstock.inputs.sampled"] = _u32(np.array([one.number for one in self._samples]))
+            attributes["penstock.inputs.sketch"] = self._sketcher.rows(self._samples).tobytes()
         if len(requests) > 1:
             attributes["penstock.batch.count"] = len(requests)
             attributes["penstock.batches.requests"] = _u32(requests)
@@ -143,6 +154,19 @@ class BatchColumns:
             attributes["penstock.batches.infer_ns"] = _u32(infer_ns)
             attributes["penstock.batches.output_ns"] = _u32(output_ns)
         return attributes
+
+    def _add_answers(self, attributes: dict[str, AttributeValue]) -> None:
+        statistics = self._answers.statistics()
+        if statistics.is_classifiers:
+            attributes["penstock.requests.confidence"] = statistics.confidence.astype("<f4").tobytes()
+            attributes["penstock.requests.class"] = statistics.top_class.astype("<i4").tobytes()
+            attributes["penstock.requests.entropy"] = statistics.entropy.astype("<f4").tobytes()
+        if not np.isnan(statistics.norm).all():
+            attributes["penstock.requests.norm"] = statistics.norm.astype("<f4").tobytes()
+        if statistics.nonfinite.any():
+            attributes["penstock.requests.nonfinite"] = _u32(statistics.nonfinite)
+        if len(self._lengths) == len(self):
+            attributes["penstock.requests.length"] = _u32(np.array(self._lengths))
 
 
 def _status_of(one: Settled) -> int:

@@ -5,19 +5,18 @@ from __future__ import annotations
 import asyncio
 import time
 from bisect import bisect_right
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from itertools import accumulate
 from queue import SimpleQueue
 from threading import Event, Thread
 from typing import Protocol
 
-import numpy as np
-
 from services.common.boundary import internal_message
 from services.common.errors import InternalError, InvalidArgumentError, PenstockError
 from services.inference.backends import Array, ElsewhereError, InputError, Model, RefusedError, RunError
 from services.inference.model_process.encoder import Encoder
+from services.inference.model_process.statistics import Answers, Statistics, answers_of
 from services.inference.model_process.tensors import Tensors, join
 
 MODEL_ERROR = "MODEL_ERROR"
@@ -29,27 +28,29 @@ _LONG_NS = 10_000_000
 _MOST_COUNTED_NS = 1_500_000
 _FIRST_MEAN_NS = 10_000_000
 _MEAN_OVER = 8
-_MOST_CLASSES = 10_000
 
 
 @dataclass(slots=True)
 class Outcome:
-    """How a request ended: a serialised response, or an error. ``top_class`` is -1 unless the model is a classifier."""
+    """How a request ended: a serialised response, or an error. ``sent_bytes`` are those of a stream's responses."""
 
     response: bytes | memoryview = b""
     error: PenstockError | None = None
-    confidence: float = float("nan")
-    top_class: int = -1
+    sent_bytes: int = 0
 
 
 @dataclass(slots=True)
 class Execution:
-    """One outcome per request, in order, and where the time went, in nanoseconds."""
+    """One outcome per request, in order, and where the time went, in nanoseconds.
+
+    ``answers`` are those to all of the requests; None where they were not run together.
+    """
 
     outcomes: list[Outcome]
     input_ns: int
     infer_ns: int
     output_ns: int
+    answers: Answers | Statistics | None = None
 
     @property
     def took_ns(self) -> int:
@@ -215,8 +216,8 @@ def execute(model: Model, encoder: Encoder, batch: Sequence[Tensors], *, is_batc
             return Execution([Outcome(error=model_error(error)) for _ in batch], 0, elapsed, 0)
         return _sum([execute(model, encoder, [one], is_batchable=is_batchable) for one in batch])
     ran = time.perf_counter_ns()
-    outcomes = _split(encoder, batch, outputs, is_batchable=is_batchable)
-    return Execution(outcomes, joined - start, ran - joined, time.perf_counter_ns() - ran)
+    outcomes, answers = _split(encoder, batch, outputs, is_batchable=is_batchable)
+    return Execution(outcomes, joined - start, ran - joined, time.perf_counter_ns() - ran, answers)
 
 
 def _refused(error: InputError, batch: Sequence[Tensors]) -> dict[int, Outcome]:
@@ -240,9 +241,9 @@ def _checked(outputs: dict[str, Array], rows: int, *, is_batchable: bool) -> dic
 
 def _split(
     encoder: Encoder, batch: Sequence[Tensors], outputs: dict[str, Array], *, is_batchable: bool
-) -> list[Outcome]:
-    starts = list(accumulate([one.form.rows for one in batch], initial=0)) if is_batchable else [0]
-    confidences, classes = classify(outputs, starts[:-1])
+) -> tuple[list[Outcome], Answers | Statistics | None]:
+    rows = [one.form.rows for one in batch]
+    starts = list(accumulate(rows, initial=0)) if is_batchable else [0]
     prepared = encoder.prepare(outputs)
     outcomes = []
     for number, one in enumerate(batch):
@@ -251,27 +252,8 @@ def _split(
         except Exception as error:  # noqa: BLE001 - as in execute
             outcomes.append(Outcome(error=error if isinstance(error, PenstockError) else model_error(error)))
         else:
-            outcomes.append(
-                Outcome(response, None, confidences[number], classes[number]) if classes else Outcome(response)
-            )
-    return outcomes
-
-
-def classify(outputs: Mapping[str, Array], first_rows: list[int]) -> tuple[list[float], list[int]]:
-    """Highest probability and its index for each of some rows; empty when the model is no classifier.
-
-    A classifier's first floating-point output is [rows, 2 to 10,000 classes], and rows sum to 1.
-    """
-    scores = next((array for array in outputs.values() if array.dtype.kind == "f"), None)
-    if scores is None or scores.ndim != 2 or not 2 <= scores.shape[1] <= _MOST_CLASSES or not first_rows:
-        return [], []
-    with np.errstate(over="ignore", invalid="ignore"):  # scores may be anything
-        if not abs(scores[first_rows[0]].sum(dtype=np.float32) - 1.0) < 1e-2:  # most others end here
-            return [], []
-        rows = (scores if len(first_rows) == len(scores) else scores[first_rows]).astype(np.float32, copy=False)
-        if rows.min() < 0 or not (np.abs(rows.sum(axis=1) - 1.0) < 1e-2).all():
-            return [], []
-    return rows.max(axis=1).tolist(), rows.argmax(axis=1).tolist()
+            outcomes.append(Outcome(response))
+    return outcomes, answers_of(prepared.columns, rows, is_batchable=is_batchable)
 
 
 def _sum(parts: Sequence[Execution]) -> Execution:

@@ -118,6 +118,8 @@ class ModelProcess:
             version=spec.version,
             device=model.device,
             later=asyncio.get_running_loop().call_later,
+            signature=spec.signature,
+            now_ns=lambda: self._lane.clock.now_ns(),  # noqa: PLW0108 - the lane is made after it
         )
         self._lane = RedisLane(
             spec.redis_url,
@@ -182,7 +184,7 @@ class ModelProcess:
             await self._gateways.close()
             await self._lane.close()
             self._executor.close()
-            self._telemetry.flush()
+            self._telemetry.stop()
             await self._exporter.close()
             self._pipe.tell(figures=self._figures())
 

@@ -70,6 +70,7 @@ class Streamer:
 
     def _run(self, tensors: Tensors, flow: Flow, send: Send) -> Execution:
         started, infer_ns, output_ns, input_ns = time.perf_counter_ns(), 0, 0, 0
+        sent_bytes = 0
         try:
             inputs = join([tensors])
             input_ns = time.perf_counter_ns() - started
@@ -81,14 +82,15 @@ class Streamer:
                     made = time.perf_counter_ns()
                     infer_ns += made - began
                     if outputs is None:
-                        return Execution([Outcome()], input_ns, infer_ns, output_ns)
+                        return Execution([Outcome(sent_bytes=sent_bytes)], input_ns, infer_ns, output_ns)
                     response = self._encoder.encode(tensors, self._encoder.prepare(outputs), 0)
                     output_ns += time.perf_counter_ns() - made
                     if flow.add(len(response)):
                         send(flow.sent - 1, response)
+                        sent_bytes += len(response)
             finally:
                 responses.close()
-            outcome = Outcome(error=flow.error)
+            outcome = Outcome(error=flow.error, sent_bytes=sent_bytes)
         except Exception as error:  # noqa: BLE001 - whatever the model provokes ends here, as an outcome
             outcome = Outcome(error=_error_of(error))
         return Execution([outcome], input_ns, infer_ns, output_ns)

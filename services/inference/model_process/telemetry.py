@@ -3,18 +3,18 @@
 from __future__ import annotations
 
 import asyncio
+import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 
 from services.common.errors import PenstockError
 from services.common.span_encoding import encode_attributes
 from services.common.tracing import AttributeValue, SpanExporter, SpanKind, TraceContext
-from services.inference.model_process.batch_columns import (
-    BatchColumns,
-    are_of_classifier,
-    are_sampled,
-    trace_contexts,
-)
+from services.inference.domain.signature import Signature
+from services.inference.model_process.batch_columns import BatchColumns, are_sampled, trace_contexts
+from services.inference.model_process.input_sketch import InputSketcher
+from services.inference.model_process.pulse import Pulse
+from services.inference.model_process.statistics import Answers
 from services.inference.model_process.worker import POISON_MESSAGE, BatchReport, Settled
 
 _MOST_LINKS = 128
@@ -46,7 +46,7 @@ class Telemetry:
 
     Quick batches in a row, of which nothing but figures is to be told, share a span: one for each would cost a process
     that runs a thousand batches a second, and the monitor, a twentieth of their time. ``later`` is an event loop's
-    ``call_later``; :meth:`flush` at the end.
+    ``call_later``; :meth:`stop` at the end.
     """
 
     def __init__(
@@ -57,6 +57,8 @@ class Telemetry:
         version: str,
         device: str,
         later: Callable[[float, Callable[[], None]], asyncio.TimerHandle],
+        signature: Signature,
+        now_ns: Callable[[], int] = time.time_ns,
     ) -> None:
         self._exporter = exporter
         self._later = later
@@ -72,13 +74,29 @@ class Telemetry:
             "penstock.model.version": version,
         }
         self._batch_name = f"batch {model}"
-        self._batch_constants = encode_attributes({**self._common, "penstock.compute.device": device})
+        self._sketcher = InputSketcher(signature)
+        self._has_lengths = signature.is_decoupled or _vary(signature)
+        constants = {"penstock.compute.device": device, "penstock.inputs.kind": self._sketcher.kind}
+        self._pulse = Pulse(
+            exporter, model=model, constants=encode_attributes(self._common), later=later, now_ns=now_ns
+        )
+        self._batch_constants = encode_attributes({**self._common, **constants})
         self.figures = Figures()
         self.news = asyncio.Event()
         """Set whenever the figures change."""
 
+    def batch_began(self, requests: int, start_ns: int) -> None:
+        """A batch was given to the model; while it runs for long, a span says so every second."""
+        self._pulse.batch_began(requests, start_ns)
+
+    def stop(self) -> None:
+        """Export what was gathered, and say that nothing will follow."""
+        self.flush()
+        self._pulse.stop()
+
     def batch_ended(self, report: BatchReport) -> None:
         figures, settled = self.figures, report.settled
+        self._pulse.batch_ended(report.start_ns)
         failed = sum([one.error is not None for one in report.execution.outcomes])
         self.news.set()
         figures.executions += 1
@@ -94,6 +112,8 @@ class Telemetry:
             self._timer = self._later(_GATHER_S, self.flush)
         self._recent.append(report)
         self._recent_bytes += sum([len(one.delivery.entry.request) for one in settled])
+        if isinstance(answers := report.execution.answers, Answers):
+            self._recent_bytes += answers.size_bytes
         if len(self._recent) >= _MOST_RECENT or self._recent_bytes >= _MOST_RECENT_BYTES:
             self._work_off()
 
@@ -125,12 +145,18 @@ class Telemetry:
         return bool(parents)
 
     def _gather(self, reports: Sequence[BatchReport], settled: Sequence[Settled], contexts: bytes) -> None:
-        quick, is_classifiers = self._quick, are_of_classifier(settled)
-        if quick is not None and quick.is_classifiers == is_classifiers and len(quick) < _MOST_REQUESTS:
-            quick.add(reports, settled, contexts)
+        quick, lengths = self._quick, self._lengths(settled)
+        if quick is not None and len(quick) < _MOST_REQUESTS:
+            quick.add(reports, settled, contexts, lengths=lengths)
             return
         self._export_quick()
-        self._quick = BatchColumns(reports, settled, contexts, is_classifiers=is_classifiers)
+        self._quick = BatchColumns(reports, settled, contexts, sketcher=self._sketcher, lengths=lengths)
+
+    def _lengths(self, settled: Sequence[Settled]) -> list[int]:
+        """Bytes of each answer, where they differ."""
+        if not self._has_lengths:
+            return []
+        return [one.outcome.sent_bytes or len(one.outcome.response) for one in settled]
 
     def _export_quick(self) -> None:
         quick, self._quick = self._quick, None
@@ -151,8 +177,14 @@ class Telemetry:
         error = None
         if failed == len(settled):
             error = next(one.outcome.error for one in settled if one.outcome.error is not None)
-        is_classifiers, contexts = are_of_classifier(settled), trace_contexts(settled)
-        columns = BatchColumns([report], settled, contexts, is_classifiers=is_classifiers, failed=failed)
+        columns = BatchColumns(
+            [report],
+            settled,
+            trace_contexts(settled),
+            sketcher=self._sketcher,
+            failed=failed,
+            lengths=self._lengths(settled),
+        )
         self._export(columns, links=sampled[:_MOST_LINKS], error=error)
         for number, parent in parents.items():
             self._export_request(settled[number], parent, report)
@@ -193,6 +225,12 @@ class Telemetry:
             links=[report.span],
             error=None if error is None else error.message,
         )
+
+
+def _vary(signature: Signature) -> bool:
+    """Whether answers to requests of as many rows may differ in size."""
+    first = 1 if signature.is_batchable else 0
+    return any(spec.datatype == "BYTES" or -1 in spec.shape[first:] for spec in signature.outputs)
 
 
 def _requests(reports: Sequence[BatchReport]) -> list[Settled]:

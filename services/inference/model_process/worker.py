@@ -59,7 +59,10 @@ class Settled:
 
 @dataclass(slots=True)
 class BatchReport:
-    """An executed batch. Instants are nanoseconds of Unix time; ``close_reason`` is "full", "drained" or "delay"."""
+    """An executed batch. Instants are nanoseconds of Unix time; ``close_reason`` is "full", "drained" or "delay".
+
+    ``tensors`` are what its requests asked, in their order.
+    """
 
     settled: Sequence[Settled]
     execution: Execution
@@ -68,6 +71,7 @@ class BatchReport:
     end_ns: int
     close_reason: str
     span: TraceContext
+    tensors: Sequence[Tensors] = ()
 
 
 @dataclass(slots=True)
@@ -120,6 +124,8 @@ class Streamer(Protocol):
 
 class Observer(Protocol):
     """Whoever keeps figures and spans."""
+
+    def batch_began(self, requests: int, start_ns: int) -> None: ...
 
     def batch_ended(self, report: BatchReport) -> None: ...
 
@@ -337,6 +343,7 @@ class Worker:
 
     async def _finish(self, batch: Batch, execution: Awaitable[Execution]) -> None:
         start_ns = max(batch.cut_ns, self._ended_ns)
+        self._observer.batch_began(len(batch.requests), start_ns)
         if not self._is_streaming:  # nobody knows how long a stream takes, and others may be free
             execution = self._ahead.beside(execution, rows=batch.rows, since_ns=start_ns)
         self._settle(batch, await execution, start_ns)
@@ -360,6 +367,7 @@ class Worker:
             end_ns,
             batch.close_reason,
             TraceContext.new_root(is_sampled=True),
+            batch.tensors(),
         )
         self._gateways.reply(report.settled, report)
         # Once the replies have left, which they do at the end of this turn of the event loop.

@@ -14,9 +14,12 @@ from sqlalchemy.engine import Engine
 
 from services.common.errors import UnavailableError
 from services.monitor.domain.incidents import Incident
-from services.monitor.domain.phases import Phase, Signal
+from services.monitor.domain.phases import Cause, Phase, Severity, Signal
 
 _log = logging.getLogger(__name__)
+
+_LISTS = ("traces", "innocent_traces")
+"""Columns of words."""
 
 KEPT_INCIDENTS = 10_000
 """The newest that are kept; older ones that are closed are deleted."""
@@ -40,6 +43,13 @@ _incidents = sa.Table(
     sa.Column("average_run_length", sa.Double, nullable=False),
     sa.Column("traces", sa.Text, nullable=False),
     sa.Column("close_ns", sa.BigInteger, index=True),
+    sa.Column("innocent_traces", sa.Text, nullable=False, server_default=""),
+    sa.Column("replica", sa.String(256), nullable=False, server_default=""),
+    sa.Column("arm", sa.String(256), nullable=False, server_default="stable"),
+    sa.Column("cause", sa.String(16), nullable=False, server_default=Cause.VERSION),
+    sa.Column("severity", sa.String(16), nullable=False, server_default=Severity.PAGE),
+    sa.Column("after_low", sa.Double),
+    sa.Column("after_high", sa.Double),
 )
 
 _references = sa.Table(
@@ -63,6 +73,17 @@ class IncidentStore:
         """
         self._engine = _engine(url)
         _metadata.create_all(self._engine)
+        self._add_columns()
+
+    def _add_columns(self) -> None:
+        """Add what tables of an earlier release lack."""
+        for table in _metadata.sorted_tables:
+            there = {column["name"] for column in sa.inspect(self._engine).get_columns(table.name)}
+            for column in table.columns:
+                if column.name not in there:
+                    statement = sa.schema.CreateColumn(column).compile(self._engine)
+                    with self._engine.begin() as connection:
+                        connection.execute(sa.text(f"ALTER TABLE {table.name} ADD COLUMN {statement}"))
 
     def close(self) -> None:
         self._engine.dispose()
@@ -70,7 +91,8 @@ class IncidentStore:
     def save(self, incident: Incident) -> None:
         """Write an incident, new or changed, and delete the oldest ones that are closed."""
         row: dict[str, Any] = {field.name: getattr(incident, field.name) for field in fields(incident)}
-        row["traces"] = " ".join(incident.traces)
+        for name in _LISTS:
+            row[name] = " ".join(row[name])
         oldest_kept = (
             sa.select(_incidents.c.incident_id)
             .order_by(_incidents.c.incident_id.desc())
@@ -121,10 +143,16 @@ class IncidentStore:
             return {(row.model, row.version): json.loads(row.data) for row in connection.execute(query)}
 
 
-def _engine(url: str) -> Engine:
+def driver_url(url: str) -> sa.URL:
+    """A database's URL with the driver that is used."""
     parsed = sa.make_url(url)
     if parsed.drivername in ("postgres", "postgresql"):
         parsed = parsed.set(drivername="postgresql+psycopg")
+    return parsed
+
+
+def _engine(url: str) -> Engine:
+    parsed = driver_url(url)
     is_postgresql = parsed.get_backend_name() == "postgresql"
     engine = sa.create_engine(parsed, connect_args={"connect_timeout": 5} if is_postgresql else {})
     if engine.dialect.name == "sqlite":
@@ -153,6 +181,8 @@ def _incident(row: dict[Any, Any]) -> Incident:
             **row,
             "signal": Signal(row["signal"]),
             "phase": None if row["phase"] is None else Phase(row["phase"]),
-            "traces": tuple(row["traces"].split()),
+            "cause": Cause(row["cause"]),
+            "severity": Severity(row["severity"]),
+            **{name: tuple(row[name].split()) for name in _LISTS},
         }
     )

@@ -1,228 +1,121 @@
-"""Detectors of one version: an error-rate stream and one latency stream per phase, each fed one value per second.
+"""All detectors of one version: of errors, durations by phase, the queue, answers, inputs, and its replicas.
 
-Requests are no independent trials: a batch fails or is slow as a whole, and noise lasts longer than a batch. So a
-second (a *slot*) gives each stream one observation, the share of its requests that failed or of its batches that took
-longer than normal, and the evidence rests on that alone (``evidence.py``).
+What is judged per version is judged by seconds, once they are complete; what a replica shows beside its siblings, and
+answers that are no numbers, as it comes.
 """
 
 from __future__ import annotations
 
 import math
-from collections import deque
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, field
-from typing import NamedTuple
+from dataclasses import dataclass, field, replace
+from typing import Any
 
 import numpy as np
 
 from services.monitor.domain import sketch
-from services.monitor.domain.blocks import NS, Block, Exemplar
-from services.monitor.domain.evidence import MULTIPLIERS, Floats, advance, log_evidence
-from services.monitor.domain.outcomes import Outcome
-from services.monitor.domain.phases import Phase, Signal
+from services.monitor.domain.blocks import NS, STABLE, Block, Pulse
+from services.monitor.domain.content import ContentDetectors
+from services.monitor.domain.errors import ErrorDetector
+from services.monitor.domain.evidence import Budget, Floats
+from services.monitor.domain.findings import Alarm, Recovery
+from services.monitor.domain.numbers import NumberDetector
+from services.monitor.domain.phases import Cause, Phase, Severity, Signal
+from services.monitor.domain.queueing import QueueDetector
 from services.monitor.domain.reference import LATENCY_LIMITS, LEVELS, Context, LatencyReference, Normal, Reference
+from services.monitor.domain.replicas import Replicas
+from services.monitor.domain.showcase import Showcase
+from services.monitor.domain.streams import Slot, Stream
+from services.monitor.domain.suspects import Suspects
 
 LATENESS_S = 3
 """How long a second is kept open for spans that come late."""
 SETTLING_SLOTS = 5
 """Seconds with traffic after a version's first one that nothing is learnt from: caches are cold."""
-RECOVERY_SLOTS = 30
-"""Seconds of traffic that must look normal before an alarm counts as over."""
-HISTORY_SLOTS = 300
 SATURATED = 0.7
 """Share of a second that instances compute from which on waiting depends on load alone, and is not judged."""
-LOST_S = 300
-"""An alarm ends when for so long there was traffic, but nothing like any that is known to compare it with."""
-SUSPICION = math.log(10)
-"""Evidence from which on seconds aren't learnt from."""
+DEFAULT_LIMIT_S = 5.0
+"""How long requests of a version may wait that says nothing of it."""
 
-StreamKey = tuple[Signal, Phase | None]
-
-
-@dataclass(frozen=True, slots=True)
-class Slot:
-    """One stream's second. All arrays by level: the share, its limit under normal conditions, and the figures
-    behind it: now, and normal under the same conditions (error share, or nanoseconds).
-    """
-
-    second: int
-    shares: Floats
-    limits: Floats
-    now: Floats
-    normal: Floats
-
-
-@dataclass(frozen=True, slots=True)
-class Alarm:
-    """A figure left its course. ``before`` and ``after`` by level, as in :class:`Slot`; ``level`` shows it most."""
-
-    signal: Signal
-    phase: Phase | None
-    log_evalue: float
-    change_second: int
-    level: int
-    before: Floats
-    after: Floats
-    traces: tuple[bytes, ...]
-
-
-@dataclass(frozen=True, slots=True)
-class Recovery:
-    """A figure is back, or can't be compared any more."""
-
-    signal: Signal
-    phase: Phase | None
-    is_lost: bool = False
-
-
-class Stream:
-    """Evidence on one figure. After an alarm it starts afresh, and says next that the figure is back."""
-
-    def __init__(self, levels: int, *, threshold: float) -> None:
-        """``threshold`` in nats."""
-        self.is_alarmed = False
-        self.log_evalue = 0.0
-        self._threshold = threshold
-        self._log_m = np.zeros((levels, len(MULTIPLIERS)))
-        self._began = np.zeros(self._log_m.shape, np.int64)
-        self._history: deque[Slot] = deque(maxlen=HISTORY_SLOTS)
-        self._seen_second = 0
-
-    @property
-    def is_suspicious(self) -> bool:
-        return self.is_alarmed or self.log_evalue > SUSPICION
-
-    def adopt_alarm(self) -> None:
-        """Take over an alarm of before a restart."""
-        self.is_alarmed = True
-
-    def observe(self, slot: Slot) -> bool:
-        """Take a second in; True if the stream went into alarm or came out of it."""
-        self._history.append(slot)
-        self._seen_second = slot.second
-        if self.is_alarmed:
-            return self._has_recovered()
-        self._began[self._log_m <= 0.0] = slot.second
-        self._log_m = advance(self._log_m, slot.shares, slot.limits)
-        self.log_evalue = float(log_evidence(self._log_m))
-        self.is_alarmed = self.log_evalue >= self._threshold
-        return self.is_alarmed
-
-    def loses_sight(self, second: int) -> bool:
-        """End an alarm whose figure has not been comparable for ``LOST_S``; True if that happened.
-
-        Nothing is learnt during an alarm, so without this it would last for ever in traffic of a new kind.
-        """
-        if not self.is_alarmed:
-            return False
-        self._seen_second = self._seen_second or second
-        if second - self._seen_second < LOST_S:
-            return False
-        self.is_alarmed = False
-        self._restart()
-        return True
-
-    def describe(self, signal: Signal, phase: Phase | None, traces: tuple[bytes, ...]) -> Alarm:
-        """The alarm just raised; starts the evidence afresh, and the wait for recovery."""
-        level, component = np.unravel_index(int(self._log_m.argmax()), self._log_m.shape)
-        change = int(self._began[level, component])
-        since = [slot for slot in self._history if slot.second >= change]
-        alarm = Alarm(
-            signal,
-            phase,
-            log_evalue=self.log_evalue,
-            change_second=change,
-            level=int(level),
-            before=np.mean([slot.normal for slot in since], axis=0),
-            after=np.median([slot.now for slot in since], axis=0)
-            if signal is Signal.LATENCY
-            else np.mean([slot.now for slot in since], axis=0),
-            traces=traces,
-        )
-        self._restart()
-        return alarm
-
-    def _has_recovered(self) -> bool:
-        recent = list(self._history)[-RECOVERY_SLOTS:]
-        if len(recent) < RECOVERY_SLOTS:
-            return False
-        shares = np.mean([slot.shares for slot in recent], axis=0)
-        self.is_alarmed = bool((shares > np.mean([slot.limits for slot in recent], axis=0)).any())
-        if not self.is_alarmed:
-            self._restart()
-        return not self.is_alarmed
-
-    def _restart(self) -> None:
-        self._log_m[:] = 0.0
-        self.log_evalue = 0.0
-        self._history.clear()
-
-
-class _Shown(NamedTuple):
-    """Traces that a block has to show."""
-
-    slowest: Mapping[Phase, Exemplar]
-    failed: bytes | None
+StreamKey = tuple[Signal, Phase | None, str]
+"""Signal, phase and replica; empty for the version as a whole."""
 
 
 @dataclass(slots=True)
 class VersionDetectors:
-    """All streams of one version. Bounded: blocks until they are judged, ``HISTORY_SLOTS`` figures per stream."""
+    """All streams of one version. Bounded: blocks until they are judged, minutes of figures per stream."""
 
-    threshold: float
+    budget: Budget
     reference: Reference = field(default_factory=Reference)
+    limit_s: float = DEFAULT_LIMIT_S
     late_blocks: int = 0
-    streams: dict[StreamKey, Stream] = field(init=False)
+    arm: str = STABLE
+    latency: dict[Phase, Stream] = field(init=False)
+    errors: ErrorDetector = field(init=False)
+    content: ContentDetectors = field(init=False)
+    queue: QueueDetector = field(init=False)
+    replicas: Replicas = field(init=False)
+    _suspects: Suspects = field(default_factory=Suspects)
+    _showcase: Showcase = field(default_factory=Showcase)
     _pending: dict[int, Block] = field(default_factory=dict)
     _judged_second: int = 0
     _settled: int = 0
-    _recent: deque[_Shown] = field(default_factory=lambda: deque(maxlen=10))
+    _numbers: NumberDetector = field(default_factory=NumberDetector)
 
     def __post_init__(self) -> None:
-        self.streams = {(Signal.ERROR_RATE, None): Stream(1, threshold=self.threshold)}
-        for phase in Phase:
-            self.streams[Signal.LATENCY, phase] = Stream(len(LEVELS), threshold=self.threshold)
+        self.latency = {phase: Stream(LATENCY_LIMITS, threshold=self.budget.threshold) for phase in Phase}
+        self.errors = ErrorDetector(self.budget, self.reference)
+        self.content = ContentDetectors(self.budget)
+        self.queue = QueueDetector(self.limit_s)
+        self.replicas = Replicas(self.budget)
 
     def add(self, block: Block) -> None:
         """Take a block in; one that comes after its second was judged is only counted."""
+        self.arm = block.arm
         if block.second <= self._judged_second:
             self.late_blocks += 1
-        elif (pending := self._pending.get(block.second)) is not None:
-            pending.add(block)
+            self.replicas.hear_of(block.instance)
+            return
+        self._showcase.add(block)
+        self._suspects.add(block)
+        self.replicas.add(block)
+        self._numbers.add(block)
+        pending = self._pending.get(block.second)
+        if pending is None:
+            self._pending[block.second] = block.copy()
         else:
-            self._pending[block.second] = block
+            pending.add(block)
+
+    def beat(self, pulse: Pulse) -> None:
+        self.replicas.beat(pulse)
 
     def judge(self, now_s: float) -> Iterator[Alarm | Recovery]:
-        """Judge every second that is over, in order."""
+        """Judge what came, and every second that is over, in order."""
         if self._judged_second > now_s:  # The clock was set back.
             self._judged_second = 0
+            self.replicas.clock_was_set_back()
+        for finding in self.replicas.judge():
+            yield self._shown(finding)
+        for finding in self._numbers.judge(now_s):
+            yield self._shown(finding)
         ripe = sorted(second for second in self._pending if second + 1 + LATENESS_S <= now_s)
         for second in ripe:
             self._judged_second = second
             block = self._pending.pop(second)
             self._settled += block.executions > 0
             if self._settled:  # A version that never ran a batch isn't serving yet, and refusing is right.
-                self._recent.append(_Shown(block.slowest, block.failed))
-                yield from self._judge_errors(block)
-                yield from self._judge_latency(block)
-                yield from self._lose_sight(second)
+                for finding in self._judge(block):
+                    yield self._shown(finding)
 
-    def _lose_sight(self, second: int) -> Iterator[Recovery]:
-        for (signal, phase), stream in self.streams.items():
-            if stream.loses_sight(second):
-                yield Recovery(signal, phase, is_lost=True)
-
-    def _judge_errors(self, block: Block) -> Iterator[Alarm | Recovery]:
-        failed = int(block.outcomes[Outcome.SERVER_ERROR])
-        counted = failed + int(block.outcomes[Outcome.OK])
-        if counted == 0:
-            return
-        share, reference = failed / counted, self.reference.errors
-        stream = self.streams[Signal.ERROR_RATE, None]
-        values = (np.array([value]) for value in (share, reference.limit, share, reference.rate))
-        yield from self._observe(Signal.ERROR_RATE, None, Slot(block.second, *values))
-        if self._settled > SETTLING_SLOTS and not stream.is_suspicious:
-            reference.learn(share, max(1, block.executions))
+    def _judge(self, block: Block) -> Iterator[Alarm | Recovery]:
+        is_settled = self._settled > SETTLING_SLOTS
+        yield from self.errors.judge(block, may_learn=is_settled)
+        yield from self._judge_latency(block)
+        for phase, stream in self.latency.items():
+            if stream.loses_sight(block.second):
+                yield Recovery(Signal.LATENCY, phase, is_lost=True)
+        yield from self.queue.judge(block)
+        yield from self.content.judge(block, may_learn=is_settled)
 
     def _judge_latency(self, block: Block) -> Iterator[Alarm | Recovery]:
         rate = max(1, block.requests).bit_length() - 1
@@ -239,39 +132,123 @@ class VersionDetectors:
     ) -> Iterator[Alarm | Recovery]:
         known = [(row, normal) for context, row in counts.items() if (normal := reference.normal(context))]
         for index, phase in enumerate(reference.phases if known else ()):
-            slot = _slot(second, [(row[index], normal[phase]) for row, normal in known])
-            yield from self._observe(Signal.LATENCY, phase, slot)
-        if self._settled > SETTLING_SLOTS and not self._is_latency_suspicious():
+            stream = self.latency[phase]
+            stream.threshold = self.budget.threshold
+            if stream.observe(_slot(second, [(row[index], normal[phase]) for row, normal in known], stream.limits)):
+                yield stream.describe(Signal.LATENCY, phase) if stream.is_alarmed else Recovery(Signal.LATENCY, phase)
+        if self._settled > SETTLING_SLOTS and not any(stream.is_suspicious for stream in self.latency.values()):
             for context, row in counts.items():
                 reference.learn(context, row)
 
-    def _is_latency_suspicious(self) -> bool:
-        return any(stream.is_suspicious for (signal, _), stream in self.streams.items() if signal is Signal.LATENCY)
+    def _shown(self, finding: Alarm | Recovery) -> Alarm | Recovery:
+        """An alarm with the replica at fault, if it is one's, and the traces that show it, and others beside them."""
+        if isinstance(finding, Recovery):
+            return finding
+        alarm, case, since = finding, self._showcase, finding.change_second
+        if not alarm.replica and alarm.cause is Cause.VERSION and len(self.replicas) > 1:
+            name = self._suspects.guilty(alarm, self.content)
+            if name:
+                alarm = replace(alarm, replica=name, cause=Cause.REPLICA)
+        phase = alarm.phase or Phase.TOTAL
+        within = math.inf
+        if alarm.signal is Signal.LATENCY and alarm.phase is not None:
+            within = float(alarm.before[alarm.level])
+            guilty = case.slow(phase, since=since, replica=alarm.replica, beyond_ns=1.05 * within)
+            guilty = guilty or case.slow(phase, since=since, replica=alarm.replica)
+            within *= 1.3
+        elif alarm.signal is Signal.ERROR_RATE:
+            guilty = case.failures(since=since, replica=alarm.replica)
+        elif alarm.signal in (Signal.QUEUEING, Signal.STUCK, Signal.DEAD):
+            guilty = case.slow(phase, since=since, replica=alarm.replica)
+        else:
+            guilty = case.answers(alarm.signal, since=since, replica=alarm.replica)
+        innocent = case.innocent(phase, before=since, guilty=alarm.replica, within_ns=within)
+        guilty = tuple(dict.fromkeys((*alarm.traces, *guilty)))
+        return replace(
+            alarm,
+            traces=guilty,
+            innocent=tuple(trace for trace in innocent if trace not in guilty),
+            arm=self.arm,
+            severity=alarm.severity if self.arm != "shadow" else Severity.TICKET,
+        )
 
-    def _observe(self, signal: Signal, phase: Phase | None, slot: Slot) -> Iterator[Alarm | Recovery]:
-        stream = self.streams[signal, phase]
-        if stream.observe(slot):
-            traces = self._traces(phase)
-            yield stream.describe(signal, phase, traces) if stream.is_alarmed else Recovery(signal, phase)
+    def adopt_alarm(self, signal: Signal, phase: Phase | None, replica: str, *, second: int) -> None:
+        """Take over an alarm of before a restart, which was told."""
+        if signal is Signal.LATENCY and phase is not None and not replica:
+            self.latency[phase].adopt_alarm()
+        elif signal is Signal.ERROR_RATE:
+            self.errors.stream.adopt_alarm()
+        elif signal is Signal.QUEUEING:
+            self.queue.is_alarmed = True
+        elif signal is Signal.NONFINITE:
+            self._numbers.alarmed = replica
+        elif signal in (Signal.STUCK, Signal.DEAD):
+            self.replicas.adopt_alarm(signal, replica, second=second)
+        else:
+            self.content.adopt_alarm(signal)
 
-    def _traces(self, phase: Phase | None) -> tuple[bytes, ...]:
-        """Traces of the last seconds that show the figure, the worst first; for errors, the latest first."""
-        if phase is None:
-            return tuple(one.failed for one in reversed(self._recent) if one.failed)
-        slowest = [one.slowest[phase] for one in self._recent if phase in one.slowest]
-        return tuple(one.trace_id for one in sorted(slowest, key=lambda one: -one.duration_ns))
+    @property
+    def count(self) -> int:
+        """Streams that share the budget of false alarms."""
+        return 1 + len(Phase) + len(self.content.watches) + len(self.replicas)
+
+    def evidence(self) -> Iterator[tuple[StreamKey, float]]:
+        """Every stream's logarithm of the e-value."""
+        yield (Signal.ERROR_RATE, None, ""), self.errors.stream.log_evalue
+        for phase, stream in self.latency.items():
+            yield (Signal.LATENCY, phase, ""), stream.log_evalue
+        for signal, log_evalue in self.content.streams():
+            yield (signal, None, ""), log_evalue
+        for replica, log_evalue in self.replicas.streams():
+            yield (Signal.LATENCY, Phase.COMPUTE_INFER, replica), log_evalue
+
+    def omnibus(self) -> float:
+        """Logarithm of the average of all e-values, which is one whatever they have to do with each other."""
+        values = np.array([log_evalue for _, log_evalue in self.evidence()])
+        return float(values.max() + np.log(np.exp(values - values.max()).mean()))
+
+    def dump(self) -> dict[str, Any]:
+        """What was learnt, and the running evidence, as plain JSON values."""
+        return {
+            **self.reference.dump(),
+            "content": self.content.dump(),
+            "replicas": self.replicas.dump(),
+            "second": self._judged_second,
+            "evidence": {
+                "errors": self.errors.dump(),
+                "latency": {phase.label: stream.dump() for phase, stream in self.latency.items()},
+            },
+        }
+
+    @classmethod
+    def load(cls, data: Mapping[str, Any], *, budget: Budget, limit_s: float = DEFAULT_LIMIT_S) -> VersionDetectors:
+        """The reverse of :meth:`dump`.
+
+        Raises:
+            ValueError, KeyError, TypeError: the data are of another make.
+        """
+        detectors = cls(budget, Reference.load(data), limit_s)
+        detectors.content.load(data.get("content", {}))
+        detectors.replicas.load(data.get("replicas", {}), second=data.get("second", 0))
+        evidence = data.get("evidence", {})
+        if "errors" in evidence:
+            detectors.errors.load(evidence["errors"])
+        for phase, stream in detectors.latency.items():
+            if phase.label in evidence.get("latency", {}):
+                stream.load(evidence["latency"][phase.label])
+        return detectors
 
 
-def _slot(second: int, parts: list[tuple[sketch.Counts, Normal]]) -> Slot:
+def _slot(second: int, parts: list[tuple[sketch.Counts, Normal]], limits: Floats) -> Slot:
     """One phase's second, over the contexts in it, weighted by their batches or requests."""
     weights = np.array([row.sum() for row, _ in parts], np.float64)
     mean = weights / weights.sum()
-    shares = [[sketch.share_above(row, edge) for edge in normal.edges] for row, normal in parts]
-    now = [[sketch.quantile(row, level) for level in LEVELS] for row, _ in parts]
+    shares = [sketch.shares_above(row, normal.edges) for row, normal in parts]
+    now = [sketch.quantiles(row, LEVELS) for row, _ in parts]
     return Slot(
         second,
         shares=mean @ np.array(shares),
-        limits=LATENCY_LIMITS,
+        limits=limits,
         now=mean @ np.array(now),
         normal=mean @ np.array([normal.quantiles_ns for _, normal in parts]),
     )

@@ -10,6 +10,7 @@ false alarm at threshold A once in at least A observations on average (Shin, Ram
 from __future__ import annotations
 
 import math
+from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
@@ -31,6 +32,31 @@ def average_run_length(*, false_alarms_per_week: float, assumed_series: int) -> 
     return max(1.0, SECONDS_PER_WEEK * assumed_series / false_alarms_per_week)
 
 
+@dataclass(slots=True)
+class Budget:
+    """One budget of false alarms for all detectors of a fleet, shared out evenly among them.
+
+    ``series`` is how many are assumed at least, so that thresholds don't move while a fleet is small.
+    """
+
+    false_alarms_per_week: float
+    series: int
+    live: int = 0
+    """Detectors that there are."""
+
+    @property
+    def run_length(self) -> float:
+        """Observations per false alarm of one detector."""
+        return average_run_length(
+            false_alarms_per_week=self.false_alarms_per_week, assumed_series=max(self.series, self.live)
+        )
+
+    @property
+    def threshold(self) -> float:
+        """Evidence that is an alarm, nats."""
+        return math.log(self.run_length)
+
+
 def upper_limit(mean: float, trials: float, *, risk: float = 0.01) -> float:
     """Upper confidence limit of the mean of independent values in [0, 1] (Chernoff's bound, so exact for 0 of n).
 
@@ -43,6 +69,26 @@ def upper_limit(mean: float, trials: float, *, risk: float = 0.01) -> float:
         middle = (low + high) / 2
         low, high = (middle, high) if _divergence(mean, middle) <= bound else (low, middle)
     return high
+
+
+def upper_limits(means: Floats, trials: Floats, *, risk: float = 0.01) -> Floats:
+    """:func:`upper_limit` of many at once; none is given out without trials."""
+    low, high = means.astype(np.float64), np.ones(len(means))
+    bound = np.log(1 / risk) / np.maximum(trials, 1e-9)
+    with np.errstate(all="ignore"):
+        for _ in range(40):
+            middle = (low + high) / 2
+            rest = np.where(means < 1, (1 - means) * np.log((1 - means) / (1 - middle)), 0.0)
+            divergence = rest + np.where(means > 0, means * np.log(means / middle), 0.0)
+            is_within = divergence <= bound
+            low, high = np.where(is_within, middle, low), np.where(is_within, high, middle)
+    return high
+
+
+def levels_around(trials: float) -> tuple[float, float]:
+    """Quantiles between which a median lies at 95 %, of so many independent values."""
+    half = min(0.49, 0.98 / math.sqrt(max(trials, 1.0)))
+    return 0.5 - half, 0.5 + half
 
 
 def _divergence(p: float, q: float) -> float:

@@ -1,27 +1,40 @@
-"""The life of an incident: opened by an alarm, moved to the deepest phase at fault, closed on recovery."""
+"""The life of an incident: opened by an alarm, moved to the deepest cause, closed on recovery."""
 
 from __future__ import annotations
 
 import os
 from collections.abc import Iterable
 from dataclasses import dataclass, replace
-from datetime import UTC, datetime
 
 from services.monitor.domain.blocks import NS
-from services.monitor.domain.detectors import Alarm, Recovery
-from services.monitor.domain.phases import DEEPEST_FIRST, Phase, Signal
+from services.monitor.domain.evidence import Budget
+from services.monitor.domain.findings import Alarm, Finding, Recovery
+from services.monitor.domain.phases import DEEPEST_FIRST, FAMILIES, Cause, Family, Phase, Severity, Signal
 from services.monitor.domain.reference import LEVELS
+from services.monitor.domain.summaries import duration_text, summarise
 
 IDLE_S = 300
 """An open incident of a version without traffic for this long is closed."""
 MAX_TRACES = 5
 
+_RANKS = {
+    Signal.STUCK: 0,
+    Signal.DEAD: 1,
+    Signal.NONFINITE: 2,
+    Signal.LATENCY: 3,
+    Signal.QUEUEING: 4,
+}
+"""What is deeper, of two with the same cause; other signals come after these."""
+
 
 @dataclass(frozen=True, slots=True)
 class Incident:
-    """Something is wrong, or was. ``before`` and ``after``: error share, or median in seconds. Times in Unix ns.
+    """Something is wrong, or was. Times in Unix ns.
 
-    ``incident_id`` sorts by the time of opening. ``traces`` are trace ids in hexadecimal digits.
+    ``before``, ``after`` and the ends of the interval of ``after``: seconds (median) of durations, shares of errors and
+    classes, else the figure itself. Ends are None where they aren't known. ``incident_id`` sorts by time.
+    ``traces`` and ``innocent_traces`` are trace ids in hexadecimal digits.
+    ``log_evalue`` is 0 for what a rule found, which is no matter of chance.
     """
 
     incident_id: str
@@ -38,25 +51,33 @@ class Incident:
     average_run_length: float
     traces: tuple[str, ...]
     close_ns: int | None = None
+    innocent_traces: tuple[str, ...] = ()
+    replica: str = ""
+    arm: str = "stable"
+    cause: Cause = Cause.VERSION
+    severity: Severity = Severity.PAGE
+    after_low: float | None = None
+    after_high: float | None = None
 
     @property
     def is_open(self) -> bool:
         return self.close_ns is None
 
 
-IncidentKey = tuple[str, str, Signal]
+IncidentKey = tuple[str, str, Family]
+_Alarmed = tuple[Signal, Phase | None, str]
 
 
 class Incidents:
-    """The open incidents: at most one for each version and signal, whatever number of phases is in alarm.
+    """The open incidents: at most one for each version and family of signals, however many phases and replicas it has.
 
     Methods return the incidents they changed, as they are now.
     """
 
-    def __init__(self, *, average_run_length: float) -> None:
-        self._average_run_length = average_run_length
+    def __init__(self, budget: Budget) -> None:
+        self._budget = budget
         self._open: dict[IncidentKey, Incident] = {}
-        self._alarmed: dict[IncidentKey, set[Phase | None]] = {}
+        self._alarmed: dict[IncidentKey, set[_Alarmed]] = {}
         self._last_traffic_ns: dict[tuple[str, str], int] = {}
 
     @property
@@ -66,9 +87,9 @@ class Incidents:
 
     def adopt(self, incident: Incident, *, now_ns: int) -> None:
         """Take over an open incident of before a restart."""
-        key = (incident.model, incident.version, incident.signal)
+        key = _key(incident.model, incident.version, incident.signal)
         self._open[key] = incident
-        self._alarmed[key] = {incident.phase}
+        self._alarmed[key] = {(incident.signal, incident.phase, incident.replica)}
         self._last_traffic_ns[incident.model, incident.version] = now_ns
 
     def saw_traffic(self, model: str, version: str, *, now_ns: int) -> None:
@@ -76,22 +97,39 @@ class Incidents:
             self._last_traffic_ns[model, version] = now_ns
 
     def take(
-        self, model: str, version: str, finding: Alarm | Recovery, *, traces: Iterable[str], now_ns: int
+        self,
+        model: str,
+        version: str,
+        finding: Finding,
+        *,
+        traces: Iterable[str],
+        innocent: Iterable[str] = (),
+        now_ns: int,
     ) -> list[Incident]:
-        """Let a finding change an incident; ``traces`` show an alarm, at most ``MAX_TRACES`` are kept."""
-        key = (model, version, finding.signal)
+        """Let a finding change an incident; ``traces`` show an alarm, at most ``MAX_TRACES`` of each are kept."""
+        key = _key(model, version, finding.signal)
         if isinstance(finding, Recovery):
-            alarmed = self._alarmed.get(key, set())
-            alarmed.discard(finding.phase)
-            how = "lost sight of, as traffic became unlike any before," if finding.is_lost else "back to normal"
-            return [self.close(key, how=how, now_ns=now_ns)] if key in self._open and not alarmed else []
+            return self._recover(key, finding, now_ns=now_ns)
         known = self._open.get(key)
-        self._alarmed.setdefault(key, set()).add(finding.phase)
+        self._alarmed.setdefault(key, set()).add((finding.signal, finding.phase, finding.replica))
         self._last_traffic_ns[model, version] = now_ns
-        if known is not None and not _is_deeper(finding.phase, known.phase):
+        if known is not None and not _is_deeper(finding, known):
             return []
-        self._open[key] = self._opened(model, version, finding, known, tuple(traces)[:MAX_TRACES], now_ns)
+        shown = tuple(traces)[:MAX_TRACES], tuple(innocent)[:MAX_TRACES]
+        self._open[key] = self._opened(model, version, finding, known, *shown, now_ns)
         return [self._open[key]]
+
+    def _recover(self, key: IncidentKey, finding: Recovery, *, now_ns: int) -> list[Incident]:
+        alarmed = self._alarmed.get(key, set())
+        # A version's own alarm may have been laid at a replica's door.
+        back = {
+            one
+            for one in alarmed
+            if one[:2] == (finding.signal, finding.phase) and (not finding.replica or one[2] == finding.replica)
+        }
+        alarmed -= back
+        how = "lost sight of, as traffic became unlike any before," if finding.is_lost else "back to normal"
+        return [self.close(key, how=how, now_ns=now_ns)] if key in self._open and not alarmed else []
 
     def close_idle(self, *, now_ns: int) -> list[Incident]:
         """Close the incidents of versions that have had no traffic for ``IDLE_S``."""
@@ -99,10 +137,20 @@ class Incidents:
         return [self.close(key, how="closed, as there was no more traffic,", now_ns=now_ns) for key in idle]
 
     def _opened(
-        self, model: str, version: str, alarm: Alarm, known: Incident | None, traces: tuple[str, ...], now_ns: int
+        self,
+        model: str,
+        version: str,
+        alarm: Alarm,
+        known: Incident | None,
+        traces: tuple[str, ...],
+        innocent: tuple[str, ...],
+        now_ns: int,
     ) -> Incident:
-        """A new incident, or a known one with the deeper phase that turned out to be at fault."""
-        scale, middle = (1.0, 0) if alarm.signal is Signal.ERROR_RATE else (1e9, LEVELS.index(0.5))
+        """A new incident, or a known one with the deeper cause that turned out to be at fault."""
+        is_duration = alarm.signal in (Signal.LATENCY, Signal.QUEUEING, Signal.STUCK)
+        scale, middle = (1e9 if is_duration else 1.0), LEVELS.index(0.5)
+        # Evidence can't say more than that: a rule's is none.
+        is_rule = alarm.log_evalue <= 0
         return Incident(
             incident_id=known.incident_id if known else f"{now_ns // 1_000_000:012x}{os.urandom(4).hex()}",
             model=model,
@@ -115,8 +163,15 @@ class Incidents:
             change_ns=alarm.change_second * NS,
             open_ns=known.open_ns if known else now_ns,
             log_evalue=alarm.log_evalue,
-            average_run_length=self._average_run_length,
+            average_run_length=0.0 if is_rule else self._budget.run_length,
             traces=traces or (known.traces if known else ()),
+            innocent_traces=innocent or (known.innocent_traces if known else ()),
+            replica=alarm.replica,
+            arm=alarm.arm,
+            cause=alarm.cause,
+            severity=alarm.severity,
+            after_low=None if alarm.interval is None else alarm.interval[0] / scale,
+            after_high=None if alarm.interval is None else alarm.interval[1] / scale,
         )
 
     def close(self, key: IncidentKey, *, how: str, now_ns: int) -> Incident:
@@ -125,34 +180,33 @@ class Incidents:
         self._alarmed.pop(key, None)
         if not any(other[:2] == key[:2] for other in self._open):
             self._last_traffic_ns.pop(key[:2], None)
-        lasted = _duration(now_ns - incident.change_ns)
+        lasted = duration_text(now_ns - incident.change_ns)
         return replace(
             incident, close_ns=now_ns, summary=f"{incident.summary.removesuffix('.')}; {how} after {lasted}."
         )
 
 
-def _is_deeper(phase: Phase | None, than: Phase | None) -> bool:
-    return phase is not None and than is not None and DEEPEST_FIRST.index(phase) < DEEPEST_FIRST.index(than)
+def _key(model: str, version: str, signal: Signal) -> IncidentKey:
+    return model, version, FAMILIES[signal]
 
 
-def summarise(model: str, version: str, alarm: Alarm) -> str:
-    """What changed, from what to what, since when: one sentence for a tired operator."""
-    since = datetime.fromtimestamp(alarm.change_second, UTC).strftime("%Y-%m-%d %H:%M:%S UTC")
-    before, after = float(alarm.before[alarm.level]), float(alarm.after[alarm.level])
-    if alarm.signal is Signal.ERROR_RATE:
-        # What was normal is known as an upper limit only.
-        share = f"from at most {before:.2%} to {after:.2%}"
-        return f"Errors of {model} version {version} rose {share} of requests at {since}."
-    phase = alarm.phase.label.replace("_", " ") if alarm.phase is not None else "latency"
-    level = {0.5: "median", 0.9: "p90", 0.99: "p99"}[LEVELS[alarm.level]]
-    return (
-        f"{phase.capitalize()} of {model} version {version} became slower: "
-        f"{level} rose from {_duration(before)} to {_duration(after)} at {since}."
+def _is_deeper(alarm: Alarm, known: Incident) -> bool:
+    return _depth(alarm.signal, alarm.phase, alarm.cause) < _depth(known.signal, known.phase, known.cause)
+
+
+def _depth(signal: Signal, phase: Phase | None, cause: Cause) -> tuple[int, int, int]:
+    """The lower, the closer to what is to be repaired.
+
+    Of answers, inputs are the cause that lies behind; of durations, a replica is.
+    """
+    causes = (
+        (Cause.INPUTS, Cause.REPLICA, Cause.VERSION, Cause.ARRIVALS)
+        if FAMILIES[signal] is Family.CONTENT
+        else (Cause.REPLICA, Cause.VERSION, Cause.INPUTS, Cause.ARRIVALS)
     )
-
-
-def _duration(ns: float) -> str:
-    for unit, size in (("h", 3.6e12), ("min", 6e10), ("s", 1e9), ("ms", 1e6)):
-        if ns >= size:
-            return f"{ns / size:.3g} {unit}"
-    return f"{ns / 1e3:.3g} µs"
+    rank = _RANKS.get(signal, len(_RANKS))
+    # Whatever makes requests wait is deeper than that they wait.
+    is_flow = signal is Signal.LATENCY and phase in (Phase.QUEUE, Phase.TOTAL)
+    if is_flow:
+        return len(causes), rank, DEEPEST_FIRST.index(phase) if phase is not None else 0
+    return causes.index(cause), rank, DEEPEST_FIRST.index(phase) if phase is not None else 0

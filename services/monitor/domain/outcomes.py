@@ -30,6 +30,25 @@ _CLIENT_ERRORS = frozenset({
     "OUT_OF_RANGE", "UNIMPLEMENTED", "UNAUTHENTICATED",
 })  # fmt: skip
 
+
+class ErrorKind(IntEnum):
+    """Server errors by what is behind them."""
+
+    FAILURE = 0
+    REFUSAL = 1
+    LATENESS = 2
+
+    @property
+    def label(self) -> str:
+        return ("the model or the service failed", "there was no room or nobody to serve", "it took too long")[self]
+
+
+_KINDS = {"RESOURCE_EXHAUSTED": ErrorKind.REFUSAL, "UNAVAILABLE": ErrorKind.REFUSAL,
+          "DEADLINE_EXCEEDED": ErrorKind.LATENESS}  # fmt: skip
+
+KIND_OF_CODE: NDArray[np.int64] = np.array([_KINDS.get(name, ErrorKind.FAILURE) for name in CODES])
+"""Kind by code number, of codes that are the server's fault."""
+
 OUTCOME_OF_CODE: NDArray[np.uint8] = np.full(256, Outcome.SERVER_ERROR, dtype=np.uint8)
 """Outcome by code number, for whole arrays at once; a number without a name is the server's fault."""
 for _number, _name in enumerate(CODES):

@@ -27,5 +27,53 @@ DEEPEST_FIRST = (Phase.COMPUTE_INFER, Phase.COMPUTE_INPUT, Phase.COMPUTE_OUTPUT,
 
 
 class Signal(StrEnum):
+    """What is watched. The values are stored, and are labels of metrics."""
+
     ERROR_RATE = "error_rate"
     LATENCY = "latency"
+    QUEUEING = "queueing"
+    STUCK = "stuck"
+    DEAD = "dead"
+    NONFINITE = "nonfinite"
+    CONFIDENCE = "confidence"
+    ENTROPY = "entropy"
+    NORM = "norm"
+    LENGTH = "length"
+    CLASS_MIX = "class_mix"
+    INPUTS = "inputs"
+
+
+class Cause(StrEnum):
+    """Whose fault it is, as far as traces tell."""
+
+    REPLICA = "replica"
+    VERSION = "version"
+    INPUTS = "inputs"
+    ARRIVALS = "arrivals"
+
+
+class Severity(StrEnum):
+    """Whether somebody is to be woken."""
+
+    PAGE = "page"
+    TICKET = "ticket"
+
+
+class Family(StrEnum):
+    """Signals that show one fault from several sides: a version has at most one open incident of each."""
+
+    SPEED = "speed"
+    ERRORS = "errors"
+    NUMBERS = "numbers"
+    CONTENT = "content"
+
+
+FAMILIES = {
+    **dict.fromkeys((Signal.STUCK, Signal.DEAD, Signal.LATENCY, Signal.QUEUEING), Family.SPEED),
+    Signal.ERROR_RATE: Family.ERRORS,
+    Signal.NONFINITE: Family.NUMBERS,
+    **dict.fromkeys(
+        (Signal.CONFIDENCE, Signal.ENTROPY, Signal.NORM, Signal.LENGTH, Signal.CLASS_MIX, Signal.INPUTS),
+        Family.CONTENT,
+    ),
+}

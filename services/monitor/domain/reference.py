@@ -18,6 +18,7 @@ from numpy.typing import NDArray
 
 from services.monitor.domain import sketch
 from services.monitor.domain.evidence import Floats, upper_limit
+from services.monitor.domain.outcomes import ErrorKind
 from services.monitor.domain.phases import COMPUTE_PHASES, FLOW_PHASES, Phase
 
 LEARN_SLOTS = 30
@@ -124,6 +125,8 @@ class ErrorReference:
     slots: int = 0
     trials: int = 0
     errors: float = 0.0
+    squares: float = 0.0
+    """Sum of the squares of the slots' shares, by trials."""
 
     @property
     def rate(self) -> float:
@@ -136,27 +139,42 @@ class ErrorReference:
     @property
     def limit(self) -> float:
         """Upper confidence limit of the normal rate, by what has been seen so far."""
-        return min(max(upper_limit(self.rate, self.trials), LEAST_ERROR_LIMIT), GREATEST_ERROR_LIMIT)
+        limit = upper_limit(self.rate, self.trials / self.spread)
+        return min(max(limit, LEAST_ERROR_LIMIT), GREATEST_ERROR_LIMIT)
+
+    @property
+    def spread(self) -> float:
+        """How many trials are worth an independent one (Pearson's dispersion over slots)."""
+        variance = self.rate * (1 - self.rate)
+        if self.slots < 2 or variance <= 0:
+            return 1.0
+        return max(1.0, (self.squares - self.trials * self.rate**2) / variance / (self.slots - 1))
 
     def learn(self, share: float, trials: int) -> None:
         if not self.is_learnt:
             self.slots += 1
             self.trials += trials
             self.errors += share * trials
+            self.squares += share * share * trials
+
+    def dump(self) -> list[float]:
+        return [self.slots, self.trials, self.errors, self.squares]
 
 
 @dataclass(slots=True)
 class Reference:
-    """All that is normal for a version."""
+    """All that is normal for a version. ``kinds`` are errors by :class:`ErrorKind`."""
 
     errors: ErrorReference = field(default_factory=ErrorReference)
+    kinds: tuple[ErrorReference, ...] = field(default_factory=lambda: tuple(ErrorReference() for _ in ErrorKind))
     compute: LatencyReference = field(default_factory=lambda: LatencyReference(COMPUTE_PHASES))
     flow: LatencyReference = field(default_factory=lambda: LatencyReference(FLOW_PHASES))
 
     def dump(self) -> dict[str, Any]:
         """As plain JSON values; contexts that are still being learnt are left out."""
         return {
-            "errors": [self.errors.slots, self.errors.trials, self.errors.errors],
+            "errors": self.errors.dump(),
+            "kinds": [kind.dump() for kind in self.kinds],
             **{
                 group: [
                     [*context, [normal.quantiles_ns.tolist() for normal in by_phase.values()]]
@@ -170,6 +188,8 @@ class Reference:
     def load(cls, data: Mapping[str, Any]) -> Reference:
         """The reverse of :meth:`dump`."""
         reference = cls(errors=ErrorReference(*data["errors"]))
+        if "kinds" in data:
+            reference.kinds = tuple(ErrorReference(*kind) for kind in data["kinds"])
         for group in ("compute", "flow"):
             for rows, rate, quantiles in data[group]:
                 getattr(reference, group).know(Context(rows, rate), quantiles)

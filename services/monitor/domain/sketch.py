@@ -50,6 +50,22 @@ def quantile(counts: NDArray[np.generic], level: float) -> float:
     return float(_MIDDLES[min(int(np.searchsorted(cumulative, rank)), BINS - 1)])
 
 
+def quantiles(counts: NDArray[np.generic], levels: tuple[float, ...]) -> NDArray[np.float64]:
+    """:func:`quantile` at several levels at once."""
+    cumulative = np.cumsum(counts, dtype=np.float64)
+    total = cumulative[-1]
+    if total <= 0:
+        return np.zeros(len(levels))
+    ranks = np.array(levels) * (total * (1 - 1e-12))
+    return _MIDDLES[np.minimum(cumulative.searchsorted(ranks), BINS - 1)]
+
+
+def shares_above(counts: NDArray[np.generic], edges: NDArray[np.int64]) -> NDArray[np.float64]:
+    """:func:`share_above` of several edges at once."""
+    cumulative = np.cumsum(counts, dtype=np.float64)
+    return 1.0 - cumulative[edges] / cumulative[-1]
+
+
 def share_above(counts: NDArray[np.generic], edge: int) -> float:
     """Share of durations in bins after ``edge``, of a histogram that isn't empty."""
     return float(counts[edge + 1 :].sum() / counts.sum())

@@ -8,11 +8,12 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
+import sqlalchemy as sa
 
 from services.monitor.adapters import incident_store
 from services.monitor.adapters.incident_store import IncidentStore
 from services.monitor.domain.incidents import Incident
-from services.monitor.domain.phases import Phase, Signal
+from services.monitor.domain.phases import Cause, Phase, Severity, Signal
 from tests.support.postgresql import PostgresqlUnavailableError, running_postgresql
 
 INCIDENT = Incident(
@@ -29,6 +30,13 @@ INCIDENT = Incident(
     log_evalue=19.5,
     average_run_length=1.2096e8,
     traces=("ab" * 16, "cd" * 16),
+    innocent_traces=("ef" * 16,),
+    replica="node.1@5.ab",
+    arm="canary",
+    cause=Cause.REPLICA,
+    severity=Severity.TICKET,
+    after_low=0.009,
+    after_high=0.011,
 )
 
 
@@ -70,6 +78,23 @@ def test_incidents_and_references_are_kept(store: IncidentStore, url: str) -> No
         assert again.references(since_ns=2**62 + 1) == {}
     store.save_references({}, now_ns=2**62)
     assert store.references(since_ns=0) == {}
+
+
+def test_a_database_of_an_earlier_release_is_gone_on_with(url: str) -> None:
+    added = ("innocent_traces", "replica", "arm", "cause", "severity", "after_low", "after_high")
+    with contextlib.closing(IncidentStore(url)) as store:
+        store.save(INCIDENT)
+    engine = sa.create_engine(incident_store.driver_url(url))
+    with engine.begin() as connection:
+        for column in added:
+            connection.execute(sa.text(f"ALTER TABLE incidents DROP COLUMN {column}"))
+    engine.dispose()
+
+    with contextlib.closing(IncidentStore(url)) as again:
+        (kept,) = again.newest(model="", is_open=False, before="", limit=10)
+        again.save(INCIDENT)
+        assert again.get(INCIDENT.incident_id) == INCIDENT
+    assert (kept.summary, kept.arm, kept.cause, kept.after_low) == (INCIDENT.summary, "stable", Cause.VERSION, None)
 
 
 def test_old_incidents_leave_open_ones_stay(store: IncidentStore, monkeypatch: pytest.MonkeyPatch) -> None:

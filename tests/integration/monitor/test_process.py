@@ -126,7 +126,7 @@ def test_its_metrics_name_what_came_in_with_exemplars(process: Process) -> None:
         (sent.trace_id.hex(), 0.005)
     ]
     assert value("penstock_incidents_open", ("model", "digits"), ("signal", "latency")) == 0
-    assert value("penstock_anomaly_log_evalue", *version, ("signal", "error_rate"), ("phase", "")) == 0
+    assert value("penstock_anomaly_log_evalue", *version, ("signal", "error_rate"), ("phase", ""), ("replica", "")) == 0
 
 
 @pytest.mark.parametrize(

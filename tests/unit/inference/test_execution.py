@@ -20,7 +20,7 @@ from services.inference.domain.signature import Signature, TensorSpec
 from services.inference.model_process import execution
 from services.inference.model_process.decoder import Decoder
 from services.inference.model_process.encoder import Encoder
-from services.inference.model_process.execution import ModelExecutor, Pick, StallWatch, classify
+from services.inference.model_process.execution import ModelExecutor, Pick, StallWatch
 from tests.support.fake_gateway import infer_request
 
 SIGNATURE = Signature(
@@ -181,24 +181,6 @@ def test_a_watch_that_sleeps_can_be_closed(monkeypatch: pytest.MonkeyPatch) -> N
         watch.end()
         time.sleep(number * 0.0005)
         watch.close()
-
-
-@pytest.mark.parametrize(
-    ("scores", "first_rows", "classes"),
-    [
-        ([[0.1, 0.9], [0.8, 0.2]], [0, 1], [1, 0]),
-        ([[0.1, 0.9], [0.8, 0.2], [0.3, 0.7]], [0, 2], [1, 1]),
-        ([[0.1, 0.9], [0.8, 0.9]], [0, 1], []),
-        ([[2.0, -1.0]], [0], []),
-        ([[np.inf, -np.inf]], [0], []),
-        ([[1.0]], [0], []),
-        ([[0.5, 0.5]], [], []),
-    ],
-)
-def test_a_classifier_is_known_by_rows_that_sum_to_one(
-    scores: list[list[float]], first_rows: list[int], classes: list[int]
-) -> None:
-    assert classify({"Y": np.array(scores, np.float32)}, first_rows)[1] == classes
 
 
 def executed(refused: dict[int, str], *rows: int, is_vague: bool = False) -> tuple[execution.Execution, list[int]]:

@@ -4,22 +4,27 @@ from __future__ import annotations
 
 import struct
 import weakref
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from typing import Any
 
 import numpy as np
-import pytest
 
 from penstock.queue.v1.envelope_pb2 import Envelope
 from services.common.errors import InternalError
 from services.common.lanes import Entry
 from services.common.tracing import TraceContext
-from services.inference.model_process.execution import Execution, Outcome, classify
+from services.inference.domain.signature import Signature, TensorSpec
+from services.inference.model_process.execution import Execution, Outcome
 from services.inference.model_process.lane import Delivery
+from services.inference.model_process.statistics import Answers
 from services.inference.model_process.telemetry import Telemetry
+from services.inference.model_process.tensors import Form, Tensors
 from services.inference.model_process.worker import BatchReport, Settled
 
+SIGNATURE = Signature(
+    (TensorSpec("INPUT", "FP32", (-1, 2)),), (TensorSpec("SCORES", "FP32", (-1, 4)),), is_batchable=True
+)
 TRACE = "00-" + "ab" * 16 + "-" + "cd" * 8 + "-01"
 
 
@@ -45,8 +50,20 @@ def settled(
     return Settled(Delivery("lane", b"1", entry), outcome, rows=2)
 
 
-def report(*members: Settled, start_ns: int = 5_000_000, end_ns: int = 9_000_000) -> BatchReport:
-    execution = Execution([one.outcome for one in members], 1, 2, 3)
+def scores(*rows: Sequence[float]) -> Answers:
+    """A classifier's, of requests of one row each."""
+    content = np.array(rows, np.float32)
+    return Answers([content.dtype], [content.shape[1]], [content.tobytes()], [1] * len(rows), is_flat=True)
+
+
+def report(
+    *members: Settled,
+    start_ns: int = 5_000_000,
+    end_ns: int = 9_000_000,
+    answers: Answers | None = None,
+    tensors: Sequence[Tensors] = (),
+) -> BatchReport:
+    execution = Execution([one.outcome for one in members], 1, 2, 3, answers)
     return BatchReport(
         members,
         execution,
@@ -55,11 +72,12 @@ def report(*members: Settled, start_ns: int = 5_000_000, end_ns: int = 9_000_000
         end_ns,
         "full",
         TraceContext.new_root(is_sampled=True),
+        tensors,
     )
 
 
-def quick(*members: Settled, start_ns: int = 5_000_000) -> BatchReport:
-    return report(*members, start_ns=start_ns, end_ns=start_ns + 1_000_000)
+def quick(*members: Settled, start_ns: int = 5_000_000, **rest: Any) -> BatchReport:
+    return report(*members, start_ns=start_ns, end_ns=start_ns + 1_000_000, **rest)
 
 
 class Clock:
@@ -73,7 +91,7 @@ class Clock:
         return self.timers[-1]
 
     def ring(self) -> None:
-        for timer in self.timers:
+        for timer in list(self.timers):
             if not timer.is_cancelled:
                 timer.call()
 
@@ -87,8 +105,16 @@ class Timer:
         self.is_cancelled = True
 
 
-def made(exporter: Any, clock: Clock) -> Telemetry:
-    return Telemetry(exporter, model="m", version="1", device="cpu", later=clock.later)
+def made(exporter: Any, clock: Clock, *, signature: Signature = SIGNATURE, now_ns: int = 0) -> Telemetry:
+    return Telemetry(
+        exporter,
+        model="m",
+        version="1",
+        device="cpu",
+        later=clock.later,
+        signature=signature,
+        now_ns=lambda: now_ns,
+    )
 
 
 def spans_of(*batches: BatchReport, clock: Clock | None = None) -> list[tuple[str, TraceContext, dict[str, Any]]]:
@@ -104,8 +130,9 @@ def spans_of(*batches: BatchReport, clock: Clock | None = None) -> list[tuple[st
 
 def test_the_batch_span_carries_every_request_in_order() -> None:
     batch = report(
-        settled(Outcome(b"x", None, 0.75, 3)),
+        settled(Outcome(b"x")),
         settled(Outcome(error=InternalError("broke", reason="MODEL_ERROR")), traceparent="odd", enqueue_ns=6_000_000),
+        answers=scores([0.0, 0.25, 0.0, 0.75], [0.0, 0.5, 0.5, 0.0]),
     )
     name, context, rest = spans_of(batch)[0]
     attributes = rest["attributes"]
@@ -115,7 +142,7 @@ def test_the_batch_span_carries_every_request_in_order() -> None:
     assert attributes["penstock.requests.total_us"] == struct.pack("<2I", 9_000, 3_000)
     assert attributes["penstock.requests.status"] == bytes([0, 13])
     assert attributes["penstock.requests.confidence"][:4] == struct.pack("<f", 0.75)
-    assert attributes["penstock.requests.class"] == struct.pack("<2i", 3, -1)
+    assert attributes["penstock.requests.class"] == struct.pack("<2i", 3, 1)
     assert (attributes["penstock.batch.rows"], attributes["messaging.batch.message_count"]) == (4, 2)
     assert rest["error"] is None, "one of them succeeded"
 
@@ -176,7 +203,7 @@ def test_what_more_is_to_be_told_of_has_a_span_of_its_own() -> None:
 
 
 def test_what_no_classifier_would_answer_has_no_class() -> None:
-    classified = quick(settled(Outcome(b"x", None, 0.75, 3)))
+    classified = quick(settled(Outcome(b"x")), answers=scores([0.0, 0.25, 0.0, 0.75]))
     ((_, _, rest),) = spans_of(classified, classified, quick(settled(Outcome(b"x"))))
     assert rest["attributes"]["penstock.requests.class"] == struct.pack("<3i", 3, 3, -1)
     assert np.isnan(np.frombuffer(rest["attributes"]["penstock.requests.confidence"], "<f4")).tolist() == [0, 0, 1]
@@ -207,22 +234,88 @@ def test_large_requests_are_let_go_of_at_once() -> None:
     assert held() is None
 
 
-@pytest.mark.parametrize(
-    "outputs",
-    [
-        {"y": np.array([[0.5, 0.6]], np.float32)},
-        {"y": np.array([[1.5, -0.5]], np.float32)},
-        {"y": np.array([[1.0]], np.float32)},
-        {"y": np.array([1.0], np.float32)},
-        {"y": np.array([[0, 1]], np.int64)},
-    ],
-)
-def test_what_is_no_distribution_over_classes_is_no_classifier(outputs: dict[str, np.ndarray]) -> None:
-    assert classify(outputs, [0]) == ([], [])
+def test_answers_of_a_classifier_are_told_by_entropy_too() -> None:
+    ((_, _, rest),) = spans_of(quick(settled(Outcome(b"x")), answers=scores([0.5, 0.5, 0.0, 0.0])))
+    (entropy,) = struct.unpack("<f", rest["attributes"]["penstock.requests.entropy"])
+    assert np.isclose(entropy, np.log(2))
+    assert "penstock.requests.norm" not in rest["attributes"]
+    assert "penstock.requests.nonfinite" not in rest["attributes"]
 
 
-def test_a_classifiers_confidence_is_that_of_each_requests_first_row() -> None:
-    scores = np.array([[0.1, 0.9], [0.8, 0.2], [0.3, 0.7]], np.float32)
-    confidences, classes = classify({"label": np.array([1, 0, 1]), "y": scores}, [0, 1])
-    assert confidences == pytest.approx([0.9, 0.8])
-    assert classes == [1, 0]
+def test_answers_of_anything_else_are_told_by_their_norm_and_by_what_is_no_number() -> None:
+    first = quick(settled(Outcome(b"x")), answers=scores([3.0, 4.0, 0.0, 0.0]))
+    second = quick(settled(Outcome(b"x")), answers=scores([np.nan, np.inf, 0.0, 0.0]))
+    ((_, _, rest),) = spans_of(first, second)
+    attributes = rest["attributes"]
+    norms = np.frombuffer(attributes["penstock.requests.norm"], "<f4")
+    assert (norms[0], np.isnan(norms[1])) == (2.5, True)
+    assert attributes["penstock.requests.nonfinite"] == struct.pack("<2I", 0, 2)
+    assert "penstock.requests.class" not in attributes
+
+
+def test_lengths_are_told_where_answers_differ_in_size() -> None:
+    free = replace(SIGNATURE, outputs=(TensorSpec("TEXT", "BYTES", (-1, 1)),))
+    exporter, clock = Exporter(), Clock()
+    telemetry = made(exporter, clock, signature=free)
+    telemetry.batch_ended(quick(settled(Outcome(b"four")), settled(Outcome(b"twelve bytes"))))
+    telemetry.flush()
+    assert exporter.spans[0][2]["attributes"]["penstock.requests.length"] == struct.pack("<2I", 4, 12)
+
+
+def asked(*values: float) -> Tensors:
+    content = np.array(values, np.float32)
+    form = Form(("INPUT",), (content.dtype,), ((1, 2),), (0,), 1, None)
+    return Tensors("", form, (), [content.tobytes()])
+
+
+def test_inputs_are_sketched_by_the_number_of_the_request_in_the_span() -> None:
+    first = quick(settled(Outcome(b"x")), tensors=[asked(1, 2)])
+    second = quick(settled(Outcome(b"x")), settled(Outcome(b"x")), tensors=[asked(3, 4), asked(5, 6)])
+    ((_, _, rest),) = spans_of(first, second)
+    attributes = rest["attributes"]
+    assert attributes["penstock.inputs.sampled"] == struct.pack("<3I", 0, 1, 2)
+    assert np.frombuffer(attributes["penstock.inputs.sketch"], "<f4").tolist() == [1, 2, 3, 4, 5, 6]
+
+
+def test_a_batch_that_runs_for_long_is_told_of_every_second() -> None:
+    exporter, clock = Exporter(), Clock()
+    telemetry = made(exporter, clock, now_ns=8_000_000_000)
+    telemetry.batch_began(3, 5_000_000_000)
+    clock.ring()
+    ((name, _, rest),) = exporter.spans
+    assert name == "pulse m"
+    assert rest["attributes"] == {
+        "penstock.replica.state": "running",
+        "penstock.replica.running_ns": 3_000_000_000,
+        "penstock.replica.running_requests": 3,
+    }
+
+
+def test_a_batch_that_ended_is_told_of_no_more() -> None:
+    exporter, clock = Exporter(), Clock()
+    telemetry = made(exporter, clock, now_ns=8_000_000_000)
+    telemetry.batch_began(1, 5_000_000_000)
+    telemetry.batch_ended(replace(quick(settled(Outcome(b"x"))), start_ns=5_000_000_000))
+    for timer in list(clock.timers):
+        timer.call()
+    assert [name for name, _, _ in exporter.spans] == ["batch m"]
+
+
+def test_nothing_is_looked_at_while_nothing_is_done() -> None:
+    exporter, clock = Exporter(), Clock()
+    telemetry = made(exporter, clock)
+    telemetry.batch_began(1, 5)
+    telemetry.batch_ended(replace(quick(settled(Outcome(b"x"))), start_ns=5))
+    for _ in range(5):
+        clock.timers[-1].call()
+    looks = len(clock.timers)
+    assert looks < 5
+
+
+def test_a_process_that_stops_says_so_last() -> None:
+    exporter, clock = Exporter(), Clock()
+    telemetry = made(exporter, clock)
+    telemetry.batch_ended(quick(settled(Outcome(b"x"))))
+    telemetry.stop()
+    assert [name for name, _, _ in exporter.spans] == ["batch m", "pulse m"]
+    assert exporter.spans[1][2]["attributes"]["penstock.replica.state"] == "stopping"

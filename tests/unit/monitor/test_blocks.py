@@ -5,7 +5,8 @@ from dataclasses import replace
 import numpy as np
 
 from services.monitor.domain import sketch
-from services.monitor.domain.blocks import ABANDONED, NS, Rejection, gather
+from services.monitor.domain.blocks import ABANDONED, NS, Rejection
+from services.monitor.domain.gathering import gather
 from services.monitor.domain.outcomes import Outcome
 from services.monitor.domain.phases import Phase
 from tests.support.traffic import START_S, batch

@@ -4,9 +4,11 @@ import tracemalloc
 
 import pytest
 
-from services.monitor.domain.blocks import NS, Block, Rejection, gather
+from services.monitor.domain.blocks import NS, Block, Rejection
 from services.monitor.domain.detectors import VersionDetectors
+from services.monitor.domain.evidence import Budget
 from services.monitor.domain.figures import OVERFLOW, PANES, Figures, Sums
+from services.monitor.domain.gathering import gather
 from services.monitor.domain.outcomes import Outcome
 from tests.support.traffic import START_S, batch
 
@@ -47,7 +49,7 @@ def test_closed_panes_lose_nothing_and_take_what_comes_late() -> None:
 
 
 def test_versions_that_are_asked_now_and_then_take_little_memory() -> None:
-    figures, detectors = Figures(max_series=100), [VersionDetectors(20.0) for _ in range(10)]
+    figures, detectors = Figures(max_series=100), [VersionDetectors(Budget(1.0, 200)) for _ in range(10)]
     tracemalloc.start()
     try:
         for second in range(START_S, START_S + 600, 20):

@@ -4,12 +4,14 @@ import numpy as np
 import pytest
 
 from services.monitor.domain.blocks import NS
-from services.monitor.domain.detectors import Alarm, Recovery
+from services.monitor.domain.evidence import Budget
+from services.monitor.domain.findings import Alarm, Recovery
 from services.monitor.domain.incidents import IDLE_S, Incidents
 from services.monitor.domain.phases import Phase, Signal
 from tests.support.traffic import START_S
 
 NOW_NS = START_S * NS
+BUDGET = Budget(false_alarms_per_week=1, series=200)
 
 
 def latency(phase: Phase, *, level: int = 0) -> Alarm:
@@ -30,7 +32,7 @@ ERRORS = Alarm(Signal.ERROR_RATE, None, 21.0, START_S - 7, 0, np.array([0.001]),
 
 @pytest.fixture
 def incidents() -> Incidents:
-    return Incidents(average_run_length=1.2e8)
+    return Incidents(BUDGET)
 
 
 def test_an_alarm_opens_an_incident_that_says_what_changed(incidents: Incidents) -> None:
@@ -39,7 +41,7 @@ def test_an_alarm_opens_an_incident_that_says_what_changed(incidents: Incidents)
     assert (incident.model, incident.version, incident.phase) == ("digits", "3", Phase.COMPUTE_INFER)
     assert (incident.before, incident.after) == pytest.approx((0.005, 0.010))
     assert (incident.change_ns, incident.open_ns, incident.close_ns) == ((START_S - 12) * NS, NOW_NS, None)
-    assert (incident.log_evalue, incident.average_run_length, len(incident.traces)) == (19.0, 1.2e8, 5)
+    assert (incident.log_evalue, incident.average_run_length, len(incident.traces)) == (19.0, BUDGET.run_length, 5)
     assert incident.summary == (
         "Compute infer of digits version 3 became slower: median rose from 5 ms to 10 ms at 2023-11-14 22:13:08 UTC."
     )
@@ -120,7 +122,7 @@ def test_an_incident_that_can_not_be_seen_to_end_says_so(incidents: Incidents) -
 
 def test_an_adopted_incident_goes_on(incidents: Incidents) -> None:
     (incident,) = incidents.take("digits", "3", latency(Phase.QUEUE), traces=[], now_ns=NOW_NS)
-    restarted = Incidents(average_run_length=1.2e8)
+    restarted = Incidents(BUDGET)
 
     restarted.adopt(incident, now_ns=NOW_NS + NS)
 

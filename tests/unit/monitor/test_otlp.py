@@ -14,7 +14,8 @@ from opentelemetry.proto.trace.v1.trace_pb2 import Span
 
 from penstock.otlp.v1.trace_pb2 import TraceRequest
 from services.monitor import otlp
-from services.monitor.domain.blocks import ABANDONED, Batch, Rejection, gather
+from services.monitor.domain.blocks import ABANDONED, Batch, Pulse, Rejection
+from services.monitor.domain.gathering import gather
 from services.monitor.domain.outcomes import Outcome
 
 Attributes = dict[str, str | int | bytes]
@@ -31,7 +32,13 @@ BATCH: Attributes = {
     "penstock.requests.wait_us": struct.pack("<2I", 10, 20),
     "penstock.requests.total_us": struct.pack("<2I", 2_010, 2_020),
     "penstock.requests.status": b"\0\r",
+    "penstock.deployment.arm": "canary",
     "penstock.requests.confidence": struct.pack("<2f", 0.5, 0.9),
+    "penstock.requests.class": struct.pack("<2i", 1, -1),
+    "penstock.requests.entropy": struct.pack("<2f", 0.1, 0.2),
+    "penstock.inputs.kind": "features",
+    "penstock.inputs.sampled": struct.pack("<I", 1),
+    "penstock.inputs.sketch": struct.pack("<3f", 1, 2, 3),
 }
 REJECTED: Attributes = {
     "penstock.model.name": "digits",
@@ -88,6 +95,14 @@ def test_a_batch_span_is_read_with_its_arrays() -> None:
         total_us=struct.pack("<2I", 2_010, 2_020),
         status=b"\0\r",
         trace_ids=b"a" * 16 + b"b" * 16,
+        arm="canary",
+        start_ns=1_000,
+        confidence=struct.pack("<2f", 0.5, 0.9),
+        classes=struct.pack("<2i", 1, -1),
+        entropy=struct.pack("<2f", 0.1, 0.2),
+        sampled=struct.pack("<I", 1),
+        sketch=struct.pack("<3f", 1, 2, 3),
+        inputs_kind="features",
     )
     assert (reading.is_ours, reading.span.model, reading.span.service) == (True, "digits", "penstock-inference")
     assert Span.FromString(reading.span.raw) == span(BATCH)
@@ -135,7 +150,7 @@ def test_batches_that_do_not_fit_their_span_are_refused(changed: Attributes) -> 
 def test_a_request_that_the_gateway_settled_is_counted_by_its_weight() -> None:
     (reading,) = otlp.read(request(span(REJECTED, kind=Span.SPAN_KIND_SERVER), service="penstock-gateway")).spans
 
-    assert reading.observation == Rejection("digits", "3", b"t" * 16, 2_000, Outcome.SERVER_ERROR, 7)
+    assert reading.observation == Rejection("digits", "3", b"t" * 16, 2_000, Outcome.SERVER_ERROR, 7, 14)
 
 
 @pytest.mark.parametrize(
@@ -145,6 +160,20 @@ def test_other_server_spans_are_not_counted(changed: Attributes) -> None:
     (reading,) = otlp.read(request(span({**REJECTED, **changed}, kind=Span.SPAN_KIND_SERVER))).spans
 
     assert reading.observation is None
+
+
+def test_a_pulse_says_how_long_a_batch_has_run() -> None:
+    pulse: Attributes = {
+        "penstock.model.name": "digits",
+        "penstock.model.version": "3",
+        "penstock.replica.state": "running",
+        "penstock.replica.running_ns": 5_000,
+        "penstock.replica.running_requests": 2,
+    }
+    (reading,) = otlp.read(request(span(pulse))).spans
+    assert reading.observation == Pulse("digits", "3", "worker-7", b"t" * 16, 2_000, False, 5_000, 2)
+    readings = otlp.read(request(span({**pulse, "penstock.replica.running_ns": -1})))
+    assert (readings.malformed, readings.spans) == (1, [])
 
 
 def test_a_foreign_span_is_kept_and_neither_believed_nor_forwarded() -> None:
@@ -169,6 +198,14 @@ MALFORMED: dict[str, tuple[Attributes, dict[str, Any]]] = {
     "one wait too few": ({"penstock.requests.wait_us": b"\0" * 4}, {}),
     "half a total": ({"penstock.requests.total_us": b"\0" * 7}, {}),
     "trace ids of another size": ({"penstock.requests.trace_id": b"a" * 16}, {}),
+    "confidence of one": ({"penstock.requests.confidence": b"\0" * 4}, {}),
+    "half a norm": ({"penstock.requests.norm": b"\0" * 7}, {}),
+    "more sketches than requests": ({"penstock.inputs.sampled": b"\0" * 12}, {}),
+    "no sketch": ({"penstock.inputs.sketch": b""}, {}),
+    "half a sketch": ({"penstock.inputs.sketch": b"\0" * 7}, {}),
+    "an endless sketch": ({"penstock.inputs.sketch": b"\0" * 1_000}, {}),
+    "sketches of nobody": ({"penstock.inputs.sampled": b""}, {}),
+    "arm of control characters": ({"penstock.deployment.arm": "a\0"}, {}),
     "array as text": ({"penstock.requests.wait_us": "12345678"}, {}),
     "rows as text": ({"penstock.batch.rows": "4"}, {}),
     "model as number": ({"penstock.model.name": 4}, {}),
@@ -266,6 +303,10 @@ def test_whatever_a_batch_says_can_be_counted(batch: tuple[bytes, bytes, int, tu
         **{
             f"penstock.compute.{part}_ns": ns for part, ns in zip(("input", "infer", "output"), compute_ns, strict=True)
         },
+        **{f"penstock.requests.{name}": numbers for name in ("confidence", "class", "entropy", "norm", "length")},
+        "penstock.requests.nonfinite": numbers,
+        "penstock.inputs.sampled": numbers,
+        "penstock.inputs.sketch": numbers * 3,
         "penstock.requests.trace_id": numbers * 4,
         "penstock.requests.wait_us": numbers,
         "penstock.requests.total_us": numbers[::-1],

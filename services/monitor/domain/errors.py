@@ -1,0 +1,104 @@
+"""Evidence that a version fails more often than it used to, as a whole and by what is behind it.
+
+Requests of a batch fail together, so a batch is one trial; and how failures cluster beyond that is learnt. Until enough
+was seen a version is held to a rate that none should have.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+
+from services.monitor.domain.bits import BitReference, BitStream
+from services.monitor.domain.blocks import Block
+from services.monitor.domain.evidence import Budget, Floats
+from services.monitor.domain.findings import Alarm, Recovery
+from services.monitor.domain.outcomes import CODES, KIND_OF_CODE, OUTCOME_OF_CODE, ErrorKind, Outcome
+from services.monitor.domain.phases import Severity, Signal
+from services.monitor.domain.reference import ErrorReference, Reference
+
+_FAULTS = OUTCOME_OF_CODE[: len(CODES)] == Outcome.SERVER_ERROR
+_PAGE_SHARE = 0.005
+"""Errors that stay below this share of requests wake nobody."""
+
+
+def kinds_of(block: Block) -> Floats:
+    """Server errors by :class:`ErrorKind`; those without a code are failures."""
+    kinds = np.bincount(KIND_OF_CODE[_FAULTS], block.codes[_FAULTS], minlength=len(ErrorKind)).astype(np.float64)
+    kinds[ErrorKind.FAILURE] += max(0.0, float(block.outcomes[Outcome.SERVER_ERROR]) - float(kinds.sum()))
+    return kinds
+
+
+@dataclass(slots=True)
+class ErrorDetector:
+    """One stream of four bits: a request failed by the server's fault, and by each kind of it."""
+
+    budget: Budget
+    reference: Reference
+    stream: BitStream = field(init=False)
+    _codes: deque[tuple[int, Floats]] = field(default_factory=lambda: deque(maxlen=300))
+
+    def __post_init__(self) -> None:
+        self.stream = BitStream(self._bits(), threshold=self.budget.threshold)
+
+    def judge(self, block: Block, *, may_learn: bool) -> Iterator[Alarm | Recovery]:
+        failed = int(block.outcomes[Outcome.SERVER_ERROR])
+        counted = failed + int(block.outcomes[Outcome.OK])
+        if counted == 0:
+            return
+        shares = np.concatenate([[failed], kinds_of(block)]) / counted
+        trials = max(1, block.executions)
+        self._codes.append((block.second, block.codes * _FAULTS))
+        self.stream.threshold = self.budget.threshold
+        if self.stream.observe(block.second, trials, np.minimum(shares, 1.0)):
+            yield self._alarm() if self.stream.is_alarmed else Recovery(Signal.ERROR_RATE, None)
+        if may_learn and not self.stream.is_suspicious and not self.reference.errors.is_learnt:
+            for reference, share in zip(self._references, shares, strict=True):
+                reference.learn(float(share), trials)
+            self.stream.refit(self._bits())
+
+    @property
+    def _references(self) -> tuple[ErrorReference, ...]:
+        return self.reference.errors, *self.reference.kinds
+
+    def _bits(self) -> BitReference:
+        references = self._references
+        return BitReference(
+            np.array([one.rate for one in references]),
+            np.array([one.limit for one in references]),
+            np.array([one.spread for one in references]),
+        )
+
+    def _alarm(self) -> Alarm:
+        stream = self.stream
+        change = stream.change_second
+        _, shares = stream.since(change)
+        # Of normal errors only a limit is known.
+        before, after = stream.reference.limits[0], shares[0]
+        codes = np.sum([codes for second, codes in self._codes if second >= change], axis=0)
+        kind = ErrorKind(int(shares[1:].argmax()))
+        note = f"mostly {CODES[int(codes.argmax())]}: {kind.label}" if codes.any() else kind.label
+        alarm = Alarm(
+            Signal.ERROR_RATE,
+            None,
+            log_evalue=stream.log_evalue,
+            change_second=change,
+            level=0,
+            before=np.array([before]),
+            after=np.array([after]),
+            interval=stream.interval(0, change),
+            severity=Severity.PAGE if after >= _PAGE_SHARE else Severity.TICKET,
+            note=note,
+        )
+        stream.restart()
+        return alarm
+
+    def dump(self) -> dict[str, Any]:
+        return self.stream.dump()
+
+    def load(self, data: Mapping[str, Any]) -> None:
+        self.stream.load(data)

@@ -1,0 +1,74 @@
+"""Traces of the last minutes that show what happened, and ordinary ones beside them."""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import NamedTuple
+
+from services.monitor.domain.blocks import Block, Exemplar
+from services.monitor.domain.findings import ids_of
+from services.monitor.domain.phases import Phase, Signal
+
+_KEPT = 256
+
+
+class Shown(NamedTuple):
+    """What one block had to show."""
+
+    second: int
+    instance: str
+    slowest: Mapping[Phase, Exemplar]
+    ordinary: Mapping[Phase, Exemplar]
+    shown: Mapping[Signal, Exemplar]
+    failed: bytes | None
+
+
+@dataclass(slots=True)
+class Showcase:
+    """Bounded: exemplars of the last ``_KEPT`` blocks of replicas."""
+
+    _blocks: deque[Shown] = field(default_factory=lambda: deque(maxlen=_KEPT))
+
+    def add(self, block: Block) -> None:
+        self._blocks.append(
+            Shown(block.second, block.instance, block.slowest, block.ordinary, block.shown, block.failed)
+        )
+
+    def slow(self, phase: Phase, *, since: int, replica: str = "", beyond_ns: float = 0.0) -> tuple[bytes, ...]:
+        """Batches that took longer than so much, the slowest first."""
+        found = [
+            one.slowest[phase]
+            for one in self._since(since, replica)
+            if phase in one.slowest and one.slowest[phase].duration_ns > beyond_ns
+        ]
+        return ids_of(sorted(found, key=lambda one: -one.duration_ns))
+
+    def failures(self, *, since: int, replica: str = "") -> tuple[bytes, ...]:
+        """Requests that failed, the latest first."""
+        found = [one.failed for one in self._since(since, replica) if one.failed]
+        return tuple(dict.fromkeys(reversed(found)))[:20]
+
+    def answers(self, signal: Signal, *, since: int, replica: str = "") -> tuple[bytes, ...]:
+        """Requests whose answers show it, the latest first; else any that were served since."""
+        blocks = self._since(since, replica)[::-1]
+        found = [one.shown[signal] for one in blocks if signal in one.shown]
+        return ids_of(found or [one.slowest[Phase.TOTAL] for one in blocks if Phase.TOTAL in one.slowest])
+
+    def innocent(
+        self, phase: Phase, *, before: int, guilty: str = "", within_ns: float = float("inf")
+    ) -> tuple[bytes, ...]:
+        """Ordinary batches: of replicas that aren't at fault, or of before the change; the latest first."""
+        found = [
+            one.ordinary[phase]
+            for one in reversed(self._blocks)
+            if phase in one.ordinary
+            and one.ordinary[phase].duration_ns <= within_ns
+            and (one.second < before or (guilty and one.instance != guilty))
+            and not one.failed
+        ]
+        return ids_of(found)
+
+    def _since(self, since: int, replica: str) -> list[Shown]:
+        return [one for one in self._blocks if one.second >= since and replica in ("", one.instance)]

@@ -1,0 +1,237 @@
+"""What is normal of answers and inputs, learnt from a version's own first traffic, and the bits that leave it.
+
+A scalar is watched by whether it lies above, or not above, five quantiles; classes by how often each comes; inputs by
+how often each of their features, or projections, falls into one of sixteen bins that were equally full.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any, Self
+
+import numpy as np
+from numpy.typing import NDArray
+
+from services.monitor.domain.answers import BINS, CLASSES, Answers
+from services.monitor.domain.bits import BitReference, BitStream
+from services.monitor.domain.evidence import Floats
+from services.monitor.domain.phases import Signal
+
+LEARN_SLOTS = 60
+LEARN_TRIALS = 500
+MAX_SLOTS = 128
+"""Slots that are kept while learning; then two and two become one."""
+LEVELS = (0.1, 0.25, 0.5, 0.75, 0.9)
+INPUT_BINS = 16
+MAX_SKETCHES = 8_192
+MIN_DISTINCT = 32
+"""Inputs of which fewer are different, of thousands, are those of a test: no traffic to learn from."""
+LEAST_SHARE = 0.01
+"""Classes that come more rarely can't be missed."""
+
+
+class ScalarWatch:
+    """Bits of one scalar. ``edges`` are the last bins that don't lie above."""
+
+    def __init__(self, signal: Signal, edges: NDArray[np.int64], stream: BitStream) -> None:
+        self.signal = signal
+        self.edges = edges
+        self.stream = stream
+
+    @classmethod
+    def learnt(cls, signal: Signal, slots: list[Answers], *, threshold: float) -> Self:
+        counts = np.stack([slot.scalars[signal] for slot in slots if signal in slot.scalars]).astype(np.float64)
+        cumulative = np.cumsum(counts.sum(axis=0))
+        edges = np.unique(np.searchsorted(cumulative, np.array(LEVELS) * cumulative[-1] * (1 - 1e-12)))
+        trials = counts.sum(axis=1)
+        shares = np.stack([_above(row, edges) for row in counts])
+        stream = BitStream(BitReference.fit(trials, shares), threshold=threshold, learnt=(trials, shares))
+        return cls(signal, edges, stream)
+
+    def bits(self, answers: Answers) -> tuple[float, Floats]:
+        """Trials, and the share of each bit."""
+        counts = answers.scalars.get(self.signal)
+        if counts is None or not counts.any():
+            return 0.0, self.stream.reference.rates
+        return float(counts.sum()), _above(counts, self.edges)
+
+    def dump(self) -> dict[str, Any]:
+        return {"edges": self.edges.tolist(), "reference": self.stream.reference.dump(), **self.stream.dump()}
+
+    @classmethod
+    def load(cls, signal: Signal, data: Mapping[str, Any], *, threshold: float) -> Self:
+        edges = np.array(data["edges"], np.int64)
+        return cls(signal, edges, _stream(data, bits=2 * len(edges), threshold=threshold))
+
+
+def _above(counts: NDArray[np.generic], edges: NDArray[np.int64]) -> Floats:
+    """Shares above each edge, and of the rest."""
+    cumulative = np.cumsum(counts, dtype=np.float64)
+    above = 1 - cumulative[np.minimum(edges, BINS - 1)] / cumulative[-1]
+    return np.concatenate([above, 1 - above])
+
+
+class ClassWatch:
+    """Bits of the classes: each one's share, and of those that are not rare also of all but it."""
+
+    signal = Signal.CLASS_MIX
+
+    def __init__(self, frequent: NDArray[np.int64], stream: BitStream) -> None:
+        self.frequent = frequent
+        self.stream = stream
+
+    @classmethod
+    def learnt(cls, slots: list[Answers], *, threshold: float) -> Self:
+        counts = np.stack([slot.classes for slot in slots if slot.classes is not None]).astype(np.float64)
+        total = counts.sum(axis=0)
+        frequent = np.flatnonzero(total >= LEAST_SHARE * total.sum())
+        shares = counts / np.maximum(counts.sum(axis=1, keepdims=True), 1)
+        shares = np.concatenate([shares, 1 - shares[:, frequent]], axis=1)
+        trials = counts.sum(axis=1)
+        stream = BitStream(BitReference.fit(trials, shares), threshold=threshold, history=120, learnt=(trials, shares))
+        return cls(frequent, stream)
+
+    def bits(self, answers: Answers) -> tuple[float, Floats]:
+        """Trials, and the share of each bit."""
+        counts = answers.classes
+        if counts is None or not counts.any():
+            return 0.0, self.stream.reference.rates
+        shares = counts / counts.sum()
+        return float(counts.sum()), np.concatenate([shares, 1 - shares[self.frequent]])
+
+    def class_of(self, bit: int) -> int:
+        return bit if bit < CLASSES else int(self.frequent[bit - CLASSES])
+
+    def dump(self) -> dict[str, Any]:
+        return {"frequent": self.frequent.tolist(), "reference": self.stream.reference.dump(), **self.stream.dump()}
+
+    @classmethod
+    def load(cls, data: Mapping[str, Any], *, threshold: float) -> Self:
+        frequent = np.array(data["frequent"], np.int64)
+        return cls(frequent, _stream(data, bits=CLASSES + len(frequent), threshold=threshold))
+
+
+class InputWatch:
+    """Bits of inputs: each bin of each feature. ``edges`` are [width, bins - 1]; a bin ends with its edge."""
+
+    signal = Signal.INPUTS
+
+    def __init__(self, edges: Floats, stream: BitStream) -> None:
+        self.edges = edges
+        self.stream = stream
+
+    @classmethod
+    def learnt(cls, slots: list[NDArray[np.float32]], *, threshold: float) -> Self:
+        rows = np.concatenate(slots)
+        levels = np.arange(1, INPUT_BINS) / INPUT_BINS
+        edges = np.quantile(rows, levels, axis=0, method="inverted_cdf").T.astype(np.float64)
+        trials = np.array([len(slot) for slot in slots], np.float64)
+        shares = np.stack([_occupancy(slot, edges) for slot in slots])
+        reference = BitReference.fit(trials, shares)
+        stream = BitStream(reference, threshold=threshold, history=60, learnt=(trials, shares), most_learnt=128)
+        return cls(edges, stream)
+
+    def bits(self, rows: NDArray[np.float32]) -> tuple[float, Floats]:
+        """Trials, and the share of each bin of each feature."""
+        if not len(rows) or rows.shape[1] != len(self.edges):
+            return 0.0, self.stream.reference.rates
+        return float(len(rows)), _occupancy(rows, self.edges)
+
+    def feature_of(self, bit: int) -> int:
+        return bit // INPUT_BINS
+
+    def moved(self, second: int) -> list[int]:
+        """Features, the one that moved most first."""
+        _, shares = self.stream.since(second)
+        distance = np.abs(shares - self.stream.reference.rates).reshape(len(self.edges), INPUT_BINS).sum(axis=1) / 2
+        return [int(at) for at in np.argsort(-distance)]
+
+    def distance(self, second: int, feature: int) -> float:
+        """Total variation distance of a feature's bins since a second from what they were."""
+        _, shares = self.stream.since(second)
+        part = slice(feature * INPUT_BINS, (feature + 1) * INPUT_BINS)
+        return float(np.abs(shares - self.stream.reference.rates)[part].sum() / 2)
+
+    def dump(self) -> dict[str, Any]:
+        return {"edges": self.edges.tolist(), "reference": self.stream.reference.dump(), **self.stream.dump()}
+
+    @classmethod
+    def load(cls, data: Mapping[str, Any], *, threshold: float) -> Self:
+        edges = np.array(data["edges"], np.float64).reshape(-1, INPUT_BINS - 1)
+        return cls(edges, _stream(data, bits=edges.shape[0] * INPUT_BINS, threshold=threshold, history=60))
+
+
+def _occupancy(rows: NDArray[np.float32], edges: Floats) -> Floats:
+    """Share of rows in each bin of each feature, [width x bins]. NaN counts as the largest."""
+    width = len(edges)
+    places = (rows[:, :, None] > edges[None, :, :]).sum(axis=2)
+    places[np.isnan(rows)] = INPUT_BINS - 1
+    flat = (places + np.arange(width) * INPUT_BINS).ravel()
+    return np.bincount(flat, minlength=width * INPUT_BINS) / len(rows)
+
+
+def _stream(data: Mapping[str, Any], *, bits: int, threshold: float, history: int = 300) -> BitStream:
+    """Raises ValueError: the data are not of so many bits."""
+    reference = BitReference.load(data["reference"])
+    if len(reference.rates) != bits:
+        raise ValueError(f"a reference has {len(reference.rates)} bits, expected {bits}")
+    stream = BitStream(reference, threshold=threshold, history=history)
+    stream.load(data)
+    return stream
+
+
+Watch = ScalarWatch | ClassWatch | InputWatch
+
+
+@dataclass(slots=True)
+class AnswerLearner:
+    """Answers of seconds, until there are enough to know what is normal."""
+
+    slots: list[Answers] = field(default_factory=list)
+    seconds: int = 0
+    trials: int = 0
+
+    @property
+    def is_done(self) -> bool:
+        return self.seconds >= LEARN_SLOTS and self.trials >= LEARN_TRIALS
+
+    def learn(self, answers: Answers, requests: int) -> None:
+        self.seconds += 1
+        self.trials += requests
+        self.slots.append(answers)
+        if len(self.slots) > MAX_SLOTS:
+            paired = []
+            for one, other in zip(self.slots[::2], self.slots[1::2], strict=False):
+                both = Answers()
+                both.add(one)
+                both.add(other)
+                paired.append(both)
+            self.slots = paired
+
+
+@dataclass(slots=True)
+class InputLearner:
+    """Sketches of seconds, until there are enough; the oldest leave when there are many."""
+
+    slots: list[NDArray[np.float32]] = field(default_factory=list)
+    seconds: int = 0
+    trials: int = 0
+
+    @property
+    def is_done(self) -> bool:
+        return self.seconds >= LEARN_SLOTS and self.trials >= LEARN_TRIALS
+
+    @property
+    def is_diverse(self) -> bool:
+        return len(np.unique(np.concatenate(self.slots), axis=0)) >= MIN_DISTINCT
+
+    def learn(self, rows: NDArray[np.float32]) -> None:
+        if self.slots and self.slots[0].shape[1] != rows.shape[1]:
+            self.slots, self.seconds, self.trials = [], 0, 0
+        self.seconds += 1
+        self.trials += len(rows)
+        # The same of every second, so that all of them fit.
+        self.slots.append(rows[: MAX_SKETCHES // LEARN_SLOTS])
+        if len(self.slots) > 8 * LEARN_SLOTS:
+            del self.slots[0]

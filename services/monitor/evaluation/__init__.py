@@ -1,0 +1,1 @@
+"""Streams of simulated spans, on which detectors are judged."""

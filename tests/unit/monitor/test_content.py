@@ -1,0 +1,154 @@
+"""What is learnt of answers and inputs, and how a shift of labels is told from a fault."""
+
+from __future__ import annotations
+
+import json
+import math
+
+import numpy as np
+import pytest
+
+from services.monitor.domain.answers import BINS, CLASSES, COARSE, SCALARS, Answers, answers_of, bins_of, value_of
+from services.monitor.domain.blocks import Block
+from services.monitor.domain.content import SAME_CONFIDENCE, ContentDetectors, confidence_shift
+from services.monitor.domain.evidence import Budget
+from services.monitor.domain.numbers import NumberDetector
+from services.monitor.domain.outcomes import Outcome
+from services.monitor.domain.phases import Signal
+from services.monitor.domain.watches import LEARN_SLOTS, MAX_SLOTS, AnswerLearner
+
+BUDGET = Budget(false_alarms_per_week=1, series=200)
+
+
+@pytest.mark.parametrize("signal", SCALARS)
+def test_values_come_back_from_their_bins(signal: Signal) -> None:
+    values = np.array([0.02, 0.3, 0.5, 0.9, 0.999] if signal is Signal.CONFIDENCE else [0.1, 1.0, 7.0, 300.0, 9_000.0])
+    values = values[:3] if signal is Signal.ENTROPY else values
+    again = np.array([value_of(signal, place + 0.5) for place in bins_of(signal, values)])
+    spread = values * (1 - values) * 0.06 if signal is Signal.CONFIDENCE else 0.12 * (values + 1)
+    assert (np.abs(again - values) <= spread).all()
+    assert (np.diff(bins_of(signal, values)) > 0).all()
+
+
+def test_odd_values_have_bins_too() -> None:
+    for signal in SCALARS:
+        odd = np.array([np.inf, -np.inf, -1.0, 0.0, 1.0, 2.0, 3e38], np.float32)
+        assert ((bins_of(signal, odd) >= 0) & (bins_of(signal, odd) < BINS)).all()
+
+
+def test_answers_add_up_and_what_is_missing_is_not_counted() -> None:
+    confidence = np.array([0.5, np.nan, 0.9], np.float32)
+    one = answers_of({Signal.CONFIDENCE: confidence}, np.array([3, -1, 3 + CLASSES], np.int32), 1)
+    total = Answers()
+    for part in (one, one):
+        total.add(part)
+    assert total.classes is not None
+    assert total.class_confidence is not None
+    assert (total.scalars[Signal.CONFIDENCE].sum(), total.classes[3], total.nonfinite) == (4, 4, 2)
+    assert total.class_confidence[3].sum() == 4
+    assert one.scalars[Signal.CONFIDENCE].sum() == 2, "parts are left as they were"
+
+
+def by_class(random: np.random.Generator, requests: np.ndarray, *, shift: float = 0.0) -> np.ndarray:
+    """Confidence by class, each with a mean of its own."""
+    counts = np.zeros((CLASSES, COARSE), np.int64)
+    for number, count in enumerate(requests):
+        places = np.clip(random.normal(12 + number + 2 * shift, 2, int(count)), 0, COARSE - 1).astype(int)
+        counts[number] += np.bincount(places, minlength=COARSE)
+    return counts
+
+
+def test_another_mix_of_classes_is_no_shift_of_confidence_given_the_class() -> None:
+    random = np.random.default_rng(1)
+    before = by_class(random, np.full(6, 500))
+    assert confidence_shift(before, by_class(random, np.array([10, 10, 10, 10, 10, 500]))) < SAME_CONFIDENCE
+    assert confidence_shift(before, by_class(random, np.full(6, 50), shift=1.0)) > SAME_CONFIDENCE
+    assert confidence_shift(before, by_class(random, np.full(6, 1), shift=0.2)) == 0, "too few to tell"
+    unseen = np.roll(by_class(random, np.full(6, 50)), 20, axis=0)
+    assert confidence_shift(before, unseen) == math.inf
+
+
+def second(
+    number: int, random: np.random.Generator, *, requests: int = 40, width: int = 3, shift: float = 0.0
+) -> Block:
+    block = Block("digits", "1", number, np.zeros(len(Outcome), np.int64), executions=requests)
+    confidence = 1 / (1 + np.exp(-random.normal(1 - shift, 1, requests)))
+    block.answers = answers_of({Signal.CONFIDENCE: confidence}, random.integers(0, 5, requests).astype(np.int32), 0)
+    block.sketches = [random.normal(size=(requests, width)).astype(np.float32)] if width else []
+    return block
+
+
+def learnt(random: np.random.Generator, *, width: int = 3) -> ContentDetectors:
+    detectors = ContentDetectors(BUDGET)
+    for number in range(LEARN_SLOTS):
+        assert list(detectors.judge(second(number, random, width=width), may_learn=True)) == []
+    return detectors
+
+
+def test_what_was_learnt_survives_being_stored() -> None:
+    random = np.random.default_rng(2)
+    detectors = learnt(random)
+    assert set(detectors.watches) == {Signal.CONFIDENCE, Signal.CLASS_MIX, Signal.INPUTS}
+    list(detectors.judge(second(LEARN_SLOTS, random, shift=0.3), may_learn=True))
+    again = ContentDetectors(BUDGET)
+    again.load(json.loads(json.dumps(detectors.dump())))
+    assert again.dump() == detectors.dump()
+    assert dict(again.streams()) == dict(detectors.streams())
+
+
+def test_a_store_of_another_make_is_refused() -> None:
+    detectors = learnt(np.random.default_rng(3))
+    stored = json.loads(json.dumps(detectors.dump()))
+    stored["watches"]["inputs"]["edges"] = [[0.0]]
+    with pytest.raises(ValueError, match=r"reshape|bits"):
+        ContentDetectors(BUDGET).load(stored)
+
+
+def test_nothing_is_learnt_in_bad_times() -> None:
+    random, detectors = np.random.default_rng(4), ContentDetectors(BUDGET)
+    for number in range(2 * LEARN_SLOTS):
+        list(detectors.judge(second(number, random), may_learn=False))
+    assert detectors.watches == {}
+
+
+def test_without_sketches_answers_are_judged_alone() -> None:
+    random = np.random.default_rng(5)
+    detectors = learnt(random, width=0)
+    found = [one for n in range(60, 70) for one in detectors.judge(second(n, random, width=0, shift=2), may_learn=True)]
+    assert found
+    assert Signal.INPUTS not in detectors.watches
+
+
+def test_a_sketch_of_another_width_is_left_out() -> None:
+    random = np.random.default_rng(6)
+    detectors = learnt(random)
+    assert list(detectors.judge(second(60, random, width=5), may_learn=True)) == []
+
+
+def test_what_is_kept_while_learning_is_bounded() -> None:
+    learner, random = AnswerLearner(), np.random.default_rng(7)
+    for number in range(1_000):
+        learner.learn(second(number, random, requests=1).answers, 1)
+    assert len(learner.slots) <= MAX_SLOTS
+    assert sum(slot.scalars[Signal.CONFIDENCE].sum() for slot in learner.slots) > 900
+
+
+def test_answers_that_are_no_numbers_need_three_requests_and_a_share() -> None:
+    def block(number: int, nonfinite: int, instance: str = "a") -> Block:
+        one = Block("digits", "1", number, np.array([1_000, 0, 0]), instance=instance, executions=1)
+        one.answers.nonfinite = nonfinite
+        return one
+
+    detector = NumberDetector()
+    detector.add(block(0, 2))
+    assert list(detector.judge(1)) == []
+    detector.add(block(1, 1))
+    assert list(detector.judge(2)) == [], "two in a thousand"
+    detector.add(block(2, 30))
+    detector.add(block(2, 0, "b"))
+    (alarm,) = detector.judge(3)
+    assert alarm.replica == "a"
+    assert list(detector.judge(4)) == []
+    detector.add(block(40, 0))
+    (recovery,) = detector.judge(41)
+    assert recovery.replica == "a"
