@@ -46,6 +46,7 @@ from penstock.serving import UNCHANGED, Serving
 from penstock.tls import Tls
 from penstock.trust import TrustClient
 from penstock.uploads import ignore
+from penstock.verdicts import VerdictClient
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -93,6 +94,8 @@ class Client:
         self._inference: InferenceConnection | None = None
         self.trust = TrustClient(self._channels["registry"])
         """Keys, signatures, policies, and the audit log."""
+        self.verdicts = VerdictClient(self._channels["monitor"])
+        """Comparisons of versions on live traffic."""
 
     def __enter__(self) -> Self:
         return self

@@ -25,6 +25,7 @@ from penstock.cli import (
     undeploy,
     up,
     variants,
+    verdict,
     versions,
     watch,
 )
@@ -43,7 +44,7 @@ for module in (
     *(up, restart, status, nodes),
     *(deploy, imports, convert, models, model, versions, variants, infer, undeploy, gc),
     *(signing, keys, policies, audit),
-    *(incidents, watch),
+    *(incidents, verdict, watch),
 ):
     module.register(app)
 

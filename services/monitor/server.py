@@ -15,6 +15,7 @@ from sqlalchemy.exc import ArgumentError, SQLAlchemyError
 
 from penstock.endpoints import joined
 from penstock.monitor.v1.monitor_service_pb2_grpc import add_MonitorServiceServicer_to_server
+from penstock.monitor.v1.verdict_service_pb2_grpc import add_VerdictServiceServicer_to_server
 from services.common import serving
 from services.common.boundary import translated
 from services.common.discovery.discovery import Discovery
@@ -23,6 +24,7 @@ from services.common.discovery.registration import MONITOR, OTLP_PORT, Registrat
 from services.common.errors import InvalidArgumentError, UnavailableError
 from services.common.settings import SuiteSettings
 from services.monitor import trace_servicer
+from services.monitor.adapters.comparison_store import ComparisonStore
 from services.monitor.adapters.forwarder import Forwarder
 from services.monitor.adapters.incident_store import IncidentStore
 from services.monitor.analysis import Analysis
@@ -37,6 +39,9 @@ from services.monitor.metrics import MonitorCollector
 from services.monitor.monitor_servicer import MonitorServicer
 from services.monitor.settings import MonitorSettings
 from services.monitor.trace_servicer import TraceServicer
+from services.monitor.verdict_keeper import VerdictKeeper
+from services.monitor.verdict_metrics import VerdictCollector
+from services.monitor.verdict_servicer import VerdictServicer
 
 _MONITOR_SERVICE = "penstock.monitor.v1.MonitorService"
 
@@ -73,12 +78,15 @@ class Monitor:
         self._settings = settings
         self._clock = clock
         budget = Budget(settings.false_alarms_per_week, settings.assumed_series)
+        self._store = _open_store(suite.home, settings.database_url)
+        self._verdicts = VerdictKeeper(ComparisonStore(self._store.engine), clock=clock)
         self._analysis = Analysis(
             figures=Figures(max_series=settings.max_series),
             ring=TraceRing(max_spans=settings.ring_max_spans, max_bytes=settings.ring_max_mebibytes << 20),
             incidents=Incidents(budget),
             budget=budget,
             clock=clock,
+            on_block=self._verdicts.feed,
         )
         if settings.forward_endpoint in {
             f"{host}:{settings.otlp_port}" for host in (suite.bind, "127.0.0.1", "localhost")
@@ -97,7 +105,6 @@ class Monitor:
             max_spans=settings.intake_max_spans,
             max_bytes=settings.intake_max_mebibytes << 20,
         )
-        self._store = _open_store(suite.home, settings.database_url)
         self._discovery = Discovery(suite.consul)
         self._journal = Journal(self._store, open_incidents=lambda: self._analysis.incidents.open)
 
@@ -121,6 +128,7 @@ class Monitor:
             api = await self._start_api()
             closing.push_async_callback(api.stop)
             closing.callback(self._journal.close)
+            closing.callback(self._verdicts.close)
             otlp = await self._start_otlp()
             closing.push_async_callback(otlp.stop)
             where = Registration(MONITOR, self._suite.reachable_host, api.port, ports={OTLP_PORT: otlp.port})
@@ -152,6 +160,7 @@ class Monitor:
         references = await asyncio.to_thread(self._store.references, since_ns=since_ns)
         left_open = await asyncio.to_thread(self._store.newest, model="", is_open=True, before="", limit=_MAX_ADOPTED)
         await self._journal.record(self._analysis.adopt(open_incidents=left_open, references=references))
+        await self._verdicts.adopt()
 
     async def _judge(self) -> None:
         saved_s = time.monotonic()
@@ -163,6 +172,7 @@ class Monitor:
                 await asyncio.sleep(0)
             # Once for all versions: a database that is away takes its time to say so.
             await self._journal.record(changed)
+            await self._verdicts.judge()
             self._analysis.expire()
             if time.monotonic() - saved_s >= _SAVE_PERIOD_S:
                 await self._save()
@@ -170,12 +180,14 @@ class Monitor:
 
     async def _save(self) -> None:
         await self._journal.record(())
+        await self._verdicts.save()
         await self._journal.save_references(self._analysis.references(), now_ns=self._clock())
 
     def _serve_metrics(self) -> Callable[[], None]:
         registry = CollectorRegistry(auto_describe=False)
         forwarded = {"sent": 0, "dropped": 0} if self._forwarder is None else self._forwarder.results
         registry.register(MonitorCollector(self._analysis, spans=self._intake.results, forwarded=forwarded))
+        registry.register(VerdictCollector(self._verdicts))
         registry.register(DiscoveryCollector(self._discovery))
         return serving.serve_metrics(registry, host=self._suite.bind, port=self._settings.metrics_port)
 
@@ -189,6 +201,8 @@ class Monitor:
         )
         server = _Server(_MONITOR_SERVICE, serving.SERVER_OPTIONS, max_calls=_MAX_API_CALLS)
         add_MonitorServiceServicer_to_server(translated(servicer), server.grpc)
+        verdicts = VerdictServicer(self._verdicts, clock=self._clock)
+        add_VerdictServiceServicer_to_server(translated(verdicts), server.grpc)
         await server.start(joined(self._suite.bind, self._settings.port))
         return server
 

@@ -85,6 +85,11 @@ class IncidentStore:
                     with self._engine.begin() as connection:
                         connection.execute(sa.text(f"ALTER TABLE {table.name} ADD COLUMN {statement}"))
 
+    @property
+    def engine(self) -> Engine:
+        """For stores of other things in the same database."""
+        return self._engine
+
     def close(self) -> None:
         self._engine.dispose()
 

@@ -118,6 +118,8 @@ class Block:
     """The second in which the first batch began; 0 where none is known to."""
     executions: int = 0
     rows: int = 0
+    largest: int = 0
+    """Most requests that shared a fate: of one batch, or refused by the gateway by the server's fault."""
     counts: Counts = field(default_factory=lambda: np.zeros((len(Phase), sketch.BINS), np.int64))
     """Durations by phase and bin, one per request."""
     sums_ns: NDArray[np.float64] = field(default_factory=lambda: np.zeros(len(Phase)))
@@ -152,6 +154,7 @@ class Block:
         self.outcomes = self.outcomes + other.outcomes
         self.executions += other.executions
         self.rows += other.rows
+        self.largest = max(self.largest, other.largest)
         self.counts = self.counts + other.counts
         self.sums_ns = self.sums_ns + other.sums_ns
         self.ok_counts = self.ok_counts + other.ok_counts

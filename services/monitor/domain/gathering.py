@@ -41,6 +41,7 @@ def gather(batches: Iterable[Batch], rejections: Iterable[Rejection], *, now_ns:
         if rejection.outcome is Outcome.SERVER_ERROR:
             block.codes[rejection.code] += rejection.weight
             block.failed = rejection.trace_id
+            block.largest += rejection.weight
     return [*blocks, *rejected.values()]
 
 
@@ -82,7 +83,7 @@ def _executed(key: _Key, batches: list[Batch]) -> Block:
     block = _blank(key)
     block.outcomes = np.bincount(outcome[~is_abandoned], minlength=len(Outcome)).astype(np.int64)
     block.codes = np.bincount(np.minimum(status, len(CODES) - 1)[~is_abandoned], minlength=len(CODES))
-    block.executions, block.rows = len(sizes), sum(rows)
+    block.executions, block.rows, block.largest = len(sizes), sum(rows), int(sizes.max())
     block.since = min([batch.start_ns or batch.end_ns for batch in batches]) // NS
     for row, phase in enumerate(FLOW_PHASES):
         block.counts[phase] = sketch.count(flow_bins[row])

@@ -1,0 +1,1 @@
+"""How often verdicts are wrong and how soon they come, on simulated traffic: ``python -m tests.verdicts``."""
