@@ -58,6 +58,15 @@ ENVIRONMENTS = {
         packages=("gcp-storage-emulator>=2024.8,<2027",),
         only="Gcs",
     ),
+    "otlp": Environment(
+        ("monitor",),
+        ("integration/monitor/test_foreign_backend.py",),
+        packages=(
+            "rotel>=0.0.1a1",  # there are only early versions yet
+            "opentelemetry-exporter-otlp-proto-grpc",
+            "opentelemetry-exporter-otlp-proto-http",
+        ),
+    ),
 }
 
 

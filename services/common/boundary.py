@@ -15,7 +15,7 @@ from google.protobuf.duration_pb2 import Duration
 from google.rpc import error_details_pb2, status_pb2
 from grpc_status import rpc_status
 
-from services.common.errors import PenstockError, UnavailableError
+from services.common.errors import PenstockError, ResourceExhaustedError, UnavailableError
 from services.common.status import code_of
 
 _log = logging.getLogger(__name__)
@@ -80,7 +80,7 @@ def rich_status(error: Exception) -> Any:
 
 def retry_after_s(error: Exception) -> int | None:
     """Whole seconds after which the caller may try again; None: nobody knows."""
-    return error.retry_after_s if isinstance(error, UnavailableError) else None
+    return error.retry_after_s if isinstance(error, (ResourceExhaustedError, UnavailableError)) else None
 
 
 def status_of(error: Exception) -> status_pb2.Status:

@@ -76,7 +76,15 @@ class UnavailableError(PenstockError):
 
 
 class ResourceExhaustedError(PenstockError):
+    """``retry_after_s`` says from when on there may be room again; None: repeating the same is of no use."""
+
     reason = "RESOURCE_EXHAUSTED"
+
+    def __init__(
+        self, message: str, *, reason: str | None = None, retry_after_s: int | None = None, **metadata: str
+    ) -> None:
+        super().__init__(message, reason=reason, **metadata)
+        self.retry_after_s = retry_after_s
 
 
 class DeadlineExceededError(PenstockError):

@@ -14,6 +14,7 @@ from services.monitor.domain.findings import Alarm, Finding
 from services.monitor.domain.gathering import gather, merged
 from services.monitor.domain.incidents import Incident, Incidents
 from services.monitor.domain.phases import FAMILIES, Signal
+from services.monitor.domain.reference import Reference
 from services.monitor.domain.ring import TraceRing
 from services.monitor.otlp import Reading
 
@@ -148,6 +149,11 @@ class Analysis:
             del self._detectors[version]
         if self._clock() - self._adopted_ns > PANES * PANE_S * NS:
             self._stored.clear()
+
+    def reference(self, version: Version) -> Reference | None:
+        """What is normal for a version; None for one that nobody called lately."""
+        detectors = self._detectors.get(version)
+        return None if detectors is None else detectors.reference
 
     def references(self) -> dict[Version, Mapping[str, Any]]:
         """What has been learnt, to be stored: of versions that had no traffic since a restart too."""

@@ -9,14 +9,16 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 from penstock.otlp.v1.trace_pb2 import TraceRequest
+from services.common.errors import ResourceExhaustedError
 from services.monitor import otlp
-from services.monitor.adapters.forwarder import Forwarder
 from services.monitor.domain.blocks import Batch
 
 _CHUNK_SPANS = 512
 """Spans analysed at once: about 4 ms."""
 _BUDGET_S = 0.01
 """How long the analysis goes on before the event loop gets a turn."""
+RETRY_AFTER_S = 1
+"""When a sender may come again that was sent away."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,39 +39,53 @@ class Intake:
         self,
         analyse: Callable[[Sequence[otlp.Reading]], None],
         *,
-        forwarder: Forwarder | None,
         max_spans: int,
         max_bytes: int,
     ) -> None:
-        self.results: Counter[str] = Counter(batch=0, request=0, foreign=0, malformed=0, dropped=0)
-        """Spans by what became of them."""
+        self.results: Counter[str] = Counter(batch=0, request=0, foreign=0, malformed=0, dropped=0, refused=0)
+        """Spans by what became of them. Of those that were refused for now, the sender may send some again."""
         self._analyse = analyse
-        self._forwarder = forwarder
         self._max_spans = max_spans
         self._max_bytes = max_bytes
         self._queue: deque[tuple[Sequence[otlp.Reading], int]] = deque()
         self._spans = self._bytes = 0
         self._is_filled = asyncio.Event()
 
+    @property
+    def waiting(self) -> int:
+        """Spans that wait to be analysed."""
+        return self._spans
+
     def offer(self, request: TraceRequest) -> Refusal:
-        """Take a request in. Spans are dropped, before they cost anything, while the queue is full."""
-        offered = otlp.span_count(request)
-        if self._spans + offered > self._max_spans or self._bytes + request.ByteSize() > self._max_bytes:
+        """Take a request in. While the queue is full it is refused before it costs anything.
+
+        Raises:
+            ResourceExhaustedError: the queue is full now; repeating the request may work.
+        """
+        offered, size = otlp.span_count(request), request.ByteSize()
+        if offered > self._max_spans or size > self._max_bytes:
             self.results["dropped"] += offered
-            return Refusal(offered, f"the intake queue is full with {self._spans} spans")
+            return Refusal(
+                offered,
+                f"got {offered} spans in {size} bytes at once, expected at most {self._max_spans} "
+                f"and {self._max_bytes}",
+            )
+        if self._spans + offered > self._max_spans or self._bytes + size > self._max_bytes:
+            self.results["refused"] += offered
+            raise ResourceExhaustedError(
+                f"the intake queue is full with {self._spans} spans", retry_after_s=RETRY_AFTER_S
+            )
         readings = otlp.read(request)
         self.results["malformed"] += readings.malformed
         for reading in readings.spans:
             self.results[_kind(reading)] += 1
-        if self._forwarder is not None and readings.forwardable_count:
-            self._forwarder.offer(readings.forwardable, readings.forwardable_count)
         self._enqueue(readings.spans)
         return Refusal(readings.malformed, readings.error)
 
     def _enqueue(self, spans: list[otlp.Reading]) -> None:
         for start in range(0, len(spans), _CHUNK_SPANS):
             chunk = spans[start : start + _CHUNK_SPANS]
-            size = sum(len(reading.span.raw) for reading in chunk)
+            size = sum(reading.span.size_bytes for reading in chunk)
             self._queue.append((chunk, size))
             self._spans += len(chunk)
             self._bytes += size

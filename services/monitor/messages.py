@@ -12,6 +12,7 @@ from penstock.monitor.v1 import monitor_service_pb2 as pb
 from services.common.times import duration, timestamp
 from services.monitor.domain import sketch
 from services.monitor.domain.figures import Window
+from services.monitor.domain.foreign import ServiceWindow
 from services.monitor.domain.incidents import Incident
 from services.monitor.domain.outcomes import Outcome
 from services.monitor.domain.phases import Cause, Phase, Severity, Signal
@@ -52,6 +53,25 @@ def _phase_figures(window: Window, phase: Phase) -> pb.PhaseFigures:
         p90_seconds=p90,
         p99_seconds=p99,
         mean_seconds=float(window.sums.sums_ns[phase]) / total / 1e9 if total else 0.0,
+    )
+
+
+def service_figures(window: ServiceWindow) -> pb.ServiceFigures:
+    tally = window.tally
+    counts, calls = tally.counts, tally.calls
+    p50, p90, p99 = (sketch.quantile(counts, level) / 1e9 for level in (0.5, 0.9, 0.99))
+    return pb.ServiceFigures(
+        service=window.key.service,
+        operation=window.key.operation,
+        replica=window.key.replica,
+        window=duration(int(window.seconds * 1e9)),
+        request_count=calls,
+        error_count=tally.outcomes[Outcome.SERVER_ERROR],
+        request_rate=calls / window.seconds,
+        p50_seconds=p50,
+        p90_seconds=p90,
+        p99_seconds=p99,
+        mean_seconds=tally.sum_ns / calls / 1e9 if calls else 0.0,
     )
 
 

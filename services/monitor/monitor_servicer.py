@@ -17,6 +17,8 @@ from services.monitor import messages, paging
 from services.monitor.adapters.incident_store import IncidentStore
 from services.monitor.domain.blocks import NS
 from services.monitor.domain.figures import PANE_S, PANES, Figures
+from services.monitor.domain.foreign import ForeignServices
+from services.monitor.domain.foreign_incidents import is_foreign
 from services.monitor.domain.ring import TraceRing
 from services.monitor.journal import Journal
 
@@ -31,12 +33,14 @@ class MonitorServicer(monitor_service_pb2_grpc.MonitorServiceServicer):
         *,
         figures: Figures,
         ring: TraceRing,
+        services: ForeignServices,
         store: IncidentStore,
         journal: Journal,
         clock: Callable[[], int],
     ) -> None:
         self._figures = figures
         self._ring = ring
+        self._services = services
         self._store = store
         self._journal = journal
         self._clock = clock
@@ -51,6 +55,18 @@ class MonitorServicer(monitor_service_pb2_grpc.MonitorServiceServicer):
         page = rest[:size]
         following = paging.token(f"{page[-1].model}\n{page[-1].version}", *question) if len(rest) > size else ""
         return pb.ListFiguresResponse(figures=map(messages.figures, page), next_page_token=following)
+
+    async def ListServiceFigures(
+        self, request: pb.ListServiceFiguresRequest, _context: Any
+    ) -> pb.ListServiceFiguresResponse:
+        service, size, window_s = request.service, paging.size_of(request.page_size), _window_s(request)
+        question = ("services", service, window_s)
+        after = tuple(paging.cursor_of(request.page_token, *question).split("\n"))
+        windows = self._services.over(service=service, window_s=window_s, now_s=self._clock() / NS)
+        rest = [window for window in windows if window.key > after]
+        page = rest[:size]
+        following = paging.token("\n".join(page[-1].key), *question) if len(rest) > size else ""
+        return pb.ListServiceFiguresResponse(figures=map(messages.service_figures, page), next_page_token=following)
 
     async def ListTraces(self, request: pb.ListTracesRequest, _context: Any) -> pb.ListTracesResponse:
         model, size = _model(request.model), paging.size_of(request.page_size)
@@ -71,7 +87,7 @@ class MonitorServicer(monitor_service_pb2_grpc.MonitorServiceServicer):
         return pb.GetTraceResponse(trace=messages.trace(trace, with_spans=True))
 
     async def ListIncidents(self, request: pb.ListIncidentsRequest, _context: Any) -> pb.ListIncidentsResponse:
-        model, size = _model(request.model), paging.size_of(request.page_size)
+        model, size = _subject(request.model), paging.size_of(request.page_size)
         question = ("incidents", model, request.is_open)
         before = paging.cursor_of(request.page_token, *question)
         incidents = await asyncio.to_thread(
@@ -90,7 +106,7 @@ class MonitorServicer(monitor_service_pb2_grpc.MonitorServiceServicer):
     async def WatchIncidents(
         self, request: pb.WatchIncidentsRequest, context: Any
     ) -> AsyncIterator[pb.WatchIncidentsResponse]:
-        model = _model(request.model)
+        model = _subject(request.model)
         await context.send_initial_metadata(())  # Tells the watcher at once that its watch stands.
         async with aclosing(self._journal.watch(model)) as incidents:
             async for incident in incidents:
@@ -101,6 +117,11 @@ def _model(text: str) -> str:
     return names.model_id(text) if text else ""
 
 
+def _subject(text: str) -> str:
+    """Whose incidents are asked for."""
+    return text if is_foreign(text) else _model(text)
+
+
 def _id(name: str, form: str, pattern: re.Pattern[str], expected: str) -> str:
     (found,) = names.split(name, form)
     if pattern.fullmatch(found) is None:
@@ -108,7 +129,7 @@ def _id(name: str, form: str, pattern: re.Pattern[str], expected: str) -> str:
     return found
 
 
-def _window_s(request: pb.ListFiguresRequest) -> int:
+def _window_s(request: pb.ListFiguresRequest | pb.ListServiceFiguresRequest) -> int:
     if not request.HasField("window"):
         return _DEFAULT_WINDOW_S
     seconds = request.window.seconds + request.window.nanos / 1e9

@@ -12,13 +12,18 @@ from typing import Any
 
 from google.protobuf.message import DecodeError
 
-from penstock.otlp.v1.trace_pb2 import Resource, ScopeSpans, Span, TraceRequest
+from penstock.otlp.v1.trace_pb2 import Resource, ResourceSpans, ScopeSpans, Span, TraceRequest
 from services.monitor.domain.blocks import STABLE, Batch, Pulse, Rejection
+from services.monitor.domain.foreign import Call
 from services.monitor.domain.outcomes import CODES, outcome_of
-from services.monitor.domain.ring import KeptSpan
+from services.monitor.domain.ring import KeptSpan, Origin
+from services.monitor.foreign_spans import call_of
 
 MAX_REQUESTS_PER_BATCH = 65_536
 MAX_SPAN_BYTES = 4 << 20
+MAX_ORIGIN_BYTES = 64 << 10
+"""Of a resource and a scope: a single span may keep both in memory."""
+MAX_LINKED = 128
 MAX_WEIGHT = 1_000_000
 MAX_NAME_LENGTH = 256
 MAX_WIDTH = 64
@@ -63,6 +68,7 @@ _READERS = {
     "rpc.response.status_code": "string_value",
     "http.response.status_code": "int_value",
     "error.type": "string_value",
+    "penstock.probe": "bool_value",
 }
 """Attributes that are read, and the field of ``AnyValue`` that each is in."""
 
@@ -77,7 +83,7 @@ class Reading:
 
     span: KeptSpan
     is_ours: bool
-    observation: Batch | Rejection | Pulse | None = None
+    observation: Batch | Rejection | Pulse | Call | None = None
 
 
 @dataclass(slots=True)
@@ -87,9 +93,10 @@ class Readings:
     spans: list[Reading] = field(default_factory=list)
     malformed: int = 0
     error: str = ""
-    forwardable: TraceRequest = field(default_factory=TraceRequest)
-    """The well-formed spans made by Penstock, under their resources."""
-    forwardable_count: int = 0
+
+    def refuse(self, error: MalformedSpanError, *, spans: int = 1) -> None:
+        self.malformed += spans
+        self.error = self.error or str(error)
 
 
 def span_count(request: TraceRequest) -> int:
@@ -97,34 +104,37 @@ def span_count(request: TraceRequest) -> int:
 
 
 def read(request: TraceRequest) -> Readings:
-    """Read a request. A malformed span is counted and left out; its neighbours are not harmed.
-
-    The request belongs to the readings afterwards: where all of it is forwardable, ``forwardable`` is the request.
-    """
+    """Read a request. A malformed span is counted and left out; its neighbours are not harmed."""
     readings = Readings()
-    parts: list[tuple[Any, ScopeSpans, list[bytes]]] = []
     for group in request.resource_spans:
         service, instance = _identity(group.resource)
         is_ours = service.startswith("penstock-")
         for scope in group.scope_spans:
-            accepted = []
+            try:
+                origin = _origin(group, scope)
+            except MalformedSpanError as error:
+                readings.refuse(error, spans=len(scope.spans))
+                continue
+            share = origin.size_bytes // max(1, len(scope.spans))
             for raw in scope.spans:
                 try:
-                    readings.spans.append(_read_span(raw, service=service, instance=instance, is_ours=is_ours))
-                    accepted.append(raw)
+                    reading = _read_span(raw, service=service, instance=instance, is_ours=is_ours)
                 except MalformedSpanError as error:
-                    readings.malformed += 1
-                    readings.error = readings.error or str(error)
-            if is_ours and accepted:
-                readings.forwardable_count += len(accepted)
-                parts.append((group, scope, accepted))
-    if readings.forwardable_count == span_count(request):
-        readings.forwardable = request
-    else:
-        for group, scope, accepted in parts:
-            copy = readings.forwardable.resource_spans.add(resource=group.resource, schema_url=group.schema_url)
-            copy.scope_spans.add(scope=scope.scope, schema_url=scope.schema_url, spans=accepted)
+                    readings.refuse(error)
+                else:
+                    reading.span.origin, reading.span.origin_share = origin, share
+                    readings.spans.append(reading)
     return readings
+
+
+def _origin(group: ResourceSpans, scope: ScopeSpans) -> Origin:
+    resource = group.resource.SerializeToString(deterministic=True)
+    origin = Origin(resource, group.schema_url, scope.scope, scope.schema_url)
+    if origin.size_bytes > MAX_ORIGIN_BYTES:
+        raise MalformedSpanError(
+            f"a resource and its scope have {origin.size_bytes} bytes, expected at most {MAX_ORIGIN_BYTES}"
+        )
+    return origin
 
 
 def _identity(resource: Resource) -> tuple[str, str]:
@@ -148,13 +158,20 @@ def _read_span(raw: bytes, *, service: str, instance: str, is_ours: bool) -> Rea
             f"got trace id {trace_id[:32].hex()!r} and span id {span_id[:16].hex()!r}, "
             "expected 16 and 8 bytes that aren't all zero"
         )
+    if len(span.parent_span_id) not in (0, 8):
+        got = len(span.parent_span_id)
+        raise MalformedSpanError(f"span {span_id.hex()} has a parent id of {got} bytes, expected 8")
     start_ns, end_ns = span.start_time_unix_nano, span.end_time_unix_nano
     if end_ns < start_ns:
         raise MalformedSpanError(f"span {span_id.hex()} ends {start_ns - end_ns} ns before it starts")
     values = _Values(span.attributes) if is_ours else _NO_VALUES
     model, version = values.name("penstock.model.name"), values.name("penstock.model.version")
     has_error = span.HasField("status") and span.status.code == _ERROR
-    kept = KeptSpan(trace_id, span_id, model, version, service, start_ns, end_ns, has_error, raw)
+    kept = KeptSpan(trace_id, span_id, model, version, service, start_ns, end_ns, has_error, raw, span.parent_span_id)
+    if not is_ours:
+        kept.is_ours = False
+        return Reading(kept, is_ours, call_of(span, service=service, instance=instance, has_error=has_error))
+    _mark(kept, span, values)
     if "penstock.requests.status" in values.attributes:
         return Reading(kept, is_ours, _batch(kept, values, instance=instance))
     if span.kind == _SERVER and values.read("penstock.settled_by", "") == "gateway":
@@ -162,6 +179,17 @@ def _read_span(raw: bytes, *, service: str, instance: str, is_ours: bool) -> Rea
     if "penstock.replica.state" in values.attributes:
         return Reading(kept, is_ours, _pulse(kept, values, instance=instance))
     return Reading(kept, is_ours)
+
+
+def _mark(kept: KeptSpan, span: Span, values: _Values) -> None:
+    """Note what a trace is chosen by, and what it should have."""
+    kept.is_canary = values.read("penstock.deployment.arm", "") == "canary"
+    kept.is_probe = values.read("penstock.probe", False)
+    # A caller's span, the parent of a SERVER span, goes elsewhere; and of failed requests only those spans are sent
+    # that failed, where the request was not sampled.
+    kept.awaits_parent = span.kind != _SERVER and not kept.has_error and bool(span.parent_span_id)
+    if span.links:
+        kept.linked = tuple(link.trace_id for link in span.links[:MAX_LINKED] if len(link.trace_id) == 16)
 
 
 class _Values:

@@ -28,15 +28,22 @@ from services.monitor.adapters.comparison_store import ComparisonStore
 from services.monitor.adapters.forwarder import Forwarder
 from services.monitor.adapters.incident_store import IncidentStore
 from services.monitor.analysis import Analysis
+from services.monitor.arrivals import Arrivals, series_of
 from services.monitor.domain.blocks import NS
 from services.monitor.domain.evidence import Budget
 from services.monitor.domain.figures import PANE_S, PANES, Figures
+from services.monitor.domain.foreign import ForeignServices
+from services.monitor.domain.foreign_incidents import ForeignIncidents, is_foreign
 from services.monitor.domain.incidents import Incident, Incidents
 from services.monitor.domain.ring import TraceRing
+from services.monitor.domain.tail import Tail
+from services.monitor.http_server import HttpServer
 from services.monitor.intake import Intake
+from services.monitor.intake_metrics import IntakeCollector
 from services.monitor.journal import Journal
 from services.monitor.metrics import MonitorCollector
 from services.monitor.monitor_servicer import MonitorServicer
+from services.monitor.otlp_http import TraceEndpoint
 from services.monitor.settings import MonitorSettings
 from services.monitor.trace_servicer import TraceServicer
 from services.monitor.verdict_keeper import VerdictKeeper
@@ -45,11 +52,12 @@ from services.monitor.verdict_servicer import VerdictServicer
 
 _MONITOR_SERVICE = "penstock.monitor.v1.MonitorService"
 
-_MAX_OTLP_MESSAGE_BYTES = 64 << 20
+_MAX_OTLP_MESSAGE_BYTES = 16 << 20
 _MAX_OTLP_CALLS = 64
 _MAX_API_CALLS = 1_000
 _GRACE_S = 1.0
 _JUDGE_PERIOD_S = 1.0
+_FORWARD_PERIOD_S = 0.25
 _SAVE_PERIOD_S = 60.0
 _MAX_ADOPTED = 1_000
 
@@ -59,6 +67,7 @@ class Ports:
     """Where a monitor listens."""
 
     otlp: int
+    otlp_http: int
     api: int
 
 
@@ -80,9 +89,10 @@ class Monitor:
         budget = Budget(settings.false_alarms_per_week, settings.assumed_series)
         self._store = _open_store(suite.home, settings.database_url)
         self._verdicts = VerdictKeeper(ComparisonStore(self._store.engine), clock=clock)
+        ring = TraceRing(max_spans=settings.ring_max_spans, max_bytes=settings.ring_max_mebibytes << 20)
         self._analysis = Analysis(
             figures=Figures(max_series=settings.max_series),
-            ring=TraceRing(max_spans=settings.ring_max_spans, max_bytes=settings.ring_max_mebibytes << 20),
+            ring=ring,
             incidents=Incidents(budget),
             budget=budget,
             clock=clock,
@@ -99,14 +109,33 @@ class Monitor:
             if settings.forward_endpoint
             else None
         )
+        incidents = ForeignIncidents(average_run_length=budget.run_length)
+        self._arrivals = Arrivals(
+            self._analysis,
+            ring=ring,
+            services=ForeignServices(
+                max_series=settings.max_service_series, threshold=budget.threshold, is_alarmed=incidents.goes_on
+            ),
+            incidents=incidents,
+            tail=Tail(
+                delay_ns=int(settings.forward_delay_s * NS),
+                traces_per_second=settings.forward_traces_per_second,
+                contrasts_per_minute=settings.forward_contrasts_per_minute,
+            ),
+            onward=self._forwarder,
+            forwards_foreign=settings.forward_foreign,
+            clock=clock,
+        )
         self._intake = Intake(
-            self._analysis.take,
-            forwarder=self._forwarder,
+            self._arrivals.take,
             max_spans=settings.intake_max_spans,
             max_bytes=settings.intake_max_mebibytes << 20,
         )
         self._discovery = Discovery(suite.consul)
-        self._journal = Journal(self._store, open_incidents=lambda: self._analysis.incidents.open)
+        self._journal = Journal(self._store, open_incidents=self._open_incidents)
+
+    def _open_incidents(self) -> list[Incident]:
+        return [*self._analysis.incidents.open, *self._arrivals.incidents.open]
 
     async def serve(self, stop: asyncio.Event, *, on_start: Callable[[Ports], None] = lambda _: None) -> None:
         """Serve until ``stop`` is set; then stop taking spans in, finish what is queued, save, and close.
@@ -129,14 +158,21 @@ class Monitor:
             closing.push_async_callback(api.stop)
             closing.callback(self._journal.close)
             closing.callback(self._verdicts.close)
+            otlp_http = HttpServer(
+                TraceEndpoint(self._intake, max_bytes=self._settings.intake_max_mebibytes << 20),
+                host=self._suite.bind,
+                port=self._settings.otlp_http_port,
+            )
+            await otlp_http.start()
+            closing.push_async_callback(otlp_http.stop)
             otlp = await self._start_otlp()
             closing.push_async_callback(otlp.stop)
             where = Registration(MONITOR, self._suite.reachable_host, api.port, ports={OTLP_PORT: otlp.port})
             self._discovery.announce(where)
-            on_start(Ports(otlp.port, api.port))
-            await self._run(stop, otlp)
+            on_start(Ports(otlp.port, otlp_http.port, api.port))
+            await self._run(stop, otlp, otlp_http)
 
-    async def _run(self, stop: asyncio.Event, otlp: _Server) -> None:
+    async def _run(self, stop: asyncio.Event, *intakes: _Server | HttpServer) -> None:
         async with asyncio.TaskGroup() as group:
             background = [
                 group.create_task(self._intake.work()),
@@ -144,11 +180,13 @@ class Monitor:
                 group.create_task(self._discovery.run()),
             ]
             if self._forwarder is not None:
-                background.append(group.create_task(self._forwarder.work()))
+                background += [group.create_task(self._forwarder.work()), group.create_task(self._forward())]
             await stop.wait()
             await self._discovery.withdraw()
-            await otlp.stop()
+            for intake in intakes:
+                await intake.stop()
             self._intake.drain()
+            self._arrivals.forward(at_once=True)
             if self._forwarder is not None:
                 await self._forwarder.flush(_GRACE_S)
             for task in background:
@@ -159,7 +197,13 @@ class Monitor:
         since_ns = self._clock() - PANES * PANE_S * NS
         references = await asyncio.to_thread(self._store.references, since_ns=since_ns)
         left_open = await asyncio.to_thread(self._store.newest, model="", is_open=True, before="", limit=_MAX_ADOPTED)
-        await self._journal.record(self._analysis.adopt(open_incidents=left_open, references=references))
+        self._arrivals.adopt(
+            open_incidents=[one for one in left_open if is_foreign(one.model)],
+            references={series_of(version): data for version, data in references.items() if is_foreign(version[0])},
+        )
+        ours = [one for one in left_open if not is_foreign(one.model)]
+        learnt = {version: data for version, data in references.items() if not is_foreign(version[0])}
+        await self._journal.record(self._analysis.adopt(open_incidents=ours, references=learnt))
         await self._verdicts.adopt()
 
     async def _judge(self) -> None:
@@ -170,6 +214,8 @@ class Monitor:
             for found in self._analysis.judge():
                 changed += found
                 await asyncio.sleep(0)
+            changed += self._arrivals.judge()
+            self._arrivals.show(changed)
             # Once for all versions: a database that is away takes its time to say so.
             await self._journal.record(changed)
             await self._verdicts.judge()
@@ -178,16 +224,23 @@ class Monitor:
                 await self._save()
                 saved_s = time.monotonic()
 
+    async def _forward(self) -> None:
+        while True:
+            await asyncio.sleep(_FORWARD_PERIOD_S)
+            self._arrivals.forward()
+
     async def _save(self) -> None:
         await self._journal.record(())
         await self._verdicts.save()
-        await self._journal.save_references(self._analysis.references(), now_ns=self._clock())
+        references = {**self._analysis.references(), **dict(self._arrivals.references())}
+        await self._journal.save_references(references, now_ns=self._clock())
 
     def _serve_metrics(self) -> Callable[[], None]:
         registry = CollectorRegistry(auto_describe=False)
         forwarded = {"sent": 0, "dropped": 0} if self._forwarder is None else self._forwarder.results
         registry.register(MonitorCollector(self._analysis, spans=self._intake.results, forwarded=forwarded))
         registry.register(VerdictCollector(self._verdicts))
+        registry.register(IntakeCollector(self._arrivals, waiting=lambda: self._intake.waiting))
         registry.register(DiscoveryCollector(self._discovery))
         return serving.serve_metrics(registry, host=self._suite.bind, port=self._settings.metrics_port)
 
@@ -195,6 +248,7 @@ class Monitor:
         servicer = MonitorServicer(
             figures=self._analysis.figures,
             ring=self._analysis.ring,
+            services=self._arrivals.services,
             store=self._store,
             journal=self._journal,
             clock=self._clock,

@@ -17,6 +17,8 @@ class MonitorSettings(BaseSettings):
 
     otlp_port: int = Field(default=4317, ge=0, le=65_535)
     """Port of the OTLP/gRPC intake."""
+    otlp_http_port: int = Field(default=4318, ge=0, le=65_535)
+    """Port of the OTLP/HTTP intake (`POST /v1/traces`, protobuf or JSON)."""
     port: int = Field(default=8031, ge=0, le=65_535)
     """Port of the gRPC API."""
     metrics_port: int = Field(default=8032, ge=0, le=65_535)
@@ -24,7 +26,16 @@ class MonitorSettings(BaseSettings):
     database_url: str | None = None
     """SQLAlchemy URL of the database that keeps incidents. Unset: SQLite, `monitor.db` below `home`."""
     forward_endpoint: str = ""
-    """`host:port` of an OTLP/gRPC receiver, for example Jaeger, that gets all spans made by Penstock. Empty: none."""
+    """`host:port` of an OTLP/gRPC receiver, for example Jaeger, that gets the traces worth keeping. Empty: none."""
+    forward_foreign: bool = False
+    """Whether spans that Penstock did not make are forwarded too, by the same choice."""
+    forward_delay_s: float = Field(default=3.0, ge=0, le=60)
+    """How long a trace waits for its spans before it is decided whether it is forwarded."""
+    forward_traces_per_second: float = Field(default=20.0, gt=0, le=10_000)
+    """Most traces that are forwarded in a second because they failed, were slow, or for contrast. Sampled ones, and
+    those that show an incident, don't count."""
+    forward_contrasts_per_minute: int = Field(default=5, ge=0, le=1_000)
+    """Innocent traces that are forwarded of each model version, and each foreign service, to compare with."""
     ring_max_spans: int = Field(default=50_000, ge=100)
     """Most spans in the ring of recent traces."""
     ring_max_mebibytes: int = Field(default=128, ge=1)
@@ -37,10 +48,14 @@ class MonitorSettings(BaseSettings):
     """Most memory for spans that wait to be forwarded; beyond it the oldest are dropped and counted."""
     max_series: int = Field(default=200, ge=1)
     """Most model versions with figures and detectors of their own; further ones share the series `_overflow`."""
+    max_service_series: int = Field(default=200, ge=1)
+    """Most operations, by replica, of services that Penstock did not make with figures and detectors of their own;
+    further ones share series called `_overflow`."""
     false_alarms_per_week: float = Field(default=1.0, gt=0, le=1_000)
     """False alarms that all detectors together may raise in a week. Fewer means that true alarms come later."""
     assumed_series: int = Field(default=200, ge=1)
-    """Detectors that share the budget of false alarms at least; a model version has about twelve."""
+    """Detectors that share the budget of false alarms at least; a model version has about twelve, an operation of a
+    foreign service two on each replica."""
 
     @field_validator("forward_endpoint")
     @classmethod

@@ -2,16 +2,20 @@
 
 from __future__ import annotations
 
+import contextlib
 import secrets
+import threading
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import grpc
 import httpx
 import numpy as np
 import tritonclient.grpc as triton
+from opentelemetry.proto.collector.trace.v1.trace_service_pb2_grpc import TraceServiceStub
 
 from penstock.monitor.v1 import monitor_service_pb2 as monitor_pb
-from tests.support import models
+from tests.support import models, monitor_process
 from tests.support.suite import Suite, wait_until
 
 
@@ -71,3 +75,26 @@ def test_every_service_has_metrics(suite: Suite) -> None:
         assert answer.status_code == 200
         if service == "GATEWAY":
             assert 'nv_inference_count{model="digits",version="1"}' in answer.text
+
+
+def test_a_flood_of_spans_harms_no_request(suite: Suite) -> None:
+    """What is far too much for the monitor, and hostile, while requests go on: they are answered as before."""
+    otlp = suite.environ["PENSTOCK_OTLP_ENDPOINT"]
+    foreign = monitor_process.span("GET /", {"x": "y" * 1_000}, start_ns=0, end_ns=2**64 - 1, kind=2)
+    request = monitor_process.export_request(*[foreign] * 2_000, service="flood")
+    is_over = threading.Event()
+
+    def flood() -> None:
+        with grpc.insecure_channel(otlp) as channel:
+            stub = TraceServiceStub(channel)
+            while not is_over.is_set():
+                with contextlib.suppress(grpc.RpcError):
+                    stub.Export(request, timeout=20)
+
+    with ThreadPoolExecutor(2) as pool:
+        floods = [pool.submit(flood) for _ in range(2)]
+        _infer(suite, "digits", count=100)
+        is_over.set()
+        for one in floods:
+            one.result()
+    test_sampled_request_is_found_by_its_trace_id(suite)

@@ -26,7 +26,7 @@ _PORTS = {
     "gateway": ("HTTP_PORT", "GRPC_PORT", "METRICS_PORT", "INTERNAL_PORT"),
     "inference": ("PORT", "METRICS_PORT"),
     "registry": ("PORT", "METRICS_PORT"),
-    "monitor": ("OTLP_PORT", "PORT", "METRICS_PORT"),
+    "monitor": ("OTLP_PORT", "OTLP_HTTP_PORT", "PORT", "METRICS_PORT"),
 }
 
 

@@ -29,7 +29,7 @@ from google.protobuf import duration_pb2 as google_dot_protobuf_dot_duration__pb
 from google.protobuf import timestamp_pb2 as google_dot_protobuf_dot_timestamp__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n)penstock/monitor/v1/monitor_service.proto\x12\x13penstock.monitor.v1\x1a\x1cgoogle/api/annotations.proto\x1a\x1fgoogle/api/field_behavior.proto\x1a\x19google/api/resource.proto\x1a\x1egoogle/protobuf/duration.proto\x1a\x1fgoogle/protobuf/timestamp.proto\"u\n\x12ListFiguresRequest\x12\r\n\x05model\x18\x01 \x01(\t\x12)\n\x06window\x18\x02 \x01(\x0b\x32\x19.google.protobuf.Duration\x12\x11\n\tpage_size\x18\x03 \x01(\x05\x12\x12\n\npage_token\x18\x04 \x01(\t\"b\n\x13ListFiguresResponse\x12\x32\n\x07\x66igures\x18\x01 \x03(\x0b\x32!.penstock.monitor.v1.ModelFigures\x12\x17\n\x0fnext_page_token\x18\x02 \x01(\t\"\x80\x02\n\x0cModelFigures\x12\r\n\x05model\x18\x01 \x01(\t\x12\x0f\n\x07version\x18\x02 \x01(\t\x12)\n\x06window\x18\x03 \x01(\x0b\x32\x19.google.protobuf.Duration\x12\x15\n\rrequest_count\x18\x04 \x01(\x03\x12\x13\n\x0b\x65rror_count\x18\x05 \x01(\x03\x12\x14\n\x0crequest_rate\x18\x06 \x01(\x01\x12\x17\n\x0fmean_batch_rows\x18\x07 \x01(\x01\x12\x17\n\x0f\x65xecution_count\x18\x08 \x01(\x03\x12\x31\n\x06phases\x18\t \x03(\x0b\x32!.penstock.monitor.v1.PhaseFigures\"\x8e\x01\n\x0cPhaseFigures\x12)\n\x05phase\x18\x01 \x01(\x0e\x32\x1a.penstock.monitor.v1.Phase\x12\x13\n\x0bp50_seconds\x18\x02 \x01(\x01\x12\x13\n\x0bp90_seconds\x18\x03 \x01(\x01\x12\x13\n\x0bp99_seconds\x18\x04 \x01(\x01\x12\x14\n\x0cmean_seconds\x18\x05 \x01(\x01\"\\\n\x11ListTracesRequest\x12\r\n\x05model\x18\x01 \x01(\t\x12\x11\n\thas_error\x18\x02 \x01(\x08\x12\x11\n\tpage_size\x18\x03 \x01(\x05\x12\x12\n\npage_token\x18\x04 \x01(\t\"Y\n\x12ListTracesResponse\x12*\n\x06traces\x18\x01 \x03(\x0b\x32\x1a.penstock.monitor.v1.Trace\x12\x17\n\x0fnext_page_token\x18\x02 \x01(\t\"%\n\x0fGetTraceRequest\x12\x12\n\x04name\x18\x01 \x01(\tB\x04\xe2\x41\x01\x02\"=\n\x10GetTraceResponse\x12)\n\x05trace\x18\x01 \x01(\x0b\x32\x1a.penstock.monitor.v1.Trace\"\xa1\x02\n\x05Trace\x12\x12\n\x04name\x18\x01 \x01(\tB\x04\xe2\x41\x01\x08\x12\r\n\x05model\x18\x02 \x01(\t\x12\x0f\n\x07version\x18\x03 \x01(\t\x12.\n\nstart_time\x18\x04 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12+\n\x08\x64uration\x18\x05 \x01(\x0b\x32\x19.google.protobuf.Duration\x12\x11\n\thas_error\x18\x06 \x01(\x08\x12\x12\n\nspan_count\x18\x07 \x01(\x05\x12(\n\x05spans\x18\x08 \x03(\x0b\x32\x19.penstock.monitor.v1.Span:6\xea\x41\x33\n\x12penstock.dev/Trace\x12\x0etraces/{trace}*\x06traces2\x05trace\"\xf5\x02\n\x04Span\x12\x0f\n\x07span_id\x18\x01 \x01(\t\x12\x16\n\x0eparent_span_id\x18\x02 \x01(\t\x12\x11\n\toperation\x18\x03 \x01(\t\x12\x0f\n\x07service\x18\x04 \x01(\t\x12\x0c\n\x04kind\x18\x05 \x01(\t\x12.\n\nstart_time\x18\x06 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12+\n\x08\x64uration\x18\x07 \x01(\x0b\x32\x19.google.protobuf.Duration\x12\x11\n\thas_error\x18\x08 \x01(\x08\x12\x16\n\x0estatus_message\x18\t \x01(\t\x12=\n\nattributes\x18\n \x03(\x0b\x32).penstock.monitor.v1.Span.AttributesEntry\x12\x18\n\x10linked_trace_ids\x18\x0b \x03(\t\x1a\x31\n\x0f\x41ttributesEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\r\n\x05value\x18\x02 \x01(\t:\x02\x38\x01\"\xb6\n\n\x08Incident\x12\x12\n\x04name\x18\x01 \x01(\tB\x04\xe2\x41\x01\x08\x12\r\n\x05model\x18\x02 \x01(\t\x12\x0f\n\x07version\x18\x03 \x01(\t\x12)\n\x05phase\x18\x04 \x01(\x0e\x32\x1a.penstock.monitor.v1.Phase\x12\x34\n\x06signal\x18\x05 \x01(\x0e\x32$.penstock.monitor.v1.Incident.Signal\x12\x32\n\x05state\x18\x06 \x01(\x0e\x32#.penstock.monitor.v1.Incident.State\x12\x0f\n\x07summary\x18\x07 \x01(\t\x12\x0e\n\x06\x62\x65\x66ore\x18\x08 \x01(\x01\x12\r\n\x05\x61\x66ter\x18\t \x01(\x01\x12/\n\x0b\x63hange_time\x18\n \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12-\n\topen_time\x18\x0b \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12.\n\nclose_time\x18\x0c \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x12\n\nlog_evalue\x18\r \x01(\x01\x12\x1a\n\x12\x61verage_run_length\x18\x0e \x01(\x01\x12\x0e\n\x06traces\x18\x0f \x03(\t\x12\x17\n\x0finnocent_traces\x18\x10 \x03(\t\x12\x0f\n\x07replica\x18\x11 \x01(\t\x12\x0b\n\x03\x61rm\x18\x12 \x01(\t\x12\x32\n\x05\x63\x61use\x18\x13 \x01(\x0e\x32#.penstock.monitor.v1.Incident.Cause\x12\x38\n\x08severity\x18\x14 \x01(\x0e\x32&.penstock.monitor.v1.Incident.Severity\x12>\n\x0e\x61\x66ter_interval\x18\x15 \x01(\x0b\x32&.penstock.monitor.v1.Incident.Interval\x1a%\n\x08Interval\x12\x0b\n\x03low\x18\x01 \x01(\x01\x12\x0c\n\x04high\x18\x02 \x01(\x01\"\x91\x02\n\x06Signal\x12\x16\n\x12SIGNAL_UNSPECIFIED\x10\x00\x12\x15\n\x11SIGNAL_ERROR_RATE\x10\x01\x12\x12\n\x0eSIGNAL_LATENCY\x10\x02\x12\x13\n\x0fSIGNAL_QUEUEING\x10\x03\x12\x10\n\x0cSIGNAL_STUCK\x10\x04\x12\x0f\n\x0bSIGNAL_DEAD\x10\x05\x12\x14\n\x10SIGNAL_NONFINITE\x10\x06\x12\x15\n\x11SIGNAL_CONFIDENCE\x10\x07\x12\x12\n\x0eSIGNAL_ENTROPY\x10\x08\x12\x0f\n\x0bSIGNAL_NORM\x10\t\x12\x11\n\rSIGNAL_LENGTH\x10\n\x12\x14\n\x10SIGNAL_CLASS_MIX\x10\x0b\x12\x11\n\rSIGNAL_INPUTS\x10\x0c\"j\n\x05\x43\x61use\x12\x15\n\x11\x43\x41USE_UNSPECIFIED\x10\x00\x12\x11\n\rCAUSE_REPLICA\x10\x01\x12\x11\n\rCAUSE_VERSION\x10\x02\x12\x10\n\x0c\x43\x41USE_INPUTS\x10\x03\x12\x12\n\x0e\x43\x41USE_ARRIVALS\x10\x04\"L\n\x08Severity\x12\x18\n\x14SEVERITY_UNSPECIFIED\x10\x00\x12\x11\n\rSEVERITY_PAGE\x10\x01\x12\x13\n\x0fSEVERITY_TICKET\x10\x02\"@\n\x05State\x12\x15\n\x11STATE_UNSPECIFIED\x10\x00\x12\x0e\n\nSTATE_OPEN\x10\x01\x12\x10\n\x0cSTATE_CLOSED\x10\x02:E\xea\x41\x42\n\x15penstock.dev/Incident\x12\x14incidents/{incident}*\tincidents2\x08incident\"]\n\x14ListIncidentsRequest\x12\r\n\x05model\x18\x01 \x01(\t\x12\x0f\n\x07is_open\x18\x02 \x01(\x08\x12\x11\n\tpage_size\x18\x03 \x01(\x05\x12\x12\n\npage_token\x18\x04 \x01(\t\"b\n\x15ListIncidentsResponse\x12\x30\n\tincidents\x18\x01 \x03(\x0b\x32\x1d.penstock.monitor.v1.Incident\x12\x17\n\x0fnext_page_token\x18\x02 \x01(\t\"(\n\x12GetIncidentRequest\x12\x12\n\x04name\x18\x01 \x01(\tB\x04\xe2\x41\x01\x02\"F\n\x13GetIncidentResponse\x12/\n\x08incident\x18\x01 \x01(\x0b\x32\x1d.penstock.monitor.v1.Incident\"&\n\x15WatchIncidentsRequest\x12\r\n\x05model\x18\x01 \x01(\t\"I\n\x16WatchIncidentsResponse\x12/\n\x08incident\x18\x01 \x01(\x0b\x32\x1d.penstock.monitor.v1.Incident*\x8c\x01\n\x05Phase\x12\x15\n\x11PHASE_UNSPECIFIED\x10\x00\x12\x0f\n\x0bPHASE_QUEUE\x10\x01\x12\x17\n\x13PHASE_COMPUTE_INPUT\x10\x02\x12\x17\n\x13PHASE_COMPUTE_INFER\x10\x03\x12\x18\n\x14PHASE_COMPUTE_OUTPUT\x10\x04\x12\x0f\n\x0bPHASE_TOTAL\x10\x05\x32\xfd\x05\n\x0eMonitorService\x12u\n\x0bListFigures\x12\'.penstock.monitor.v1.ListFiguresRequest\x1a(.penstock.monitor.v1.ListFiguresResponse\"\x13\x82\xd3\xe4\x93\x02\r\x12\x0b/v1/figures\x12q\n\nListTraces\x12&.penstock.monitor.v1.ListTracesRequest\x1a\'.penstock.monitor.v1.ListTracesResponse\"\x12\x82\xd3\xe4\x93\x02\x0c\x12\n/v1/traces\x12t\n\x08GetTrace\x12$.penstock.monitor.v1.GetTraceRequest\x1a%.penstock.monitor.v1.GetTraceResponse\"\x1b\x82\xd3\xe4\x93\x02\x15\x12\x13/v1/{name=traces/*}\x12}\n\rListIncidents\x12).penstock.monitor.v1.ListIncidentsRequest\x1a*.penstock.monitor.v1.ListIncidentsResponse\"\x15\x82\xd3\xe4\x93\x02\x0f\x12\r/v1/incidents\x12\x80\x01\n\x0bGetIncident\x12\'.penstock.monitor.v1.GetIncidentRequest\x1a(.penstock.monitor.v1.GetIncidentResponse\"\x1e\x82\xd3\xe4\x93\x02\x18\x12\x16/v1/{name=incidents/*}\x12\x88\x01\n\x0eWatchIncidents\x12*.penstock.monitor.v1.WatchIncidentsRequest\x1a+.penstock.monitor.v1.WatchIncidentsResponse\"\x1b\x82\xd3\xe4\x93\x02\x15\x12\x13/v1/incidents:watch0\x01\x62\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n)penstock/monitor/v1/monitor_service.proto\x12\x13penstock.monitor.v1\x1a\x1cgoogle/api/annotations.proto\x1a\x1fgoogle/api/field_behavior.proto\x1a\x19google/api/resource.proto\x1a\x1egoogle/protobuf/duration.proto\x1a\x1fgoogle/protobuf/timestamp.proto\"u\n\x12ListFiguresRequest\x12\r\n\x05model\x18\x01 \x01(\t\x12)\n\x06window\x18\x02 \x01(\x0b\x32\x19.google.protobuf.Duration\x12\x11\n\tpage_size\x18\x03 \x01(\x05\x12\x12\n\npage_token\x18\x04 \x01(\t\"b\n\x13ListFiguresResponse\x12\x32\n\x07\x66igures\x18\x01 \x03(\x0b\x32!.penstock.monitor.v1.ModelFigures\x12\x17\n\x0fnext_page_token\x18\x02 \x01(\t\"\x80\x02\n\x0cModelFigures\x12\r\n\x05model\x18\x01 \x01(\t\x12\x0f\n\x07version\x18\x02 \x01(\t\x12)\n\x06window\x18\x03 \x01(\x0b\x32\x19.google.protobuf.Duration\x12\x15\n\rrequest_count\x18\x04 \x01(\x03\x12\x13\n\x0b\x65rror_count\x18\x05 \x01(\x03\x12\x14\n\x0crequest_rate\x18\x06 \x01(\x01\x12\x17\n\x0fmean_batch_rows\x18\x07 \x01(\x01\x12\x17\n\x0f\x65xecution_count\x18\x08 \x01(\x03\x12\x31\n\x06phases\x18\t \x03(\x0b\x32!.penstock.monitor.v1.PhaseFigures\"\x8e\x01\n\x0cPhaseFigures\x12)\n\x05phase\x18\x01 \x01(\x0e\x32\x1a.penstock.monitor.v1.Phase\x12\x13\n\x0bp50_seconds\x18\x02 \x01(\x01\x12\x13\n\x0bp90_seconds\x18\x03 \x01(\x01\x12\x13\n\x0bp99_seconds\x18\x04 \x01(\x01\x12\x14\n\x0cmean_seconds\x18\x05 \x01(\x01\"~\n\x19ListServiceFiguresRequest\x12\x0f\n\x07service\x18\x01 \x01(\t\x12)\n\x06window\x18\x02 \x01(\x0b\x32\x19.google.protobuf.Duration\x12\x11\n\tpage_size\x18\x03 \x01(\x05\x12\x12\n\npage_token\x18\x04 \x01(\t\"k\n\x1aListServiceFiguresResponse\x12\x34\n\x07\x66igures\x18\x01 \x03(\x0b\x32#.penstock.monitor.v1.ServiceFigures\x12\x17\n\x0fnext_page_token\x18\x02 \x01(\t\"\x87\x02\n\x0eServiceFigures\x12\x0f\n\x07service\x18\x01 \x01(\t\x12\x11\n\toperation\x18\x02 \x01(\t\x12\x0f\n\x07replica\x18\x03 \x01(\t\x12)\n\x06window\x18\x04 \x01(\x0b\x32\x19.google.protobuf.Duration\x12\x15\n\rrequest_count\x18\x05 \x01(\x03\x12\x13\n\x0b\x65rror_count\x18\x06 \x01(\x03\x12\x14\n\x0crequest_rate\x18\x07 \x01(\x01\x12\x13\n\x0bp50_seconds\x18\x08 \x01(\x01\x12\x13\n\x0bp90_seconds\x18\t \x01(\x01\x12\x13\n\x0bp99_seconds\x18\n \x01(\x01\x12\x14\n\x0cmean_seconds\x18\x0b \x01(\x01\"\\\n\x11ListTracesRequest\x12\r\n\x05model\x18\x01 \x01(\t\x12\x11\n\thas_error\x18\x02 \x01(\x08\x12\x11\n\tpage_size\x18\x03 \x01(\x05\x12\x12\n\npage_token\x18\x04 \x01(\t\"Y\n\x12ListTracesResponse\x12*\n\x06traces\x18\x01 \x03(\x0b\x32\x1a.penstock.monitor.v1.Trace\x12\x17\n\x0fnext_page_token\x18\x02 \x01(\t\"%\n\x0fGetTraceRequest\x12\x12\n\x04name\x18\x01 \x01(\tB\x04\xe2\x41\x01\x02\"=\n\x10GetTraceResponse\x12)\n\x05trace\x18\x01 \x01(\x0b\x32\x1a.penstock.monitor.v1.Trace\"\xa1\x02\n\x05Trace\x12\x12\n\x04name\x18\x01 \x01(\tB\x04\xe2\x41\x01\x08\x12\r\n\x05model\x18\x02 \x01(\t\x12\x0f\n\x07version\x18\x03 \x01(\t\x12.\n\nstart_time\x18\x04 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12+\n\x08\x64uration\x18\x05 \x01(\x0b\x32\x19.google.protobuf.Duration\x12\x11\n\thas_error\x18\x06 \x01(\x08\x12\x12\n\nspan_count\x18\x07 \x01(\x05\x12(\n\x05spans\x18\x08 \x03(\x0b\x32\x19.penstock.monitor.v1.Span:6\xea\x41\x33\n\x12penstock.dev/Trace\x12\x0etraces/{trace}*\x06traces2\x05trace\"\xf5\x02\n\x04Span\x12\x0f\n\x07span_id\x18\x01 \x01(\t\x12\x16\n\x0eparent_span_id\x18\x02 \x01(\t\x12\x11\n\toperation\x18\x03 \x01(\t\x12\x0f\n\x07service\x18\x04 \x01(\t\x12\x0c\n\x04kind\x18\x05 \x01(\t\x12.\n\nstart_time\x18\x06 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12+\n\x08\x64uration\x18\x07 \x01(\x0b\x32\x19.google.protobuf.Duration\x12\x11\n\thas_error\x18\x08 \x01(\x08\x12\x16\n\x0estatus_message\x18\t \x01(\t\x12=\n\nattributes\x18\n \x03(\x0b\x32).penstock.monitor.v1.Span.AttributesEntry\x12\x18\n\x10linked_trace_ids\x18\x0b \x03(\t\x1a\x31\n\x0f\x41ttributesEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\r\n\x05value\x18\x02 \x01(\t:\x02\x38\x01\"\xb6\n\n\x08Incident\x12\x12\n\x04name\x18\x01 \x01(\tB\x04\xe2\x41\x01\x08\x12\r\n\x05model\x18\x02 \x01(\t\x12\x0f\n\x07version\x18\x03 \x01(\t\x12)\n\x05phase\x18\x04 \x01(\x0e\x32\x1a.penstock.monitor.v1.Phase\x12\x34\n\x06signal\x18\x05 \x01(\x0e\x32$.penstock.monitor.v1.Incident.Signal\x12\x32\n\x05state\x18\x06 \x01(\x0e\x32#.penstock.monitor.v1.Incident.State\x12\x0f\n\x07summary\x18\x07 \x01(\t\x12\x0e\n\x06\x62\x65\x66ore\x18\x08 \x01(\x01\x12\r\n\x05\x61\x66ter\x18\t \x01(\x01\x12/\n\x0b\x63hange_time\x18\n \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12-\n\topen_time\x18\x0b \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12.\n\nclose_time\x18\x0c \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x12\n\nlog_evalue\x18\r \x01(\x01\x12\x1a\n\x12\x61verage_run_length\x18\x0e \x01(\x01\x12\x0e\n\x06traces\x18\x0f \x03(\t\x12\x17\n\x0finnocent_traces\x18\x10 \x03(\t\x12\x0f\n\x07replica\x18\x11 \x01(\t\x12\x0b\n\x03\x61rm\x18\x12 \x01(\t\x12\x32\n\x05\x63\x61use\x18\x13 \x01(\x0e\x32#.penstock.monitor.v1.Incident.Cause\x12\x38\n\x08severity\x18\x14 \x01(\x0e\x32&.penstock.monitor.v1.Incident.Severity\x12>\n\x0e\x61\x66ter_interval\x18\x15 \x01(\x0b\x32&.penstock.monitor.v1.Incident.Interval\x1a%\n\x08Interval\x12\x0b\n\x03low\x18\x01 \x01(\x01\x12\x0c\n\x04high\x18\x02 \x01(\x01\"\x91\x02\n\x06Signal\x12\x16\n\x12SIGNAL_UNSPECIFIED\x10\x00\x12\x15\n\x11SIGNAL_ERROR_RATE\x10\x01\x12\x12\n\x0eSIGNAL_LATENCY\x10\x02\x12\x13\n\x0fSIGNAL_QUEUEING\x10\x03\x12\x10\n\x0cSIGNAL_STUCK\x10\x04\x12\x0f\n\x0bSIGNAL_DEAD\x10\x05\x12\x14\n\x10SIGNAL_NONFINITE\x10\x06\x12\x15\n\x11SIGNAL_CONFIDENCE\x10\x07\x12\x12\n\x0eSIGNAL_ENTROPY\x10\x08\x12\x0f\n\x0bSIGNAL_NORM\x10\t\x12\x11\n\rSIGNAL_LENGTH\x10\n\x12\x14\n\x10SIGNAL_CLASS_MIX\x10\x0b\x12\x11\n\rSIGNAL_INPUTS\x10\x0c\"j\n\x05\x43\x61use\x12\x15\n\x11\x43\x41USE_UNSPECIFIED\x10\x00\x12\x11\n\rCAUSE_REPLICA\x10\x01\x12\x11\n\rCAUSE_VERSION\x10\x02\x12\x10\n\x0c\x43\x41USE_INPUTS\x10\x03\x12\x12\n\x0e\x43\x41USE_ARRIVALS\x10\x04\"L\n\x08Severity\x12\x18\n\x14SEVERITY_UNSPECIFIED\x10\x00\x12\x11\n\rSEVERITY_PAGE\x10\x01\x12\x13\n\x0fSEVERITY_TICKET\x10\x02\"@\n\x05State\x12\x15\n\x11STATE_UNSPECIFIED\x10\x00\x12\x0e\n\nSTATE_OPEN\x10\x01\x12\x10\n\x0cSTATE_CLOSED\x10\x02:E\xea\x41\x42\n\x15penstock.dev/Incident\x12\x14incidents/{incident}*\tincidents2\x08incident\"]\n\x14ListIncidentsRequest\x12\r\n\x05model\x18\x01 \x01(\t\x12\x0f\n\x07is_open\x18\x02 \x01(\x08\x12\x11\n\tpage_size\x18\x03 \x01(\x05\x12\x12\n\npage_token\x18\x04 \x01(\t\"b\n\x15ListIncidentsResponse\x12\x30\n\tincidents\x18\x01 \x03(\x0b\x32\x1d.penstock.monitor.v1.Incident\x12\x17\n\x0fnext_page_token\x18\x02 \x01(\t\"(\n\x12GetIncidentRequest\x12\x12\n\x04name\x18\x01 \x01(\tB\x04\xe2\x41\x01\x02\"F\n\x13GetIncidentResponse\x12/\n\x08incident\x18\x01 \x01(\x0b\x32\x1d.penstock.monitor.v1.Incident\"&\n\x15WatchIncidentsRequest\x12\r\n\x05model\x18\x01 \x01(\t\"I\n\x16WatchIncidentsResponse\x12/\n\x08incident\x18\x01 \x01(\x0b\x32\x1d.penstock.monitor.v1.Incident*\x8c\x01\n\x05Phase\x12\x15\n\x11PHASE_UNSPECIFIED\x10\x00\x12\x0f\n\x0bPHASE_QUEUE\x10\x01\x12\x17\n\x13PHASE_COMPUTE_INPUT\x10\x02\x12\x17\n\x13PHASE_COMPUTE_INFER\x10\x03\x12\x18\n\x14PHASE_COMPUTE_OUTPUT\x10\x04\x12\x0f\n\x0bPHASE_TOTAL\x10\x05\x32\x91\x07\n\x0eMonitorService\x12u\n\x0bListFigures\x12\'.penstock.monitor.v1.ListFiguresRequest\x1a(.penstock.monitor.v1.ListFiguresResponse\"\x13\x82\xd3\xe4\x93\x02\r\x12\x0b/v1/figures\x12\x91\x01\n\x12ListServiceFigures\x12..penstock.monitor.v1.ListServiceFiguresRequest\x1a/.penstock.monitor.v1.ListServiceFiguresResponse\"\x1a\x82\xd3\xe4\x93\x02\x14\x12\x12/v1/serviceFigures\x12q\n\nListTraces\x12&.penstock.monitor.v1.ListTracesRequest\x1a\'.penstock.monitor.v1.ListTracesResponse\"\x12\x82\xd3\xe4\x93\x02\x0c\x12\n/v1/traces\x12t\n\x08GetTrace\x12$.penstock.monitor.v1.GetTraceRequest\x1a%.penstock.monitor.v1.GetTraceResponse\"\x1b\x82\xd3\xe4\x93\x02\x15\x12\x13/v1/{name=traces/*}\x12}\n\rListIncidents\x12).penstock.monitor.v1.ListIncidentsRequest\x1a*.penstock.monitor.v1.ListIncidentsResponse\"\x15\x82\xd3\xe4\x93\x02\x0f\x12\r/v1/incidents\x12\x80\x01\n\x0bGetIncident\x12\'.penstock.monitor.v1.GetIncidentRequest\x1a(.penstock.monitor.v1.GetIncidentResponse\"\x1e\x82\xd3\xe4\x93\x02\x18\x12\x16/v1/{name=incidents/*}\x12\x88\x01\n\x0eWatchIncidents\x12*.penstock.monitor.v1.WatchIncidentsRequest\x1a+.penstock.monitor.v1.WatchIncidentsResponse\"\x1b\x82\xd3\xe4\x93\x02\x15\x12\x13/v1/incidents:watch0\x01\x62\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -52,6 +52,8 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_GETINCIDENTREQUEST'].fields_by_name['name']._serialized_options = b'\342A\001\002'
   _globals['_MONITORSERVICE'].methods_by_name['ListFigures']._loaded_options = None
   _globals['_MONITORSERVICE'].methods_by_name['ListFigures']._serialized_options = b'\202\323\344\223\002\r\022\013/v1/figures'
+  _globals['_MONITORSERVICE'].methods_by_name['ListServiceFigures']._loaded_options = None
+  _globals['_MONITORSERVICE'].methods_by_name['ListServiceFigures']._serialized_options = b'\202\323\344\223\002\024\022\022/v1/serviceFigures'
   _globals['_MONITORSERVICE'].methods_by_name['ListTraces']._loaded_options = None
   _globals['_MONITORSERVICE'].methods_by_name['ListTraces']._serialized_options = b'\202\323\344\223\002\014\022\n/v1/traces'
   _globals['_MONITORSERVICE'].methods_by_name['GetTrace']._loaded_options = None
@@ -62,8 +64,8 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_MONITORSERVICE'].methods_by_name['GetIncident']._serialized_options = b'\202\323\344\223\002\030\022\026/v1/{name=incidents/*}'
   _globals['_MONITORSERVICE'].methods_by_name['WatchIncidents']._loaded_options = None
   _globals['_MONITORSERVICE'].methods_by_name['WatchIncidents']._serialized_options = b'\202\323\344\223\002\025\022\023/v1/incidents:watch'
-  _globals['_PHASE']._serialized_start=3561
-  _globals['_PHASE']._serialized_end=3701
+  _globals['_PHASE']._serialized_start=4064
+  _globals['_PHASE']._serialized_end=4204
   _globals['_LISTFIGURESREQUEST']._serialized_start=221
   _globals['_LISTFIGURESREQUEST']._serialized_end=338
   _globals['_LISTFIGURESRESPONSE']._serialized_start=340
@@ -72,44 +74,50 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_MODELFIGURES']._serialized_end=697
   _globals['_PHASEFIGURES']._serialized_start=700
   _globals['_PHASEFIGURES']._serialized_end=842
-  _globals['_LISTTRACESREQUEST']._serialized_start=844
-  _globals['_LISTTRACESREQUEST']._serialized_end=936
-  _globals['_LISTTRACESRESPONSE']._serialized_start=938
-  _globals['_LISTTRACESRESPONSE']._serialized_end=1027
-  _globals['_GETTRACEREQUEST']._serialized_start=1029
-  _globals['_GETTRACEREQUEST']._serialized_end=1066
-  _globals['_GETTRACERESPONSE']._serialized_start=1068
-  _globals['_GETTRACERESPONSE']._serialized_end=1129
-  _globals['_TRACE']._serialized_start=1132
-  _globals['_TRACE']._serialized_end=1421
-  _globals['_SPAN']._serialized_start=1424
-  _globals['_SPAN']._serialized_end=1797
-  _globals['_SPAN_ATTRIBUTESENTRY']._serialized_start=1748
-  _globals['_SPAN_ATTRIBUTESENTRY']._serialized_end=1797
-  _globals['_INCIDENT']._serialized_start=1800
-  _globals['_INCIDENT']._serialized_end=3134
-  _globals['_INCIDENT_INTERVAL']._serialized_start=2498
-  _globals['_INCIDENT_INTERVAL']._serialized_end=2535
-  _globals['_INCIDENT_SIGNAL']._serialized_start=2538
-  _globals['_INCIDENT_SIGNAL']._serialized_end=2811
-  _globals['_INCIDENT_CAUSE']._serialized_start=2813
-  _globals['_INCIDENT_CAUSE']._serialized_end=2919
-  _globals['_INCIDENT_SEVERITY']._serialized_start=2921
-  _globals['_INCIDENT_SEVERITY']._serialized_end=2997
-  _globals['_INCIDENT_STATE']._serialized_start=2999
-  _globals['_INCIDENT_STATE']._serialized_end=3063
-  _globals['_LISTINCIDENTSREQUEST']._serialized_start=3136
-  _globals['_LISTINCIDENTSREQUEST']._serialized_end=3229
-  _globals['_LISTINCIDENTSRESPONSE']._serialized_start=3231
-  _globals['_LISTINCIDENTSRESPONSE']._serialized_end=3329
-  _globals['_GETINCIDENTREQUEST']._serialized_start=3331
-  _globals['_GETINCIDENTREQUEST']._serialized_end=3371
-  _globals['_GETINCIDENTRESPONSE']._serialized_start=3373
-  _globals['_GETINCIDENTRESPONSE']._serialized_end=3443
-  _globals['_WATCHINCIDENTSREQUEST']._serialized_start=3445
-  _globals['_WATCHINCIDENTSREQUEST']._serialized_end=3483
-  _globals['_WATCHINCIDENTSRESPONSE']._serialized_start=3485
-  _globals['_WATCHINCIDENTSRESPONSE']._serialized_end=3558
-  _globals['_MONITORSERVICE']._serialized_start=3704
-  _globals['_MONITORSERVICE']._serialized_end=4469
+  _globals['_LISTSERVICEFIGURESREQUEST']._serialized_start=844
+  _globals['_LISTSERVICEFIGURESREQUEST']._serialized_end=970
+  _globals['_LISTSERVICEFIGURESRESPONSE']._serialized_start=972
+  _globals['_LISTSERVICEFIGURESRESPONSE']._serialized_end=1079
+  _globals['_SERVICEFIGURES']._serialized_start=1082
+  _globals['_SERVICEFIGURES']._serialized_end=1345
+  _globals['_LISTTRACESREQUEST']._serialized_start=1347
+  _globals['_LISTTRACESREQUEST']._serialized_end=1439
+  _globals['_LISTTRACESRESPONSE']._serialized_start=1441
+  _globals['_LISTTRACESRESPONSE']._serialized_end=1530
+  _globals['_GETTRACEREQUEST']._serialized_start=1532
+  _globals['_GETTRACEREQUEST']._serialized_end=1569
+  _globals['_GETTRACERESPONSE']._serialized_start=1571
+  _globals['_GETTRACERESPONSE']._serialized_end=1632
+  _globals['_TRACE']._serialized_start=1635
+  _globals['_TRACE']._serialized_end=1924
+  _globals['_SPAN']._serialized_start=1927
+  _globals['_SPAN']._serialized_end=2300
+  _globals['_SPAN_ATTRIBUTESENTRY']._serialized_start=2251
+  _globals['_SPAN_ATTRIBUTESENTRY']._serialized_end=2300
+  _globals['_INCIDENT']._serialized_start=2303
+  _globals['_INCIDENT']._serialized_end=3637
+  _globals['_INCIDENT_INTERVAL']._serialized_start=3001
+  _globals['_INCIDENT_INTERVAL']._serialized_end=3038
+  _globals['_INCIDENT_SIGNAL']._serialized_start=3041
+  _globals['_INCIDENT_SIGNAL']._serialized_end=3314
+  _globals['_INCIDENT_CAUSE']._serialized_start=3316
+  _globals['_INCIDENT_CAUSE']._serialized_end=3422
+  _globals['_INCIDENT_SEVERITY']._serialized_start=3424
+  _globals['_INCIDENT_SEVERITY']._serialized_end=3500
+  _globals['_INCIDENT_STATE']._serialized_start=3502
+  _globals['_INCIDENT_STATE']._serialized_end=3566
+  _globals['_LISTINCIDENTSREQUEST']._serialized_start=3639
+  _globals['_LISTINCIDENTSREQUEST']._serialized_end=3732
+  _globals['_LISTINCIDENTSRESPONSE']._serialized_start=3734
+  _globals['_LISTINCIDENTSRESPONSE']._serialized_end=3832
+  _globals['_GETINCIDENTREQUEST']._serialized_start=3834
+  _globals['_GETINCIDENTREQUEST']._serialized_end=3874
+  _globals['_GETINCIDENTRESPONSE']._serialized_start=3876
+  _globals['_GETINCIDENTRESPONSE']._serialized_end=3946
+  _globals['_WATCHINCIDENTSREQUEST']._serialized_start=3948
+  _globals['_WATCHINCIDENTSREQUEST']._serialized_end=3986
+  _globals['_WATCHINCIDENTSRESPONSE']._serialized_start=3988
+  _globals['_WATCHINCIDENTSRESPONSE']._serialized_end=4061
+  _globals['_MONITORSERVICE']._serialized_start=4207
+  _globals['_MONITORSERVICE']._serialized_end=5120
 # @@protoc_insertion_point(module_scope)

@@ -85,6 +85,52 @@ class PhaseFigures(_message.Message):
     mean_seconds: float
     def __init__(self, phase: _Optional[_Union[Phase, str]] = ..., p50_seconds: _Optional[float] = ..., p90_seconds: _Optional[float] = ..., p99_seconds: _Optional[float] = ..., mean_seconds: _Optional[float] = ...) -> None: ...
 
+class ListServiceFiguresRequest(_message.Message):
+    __slots__ = ("service", "window", "page_size", "page_token")
+    SERVICE_FIELD_NUMBER: _ClassVar[int]
+    WINDOW_FIELD_NUMBER: _ClassVar[int]
+    PAGE_SIZE_FIELD_NUMBER: _ClassVar[int]
+    PAGE_TOKEN_FIELD_NUMBER: _ClassVar[int]
+    service: str
+    window: _duration_pb2.Duration
+    page_size: int
+    page_token: str
+    def __init__(self, service: _Optional[str] = ..., window: _Optional[_Union[datetime.timedelta, _duration_pb2.Duration, _Mapping]] = ..., page_size: _Optional[int] = ..., page_token: _Optional[str] = ...) -> None: ...
+
+class ListServiceFiguresResponse(_message.Message):
+    __slots__ = ("figures", "next_page_token")
+    FIGURES_FIELD_NUMBER: _ClassVar[int]
+    NEXT_PAGE_TOKEN_FIELD_NUMBER: _ClassVar[int]
+    figures: _containers.RepeatedCompositeFieldContainer[ServiceFigures]
+    next_page_token: str
+    def __init__(self, figures: _Optional[_Iterable[_Union[ServiceFigures, _Mapping]]] = ..., next_page_token: _Optional[str] = ...) -> None: ...
+
+class ServiceFigures(_message.Message):
+    __slots__ = ("service", "operation", "replica", "window", "request_count", "error_count", "request_rate", "p50_seconds", "p90_seconds", "p99_seconds", "mean_seconds")
+    SERVICE_FIELD_NUMBER: _ClassVar[int]
+    OPERATION_FIELD_NUMBER: _ClassVar[int]
+    REPLICA_FIELD_NUMBER: _ClassVar[int]
+    WINDOW_FIELD_NUMBER: _ClassVar[int]
+    REQUEST_COUNT_FIELD_NUMBER: _ClassVar[int]
+    ERROR_COUNT_FIELD_NUMBER: _ClassVar[int]
+    REQUEST_RATE_FIELD_NUMBER: _ClassVar[int]
+    P50_SECONDS_FIELD_NUMBER: _ClassVar[int]
+    P90_SECONDS_FIELD_NUMBER: _ClassVar[int]
+    P99_SECONDS_FIELD_NUMBER: _ClassVar[int]
+    MEAN_SECONDS_FIELD_NUMBER: _ClassVar[int]
+    service: str
+    operation: str
+    replica: str
+    window: _duration_pb2.Duration
+    request_count: int
+    error_count: int
+    request_rate: float
+    p50_seconds: float
+    p90_seconds: float
+    p99_seconds: float
+    mean_seconds: float
+    def __init__(self, service: _Optional[str] = ..., operation: _Optional[str] = ..., replica: _Optional[str] = ..., window: _Optional[_Union[datetime.timedelta, _duration_pb2.Duration, _Mapping]] = ..., request_count: _Optional[int] = ..., error_count: _Optional[int] = ..., request_rate: _Optional[float] = ..., p50_seconds: _Optional[float] = ..., p90_seconds: _Optional[float] = ..., p99_seconds: _Optional[float] = ..., mean_seconds: _Optional[float] = ...) -> None: ...
+
 class ListTracesRequest(_message.Message):
     __slots__ = ("model", "has_error", "page_size", "page_token")
     MODEL_FIELD_NUMBER: _ClassVar[int]

@@ -40,6 +40,11 @@ class MonitorServiceStub:
                 request_serializer=penstock_dot_monitor_dot_v1_dot_monitor__service__pb2.ListFiguresRequest.SerializeToString,
                 response_deserializer=penstock_dot_monitor_dot_v1_dot_monitor__service__pb2.ListFiguresResponse.FromString,
                 _registered_method=True)
+        self.ListServiceFigures = channel.unary_unary(
+                '/penstock.monitor.v1.MonitorService/ListServiceFigures',
+                request_serializer=penstock_dot_monitor_dot_v1_dot_monitor__service__pb2.ListServiceFiguresRequest.SerializeToString,
+                response_deserializer=penstock_dot_monitor_dot_v1_dot_monitor__service__pb2.ListServiceFiguresResponse.FromString,
+                _registered_method=True)
         self.ListTraces = channel.unary_unary(
                 '/penstock.monitor.v1.MonitorService/ListTraces',
                 request_serializer=penstock_dot_monitor_dot_v1_dot_monitor__service__pb2.ListTracesRequest.SerializeToString,
@@ -73,6 +78,13 @@ class MonitorServiceServicer:
 
     def ListFigures(self, request, context):
         """Rate, errors and durations per model, version and phase over the last window.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def ListServiceFigures(self, request, context):
+        """Rate, errors and durations of services that Penstock did not make, by operation and replica, over the last window.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -120,6 +132,11 @@ def add_MonitorServiceServicer_to_server(servicer, server):
                     servicer.ListFigures,
                     request_deserializer=penstock_dot_monitor_dot_v1_dot_monitor__service__pb2.ListFiguresRequest.FromString,
                     response_serializer=penstock_dot_monitor_dot_v1_dot_monitor__service__pb2.ListFiguresResponse.SerializeToString,
+            ),
+            'ListServiceFigures': grpc.unary_unary_rpc_method_handler(
+                    servicer.ListServiceFigures,
+                    request_deserializer=penstock_dot_monitor_dot_v1_dot_monitor__service__pb2.ListServiceFiguresRequest.FromString,
+                    response_serializer=penstock_dot_monitor_dot_v1_dot_monitor__service__pb2.ListServiceFiguresResponse.SerializeToString,
             ),
             'ListTraces': grpc.unary_unary_rpc_method_handler(
                     servicer.ListTraces,
@@ -175,6 +192,33 @@ class MonitorService:
             '/penstock.monitor.v1.MonitorService/ListFigures',
             penstock_dot_monitor_dot_v1_dot_monitor__service__pb2.ListFiguresRequest.SerializeToString,
             penstock_dot_monitor_dot_v1_dot_monitor__service__pb2.ListFiguresResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def ListServiceFigures(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/penstock.monitor.v1.MonitorService/ListServiceFigures',
+            penstock_dot_monitor_dot_v1_dot_monitor__service__pb2.ListServiceFiguresRequest.SerializeToString,
+            penstock_dot_monitor_dot_v1_dot_monitor__service__pb2.ListServiceFiguresResponse.FromString,
             options,
             channel_credentials,
             insecure,

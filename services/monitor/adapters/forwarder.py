@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections import Counter, deque
+from collections import Counter, defaultdict, deque
+from collections.abc import Iterable, Iterator, Sequence
 from typing import Any
 
 import grpc
@@ -12,8 +13,9 @@ from google.rpc.error_details_pb2 import RetryInfo
 from grpc_status import rpc_status
 from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTraceServiceResponse
 
-from penstock.otlp.v1.trace_pb2 import TraceRequest
+from penstock.otlp.v1.trace_pb2 import Resource, TraceRequest
 from services.common.serving import CHANNEL_OPTIONS
+from services.monitor.domain.ring import KeptSpan, Origin
 
 _log = logging.getLogger(__name__)
 
@@ -22,6 +24,8 @@ _TIMEOUT_S = 5.0
 _FIRST_PAUSE_S = 0.1
 _LONGEST_PAUSE_S = 5.0
 _ATTEMPTS = 10
+_MAX_SPANS, _MAX_BYTES = 512, 1 << 20
+"""Of a request, unless one span is larger: receivers take messages of 4 MiB."""
 _RETRYABLE = frozenset({
     grpc.StatusCode.CANCELLED, grpc.StatusCode.DEADLINE_EXCEEDED, grpc.StatusCode.ABORTED,
     grpc.StatusCode.OUT_OF_RANGE, grpc.StatusCode.UNAVAILABLE, grpc.StatusCode.DATA_LOSS,
@@ -47,15 +51,17 @@ class Forwarder:
             _METHOD, request_serializer=None, response_deserializer=ExportTraceServiceResponse.FromString
         )
 
-    def offer(self, request: TraceRequest, spans: int) -> None:
-        """Queue a request of so many spans."""
-        raw = request.SerializeToString()
-        self._queue.append((raw, spans))
-        self._bytes += len(raw)
+    def offer(self, spans: Sequence[KeptSpan]) -> None:
+        """Queue spans; what made them goes with them, as it came."""
+        for chosen in _parcels(spans):
+            raw = encode(chosen)
+            self._queue.append((raw, len(chosen)))
+            self._bytes += len(raw)
         while self._bytes > self._max_bytes:
             self.results["dropped"] += self._take()[1]
-        self._is_filled.set()
-        self._is_idle.clear()
+        if self._queue:
+            self._is_filled.set()
+            self._is_idle.clear()
 
     def _take(self) -> tuple[bytes, int]:
         raw, spans = self._queue.popleft()
@@ -104,6 +110,33 @@ class Forwarder:
 
     async def close(self) -> None:
         await self._channel.close()
+
+
+def encode(spans: Iterable[KeptSpan]) -> bytes:
+    """An ``ExportTraceServiceRequest`` of spans, each as it came."""
+    by_origin: dict[Origin, list[bytes]] = defaultdict(list)
+    for span in spans:
+        by_origin[span.origin].append(span.raw)
+    request = TraceRequest()
+    for origin, raws in by_origin.items():
+        group = request.resource_spans.add(schema_url=origin.resource_schema)
+        if origin.resource:
+            group.resource.CopyFrom(Resource.FromString(origin.resource))
+        group.scope_spans.add(scope=origin.scope, schema_url=origin.scope_schema, spans=raws)
+    return request.SerializeToString()
+
+
+def _parcels(spans: Iterable[KeptSpan]) -> Iterator[list[KeptSpan]]:
+    parcel: list[KeptSpan] = []
+    size = 0
+    for span in spans:
+        if parcel and (len(parcel) >= _MAX_SPANS or size + len(span.raw) > _MAX_BYTES):
+            yield parcel
+            parcel, size = [], 0
+        parcel.append(span)
+        size += len(span.raw)
+    if parcel:
+        yield parcel
 
 
 def _is_retryable(error: grpc.aio.AioRpcError) -> bool:

@@ -12,9 +12,31 @@ MAX_SPANS_PER_TRACE = 1_000
 MAX_PINNED = 256
 
 
+@dataclass(frozen=True, slots=True)
+class Origin:
+    """What made spans: OTLP's serialised ``Resource`` and ``InstrumentationScope``, with the URLs of their schemas."""
+
+    resource: bytes = b""
+    resource_schema: str = ""
+    scope: bytes = b""
+    scope_schema: str = ""
+
+    @property
+    def size_bytes(self) -> int:
+        return len(self.resource) + len(self.resource_schema) + len(self.scope) + len(self.scope_schema)
+
+
+UNKNOWN_ORIGIN = Origin()
+
+
 @dataclass(slots=True)  # not frozen: that takes 1 µs for each
 class KeptSpan:
-    """A span in the ring: what is searched for, and the rest as it came (a serialised OTLP span)."""
+    """A span in the ring: what is searched for, and the rest as it came (a serialised OTLP span).
+
+    ``linked`` are the traces that its links lead to, of spans made by Penstock; ``origin_share`` is its share, in
+    bytes, of the origin that it came with. ``is_ours``: Penstock made it. ``awaits_parent``: the parent is a span of
+    Penstock's too, and always sent. ``is_forwarded``: it was sent on.
+    """
 
     trace_id: bytes
     span_id: bytes
@@ -25,6 +47,20 @@ class KeptSpan:
     end_ns: int
     has_error: bool
     raw: bytes
+    parent_id: bytes = b""
+    linked: tuple[bytes, ...] = ()
+    origin: Origin = UNKNOWN_ORIGIN
+    origin_share: int = 0
+    is_ours: bool = True
+    is_canary: bool = False
+    is_probe: bool = False
+    awaits_parent: bool = False
+    is_forwarded: bool = False
+
+    @property
+    def size_bytes(self) -> int:
+        """About what it takes in memory."""
+        return len(self.raw) + 64 * len(self.linked) + self.origin_share + SPAN_OVERHEAD_BYTES
 
 
 @dataclass(slots=True)
@@ -78,7 +114,7 @@ class TraceRing:
             return False
         if len(trace.spans) < MAX_SPANS_PER_TRACE:
             trace.spans[span.span_id] = span
-            size = len(span.raw) + SPAN_OVERHEAD_BYTES
+            size = span.size_bytes
             trace.size_bytes += size
             self.size_bytes += size
             self.span_count += 1
@@ -89,6 +125,11 @@ class TraceRing:
     def _count(self, trace: KeptTrace, sign: int) -> None:
         self.span_count += sign * len(trace.spans)
         self.size_bytes += sign * trace.size_bytes
+
+    def has(self, trace_id: bytes, span_id: bytes) -> bool:
+        """Whether a span is here."""
+        trace = self._traces.get(trace_id) or self._pinned.get(trace_id)
+        return trace is not None and span_id in trace.spans
 
     def get(self, trace_id: bytes) -> KeptTrace | None:
         return self._traces.get(trace_id) or self._pinned.get(trace_id)

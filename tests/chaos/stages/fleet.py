@@ -195,7 +195,8 @@ class FleetStage(Stage):
             yield Service(CONSUL, CONSUL, self._consul_command(self._consul), host=core, log=self.home / "consul.log")
         for name in REGISTRIES:
             yield self._service(name, "registry", PORT="grpc", METRICS_PORT="metrics")
-        yield self._service("monitor", "monitor", PORT="grpc", OTLP_PORT="otlp", METRICS_PORT="metrics")
+        uses = {"PORT": "grpc", "OTLP_PORT": "otlp", "OTLP_HTTP_PORT": "otlp-http", "METRICS_PORT": "metrics"}
+        yield self._service("monitor", "monitor", **uses)
         for name in NODES:
             yield self._service(name, "inference", PORT="grpc", METRICS_PORT="metrics")
         yield self._service(SPARE, "inference", PORT="grpc", METRICS_PORT="metrics")

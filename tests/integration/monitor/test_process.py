@@ -26,11 +26,12 @@ from tests.support.ports import free_port
 
 class Process:
     def __init__(self, home: Path, **settings: str) -> None:
-        self.otlp, self.api, self.metrics = free_port(), free_port(), free_port()
+        self.otlp, self.otlp_http, self.api, self.metrics = (free_port() for _ in range(4))
         self.environ = {
             **{name: value for name, value in os.environ.items() if not name.startswith("PENSTOCK_")},
             "PENSTOCK_HOME": str(home),
             "PENSTOCK_MONITOR__OTLP_PORT": str(self.otlp),
+            "PENSTOCK_MONITOR__OTLP_HTTP_PORT": str(self.otlp_http),
             "PENSTOCK_MONITOR__PORT": str(self.api),
             "PENSTOCK_MONITOR__METRICS_PORT": str(self.metrics),
             **settings,
@@ -148,7 +149,7 @@ def test_a_bad_setting_ends_it_with_one_line(tmp_path: Path, settings: dict[str,
     assert len(written.strip().splitlines()) == 1
 
 
-@pytest.mark.parametrize("name", ["OTLP_PORT", "PORT", "METRICS_PORT"])
+@pytest.mark.parametrize("name", ["OTLP_PORT", "OTLP_HTTP_PORT", "PORT", "METRICS_PORT"])
 def test_a_taken_port_ends_it_with_a_clear_line(process: Process, tmp_path: Path, name: str) -> None:
     process.wait_until_serving(process.otlp)
     taken = process.environ[f"PENSTOCK_MONITOR__{name}"]

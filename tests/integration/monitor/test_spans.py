@@ -174,8 +174,9 @@ async def test_foreign_spans_are_kept_and_not_counted(running: RunningMonitor, e
 async def test_bytes_that_are_no_request_do_no_harm(running: RunningMonitor, eventually: Eventually) -> None:
     export = running.otlp_channel.unary_unary("/opentelemetry.proto.collector.trace.v1.TraceService/Export")
 
-    with pytest.raises(grpc.aio.AioRpcError):
+    with pytest.raises(grpc.aio.AioRpcError, match="100 bytes are no ExportTraceServiceRequest") as error:
         await export(b"\xff" * 100)
+    assert error.value.code() is grpc.StatusCode.INVALID_ARGUMENT
     await running.send(batch_span(end_ns=running.clock()))
 
     assert await eventually(lambda: figures(running))
@@ -255,23 +256,65 @@ async def test_a_wrong_question_gets_a_clear_answer(
 async def test_a_flood_is_cut_off_counted_and_survived(tmp_path: Path, eventually: Eventually) -> None:
     async with monitor(tmp_path, intake_max_spans=4_000, ring_max_spans=1_000) as running:
         now_ns = running.clock()
-        too_many = [batch_span(end_ns=now_ns) for _ in range(4_001)]
-        answer = await running.send(*too_many)
+        too_many = [batch_span(end_ns=now_ns) for _ in range(8_000)]
+        answer = await running.send(*too_many[:4_001])
         assert answer.partial_success.rejected_spans == 4_001
-        assert "queue is full" in answer.partial_success.error_message
+        assert "expected at most 4000" in answer.partial_success.error_message
 
-        answers = await asyncio.gather(*(running.send(*too_many[start::10]) for start in range(10)))
-        refused = 4_001 + sum(one.partial_success.rejected_spans for one in answers)
+        parts = [too_many[start::20] for start in range(20)]
+        answers = await asyncio.gather(*(running.send(*part) for part in parts), return_exceptions=True)
+        codes = {one.code() for one in answers if isinstance(one, grpc.aio.AioRpcError)}
+        assert codes <= {grpc.StatusCode.RESOURCE_EXHAUSTED}
+        refused = sum(400 for one in answers if isinstance(one, BaseException))
+
+        async def has_room() -> bool:
+            return "penstock_monitor_waiting_spans 0.0" in await metrics(running)
+
+        await eventually(has_room)
         await running.send(batch_span(end_ns=now_ns, model="afterwards"))
         (found,) = await eventually(lambda: figures(running, "afterwards"))
 
         assert found.execution_count == 1
         (flooded,) = await figures(running, "digits")
-        assert flooded.execution_count == 2 * 4_001 - refused
-        assert f'penstock_monitor_spans_total{{result="dropped"}} {refused}.0' in await metrics(running)
+        text = await metrics(running)
+        assert 'penstock_monitor_spans_total{result="dropped"} 4001.0' in text
+        assert f'penstock_monitor_spans_total{{result="refused"}} {refused}.0' in text
+        assert f'penstock_monitor_spans_total{{result="batch"}} {8_000 - refused + 1}.0' in text
+        assert flooded.execution_count == 8_000 - refused
         question = pb.ListTracesRequest(page_size=1_000)
         first = await running.api.ListTraces(question)
         assert (len(first.traces), first.next_page_token) == (1_000, "")
+
+
+async def test_irregular_spans_are_told_apart_and_counted(running: RunningMonitor, eventually: Eventually) -> None:
+    now_ns = running.clock()
+    await running.send(*(batch_span(end_ns=now_ns + age_s * NS) for age_s in (-6, -3_600, 3_600)))
+    twice = batch_span(end_ns=now_ns)
+    await running.send(twice, twice)
+    await running.send(twice)
+    request, server, producer = os.urandom(16), os.urandom(8), os.urandom(8)
+    times = {"start_ns": now_ns - 9, "end_ns": now_ns, "trace_id": request}
+    parent = span("send digits", {}, **times, kind=4, parent=server)
+    parent.span_id = producer
+    # The SERVER span that is the parent of the PRODUCER never comes; the PRODUCER comes after its child.
+    await running.send(span("process digits", {}, **times, parent=producer))
+    await running.send(parent)
+
+    async def counted() -> bool:
+        text = await metrics(running)
+        kinds = {"late": 1, "past": 1, "future": 1, "duplicate": 2, "orphan": 0}
+        told = [f'irregular_spans_total{{kind="{kind}"}} {number}.0' in text for kind, number in kinds.items()]
+        return all(told) and "penstock_monitor_waiting_parents 1.0" in text
+
+    async def orphaned() -> bool:
+        return 'irregular_spans_total{kind="orphan"} 1.0' in await metrics(running)
+
+    await eventually(counted)
+    running.clock.skip(31)
+    await eventually(orphaned)
+    (found,) = await figures(running)
+    assert found.execution_count == 4  # what is an hour off counts as of now
+    assert "penstock_monitor_waiting_parents 0.0" in await metrics(running)
 
 
 async def metrics(running: RunningMonitor) -> str:

@@ -12,9 +12,10 @@ from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTrace
 from opentelemetry.proto.common.v1.common_pb2 import AnyValue, KeyValue
 from opentelemetry.proto.trace.v1.trace_pb2 import Span
 
-from penstock.otlp.v1.trace_pb2 import TraceRequest
+from penstock.otlp.v1.trace_pb2 import Resource, TraceRequest
 from services.monitor import otlp
 from services.monitor.domain.blocks import ABANDONED, Batch, Pulse, Rejection
+from services.monitor.domain.foreign import Call, SeriesKey
 from services.monitor.domain.gathering import gather
 from services.monitor.domain.outcomes import Outcome
 
@@ -176,12 +177,68 @@ def test_a_pulse_says_how_long_a_batch_has_run() -> None:
     assert (readings.malformed, readings.spans) == (1, [])
 
 
-def test_a_foreign_span_is_kept_and_neither_believed_nor_forwarded() -> None:
-    readings = otlp.read(request(span(BATCH), service="shop"))
+def test_a_foreign_span_that_speaks_like_ours_is_kept_as_a_call_of_its_service_and_not_believed() -> None:
+    readings = otlp.read(request(span({**BATCH, "penstock.probe": 1}, name="GET /shop"), service="shop"))
 
     (reading,) = readings.spans
-    assert (reading.is_ours, reading.observation, reading.span.model) == (False, None, "")
-    assert (readings.malformed, readings.forwardable_count) == (0, 0)
+    key = SeriesKey("shop", "GET /shop", "worker-7")
+    assert reading.observation == Call(key, b"t" * 16, 2_000, 1_000, Outcome.OK)
+    kept = reading.span
+    assert (reading.is_ours, kept.is_ours, kept.model, kept.is_probe) == (False, False, "", False)
+    assert readings.malformed == 0
+
+
+@pytest.mark.parametrize(
+    ("kind", "parent", "fields", "awaits"),
+    [
+        (Span.SPAN_KIND_CONSUMER, b"p" * 8, {}, True),
+        (Span.SPAN_KIND_PRODUCER, b"p" * 8, {}, True),
+        (Span.SPAN_KIND_CONSUMER, b"", {}, False),
+        (Span.SPAN_KIND_SERVER, b"p" * 8, {}, False),
+        (Span.SPAN_KIND_CONSUMER, b"p" * 8, {"status": {"code": 2}}, False),
+    ],
+    ids=["process", "send", "batch", "server", "failed"],
+)
+def test_what_always_comes_with_its_parent_awaits_it(kind: Any, parent: bytes, fields: Any, awaits: bool) -> None:
+    (reading,) = otlp.read(request(span({}, kind=kind, parent_span_id=parent, **fields))).spans
+
+    assert (reading.span.awaits_parent, reading.span.parent_id) == (awaits, parent)
+
+
+def test_a_span_keeps_what_its_trace_is_chosen_by() -> None:
+    links = [{"trace_id": bytes([number]) * 16} for number in range(200)] + [{"trace_id": b"short"}]
+    attributes: Attributes = {"penstock.deployment.arm": "canary"}
+    probe = KeyValue(key="penstock.probe", value=AnyValue(bool_value=True))
+    told = span(attributes, links=links)
+    told.attributes.append(probe)
+
+    (reading,) = otlp.read(request(told)).spans
+
+    assert (reading.span.is_canary, reading.span.is_probe) == (True, True)
+    assert reading.span.linked == tuple(bytes([number]) * 16 for number in range(otlp.MAX_LINKED))
+
+
+def test_what_made_a_span_is_kept_once_for_all_its_spans() -> None:
+    spans = [span({}, span_id=bytes([number]) * 8) for number in range(1, 5)]
+    told = request(*spans)
+    told.resource_spans[0].schema_url = "https://opentelemetry.io/schemas/1.30.0"
+
+    readings = otlp.read(told).spans
+
+    (origin,) = {id(reading.span.origin): reading.span.origin for reading in readings}.values()
+    assert origin.resource_schema == "https://opentelemetry.io/schemas/1.30.0"
+    assert Resource.FromString(origin.resource).attributes["service.name"].string_value == "penstock-inference"
+    assert sum(reading.span.origin_share for reading in readings) == pytest.approx(origin.size_bytes, abs=4)
+
+
+def test_an_endless_resource_is_refused_with_its_spans() -> None:
+    told = request(span({}), span({}))
+    told.resource_spans[0].resource.attributes["essay"].string_value = "x" * (1 << 17)
+
+    readings = otlp.read(told)
+
+    assert (readings.malformed, readings.spans) == (2, [])
+    assert "a resource and its scope have" in readings.error
 
 
 MALFORMED: dict[str, tuple[Attributes, dict[str, Any]]] = {
@@ -190,6 +247,7 @@ MALFORMED: dict[str, tuple[Attributes, dict[str, Any]]] = {
     "zero trace id": ({}, {"trace_id": bytes(16)}),
     "zero span id": ({}, {"span_id": bytes(8)}),
     "long span id": ({}, {"span_id": b"s" * 9}),
+    "odd parent": ({}, {"parent_span_id": b"p" * 4}),
     "ends before it starts": ({}, {"start_time_unix_nano": 3_000}),
     "no model": ({"penstock.model.name": ""}, {}),
     "no rows": ({"penstock.batch.rows": 0}, {}),
@@ -223,22 +281,19 @@ def test_a_malformed_span_is_refused_and_its_neighbours_are_not(changed: Attribu
     assert readings.malformed == 1
     assert readings.error
     assert [reading.span.span_id for reading in readings.spans] == [b"12345678"]
-    assert readings.forwardable == request(good)
-    assert readings.forwardable_count == 1
 
 
 @pytest.mark.parametrize(
     "raw", [b"\xff", span(BATCH).SerializeToString()[:-1], b"\x0a\x10" + b"t" * 16 + b"\x4a\x03\x0a\x01\xff"]
 )
 def test_bytes_that_are_no_span_are_refused_and_its_neighbours_are_not(raw: bytes) -> None:
-    told, good = request(span(BATCH)), request(span(BATCH))
+    told = request(span(BATCH))
     told.resource_spans[0].scope_spans[0].spans.append(raw)
 
     readings = otlp.read(told)
 
     assert (len(readings.spans), readings.malformed) == (1, 1)
     assert "are no span" in readings.error
-    assert readings.forwardable == good
 
 
 @pytest.mark.parametrize("weight", [0, -5, 10**12])
@@ -246,14 +301,6 @@ def test_an_implausible_weight_is_refused(weight: int) -> None:
     rejected = span({**REJECTED, "penstock.sample.weight": weight}, kind=Span.SPAN_KIND_SERVER)
 
     assert otlp.read(request(rejected)).malformed == 1
-
-
-def test_only_well_formed_spans_of_ours_are_forwarded() -> None:
-    ours, foreign = request(span(BATCH)), request(span({}), service="shop")
-    both = TraceRequest(resource_spans=[*ours.resource_spans, *foreign.resource_spans])
-
-    assert otlp.read(both).forwardable == ours
-    assert otlp.read(ours).forwardable is ours
 
 
 ANY_VALUES = st.recursive(
