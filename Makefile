@@ -11,7 +11,7 @@ SIDE_BY_SIDE = $(PYTEST) --numprocesses $(WORKERS) --dist loadfile
 ALONE = $(PYTEST) --last-failed --last-failed-no-failures none
 AGAIN = { [ $$? = 1 ] && echo "What failed is run again, alone; what passes now is to be mended nevertheless:" && $(ALONE); }
 
-.PHONY: help setup run up test test-formats test-storage test-otlp test-fronts test-queue test-unit test-e2e bench bench-peers overload chaos soak rotation profile lint fmt protos check consul lock clean
+.PHONY: help setup run up test test-formats test-storage test-otlp test-fronts test-queue test-unit test-e2e bench bench-peers overload chaos soak rotation profile lint fmt protos check consul prometheus lock clean
 
 help: ## Show this list
 	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## / { printf "  make %-12s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -26,10 +26,10 @@ run: setup ## Start everything, deploy two digit classifiers, classify real imag
 up: setup ## Start the suite without the demo
 	@PENSTOCK_HOME="$${PENSTOCK_HOME:-$(CURDIR)/.penstock}" exec $(BIN)/penstock up
 
-test: setup consul ## Run all tests: unit, contract, integration, e2e; FRONT=grpcio: with that front of the gateway
+test: setup consul prometheus ## Run all tests: unit, contract, integration, e2e; FRONT=grpcio: with that front of the gateway
 	@$(if $(FRONT),export TEST_FRONT=$(FRONT);) $(SIDE_BY_SIDE) || $(AGAIN)
 
-test-fronts: setup consul ## Run all tests twice: with each front of the gateway
+test-fronts: setup consul prometheus ## Run all tests twice: with each front of the gateway
 	@for front in native grpcio; do export TEST_FRONT=$$front; $(SIDE_BY_SIDE) || $(AGAIN) || exit; done
 
 test-queue: setup ## Let hypothesis try 500 sequences of events on the queue (QUEUE_EXAMPLES: so many)
@@ -47,7 +47,7 @@ test-otlp: setup ## Test OTLP with a collector of another make, in an environmen
 test-unit: setup ## Run the unit and contract tests
 	@$(PYTEST) tests/unit tests/contract
 
-test-e2e: setup consul ## Run the tests that start the whole suite
+test-e2e: setup consul prometheus ## Run the tests that start the whole suite
 	@$(PYTEST) tests/e2e
 
 bench: setup ## Measure requests/s, latency and CPU per request
@@ -90,6 +90,9 @@ check: lint test ## All that CI checks
 
 consul: setup ## Fetch a Consul for the tests that need one, unless there is one on the PATH
 	@$(BIN)/python -m tools.consul >/dev/null
+
+prometheus: setup ## Fetch Prometheus and Alertmanager for the tests that need them, unless they are on the PATH
+	@$(BIN)/python -m tools.prometheus >/dev/null
 
 lock: setup ## Pin what pyproject.toml asks for, and keep what is pinned (UPGRADE=1: newer versions)
 	@$(BIN)/python tools/lock.py $(if $(UPGRADE),--upgrade)

@@ -41,6 +41,7 @@ from penstock.registry.v1.resources_pb2 import (
     Model,
     ModelVersion,
     Node,
+    Slo,
 )
 from penstock.serving import UNCHANGED, Serving
 from penstock.tls import Tls
@@ -278,6 +279,10 @@ class Client:
                 return self._call(self._registry.CreateDeployment, create).deployment
             except errors.AbortedError:
                 continue  # someone else wrote in between: take what they wrote as the base
+
+    def set_slo(self, model: str, slo: Slo) -> Deployment:
+        """Say what users of a deployed model may count on; an empty ``slo`` takes it back. Serving doesn't change."""
+        return self._write_deployment(model, list(self.deployment(model).versions), Serving(slo=slo))
 
     def wait_serving(
         self,

@@ -10,6 +10,7 @@ from penstock.cli import (
     audit,
     convert,
     deploy,
+    export,
     gc,
     imports,
     incidents,
@@ -21,6 +22,7 @@ from penstock.cli import (
     policies,
     restart,
     signing,
+    slo,
     status,
     undeploy,
     up,
@@ -44,7 +46,7 @@ for module in (
     *(up, restart, status, nodes),
     *(deploy, imports, convert, models, model, versions, variants, infer, undeploy, gc),
     *(signing, keys, policies, audit),
-    *(incidents, verdict, watch),
+    *(incidents, verdict, watch, slo, export),
 ):
     module.register(app)
 

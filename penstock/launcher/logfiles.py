@@ -11,6 +11,8 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
+from services.common.logs import ECS_VERSION
+
 _WARNINGS = frozenset({"warning", "error", "critical"})
 _KEPT = 3
 _BURST, _WINDOW_S = 10, 5.0
@@ -112,4 +114,11 @@ def _parsed(line: str) -> dict[str, Any] | None:
 
 def _wrapped(service: str, line: str) -> dict[str, str]:
     now = datetime.now(UTC).isoformat(timespec="milliseconds")
-    return {"@timestamp": now, "log.level": "info", "message": line, "service.name": service}
+    return {
+        "@timestamp": now,
+        "log.level": "info",
+        "message": line,
+        "ecs.version": ECS_VERSION,
+        "service.name": service,
+        "event.dataset": f"{service}.output",
+    }

@@ -64,6 +64,7 @@ def make(environ: Mapping[str, str]) -> Plan:
         "PENSTOCK_REDIS_URL": f"unix://{quote(str(socket_path))}",
         **local,
         "PENSTOCK_HOME": str(home),
+        "PENSTOCK_LOG_FORMAT": "ecs",  # the supervisor reads what services write
     }
     made = (
         *(() if suite.redis_url else (parts.redis(socket_path),)),

@@ -83,6 +83,9 @@ class SuiteSettings(BaseSettings):
     a connection, of which it never takes more than half of what is free. 0: all go over connections."""
     log_level: Literal["DEBUG", "INFO", "WARNING", "ERROR"] = "INFO"
     """Least severe log record to write."""
+    log_format: Literal["ecs", "text"] = "ecs"
+    """How log records are written to standard error: a JSON object each, in the Elastic Common Schema, or text for
+    people. Services that `penstock up` starts always write the first, which it reads."""
     consul: ConsulSettings = ConsulSettings.model_construct()
 
     @property

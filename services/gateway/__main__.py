@@ -14,7 +14,7 @@ def main() -> None:
         suite, own = settings.load(GatewaySettings)
     except ValueError as error:
         sys.exit(str(error))
-    logs.configure("penstock-gateway", suite.log_level)
+    logs.configure("penstock-gateway", suite.log_level, suite.log_format)
     keeper = Keeper.from_descriptors(passed_descriptors())
     if own.process_count > 1:
         from services.gateway.processes.server import run

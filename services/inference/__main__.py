@@ -14,5 +14,5 @@ if __name__ == "__main__":
         suite, settings = load(InferenceSettings)
     except ValueError as error:
         sys.exit(str(error))
-    logs.configure("penstock-inference", suite.log_level)
+    logs.configure("penstock-inference", suite.log_level, suite.log_format)
     serving.run(lambda stop: serve(suite, settings, stop))

@@ -17,6 +17,7 @@ from services.common import names
 from services.common.discovery.peers import Peers
 from services.common.errors import PenstockError, ResourceExhaustedError, UnavailableError
 from services.common.lanes import LaneKeys
+from services.common.logs import LogFormat
 from services.inference.adapters.child import Child, Event
 from services.inference.domain.content import Content
 from services.inference.domain.fleet import Assignment, Slot
@@ -66,6 +67,7 @@ class Surroundings:
     redis_url: str
     monitors: Peers
     log_level: str
+    log_format: LogFormat
     device: str
     threads: int
     drain_timeout_s: float
@@ -272,6 +274,7 @@ class Instance:
             redis_url=around.redis_url,
             otlp_endpoint=str(around.monitors),
             log_level=around.log_level,
+            log_format=around.log_format,
             device=around.device,
             threads=around.threads,
             drain_timeout_s=around.drain_timeout_s,

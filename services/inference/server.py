@@ -91,6 +91,7 @@ class InferenceServer:
                 redis_url=suite.effective_redis_url,
                 monitors=monitors,
                 log_level=suite.log_level,
+                log_format=suite.log_format,
                 device=settings.device,
                 threads=settings.effective_threads,
                 drain_timeout_s=settings.drain_timeout_s,

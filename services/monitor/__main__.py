@@ -18,7 +18,7 @@ def main() -> None:
         suite, settings = load(MonitorSettings)
     except ValueError as error:
         sys.exit(str(error))
-    logs.configure("penstock-monitor", suite.log_level)
+    logs.configure("penstock-monitor", suite.log_level, suite.log_format)
     serving.run(lambda stop: Monitor(suite, settings).serve(stop, on_start=lambda _: _step_back()))
 
 

@@ -52,9 +52,12 @@ class Intake:
         self._is_filled = asyncio.Event()
 
     @property
-    def waiting(self) -> int:
-        """Spans that wait to be analysed."""
+    def waiting_spans(self) -> int:
         return self._spans
+
+    @property
+    def waiting_bytes(self) -> int:
+        return self._bytes
 
     def offer(self, request: TraceRequest) -> Refusal:
         """Take a request in. While the queue is full it is refused before it costs anything.

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Iterable, Iterator
 
 import numpy as np
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, HistogramMetricFamily, Metric
@@ -24,10 +24,8 @@ _LABELS = ("service", "operation", "replica")
 class IntakeCollector(Collector):
     """Reads from the scraping thread what the event loop writes: copies of dictionaries only."""
 
-    def __init__(self, arrivals: Arrivals, *, waiting: Callable[[], int]) -> None:
-        """``waiting``: spans that wait to be analysed."""
+    def __init__(self, arrivals: Arrivals) -> None:
         self._arrivals = arrivals
-        self._waiting = waiting
 
     def describe(self) -> Iterable[Metric]:
         return ()
@@ -49,9 +47,6 @@ class IntakeCollector(Collector):
         for name, text, number in (
             ("penstock_monitor_watermark_seconds", "Unix time up to which seconds are judged.",
              punctuality.watermark_ns / 1e9),
-            ("penstock_monitor_lag_seconds", "How long ago the newest span had ended when it was analysed.",
-             punctuality.lag_ns / 1e9),
-            ("penstock_monitor_waiting_spans", "Spans that wait to be analysed.", self._waiting()),
             ("penstock_monitor_waiting_parents", "Parents that are still to come.", len(punctuality)),
             ("penstock_monitor_waiting_traces", "Traces of which is to be decided whether to forward them.", len(tail)),
             ("penstock_monitor_service_series", "Operations of foreign services, by replica, with figures.",

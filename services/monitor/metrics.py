@@ -13,6 +13,7 @@ from prometheus_client.registry import Collector
 from prometheus_client.samples import Exemplar
 from prometheus_client.utils import floatToGoString
 
+from services.monitor.adapters.objectives import Objectives
 from services.monitor.analysis import Analysis
 from services.monitor.domain import sketch
 from services.monitor.domain.figures import Series
@@ -32,11 +33,13 @@ class MonitorCollector(Collector):
         *,
         spans: Mapping[str, int],
         forwarded: Mapping[str, int],
+        objectives: Objectives,
     ) -> None:
         """``spans`` and ``forwarded``: live counters of spans by result."""
         self._analysis = analysis
         self._spans = spans
         self._forwarded = forwarded
+        self._objectives = objectives
 
     def describe(self) -> Iterable[Metric]:
         return ()
@@ -46,6 +49,7 @@ class MonitorCollector(Collector):
         yield _counter("penstock_monitor_forwarded_spans", "Spans that were to be forwarded.", self._forwarded)
         yield GaugeMetricFamily("penstock_monitor_series", "Model versions with figures.", len(self._analysis.figures))
         yield from self._figures()
+        yield from self._promises()
         evidence = GaugeMetricFamily(
             "penstock_anomaly_log_evalue",
             "Evidence of each detector that its figure has risen, nats.",
@@ -82,6 +86,32 @@ class MonitorCollector(Collector):
                 durations.add_metric([series.model, series.version, phase.label], buckets, float(sums_ns[phase]) / 1e9)
         yield requests
         yield durations
+
+    def _promises(self) -> Iterator[Metric]:
+        target = GaugeMetricFamily(
+            "penstock_slo_target", "Share of requests that is promised.", labels=("model", "objective")
+        )
+        latency = GaugeMetricFamily("penstock_slo_latency_seconds", "Latency that is promised.", labels=("model",))
+        slow = CounterMetricFamily(
+            "penstock_slo_slow_requests",
+            "Requests that took longer than promised.",
+            labels=("model", "version", "threshold"),
+        )
+        for model, objective in self._objectives:
+            if objective.availability:
+                target.add_metric([model, "availability"], objective.availability)
+            if objective.latency_s:
+                target.add_metric([model, "latency"], objective.latency_share)
+                latency.add_metric([model], objective.latency_s)
+        for series in self._analysis.figures:
+            promised = self._objectives.get(series.model)
+            if promised is not None and promised.latency_s:
+                # What shares a bin with the promise counts as kept: at most 9 % above it.
+                beyond = sketch.bin_of(promised.latency_s * 1e9) + 1
+                threshold = f"{promised.latency_s:.10g}"
+                count = int(series.totals.counts[Phase.TOTAL, beyond:].sum())
+                slow.add_metric([series.model, series.version, threshold], count)
+        yield from (target, latency, slow)
 
     def _open_incidents(self) -> Metric:
         gauge = GaugeMetricFamily("penstock_incidents_open", "Open incidents.", labels=("model", "signal"))

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import grpc
-from prometheus_client import CollectorRegistry
+from prometheus_client import CollectorRegistry, ProcessCollector
 from sqlalchemy.exc import ArgumentError, SQLAlchemyError
 
 from penstock.endpoints import joined
@@ -18,15 +18,17 @@ from penstock.monitor.v1.monitor_service_pb2_grpc import add_MonitorServiceServi
 from penstock.monitor.v1.verdict_service_pb2_grpc import add_VerdictServiceServicer_to_server
 from services.common import serving
 from services.common.boundary import translated
+from services.common.discovery.channel import FollowingChannel
 from services.common.discovery.discovery import Discovery
 from services.common.discovery.metrics import DiscoveryCollector
-from services.common.discovery.registration import MONITOR, OTLP_PORT, Registration
+from services.common.discovery.registration import MONITOR, OTLP_PORT, REGISTRY, Registration
 from services.common.errors import InvalidArgumentError, UnavailableError
 from services.common.settings import SuiteSettings
-from services.monitor import trace_servicer
+from services.monitor import outlets, trace_servicer
 from services.monitor.adapters.comparison_store import ComparisonStore
 from services.monitor.adapters.forwarder import Forwarder
 from services.monitor.adapters.incident_store import IncidentStore
+from services.monitor.adapters.objectives import Objectives
 from services.monitor.analysis import Analysis
 from services.monitor.arrivals import Arrivals, series_of
 from services.monitor.domain.blocks import NS
@@ -37,6 +39,7 @@ from services.monitor.domain.foreign_incidents import ForeignIncidents, is_forei
 from services.monitor.domain.incidents import Incident, Incidents
 from services.monitor.domain.ring import TraceRing
 from services.monitor.domain.tail import Tail
+from services.monitor.health import HealthCollector
 from services.monitor.http_server import HttpServer
 from services.monitor.intake import Intake
 from services.monitor.intake_metrics import IntakeCollector
@@ -133,6 +136,8 @@ class Monitor:
         )
         self._discovery = Discovery(suite.consul)
         self._journal = Journal(self._store, open_incidents=self._open_incidents)
+        self._objectives = Objectives()
+        self._outlets = outlets.build(settings, clock=clock)
 
     def _open_incidents(self) -> list[Incident]:
         return [*self._analysis.incidents.open, *self._arrivals.incidents.open]
@@ -169,15 +174,19 @@ class Monitor:
             closing.push_async_callback(otlp.stop)
             where = Registration(MONITOR, self._suite.reachable_host, api.port, ports={OTLP_PORT: otlp.port})
             self._discovery.announce(where)
+            registries = self._discovery.find(REGISTRY, self._suite.registry_address)
+            registry = await closing.enter_async_context(FollowingChannel(registries, "registry"))
             on_start(Ports(otlp.port, otlp_http.port, api.port))
-            await self._run(stop, otlp, otlp_http)
+            await self._run(stop, registry, otlp, otlp_http)
 
-    async def _run(self, stop: asyncio.Event, *intakes: _Server | HttpServer) -> None:
+    async def _run(self, stop: asyncio.Event, registry: FollowingChannel, *intakes: _Server | HttpServer) -> None:
         async with asyncio.TaskGroup() as group:
             background = [
                 group.create_task(self._intake.work()),
                 group.create_task(self._judge()),
                 group.create_task(self._discovery.run()),
+                group.create_task(self._objectives.follow(registry)),
+                *(group.create_task(outlet.run(lambda: self._journal.watch(""))) for outlet in self._outlets),
             ]
             if self._forwarder is not None:
                 background += [group.create_task(self._forwarder.work()), group.create_task(self._forward())]
@@ -238,10 +247,24 @@ class Monitor:
     def _serve_metrics(self) -> Callable[[], None]:
         registry = CollectorRegistry(auto_describe=False)
         forwarded = {"sent": 0, "dropped": 0} if self._forwarder is None else self._forwarder.results
-        registry.register(MonitorCollector(self._analysis, spans=self._intake.results, forwarded=forwarded))
+        registry.register(
+            MonitorCollector(
+                self._analysis, spans=self._intake.results, forwarded=forwarded, objectives=self._objectives
+            )
+        )
         registry.register(VerdictCollector(self._verdicts))
-        registry.register(IntakeCollector(self._arrivals, waiting=lambda: self._intake.waiting))
+        registry.register(IntakeCollector(self._arrivals))
+        registry.register(
+            HealthCollector(
+                self._settings,
+                intake=self._intake,
+                ring=self._analysis.ring,
+                punctuality=self._arrivals.punctuality,
+                outlets=self._outlets,
+            )
+        )
         registry.register(DiscoveryCollector(self._discovery))
+        ProcessCollector(registry=registry)
         return serving.serve_metrics(registry, host=self._suite.bind, port=self._settings.metrics_port)
 
     async def _start_api(self) -> _Server:

@@ -3,9 +3,47 @@
 from __future__ import annotations
 
 import re
+from typing import Annotated
+from urllib.parse import urlsplit
 
-from pydantic import Field, field_validator
+from pydantic import AfterValidator, Field, SecretStr, field_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict
+
+
+def _url(text: str) -> str:
+    try:
+        parts = urlsplit(text)
+        is_sound = parts.scheme in ("http", "https") and bool(parts.hostname) and parts.port != 0
+    except ValueError:
+        is_sound = False
+    if text and not (is_sound and text.isascii() and text.isprintable() and " " not in text):
+        raise ValueError(f"got {text!r}, expected http://host[:port] or https://host[:port]")
+    return text
+
+
+def _api(text: str) -> str:
+    """The URL may hold a password by mistake, so it isn't shown."""
+    if "@" in text or "?" in text or "#" in text:
+        raise ValueError("has a user, a query or a fragment, expected http://host[:port][/path]")
+    return _url(text)
+
+
+def _apis(text: str) -> str:
+    for one in text.split(","):
+        _api(one.strip())
+    return text
+
+
+def _trace_template(text: str) -> str:
+    if text and "{trace_id}" not in text:
+        raise ValueError(f"got {text!r}, expected a URL with {{trace_id}} in it")
+    return _url(text)
+
+
+def _header(secret: SecretStr) -> SecretStr:
+    if not (secret.get_secret_value().isascii() and all(map(str.isprintable, secret.get_secret_value()))):
+        raise ValueError("has characters that a header can't have")
+    return secret
 
 
 class MonitorSettings(BaseSettings):
@@ -56,6 +94,24 @@ class MonitorSettings(BaseSettings):
     assumed_series: int = Field(default=200, ge=1)
     """Detectors that share the budget of false alarms at least; a model version has about twelve, an operation of a
     foreign service two on each replica."""
+
+    alertmanager_url: Annotated[str, AfterValidator(_apis)] = ""
+    """Alertmanager that incidents are pushed to as alerts, for example `http://127.0.0.1:9093`; of a cluster all of
+    them, with commas between. Empty: none."""
+    alertmanager_authorization: Annotated[SecretStr, AfterValidator(_header)] = SecretStr("")
+    """`Authorization` header for it, for example `Basic …` or `Bearer …`. Empty: none."""
+    alertmanager_resend_s: float = Field(default=60.0, ge=1, le=3_600)
+    """How often alerts that go on are sent again, seconds; one that isn't for four times as long ends by itself."""
+    grafana_url: Annotated[str, AfterValidator(_api)] = ""
+    """Grafana that gets incidents as annotations, for example `http://127.0.0.1:3000`. Empty: none."""
+    grafana_token: Annotated[SecretStr, AfterValidator(_header)] = SecretStr("")
+    """Token of a service account of that Grafana which may write annotations."""
+    trace_url_template: Annotated[str, AfterValidator(_trace_template)] = ""
+    """Where people look at a trace, for example `http://127.0.0.1:16686/trace/{trace_id}` of Jaeger. Empty: links are
+    left out."""
+    incident_url_template: Annotated[str, AfterValidator(_url)] = ""
+    """Where people look at an incident; `{incident_id}`, `{model}`, `{version}`, `{from_ms}` and `{to_ms}` are
+    replaced. Empty: the incident dashboard of `grafana_url`, if there is one."""
 
     @field_validator("forward_endpoint")
     @classmethod

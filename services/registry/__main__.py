@@ -12,7 +12,7 @@ from services.registry.settings import RegistrySettings
 
 async def main(stop: asyncio.Event) -> None:
     suite, settings = load(RegistrySettings)
-    logs.configure("penstock-registry", suite.log_level)
+    logs.configure("penstock-registry", suite.log_level, suite.log_format)
     await serve(suite, settings, stop)
 
 

@@ -61,6 +61,7 @@ def _told(deployment: Deployment) -> dict[str, Any]:
         "batching": asdict(deployment.batching),
         "queue": asdict(deployment.queue),
         "optimization": deployment.optimization.name,
+        "slo": asdict(deployment.slo),
     }
 
 

@@ -71,9 +71,11 @@ async def monitor(home: Path, *, clock: Clock | None = None, **settings: Any) ->
     """Run a monitor on free ports, and stop it in order."""
     clock = clock or Clock()
     metrics_port = free_port()
-    values = {"otlp_port": 0, "otlp_http_port": 0, "port": 0, "metrics_port": metrics_port, **settings}
     stop, started = asyncio.Event(), asyncio.get_running_loop().create_future()
-    running = Monitor(SuiteSettings(home=home), MonitorSettings(**values), clock=clock)
+    # No registry is there, unless a test has one: what was promised of models is then unknown.
+    registry = settings.pop("registry_address", f"127.0.0.1:{free_port()}")
+    values = {"otlp_port": 0, "otlp_http_port": 0, "port": 0, "metrics_port": metrics_port, **settings}
+    running = Monitor(SuiteSettings(home=home, registry_address=registry), MonitorSettings(**values), clock=clock)
     serving = asyncio.create_task(running.serve(stop, on_start=started.set_result))
     await asyncio.wait([started, serving], return_when=asyncio.FIRST_COMPLETED)
     if not started.done():

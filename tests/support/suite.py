@@ -97,11 +97,16 @@ class Suite:
             assert done.returncode == 0, f"{said}\n{(self.home / 'up.log').read_text()[-4000:]}"
         return json.loads(done.stdout) if done.stdout.strip() else {}
 
-    def restart(self, *arguments: str) -> None:
-        """Run ``penstock restart``."""
-        command = [sys.executable, "-m", "penstock", "restart", *arguments]
+    def command_text(self, *arguments: str) -> str:
+        """Run a command of ``penstock`` that has no ``--json``; return what it printed."""
+        command = [sys.executable, "-m", "penstock", *arguments]
         done = subprocess.run(command, env=self.environ, check=False, capture_output=True, text=True, timeout=120)
         assert done.returncode == 0, f"{done.stdout}{done.stderr}{(self.home / 'up.log').read_text()}"
+        return done.stdout
+
+    def restart(self, *arguments: str) -> None:
+        """Run ``penstock restart``."""
+        self.command_text("restart", *arguments)
 
     @property
     def registry(self) -> RegistryServiceStub:

@@ -414,7 +414,7 @@ class Alias(_message.Message):
     def __init__(self, name: _Optional[str] = ..., version: _Optional[str] = ..., update_time: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., etag: _Optional[str] = ...) -> None: ...
 
 class Deployment(_message.Message):
-    __slots__ = ("name", "versions", "replicas", "batching", "queue", "instances", "create_time", "update_time", "etag", "optimization", "placements", "pinned")
+    __slots__ = ("name", "versions", "replicas", "batching", "queue", "instances", "create_time", "update_time", "etag", "optimization", "placements", "pinned", "slo")
     NAME_FIELD_NUMBER: _ClassVar[int]
     VERSIONS_FIELD_NUMBER: _ClassVar[int]
     REPLICAS_FIELD_NUMBER: _ClassVar[int]
@@ -427,6 +427,7 @@ class Deployment(_message.Message):
     OPTIMIZATION_FIELD_NUMBER: _ClassVar[int]
     PLACEMENTS_FIELD_NUMBER: _ClassVar[int]
     PINNED_FIELD_NUMBER: _ClassVar[int]
+    SLO_FIELD_NUMBER: _ClassVar[int]
     name: str
     versions: _containers.RepeatedScalarFieldContainer[str]
     replicas: int
@@ -439,7 +440,8 @@ class Deployment(_message.Message):
     optimization: OptimizationLevel
     placements: _containers.RepeatedCompositeFieldContainer[Placement]
     pinned: bool
-    def __init__(self, name: _Optional[str] = ..., versions: _Optional[_Iterable[str]] = ..., replicas: _Optional[int] = ..., batching: _Optional[_Union[BatchingConfig, _Mapping]] = ..., queue: _Optional[_Union[QueueConfig, _Mapping]] = ..., instances: _Optional[_Iterable[_Union[InstanceStatus, _Mapping]]] = ..., create_time: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., update_time: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., etag: _Optional[str] = ..., optimization: _Optional[_Union[OptimizationLevel, str]] = ..., placements: _Optional[_Iterable[_Union[Placement, _Mapping]]] = ..., pinned: _Optional[bool] = ...) -> None: ...
+    slo: Slo
+    def __init__(self, name: _Optional[str] = ..., versions: _Optional[_Iterable[str]] = ..., replicas: _Optional[int] = ..., batching: _Optional[_Union[BatchingConfig, _Mapping]] = ..., queue: _Optional[_Union[QueueConfig, _Mapping]] = ..., instances: _Optional[_Iterable[_Union[InstanceStatus, _Mapping]]] = ..., create_time: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., update_time: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., etag: _Optional[str] = ..., optimization: _Optional[_Union[OptimizationLevel, str]] = ..., placements: _Optional[_Iterable[_Union[Placement, _Mapping]]] = ..., pinned: _Optional[bool] = ..., slo: _Optional[_Union[Slo, _Mapping]] = ...) -> None: ...
 
 class Placement(_message.Message):
     __slots__ = ("version", "replica", "node", "is_leaving", "reason", "is_asleep")
@@ -525,6 +527,18 @@ class DeviceCapacity(_message.Message):
     memory_bytes: int
     free_memory_bytes: int
     def __init__(self, device: _Optional[str] = ..., memory_bytes: _Optional[int] = ..., free_memory_bytes: _Optional[int] = ...) -> None: ...
+
+class Slo(_message.Message):
+    __slots__ = ("availability", "latency_seconds", "latency_share", "window_days")
+    AVAILABILITY_FIELD_NUMBER: _ClassVar[int]
+    LATENCY_SECONDS_FIELD_NUMBER: _ClassVar[int]
+    LATENCY_SHARE_FIELD_NUMBER: _ClassVar[int]
+    WINDOW_DAYS_FIELD_NUMBER: _ClassVar[int]
+    availability: float
+    latency_seconds: float
+    latency_share: float
+    window_days: int
+    def __init__(self, availability: _Optional[float] = ..., latency_seconds: _Optional[float] = ..., latency_share: _Optional[float] = ..., window_days: _Optional[int] = ...) -> None: ...
 
 class BatchingConfig(_message.Message):
     __slots__ = ("max_batch_size", "max_queue_delay_microseconds")

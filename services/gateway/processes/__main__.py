@@ -14,7 +14,7 @@ from services.gateway.settings import GatewaySettings
 
 async def main(stop: serving.Stop) -> None:
     suite, own = settings.load(GatewaySettings)
-    logs.configure("penstock-gateway", suite.log_level)
+    logs.configure("penstock-gateway", suite.log_level, suite.log_format)
     parent = socket.socket(fileno=sys.stdin.fileno())
     keeper = Keeper.from_message(parent)
     await serve(stop, suite, own, keeper=keeper, membership=Membership(parent))

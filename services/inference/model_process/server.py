@@ -14,6 +14,7 @@ from urllib.parse import parse_qs, urlsplit
 
 from penstock import __version__
 from penstock.gateway.v1.reply_service_pb2 import Hello
+from services.common import logs
 from services.common.discovery.peers import Peers
 from services.common.lanes import LaneKeys
 from services.common.memory import keep_freed_memory
@@ -50,7 +51,7 @@ async def serve(stop: asyncio.Event, events: BinaryIO) -> None:
     """
     pipe = AgentPipe(events)
     spec = await pipe.receive_spec()
-    logging.getLogger().setLevel(spec.log_level)
+    logs.configure("penstock-inference", spec.log_level, spec.log_format)
     pipe.tell(state="loading")
     with sandbox.scratch() as folder:
         if spec.is_confined:

@@ -8,6 +8,7 @@ import secrets
 from dataclasses import dataclass
 from typing import Any
 
+from services.common.logs import LogFormat
 from services.inference.domain.fleet import Batching
 from services.inference.domain.manifest import NOTHING_SAID, Manifest
 from services.inference.domain.signature import Signature
@@ -28,6 +29,7 @@ class ProcessSpec:
     redis_url: str
     otlp_endpoint: str = ""
     log_level: str = "INFO"
+    log_format: LogFormat = "ecs"
     device: str = "auto"
     threads: int = 1
     drain_timeout_s: float = 10.0

@@ -34,7 +34,7 @@ class Incident:
     ``before``, ``after`` and the ends of the interval of ``after``: seconds (median) of durations, shares of errors and
     classes, else the figure itself. Ends are None where they aren't known. ``incident_id`` sorts by time.
     ``traces`` and ``innocent_traces`` are trace ids in hexadecimal digits.
-    ``log_evalue`` is 0 for what a rule found, which is no matter of chance.
+    ``log_evalue`` and ``average_run_length`` are 0 for what a rule found, which is no matter of chance.
     """
 
     incident_id: str
@@ -62,6 +62,11 @@ class Incident:
     @property
     def is_open(self) -> bool:
         return self.close_ns is None
+
+    @property
+    def is_certain(self) -> bool:
+        """Whether a rule found it."""
+        return self.average_run_length == 0
 
 
 IncidentKey = tuple[str, str, Family]

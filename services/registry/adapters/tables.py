@@ -19,7 +19,7 @@ from sqlalchemy import (
     Text,
 )
 
-REVISION = "0008"
+REVISION = "0009"
 """The last migration's: a database that has it is up to date."""
 
 metadata = MetaData(
@@ -124,6 +124,7 @@ deployments = Table(
     Column("optimization", Integer, nullable=False),
     Column("placements", _Json, nullable=False),
     Column("pinned", Boolean, nullable=False),
+    Column("slo", _Json, nullable=False),
     Column("create_time_ns", BigInteger, nullable=False),
     Column("update_time_ns", BigInteger, nullable=False),
     Column("etag", String(32), nullable=False),

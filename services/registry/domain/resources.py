@@ -287,6 +287,16 @@ class QueueConfig:
     default_priority_level: int = 0
 
 
+@dataclass(frozen=True, slots=True)
+class Slo:
+    """What users of a model may count on over ``window_days``: shares of requests; 0 promises nothing."""
+
+    availability: float = 0.0
+    latency_seconds: float = 0.0
+    latency_share: float = 0.0
+    window_days: int = 0
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class InstanceStatus:
     """What an agent says of one model process. ``version`` and ``node`` are resource names."""
@@ -336,6 +346,7 @@ class Deployment:
     optimization: OptimizationLevel = OptimizationLevel.UNSPECIFIED
     placements: tuple[Placement, ...] = ()
     pinned: bool = False
+    slo: Slo = Slo()
 
     @property
     def name(self) -> str:

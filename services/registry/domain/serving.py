@@ -10,12 +10,16 @@ from services.common.errors import InvalidArgumentError
 from services.registry.domain import ids
 from services.registry.domain.limits import shorten
 from services.registry.domain.optimizations import check_variant
-from services.registry.domain.resources import BatchingConfig, Deployment, InstanceStatus, NodeReport, QueueConfig
+from services.registry.domain.resources import BatchingConfig, Deployment, InstanceStatus, NodeReport, QueueConfig, Slo
 
 MAX_REPLICAS = 64
 MAX_VERSIONS = 64
 MAX_PRIORITY_LEVELS = 100
 MAX_INSTANCE_ID = 255
+MAX_LATENCY_S = 3_600
+SLO_LATENCY_SHARE = 0.99
+MIN_SLO_WINDOW_DAYS, SLO_WINDOW_DAYS, MAX_SLO_WINDOW_DAYS = 7, 30, 90
+"""Of shorter windows, the shortest that a burn rate is taken over would hold too few scrapes."""
 
 SILENCE_NS = 3 * 10**9
 """What is placed on a node that was silent for so long is placed elsewhere."""
@@ -57,7 +61,30 @@ def normalise(deployment: Deployment) -> Deployment:
             f"got queue.default_priority_level {queue.default_priority_level}, "
             f"expected at most priority_levels, {max(1, queue.priority_levels)}"
         )
-    return replace(deployment, replicas=deployment.replicas or 1)
+    return replace(deployment, replicas=deployment.replicas or 1, slo=_slo(deployment.slo))
+
+
+def _slo(slo: Slo) -> Slo:
+    """The objectives with their defaults written out."""
+    for name, share in (("availability", slo.availability), ("latency_share", slo.latency_share)):
+        if not 0 <= share < 1:
+            raise InvalidArgumentError(f"got slo.{name} {share:g}, expected a share above 0 and below 1, or 0 for none")
+    if not 0 <= slo.latency_seconds <= MAX_LATENCY_S:
+        raise InvalidArgumentError(f"got slo.latency_seconds {slo.latency_seconds:g}, expected 0 to {MAX_LATENCY_S}")
+    if slo.latency_share and not slo.latency_seconds:
+        raise InvalidArgumentError(f"got slo.latency_share {slo.latency_share:g}, expected slo.latency_seconds too")
+    if not (slo.availability or slo.latency_seconds):
+        if slo.window_days:
+            raise InvalidArgumentError(f"got slo.window_days {slo.window_days} alone, expected an objective too")
+        return slo
+    days = slo.window_days or SLO_WINDOW_DAYS
+    if not MIN_SLO_WINDOW_DAYS <= days <= MAX_SLO_WINDOW_DAYS:
+        raise InvalidArgumentError(
+            f"got slo.window_days {days}, expected {MIN_SLO_WINDOW_DAYS} to {MAX_SLO_WINDOW_DAYS}, "
+            f"or 0 for {SLO_WINDOW_DAYS}"
+        )
+    share = (slo.latency_share or SLO_LATENCY_SHARE) if slo.latency_seconds else 0.0
+    return replace(slo, latency_share=share, window_days=days)
 
 
 def _check_versions(deployment: Deployment) -> None:

@@ -135,7 +135,7 @@ def test_a_flood_is_survived_within_bounds_counted_and_over_when_it_ends(process
 
     assert told["sent"] == SENDERS * REQUESTS * 100
     assert peak - before < MOST_GROWTH_BYTES
-    while sum(values(process, "penstock_monitor_waiting_spans").values()):
+    while sum(values(process, "penstock_monitor_queue_spans").values()):
         time.sleep(0.1)
     spans = {key.split('"')[1]: number for key, number in values(process, "penstock_monitor_spans_total").items()}
     assert sum(spans.values()) == told["sent"]

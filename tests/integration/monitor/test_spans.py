@@ -268,7 +268,7 @@ async def test_a_flood_is_cut_off_counted_and_survived(tmp_path: Path, eventuall
         refused = sum(400 for one in answers if isinstance(one, BaseException))
 
         async def has_room() -> bool:
-            return "penstock_monitor_waiting_spans 0.0" in await metrics(running)
+            return "penstock_monitor_queue_spans 0.0" in await metrics(running)
 
         await eventually(has_room)
         await running.send(batch_span(end_ns=now_ns, model="afterwards"))

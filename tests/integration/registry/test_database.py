@@ -20,7 +20,7 @@ from services.registry.adapters.artifact_rows import Described
 from services.registry.adapters.database import Database
 from services.registry.adapters.transaction import Transaction
 from services.registry.domain.garbage import Stored
-from services.registry.domain.resources import Artifact, Deployment, Model, OptimizationLevel
+from services.registry.domain.resources import Artifact, Deployment, Model, OptimizationLevel, Slo
 from tests.support.registry import Clock
 
 
@@ -69,7 +69,7 @@ async def test_a_database_of_the_first_release_is_brought_up_with_what_is_in_it(
     version = await database.read(versions.get_version, "models/m/versions/1")
     assert version.files == (Artifact(content, 3, "a.onnx"),)
     deployment = await database.read(lambda tx: tx.get(Deployment, "m"))
-    assert (deployment.replicas, deployment.optimization) == (1, OptimizationLevel.UNSPECIFIED)
+    assert (deployment.replicas, deployment.optimization, deployment.slo) == (1, OptimizationLevel.UNSPECIFIED, Slo())
     assert await database.read(artifact_rows.describe_versions, ["m"]) == {version.name: Described(3, "onnx")}
     with pytest.raises(sqlalchemy.exc.IntegrityError):
         await database.write(lambda tx: tx.delete(version))

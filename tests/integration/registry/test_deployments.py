@@ -129,6 +129,26 @@ async def test_an_update_takes_over_what_the_mask_names(registry: Registry) -> N
     await fails(call, StatusCode.INVALID_ARGUMENT, with_text=["0 versions"])
 
 
+async def test_a_promise_is_kept_with_its_defaults_and_taken_back(registry: Registry) -> None:
+    first = await registry.deploy("digits")
+    assert not first.HasField("slo")
+    wanted = pb.Deployment(name=first.name, slo=pb.Slo(availability=0.999, latency_seconds=0.2))
+    request = api.UpdateDeploymentRequest(deployment=wanted)
+    request.update_mask.paths.append("slo")
+
+    second = (await registry.stub.UpdateDeployment(request)).deployment
+
+    assert second.slo == pb.Slo(availability=0.999, latency_seconds=0.2, latency_share=0.99, window_days=30)
+    assert second.etag != first.etag
+    assert (await get(registry)).slo == second.slo
+    request.deployment.slo.availability = 99.9
+    await fails(
+        registry.stub.UpdateDeployment(request), StatusCode.INVALID_ARGUMENT, with_text=["slo.availability 99.9"]
+    )
+    request.deployment.slo.Clear()
+    assert not (await registry.stub.UpdateDeployment(request)).deployment.HasField("slo")
+
+
 async def test_a_deleted_deployment_is_gone(registry: Registry) -> None:
     deployment = await registry.deploy("digits")
 

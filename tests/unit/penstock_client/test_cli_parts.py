@@ -32,6 +32,7 @@ def test_commands_are_these() -> None:
     assert {
         "up", "restart", "stop", "status", "nodes", "deploy", "import", "convert", "models", "versions", "variants",
         "infer", "undeploy", "gc", "sign", "verify", "require", "revoke", "audit", "incidents", "verdict", "watch",
+        "slo",
     } == set(COMMANDS)  # fmt: skip
 
 

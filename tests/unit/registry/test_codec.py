@@ -24,6 +24,7 @@ from services.registry.domain.resources import (
     ModelVersion,
     ProbeOutcome,
     QueueConfig,
+    Slo,
     VersionState,
 )
 
@@ -78,6 +79,7 @@ DEPLOYMENTS = created(
     replicas=INT32,
     batching=st.builds(BatchingConfig, INT32, INT64),
     queue=st.builds(QueueConfig, INT32, INT64, INT32, INT32, INT32),
+    slo=st.builds(Slo, st.floats(0, 1), st.floats(0, 3_600), st.floats(0, 1), INT32),
     instances=st.lists(INSTANCES, max_size=3).map(tuple),
 )
 

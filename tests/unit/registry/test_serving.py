@@ -16,6 +16,7 @@ from services.registry.domain.resources import (
     NodeCapacity,
     NodeReport,
     QueueConfig,
+    Slo,
 )
 from services.registry.domain.serving import (
     changed_models,
@@ -45,12 +46,37 @@ def test_replicas_are_at_least_one(asked: int, got: int) -> None:
         {"queue": QueueConfig(max_queue_size=-1)},
         {"queue": QueueConfig(priority_levels=101)},
         {"queue": QueueConfig(default_priority_level=2)},
+        {"slo": Slo(availability=1.0)},
+        {"slo": Slo(availability=-0.1)},
+        {"slo": Slo(availability=float("nan"))},
+        {"slo": Slo(latency_seconds=-1.0)},
+        {"slo": Slo(latency_seconds=3_601.0)},
+        {"slo": Slo(latency_seconds=float("inf"))},
+        {"slo": Slo(latency_seconds=0.2, latency_share=99.0)},
+        {"slo": Slo(availability=0.9, latency_share=0.99)},
+        {"slo": Slo(window_days=30)},
+        {"slo": Slo(availability=0.9, window_days=6)},
+        {"slo": Slo(availability=0.9, window_days=91)},
     ],
     ids=str,
 )
 def test_what_makes_no_sense_is_refused(wrong: dict[str, object]) -> None:
     with pytest.raises(InvalidArgumentError, match=r"got .*expected"):
         normalise(replace(DEPLOYMENT, **wrong))  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize(
+    ("asked", "kept"),
+    [
+        (Slo(), Slo()),
+        (Slo(availability=0.999), Slo(availability=0.999, window_days=30)),
+        (Slo(latency_seconds=0.2), Slo(latency_seconds=0.2, latency_share=0.99, window_days=30)),
+        (Slo(0.9, 0.2, 0.95, 7), Slo(0.9, 0.2, 0.95, 7)),
+    ],
+    ids=str,
+)
+def test_what_a_promise_leaves_out_is_written_down(asked: Slo, kept: Slo) -> None:
+    assert normalise(replace(DEPLOYMENT, slo=asked)).slo == kept
 
 
 def test_a_report_is_sorted_and_signed() -> None:

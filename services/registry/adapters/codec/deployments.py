@@ -15,6 +15,7 @@ from services.registry.domain.resources import (
     InstanceStatus,
     Placement,
     QueueConfig,
+    Slo,
 )
 
 
@@ -41,6 +42,7 @@ def deployment_to_pb(deployment: Deployment) -> pb.Deployment:
         optimization=int(deployment.optimization),  # type: ignore[arg-type]
         placements=[pb.Placement(**asdict(one)) for one in deployment.placements],
         pinned=deployment.pinned,
+        slo=pb.Slo(**asdict(deployment.slo)) if deployment.slo != Slo() else None,
     )
 
 
@@ -62,6 +64,12 @@ def deployment_from_pb(message: pb.Deployment, *, model: str) -> Deployment:
         etag=message.etag,
         optimization=level_from_pb(message.optimization),
         pinned=message.pinned,
+        slo=Slo(
+            message.slo.availability,
+            message.slo.latency_seconds,
+            message.slo.latency_share,
+            message.slo.window_days,
+        ),
     )
 
 

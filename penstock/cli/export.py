@@ -1,0 +1,47 @@
+"""``penstock export``."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from penstock.cli import options
+from penstock.cli.output import reporting, screen
+from penstock.client import Client
+
+app = typer.Typer(name="export", help="Write what Prometheus and Grafana read about a suite.", no_args_is_help=True)
+
+
+def register(parent: typer.Typer) -> None:
+    parent.add_typer(app)
+
+
+@app.command("rules", epilog="Example: penstock export rules > penstock-rules.yml")
+@reporting
+def rules(
+    incidents: Annotated[
+        bool, typer.Option("--incidents", help="Alert on open incidents too: for a monitor that pushes to nobody.")
+    ] = False,
+    registry: options.Registry = None,
+) -> None:
+    """Write Prometheus' recording and alerting rules: for each model's promise (penstock slo), and for the suite."""
+    from penstock.export.rules import rules as written
+
+    with Client(registry=registry) as client:
+        sys.stdout.write(written(client.deployments(), with_incidents=incidents))
+    sys.stdout.flush()
+
+
+@app.command("dashboards", epilog="Example: penstock export dashboards /var/lib/grafana/dashboards")
+@reporting
+def dashboards(
+    folder: Annotated[Path, typer.Argument(metavar="DIR", file_okay=False, help="Where to; made if need be.")],
+) -> None:
+    """Write Grafana's dashboards as JSON: fleet, model, rollout, incident, monitor."""
+    from penstock.export import dashboards as made
+
+    for path in made.write(folder):
+        screen.print(str(path))
