@@ -1,1 +1,1 @@
-"""Streams of simulated spans, on which detectors are judged."""
+"""Detectors judged: on simulated streams of spans, and on series and traces of any origin (``penstock-eval``)."""

@@ -10,7 +10,8 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from services.monitor.domain.blocks import NS, Rejection, gather
+from services.monitor.domain.blocks import NS, Rejection
+from services.monitor.domain.gathering import gather
 from services.monitor.domain.outcomes import Outcome as RequestOutcome
 from services.monitor.domain.phases import Phase
 from services.monitor.domain.verdict.comparison import LONELY_S, MAX_PENDING_S, Comparison
