@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from functools import partial
 from typing import Any
 
 from services.monitor.domain.blocks import NS, Batch, Block, Pulse, Rejection
@@ -27,7 +28,7 @@ Version = tuple[str, str]
 class Analysis:
     """Figures, ring, detectors and incidents, kept in step. Single-threaded; ``clock`` gives Unix nanoseconds.
 
-    ``limit_s`` says how long requests of a model may wait; ``on_block`` gets every replica's second, as it comes.
+    ``limit_s`` says how long requests of a model may wait now; ``on_block`` gets every replica's second, as it comes.
     """
 
     def __init__(
@@ -108,13 +109,13 @@ class Analysis:
 
     def _restored(self, version: Version) -> VersionDetectors:
         """Detectors that go on with what was stored of them; afresh where that is of another make."""
-        limit_s, stored = self._limit_s(version[0]), self._stored.pop(version, None)
+        limit, stored = partial(self._limit_s, version[0]), self._stored.pop(version, None)
         if stored is not None:
             try:
-                return VersionDetectors.load(stored, budget=self._budget, limit_s=limit_s)
+                return VersionDetectors.load(stored, budget=self._budget, limit=limit)
             except (KeyError, TypeError, ValueError) as error:
                 _log.warning("what was learnt of %s version %s can't be used: %s", *version, error)
-        return VersionDetectors(self._budget, limit_s=limit_s)
+        return VersionDetectors(self._budget, limit=limit)
 
     def judge(self) -> Iterator[list[Incident]]:
         """Judge the seconds that are over, one version at a time; each step's list holds the incidents it changed."""

@@ -92,6 +92,7 @@ class Monitor:
         budget = Budget(settings.false_alarms_per_week, settings.assumed_series)
         self._store = _open_store(suite.home, settings.database_url)
         self._verdicts = VerdictKeeper(ComparisonStore(self._store.engine), clock=clock)
+        self._objectives = Objectives()
         ring = TraceRing(max_spans=settings.ring_max_spans, max_bytes=settings.ring_max_mebibytes << 20)
         self._analysis = Analysis(
             figures=Figures(max_series=settings.max_series),
@@ -99,6 +100,7 @@ class Monitor:
             incidents=Incidents(budget),
             budget=budget,
             clock=clock,
+            limit_s=self._objectives.wait_limit_s,
             on_block=self._verdicts.feed,
         )
         if settings.forward_endpoint in {
@@ -136,7 +138,6 @@ class Monitor:
         )
         self._discovery = Discovery(suite.consul)
         self._journal = Journal(self._store, open_incidents=self._open_incidents)
-        self._objectives = Objectives()
         self._outlets = outlets.build(settings, clock=clock)
 
     def _open_incidents(self) -> list[Incident]:

@@ -1,4 +1,4 @@
-"""What was promised of each model, as the registry has it; the monitor needs it for figures only, and works without."""
+"""What was promised of each model, as the registry has it; the monitor works without."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from penstock.registry.v1.registry_service_pb2_grpc import RegistryServiceStub
 from services.common.discovery.channel import FollowingChannel
 from services.common.watch import ResourceCache
+from services.monitor.domain.detectors import DEFAULT_LIMIT_S
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,6 +32,11 @@ class Objectives:
 
     def get(self, model: str) -> Objective | None:
         return self._by_model.get(model)
+
+    def wait_limit_s(self, model: str) -> float:
+        """How long its requests may wait for their turn: not as long as an answer may take."""
+        objective = self._by_model.get(model)
+        return (objective.latency_s if objective else 0.0) or DEFAULT_LIMIT_S
 
     def _changed(self) -> None:
         self._by_model = {

@@ -7,7 +7,7 @@ answers that are no numbers, as it comes.
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from typing import Any
 
@@ -47,7 +47,8 @@ class VersionDetectors:
 
     budget: Budget
     reference: Reference = field(default_factory=Reference)
-    limit_s: float = DEFAULT_LIMIT_S
+    limit: Callable[[], float] = lambda: DEFAULT_LIMIT_S
+    """How long requests may wait, seconds."""
     late_blocks: int = 0
     arm: str = STABLE
     latency: dict[Phase, Stream] = field(init=False)
@@ -66,7 +67,7 @@ class VersionDetectors:
         self.latency = {phase: Stream(LATENCY_LIMITS, threshold=self.budget.threshold) for phase in Phase}
         self.errors = ErrorDetector(self.budget, self.reference)
         self.content = ContentDetectors(self.budget)
-        self.queue = QueueDetector(self.limit_s)
+        self.queue = QueueDetector(self.limit)
         self.replicas = Replicas(self.budget)
 
     def add(self, block: Block) -> None:
@@ -221,13 +222,15 @@ class VersionDetectors:
         }
 
     @classmethod
-    def load(cls, data: Mapping[str, Any], *, budget: Budget, limit_s: float = DEFAULT_LIMIT_S) -> VersionDetectors:
+    def load(
+        cls, data: Mapping[str, Any], *, budget: Budget, limit: Callable[[], float] = lambda: DEFAULT_LIMIT_S
+    ) -> VersionDetectors:
         """The reverse of :meth:`dump`.
 
         Raises:
             ValueError, KeyError, TypeError: the data are of another make.
         """
-        detectors = cls(budget, Reference.load(data), limit_s)
+        detectors = cls(budget, Reference.load(data), limit)
         detectors.content.load(data.get("content", {}))
         detectors.replicas.load(data.get("replicas", {}), second=data.get("second", 0))
         evidence = data.get("evidence", {})

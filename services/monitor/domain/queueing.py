@@ -9,7 +9,7 @@ before says why: more come, fewer serve, or each serves fewer.
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from typing import NamedTuple
 
@@ -48,11 +48,15 @@ class Flow(NamedTuple):
 class QueueDetector:
     """Watches one version's queue. Bounded: two minutes of figures."""
 
-    limit_s: float
-    """How long requests may wait."""
+    limit: Callable[[], float]
+    """How long requests may wait, seconds; it may change at any time."""
     is_alarmed: bool = False
     _flows: deque[Flow] = field(default_factory=lambda: deque(maxlen=USUAL_S))
     _calm: int = 0
+
+    @property
+    def limit_s(self) -> float:
+        return self.limit()
 
     def judge(self, block: Block) -> Iterator[Alarm | Recovery]:
         if not block.executions:

@@ -22,7 +22,7 @@ def block(second: int, *, wait_s: float, served: int = 100, busy: float = 0.5, r
 
 
 def judged(blocks: list[Block]) -> tuple[QueueDetector, list[Alarm | Recovery]]:
-    detector = QueueDetector(limit_s=1.0)
+    detector = QueueDetector(limit=lambda: 1.0)
     return detector, [finding for one in blocks for finding in detector.judge(one)]
 
 
@@ -36,6 +36,16 @@ def test_a_surge_is_told_with_what_comes_and_what_is_served() -> None:
     assert (alarm.cause, alarm.phase, detector.is_alarmed) == (Cause.ARRIVALS, Phase.QUEUE, True)
     assert alarm.change_second == 59
     assert "400 requests come a second and 200 are served, where 100 came before" in alarm.note
+
+
+def test_a_limit_that_is_declared_holds_from_then_on() -> None:
+    surge = [block(60 + t, wait_s=0.05 + 0.1 * t, served=200, busy=1.0) for t in range(8)]
+    detector = QueueDetector(limit=lambda: limit_s)
+    limit_s = 60.0
+    assert [found for one in [*CALM, *surge[:5]] for found in detector.judge(one)] == []
+    limit_s = 0.5
+    (alarm,) = (found for one in surge[5:] for found in detector.judge(one))
+    assert "the limit of 0.5 s has passed" in alarm.note
 
 
 @pytest.mark.parametrize(
