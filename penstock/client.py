@@ -409,6 +409,17 @@ class Client:
         request = monitor_pb.ListIncidentsRequest(model=model, is_open=only_open)
         return self._monitored("ListIncidents", request, "incidents")
 
+    def incident(self, incident: str) -> monitor_pb.Incident:
+        """One of them, by its id or name ("incidents/{incident}").
+
+        Raises:
+            RequestError: there is none (NOT_FOUND).
+        """
+        channel = self._channels["monitor"]
+        name = f"incidents/{incident.removeprefix('incidents/')}"
+        rpc = MonitorServiceStub(channel.grpc).GetIncident
+        return channel.call(rpc, monitor_pb.GetIncidentRequest(name=name)).incident
+
     def watch_incidents(self, *, model: str = "") -> Iterator[monitor_pb.Incident]:
         """Open incidents, then every one that is opened, changed or closed, for ever."""
         channel = self._channels["monitor"]

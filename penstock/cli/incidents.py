@@ -2,38 +2,53 @@
 
 from __future__ import annotations
 
+import math
 from typing import Annotated
 
 import typer
+from rich.console import Group, RenderableType
 from rich.markup import escape
+from rich.table import Table
 
 from penstock.cli import options
-from penstock.cli.output import Json, print_json, reporting, screen, state
+from penstock.cli.output import Json, duration, print_json, reporting, screen, state, time
 from penstock.cli.tables import Rows
 from penstock.client import Client
-from penstock.monitor.v1.monitor_service_pb2 import Incident
+from penstock.monitor.v1.monitor_service_pb2 import Incident, Phase
+
+_DURATIONS = (Incident.SIGNAL_LATENCY, Incident.SIGNAL_QUEUEING, Incident.SIGNAL_STUCK)
+_SHARES = (Incident.SIGNAL_ERROR_RATE, Incident.SIGNAL_NONFINITE, Incident.SIGNAL_CLASS_MIX)
+_SEVERITIES = {Incident.SEVERITY_PAGE: "[bold red]page[/]", Incident.SEVERITY_TICKET: "ticket"}
 
 
 def register(app: typer.Typer) -> None:
-    app.command("incidents", epilog="Example: penstock incidents --open --watch")(incidents)
+    app.command("incidents", epilog="Examples: penstock incidents --open --watch · penstock incidents 0199…")(incidents)
 
 
 @reporting
 def incidents(
+    incident: Annotated[str, typer.Argument(metavar="[INCIDENT]", help="Show all that is known of this one.")] = "",
     model: Annotated[str, typer.Option("--model", help="Only this model's.")] = "",
     only_open: Annotated[bool, typer.Option("--open", help="Only those that go on.")] = False,
     watch: Annotated[bool, typer.Option("--watch", help="Show changes as they come, until Ctrl-C.")] = False,
     monitor: options.Monitor = None,
     json: Json = False,
 ) -> None:
-    """Show what the monitor noticed: error rates and latencies that left their course."""
+    """Show what the monitor noticed: speed, errors, answers, inputs and replicas that left their course."""
     with Client(monitor=monitor) as client:
+        if incident:
+            one = client.incident(incident)
+            if json:
+                print_json(one)
+            else:
+                screen.print(page(one))
+            return
         if watch:
-            for incident in client.watch_incidents(model=model):
+            for one in client.watch_incidents(model=model):
                 if json:
-                    print_json(incident, indent=None)
-                elif not only_open or incident.state == Incident.STATE_OPEN:
-                    screen.print(_line(incident))
+                    print_json(one, indent=None)
+                elif not only_open or one.state == Incident.STATE_OPEN:
+                    screen.print(_line(one))
             return
         found = client.incidents(model=model, only_open=only_open)
     if json:
@@ -41,15 +56,73 @@ def incidents(
     elif not found:
         screen.print("No incidents.")
     else:
-        rows = Rows("INCIDENT", "STATE", "SINCE", "MODEL", ">VERSION", "~WHAT")
+        rows = Rows("INCIDENT", "STATE", "SEVERITY", "SINCE", "MODEL", ">VERSION", "~WHAT")
         for one in found:
             since = one.change_time.ToDatetime().strftime("%Y-%m-%d %H:%M:%S")
-            word = state(Incident.State.Name(one.state))
-            rows.add_row(one.name.rpartition("/")[2], word, since, one.model, one.version, escape(one.summary))
+            word, severity = state(Incident.State.Name(one.state)), _SEVERITIES.get(one.severity, "")
+            what = escape(one.summary)
+            rows.add_row(one.name.rpartition("/")[2], word, severity, since, escape(one.model), one.version, what)
         screen.print(rows)
+
+
+def page(incident: Incident) -> RenderableType:
+    """All that is known of an incident."""
+    facts = Table.grid(padding=(0, 2, 0, 0))
+    facts.add_column(style="bold", no_wrap=True)
+    facts.add_column(overflow="fold")
+    for name, text in _facts(incident):
+        facts.add_row(name, escape(text))
+    word, severity = state(Incident.State.Name(incident.state)), _SEVERITIES.get(incident.severity, "")
+    return Group(f"{word}  {severity}  {escape(incident.summary)}", "", facts)
+
+
+def _facts(incident: Incident) -> list[tuple[str, str]]:
+    since, opened = time(incident.change_time), time(incident.open_time)
+    facts = [
+        ("model", f"{incident.model}, version {incident.version}, {incident.arm or 'stable'}"),
+        ("signal", _words(incident)),
+        ("cause", Incident.Cause.Name(incident.cause).removeprefix("CAUSE_").lower()),
+        ("replica", incident.replica),
+        ("before", _figure(incident, incident.before)),
+        ("since then", _figure(incident, incident.after) + _interval(incident)),
+        ("began", f"{since}, opened {opened}"),
+        ("closed", time(incident.close_time) if incident.HasField("close_time") else ""),
+        ("evidence", _evidence(incident)),
+        ("were hit", "\n".join(trace.removeprefix("traces/") for trace in incident.traces)),
+        ("were not", "\n".join(trace.removeprefix("traces/") for trace in incident.innocent_traces)),
+    ]
+    return [(name, text) for name, text in facts if text]
+
+
+def _words(incident: Incident) -> str:
+    signal = Incident.Signal.Name(incident.signal).removeprefix("SIGNAL_").lower().replace("_", " ")
+    return signal if not incident.phase else f"{signal} of {Phase.Name(incident.phase).removeprefix('PHASE_').lower()}"
+
+
+def _figure(incident: Incident, value: float) -> str:
+    if incident.signal in _DURATIONS:
+        return duration(value)
+    return f"{value:.2%}" if incident.signal in _SHARES else f"{value:.4g}"
+
+
+def _interval(incident: Incident) -> str:
+    if not incident.HasField("after_interval"):
+        return ""
+    ends = incident.after_interval
+    return f" ({_figure(incident, ends.low)} to {_figure(incident, ends.high)} at 95 %)"
+
+
+def _evidence(incident: Incident) -> str:
+    if not incident.average_run_length:
+        return "a rule: no matter of chance"
+    power = incident.log_evalue / math.log(10)
+    often = f"{incident.average_run_length:.2g}"
+    return f"e-value 10^{power:.1f}; by chance its detector raises one in {often} observations"
 
 
 def _line(incident: Incident) -> str:
     when = (incident.close_time if incident.HasField("close_time") else incident.open_time).ToDatetime()
     word = state(Incident.State.Name(incident.state))
-    return f"[dim]{when:%H:%M:%S}[/] {word} {incident.model} {incident.version}: {escape(incident.summary)}"
+    severity = _SEVERITIES.get(incident.severity, "")
+    what = f"{escape(incident.model)} {incident.version}: {escape(incident.summary)}"
+    return f"[dim]{when:%H:%M:%S}[/] {word} {severity} {what}"

@@ -5,6 +5,8 @@ from __future__ import annotations
 import re
 import time
 import urllib.request
+from collections import defaultdict, deque
+from collections.abc import Iterable
 from typing import Annotated, Any
 
 import typer
@@ -19,6 +21,9 @@ from penstock.client import Client
 from penstock.monitor.v1.monitor_service_pb2 import ModelFigures, Phase
 
 _WINDOW_S = 10
+_TREND = 24
+"""Looks that a plot shows."""
+_BARS = " ▁▂▃▄▅▆▇█"
 _PENDING = re.compile(r"^nv_inference_pending_request_count\{([^}]*)\} (\S+)$", re.MULTILINE)
 _LABEL = re.compile(r'(\w+)="([^"]*)"')
 _PHASES = ((Phase.PHASE_TOTAL, "TOTAL"), (Phase.PHASE_QUEUE, "QUEUE"), (Phase.PHASE_COMPUTE_INFER, "INFER"))
@@ -39,7 +44,8 @@ def watch(
     """Show a live table of the last ten seconds: rate, durations, batches, queues, incidents.
 
     Durations are milliseconds, median and 99th percentile: in all, waiting in the queue, in the model itself. BATCH is
-    the mean number of rows in a batch, QUEUED the number of requests that wait or run right now.
+    the mean number of rows in a batch, QUEUED the number of requests that wait or run right now. Live, small plots show
+    how the rate and the 99th percentile were since it was started, each from 0 to its own highest.
     """
     with Client(monitor=monitor) as client:
         if once or json or not screen.is_terminal:
@@ -52,10 +58,11 @@ def watch(
                 if once:
                     return
                 time.sleep(interval)
-        with Live(_view(_look(client, model)), console=screen, auto_refresh=False) as live:
+        trends = Trends()
+        with Live(trends.view(_look(client, model)), console=screen, auto_refresh=False) as live:
             while True:
                 time.sleep(interval)
-                live.update(_view(_look(client, model)), refresh=True)
+                live.update(trends.view(_look(client, model)), refresh=True)
 
 
 def _look(client: Client, model: str) -> dict[str, Any]:
@@ -77,11 +84,43 @@ def _pending(address: str) -> dict[str, int]:
     return {f"{labels.get('model')}/{labels.get('version')}": int(float(value)) for labels, value in found}
 
 
-def _view(seen: dict[str, Any]) -> RenderableType:
+class Trends:
+    """What was seen of each version at the last looks."""
+
+    def __init__(self) -> None:
+        self._rates: defaultdict[str, deque[float]] = defaultdict(lambda: deque(maxlen=_TREND))
+        self._tails: defaultdict[str, deque[float]] = defaultdict(lambda: deque(maxlen=_TREND))
+
+    def view(self, seen: dict[str, Any]) -> RenderableType:
+        """A look with all before it."""
+        for one in seen["figures"]:
+            total = [phase.p99_seconds for phase in one.phases if phase.phase == Phase.PHASE_TOTAL]
+            self._rates[_key(one)].append(one.request_rate)
+            self._tails[_key(one)].append(total[0] if total else 0.0)
+        return _view(seen, self)
+
+    def plots(self, one: ModelFigures) -> list[str]:
+        return [plot(self._rates[_key(one)]), plot(self._tails[_key(one)])]
+
+
+def plot(values: Iterable[float]) -> str:
+    """Figures as bars of one line, the highest at its full height."""
+    values = list(values)
+    most = max(values, default=0.0) or 1.0
+    return "".join(_BARS[max(1, round(value / most * (len(_BARS) - 1))) if value > 0 else 0] for value in values)
+
+
+def _key(one: ModelFigures) -> str:
+    return f"{one.model}/{one.version}"
+
+
+def _view(seen: dict[str, Any], trends: Trends | None = None) -> RenderableType:
     phases = (f">{name} ms\n[dim]p50/p99[/]" for _, name in _PHASES)
-    rows = Rows("MODEL", ">VERSION", ">REQ/S", ">ERRORS", *phases, ">BATCH", ">QUEUED")
+    plots = () if trends is None else ("RATE", "P99")
+    rows = Rows("MODEL", ">VERSION", ">REQ/S", ">ERRORS", *phases, ">BATCH", ">QUEUED", *plots)
     for one in seen["figures"]:
-        rows.add_row(*_row(one, seen["pending_requests"].get(f"{one.model}/{one.version}")))
+        row = _row(one, seen["pending_requests"].get(_key(one)))
+        rows.add_row(*row, *(() if trends is None else (f"[cyan]{each}[/]" for each in trends.plots(one))))
     if not seen["figures"]:
         rows.add_row("[dim]no requests yet[/]")
     lines: list[RenderableType] = [rows]
