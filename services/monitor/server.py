@@ -59,7 +59,7 @@ _MAX_OTLP_MESSAGE_BYTES = 16 << 20
 _MAX_OTLP_CALLS = 64
 _MAX_API_CALLS = 1_000
 _GRACE_S = 1.0
-_JUDGE_PERIOD_S = 1.0
+JUDGE_PERIOD_S = 1.0
 _FORWARD_PERIOD_S = 0.25
 _SAVE_PERIOD_S = 60.0
 _MAX_ADOPTED = 1_000
@@ -219,7 +219,7 @@ class Monitor:
     async def _judge(self) -> None:
         saved_s = time.monotonic()
         while True:
-            await asyncio.sleep(_JUDGE_PERIOD_S)
+            await asyncio.sleep(JUDGE_PERIOD_S)
             changed: list[Incident] = []
             for found in self._analysis.judge():
                 changed += found

@@ -299,7 +299,7 @@ async def test_spans_that_find_no_receiver_are_counted(gateway: FakeGateway, mod
         await gateway.ask(rows(1, 0))
         process.child.terminate()
         assert await process.ended() == ""
-    assert process.figures["spans_dropped"] == 1
+    assert process.figures["spans_dropped"] == 2  # the batch, and that it stops
 
 
 async def test_spans_go_where_the_agent_says(gateway: FakeGateway, model: Path, redis_url: str) -> None:

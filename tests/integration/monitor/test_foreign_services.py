@@ -19,6 +19,7 @@ from opentelemetry.trace import SpanKind, Status, StatusCode
 
 from penstock.monitor.v1 import monitor_service_pb2 as pb
 from services.monitor.domain.blocks import NS
+from services.monitor.server import JUDGE_PERIOD_S
 from tests.support.monitor_process import Clock, RunningMonitor, monitor
 
 Eventually = Callable[[Callable[[], Awaitable[Any]]], Awaitable[Any]]
@@ -159,6 +160,7 @@ async def test_a_slow_replica_is_named_after_a_restart_too(tmp_path: Path, event
             clock.skip(5)
             await good.have_sold(5)
             await bad.have_sold(5)
+        await asyncio.sleep(2 * JUDGE_PERIOD_S)  # until all of that is learnt
         await good.close()
         await bad.close()
 
