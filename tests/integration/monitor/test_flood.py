@@ -27,7 +27,7 @@ from opentelemetry.proto.trace.v1.trace_pb2 import Span
 from tests.integration.monitor.test_process import Process
 from tests.support.monitor_process import batch_span, export_request, span
 
-SENDERS, REQUESTS = 8, 40
+SENDERS, REQUESTS = 4, 20
 MOST_GROWTH_BYTES = 500 << 20
 
 
