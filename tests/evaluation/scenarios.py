@@ -261,7 +261,10 @@ BENIGN: tuple[Quiet, ...] = (
     Quiet("the monitor is restarted", _alone(lambda draw: draw.traffic()), restart_s=LEARNT_S + 10),
     Quiet("a tenth of the spans is lost", _alone(lambda draw: draw.traffic(Faults(lost_spans=0.1)))),
     Quiet(
-        "spans of a replica come 30 s late", _alone(lambda draw: draw.traffic(Faults(late_s=draw.here(30.0)))), None, 170
+        "spans of a replica come 30 s late",
+        _alone(lambda draw: draw.traffic(Faults(late_s=draw.here(30.0)))),
+        None,
+        170,
     ),
     Quiet(
         "a clock is ahead by 200 ms",
@@ -274,7 +277,7 @@ NULL: tuple[Quiet, ...] = (
         "2,000 requests/s",
         _alone(
             lambda draw: Traffic(
-                rate=lambda t: 2_000 * LOADS[draw.load](t) / 1.5, base_s=0.001, per_row_s=0.0002, seed=draw.seed
+                rate=lambda t: 2_000 * LOADS[draw.load](t), base_s=0.001, per_row_s=0.0002, seed=draw.seed
             )
         ),
         until_s=250,

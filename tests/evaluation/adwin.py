@@ -1,0 +1,29 @@
+"""A program for the Python that has river: reads runs, one a line, and writes at which rows ADWIN saw a drift.
+
+A run is a list of rows of figures, each of which has a detector of its own, with river's defaults.
+"""
+
+from __future__ import annotations
+
+import json
+import sys
+
+from river import drift
+
+
+def main() -> None:
+    for line in sys.stdin:
+        rows = json.loads(line)
+        detectors = [drift.ADWIN() for _ in rows[0]] if rows else []
+        found = []
+        for place, row in enumerate(rows):
+            for detector, value in zip(detectors, row, strict=True):
+                detector.update(value)
+            if any(detector.drift_detected for detector in detectors):
+                found.append(place)
+        sys.stdout.write(json.dumps(found) + "\n")
+        sys.stdout.flush()
+
+
+if __name__ == "__main__":
+    main()

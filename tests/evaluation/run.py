@@ -1,0 +1,187 @@
+"""One run of one scenario: the monitor's analysis, and its rivals, on the same simulated spans."""
+
+from __future__ import annotations
+
+import time
+from collections import defaultdict
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import asdict, dataclass
+from typing import Any, Self
+
+from services.monitor.domain.blocks import Batch
+from services.monitor.domain.detectors import LATENESS_S
+from services.monitor.domain.incidents import Incident
+from services.monitor.domain.phases import Severity, Signal
+from services.monitor.evaluation.replay import Change, Replay
+from services.monitor.evaluation.stream import Observation, SpanStream, Traffic
+from tests.evaluation.alterations import Alteration, unaltered
+from tests.evaluation.rivals import Second, Told, second_of, told
+from tests.evaluation.scenarios import BENIGN, FAULTS, NULL, Draw, Expected, Fault, Quiet, Strength
+from tests.evaluation.witness import Witness
+
+SETTLES_S = 10
+"""An incident may move to a deeper cause for so long: that is what it says by the time that somebody reads it."""
+
+Rivals = Mapping[str, Callable[[Sequence[Second]], list[int]]]
+"""When each of them raises alarms, by its name."""
+
+
+@dataclass(frozen=True, slots=True)
+class Job:
+    """``strength`` is empty where nothing goes wrong."""
+
+    kind: str
+    scenario: str
+    strength: str
+    load: str
+    seed: int
+
+    @property
+    def fault(self) -> Fault:
+        return next(one for one in FAULTS if one.name == self.scenario)
+
+    @property
+    def quiet(self) -> Quiet:
+        return next(one for one in (*BENIGN, *NULL) if one.name == self.scenario)
+
+
+@dataclass(frozen=True, slots=True)
+class Outcome:
+    """Seconds and requests are simulated ones, but ``cpu_s``. Delays are None for what wasn't found.
+
+    ``pages`` and ``tickets`` were raised while nothing was wrong; ``cpu_s``: what the analysis took.
+    ``delay_requests``: requests where the fault is until it was told; ``judged_requests``: those of the seconds that were
+    closed by then. ``traces`` of the incident: shown, and among them really touched.
+    """
+
+    job: Job
+    requests: int
+    seconds: int
+    cpu_s: float
+    pages: int
+    tickets: int
+    rivals: Mapping[str, Told]
+    delay_s: float | None = None
+    delay_requests: float | None = None
+    judged_requests: float | None = None
+    is_named: bool = False
+    incidents: int = 0
+    traces: int = 0
+    touched_traces: int = 0
+    summary: str = ""
+
+    def as_json(self) -> dict[str, Any]:
+        return asdict(self)
+
+    @classmethod
+    def from_json(cls, data: Mapping[str, Any]) -> Self:
+        rivals = {name: Told(**one) for name, one in data["rivals"].items()}
+        return cls(**{**data, "job": Job(**data["job"]), "rivals": rivals})
+
+
+def carry_out(job: Job, rivals: Rivals) -> Outcome:
+    draw = Draw.of(job.seed, job.load)
+    if job.strength:
+        fault = job.fault
+        traffic, alter = fault.make(draw, fault.value(Strength(job.strength)))
+        course = _Course(((0, traffic),), int(draw.at_s) + 1 + fault.horizon_s, alter)
+        witness = Witness(draw, fault.expected)
+    else:
+        quiet = job.quiet
+        course, witness = _Course(quiet.make(draw), quiet.until_s, restart_s=quiet.restart_s), Witness(draw)
+    changes, cpu_s, figures = _replayed(course, witness)
+    fault_s = draw.at_s if job.strength else None
+    false, true = _parted(changes, fault_s)
+    found: dict[str, Any] = {}
+    if true and witness.expected is not None:
+        found = _found(true, witness, witness.expected)
+    pages = {one.incident.incident_id for one in false if one.incident.severity is Severity.PAGE}
+    return Outcome(
+        job=job,
+        requests=witness.requests,
+        seconds=course.until_s,
+        cpu_s=cpu_s,
+        pages=len(pages),
+        tickets=len({one.incident.incident_id for one in false} - pages),
+        rivals={name: told(raised(figures), fault_s=fault_s) for name, raised in rivals.items()},
+        **found,
+    )
+
+
+@dataclass(frozen=True, slots=True)
+class _Course:
+    """Traffic by the second at which it begins, and what is done to it."""
+
+    parts: tuple[tuple[int, Traffic], ...]
+    until_s: int
+    alter: Alteration = unaltered
+    restart_s: int | None = None
+
+    def arrivals(self) -> Iterator[tuple[int, list[Observation]]]:
+        """What comes, by the Unix nanosecond at which it does."""
+        streams = [(begin_s, SpanStream(traffic)) for begin_s, traffic in self.parts]
+        runs = [(begin_s, one.run(from_s=begin_s, until_s=self.until_s)) for begin_s, one in streams]
+        for second in range(self.until_s):
+            came = [next(run) for begin_s, run in runs if begin_s <= second]
+            spans = [one for _, sent in came for one in sent]
+            yield came[0][0], [self.alter(one) if isinstance(one, Batch) else one for one in spans]
+
+
+def _replayed(course: _Course, witness: Witness) -> tuple[list[Change], float, list[Second]]:
+    """Changes of incidents, CPU seconds of the analysis, and figures for its rivals."""
+    replay = Replay()
+    changes, figures, cpu_s = list[Change](), list[Second](), 0.0
+    for second, (now_ns, spans) in enumerate(course.arrivals()):
+        for one in spans:
+            witness.see(one)
+        began = time.process_time()
+        changes += replay.take(now_ns, spans)
+        cpu_s += time.process_time() - began
+        known = second_of(second + 2, [one for one in spans if isinstance(one, Batch)])
+        figures += [known] if known is not None else []
+        if second == course.restart_s:
+            replay.restart()
+    return changes, cpu_s, figures
+
+
+def _parted(changes: Sequence[Change], fault_s: float | None) -> tuple[list[Change], list[Change]]:
+    """Those of incidents that were opened without and with a reason."""
+    by_incident = defaultdict[str, list[Change]](list)
+    for one in changes:
+        by_incident[one.incident.incident_id].append(one)
+    false, true = list[Change](), list[Change]()
+    for several in by_incident.values():
+        has_reason = fault_s is not None and several[0].at_s > fault_s
+        (true if has_reason else false).extend(several)
+    return false, true
+
+
+def _found(changes: Sequence[Change], witness: Witness, expected: Expected) -> dict[str, Any]:
+    """Figures of the first incident of a fault, and how it stood a little later."""
+    first = changes[0]
+    states = [one.incident for one in changes if one.incident.incident_id == first.incident.incident_id and (
+        one.at_s <= first.at_s + SETTLES_S and one.incident.is_open)]  # fmt: skip
+    incident = states[-1]
+    traces = () if expected.signals == {Signal.DEAD} else incident.traces  # who was lost with it sent no span
+    return {
+        "delay_s": first.at_s - witness.draw.at_s,
+        "delay_requests": witness.requests_until(first.at_s),
+        "judged_requests": witness.requests_until(first.at_s - LATENESS_S),
+        "is_named": is_named(incident, expected, witness),
+        "incidents": len({one.incident.incident_id for one in changes}),
+        "traces": len(traces),
+        "touched_traces": sum(map(witness.is_touched, traces)),
+        "summary": incident.summary,
+    }
+
+
+def is_named(incident: Incident, expected: Expected, witness: Witness) -> bool:
+    """Whether an incident says what is wrong, and where, and wakes somebody if it should."""
+    is_place = witness.is_culprit(incident.replica) if expected.is_replicas else not incident.replica
+    return (
+        incident.signal in expected.signals
+        and incident.cause is expected.cause
+        and incident.phase is expected.phase
+        and incident.severity is expected.severity
+        and is_place
+    )
