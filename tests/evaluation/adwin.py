@@ -1,4 +1,4 @@
-"""A program for the Python that has river: reads runs, one a line, and writes at which rows ADWIN saw a drift.
+"""A program for the Python that has river: reads runs, one a line, and writes at which rows ADWIN saw drifts of each figure.
 
 A run is a list of rows of figures, each of which has a detector of its own, with river's defaults.
 """
@@ -15,12 +15,12 @@ def main() -> None:
     for line in sys.stdin:
         rows = json.loads(line)
         detectors = [drift.ADWIN() for _ in rows[0]] if rows else []
-        found = []
+        found: list[list[int]] = [[] for _ in detectors]
         for place, row in enumerate(rows):
-            for detector, value in zip(detectors, row, strict=True):
+            for detector, value, drifts in zip(detectors, row, found, strict=True):
                 detector.update(value)
-            if any(detector.drift_detected for detector in detectors):
-                found.append(place)
+                if detector.drift_detected:
+                    drifts.append(place)
         sys.stdout.write(json.dumps(found) + "\n")
         sys.stdout.flush()
 

@@ -1,7 +1,7 @@
 """What the monitor is compared with: three ways to raise alarms on a version's figures of each second.
 
 They get the figures as soon as a second's spans are there, and say neither what is at fault nor where. An alarm goes on
-for half a minute after what raised it, so that one trouble isn't counted over and over.
+for half a minute after what raised it, so that one trouble isn't counted over and over; the dummy's don't.
 """
 
 from __future__ import annotations
@@ -70,13 +70,14 @@ def always(seconds: Sequence[Second]) -> list[int]:
 
 
 def thresholds(seconds: Sequence[Second]) -> list[int]:
-    """A rule as people write them: p99 over twice that of the first minute, over 1 % of errors or NaN."""
+    """Rules as people write them: p99 over twice that of the first minute, over 1 % of errors, over 1 % of NaN."""
     first = [one.p99_ms for one in seconds if one.at_s <= LEARNING_S]
     limit = 2 * float(np.median(first)) if first else float("inf")
+    later = [one for one in seconds if one.at_s > LEARNING_S]
     return _begun(
-        one.at_s
-        for one in seconds
-        if one.at_s > LEARNING_S and (one.p99_ms > limit or one.error_share > 0.01 or one.nonfinite_share > 0.01)
+        [one.at_s for one in later if one.p99_ms > limit],
+        [one.at_s for one in later if one.error_share > 0.01],
+        [one.at_s for one in later if one.nonfinite_share > 0.01],
     )
 
 
@@ -94,20 +95,22 @@ class Adwin:
         self._process.stdin.write(json.dumps([one.as_row() for one in seconds]) + "\n")
         self._process.stdin.flush()
         drifts = json.loads(self._process.stdout.readline())
-        return _begun(seconds[place].at_s for place in drifts)
+        return _begun(*([seconds[place].at_s for place in places] for places in drifts))
 
     def close(self) -> None:
         self._process.communicate(timeout=10)
 
 
-def _begun(alarmed: Iterable[int]) -> list[int]:
-    """Seconds at which an alarm began, of those at which there was reason for one."""
-    begun, last = list[int](), -CALM_S
-    for at_s in alarmed:
-        if at_s - last >= CALM_S or not begun:
-            begun.append(at_s)
-        last = at_s
-    return begun
+def _begun(*reasons: Iterable[int]) -> list[int]:
+    """Seconds at which alarms began, of those at which there was each reason for one."""
+    begun = set[int]()
+    for alarmed in reasons:
+        until_s = 0
+        for at_s in alarmed:
+            if at_s >= until_s:
+                begun.add(at_s)
+            until_s = at_s + CALM_S
+    return sorted(begun)
 
 
 @dataclass(frozen=True, slots=True)

@@ -8,10 +8,13 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any, Self
 
+import numpy as np
+
 from services.monitor.domain.blocks import Batch
 from services.monitor.domain.detectors import LATENESS_S
 from services.monitor.domain.incidents import Incident
 from services.monitor.domain.phases import Severity, Signal
+from services.monitor.domain.ring import KeptSpan
 from services.monitor.evaluation.replay import Change, Replay
 from services.monitor.evaluation.stream import Observation, SpanStream, Traffic
 from tests.evaluation.alterations import Alteration, unaltered
@@ -50,8 +53,8 @@ class Outcome:
     """Seconds and requests are simulated ones, but ``cpu_s``. Delays are None for what wasn't found.
 
     ``pages`` and ``tickets`` were raised while nothing was wrong; ``cpu_s``: what the analysis took.
-    ``delay_requests``: requests where the fault is until it was told; ``judged_requests``: those of the seconds that were
-    closed by then. ``traces`` of the incident: shown, and among them really touched.
+    ``delay_requests``: requests where the fault is until it was told; ``judged_requests``: those of the seconds that
+    were closed by then. ``traces`` of the incident: shown, and among them really touched.
     """
 
     job: Job
@@ -134,6 +137,8 @@ def _replayed(course: _Course, witness: Witness) -> tuple[list[Change], float, l
     for second, (now_ns, spans) in enumerate(course.arrivals()):
         for one in spans:
             witness.see(one)
+        for failed in _failures(spans):
+            replay.analysis.ring.add(failed)
         began = time.process_time()
         changes += replay.take(now_ns, spans)
         cpu_s += time.process_time() - began
@@ -142,6 +147,17 @@ def _replayed(course: _Course, witness: Witness) -> tuple[list[Change], float, l
         if second == course.restart_s:
             replay.restart()
     return changes, cpu_s, figures
+
+
+def _failures(spans: Sequence[Observation]) -> Iterator[KeptSpan]:
+    """Failed requests have a span of their own always."""
+    for batch in spans:
+        if isinstance(batch, Batch) and any(batch.status):
+            for number in np.flatnonzero(np.frombuffer(batch.status, np.uint8)):
+                trace = batch.trace_ids[16 * number : 16 * (number + 1)]
+                yield KeptSpan(
+                    trace, trace[:8], batch.model, batch.version, "penstock-gateway", batch.start_ns, batch.end_ns, True, b""
+                )
 
 
 def _parted(changes: Sequence[Change], fault_s: float | None) -> tuple[list[Change], list[Change]]:
