@@ -82,23 +82,23 @@ def thresholds(seconds: Sequence[Second]) -> list[int]:
 
 
 class Adwin:
-    """river's ADWIN with its defaults on each figure, in a process of the Python that has river. Use ``with``."""
+    """river's ADWIN with its defaults on each figure, in a process of the Python that has river; ended with ours."""
 
     def __init__(self, python: str) -> None:
-        self._process = subprocess.Popen(
-            [python, "-I", str(_ADWIN)], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
-        )
+        self._python = python
+        self._process: subprocess.Popen[str] | None = None
 
     def __call__(self, seconds: Sequence[Second]) -> list[int]:
+        if self._process is None:
+            self._process = subprocess.Popen(
+                [self._python, "-I", str(_ADWIN)], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
+            )
         assert self._process.stdin is not None
         assert self._process.stdout is not None
         self._process.stdin.write(json.dumps([one.as_row() for one in seconds]) + "\n")
         self._process.stdin.flush()
         drifts = json.loads(self._process.stdout.readline())
         return _begun(*([seconds[place].at_s for place in places] for places in drifts))
-
-    def close(self) -> None:
-        self._process.communicate(timeout=10)
 
 
 def _begun(*reasons: Iterable[int]) -> list[int]:

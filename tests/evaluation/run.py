@@ -156,7 +156,15 @@ def _failures(spans: Sequence[Observation]) -> Iterator[KeptSpan]:
             for number in np.flatnonzero(np.frombuffer(batch.status, np.uint8)):
                 trace = batch.trace_ids[16 * number : 16 * (number + 1)]
                 yield KeptSpan(
-                    trace, trace[:8], batch.model, batch.version, "penstock-gateway", batch.start_ns, batch.end_ns, True, b""
+                    trace,
+                    trace[:8],
+                    batch.model,
+                    batch.version,
+                    "penstock-gateway",
+                    batch.start_ns,
+                    batch.end_ns,
+                    True,
+                    b"",
                 )
 
 

@@ -1,0 +1,155 @@
+"""Judge the monitor on simulated faults: ``python -m tests.evaluation --help``."""
+
+from __future__ import annotations
+
+import json
+import multiprocessing
+import os
+import sys
+from collections.abc import Iterator, Sequence
+from concurrent.futures import ProcessPoolExecutor, as_completed
+from pathlib import Path
+from typing import Annotated
+
+import typer
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
+
+from tests.evaluation import environment, page, summary
+from tests.evaluation.journal import ROOT, Journal
+from tests.evaluation.rivals import Adwin, always, thresholds
+from tests.evaluation.run import Job, Outcome, Rivals, carry_out
+from tests.evaluation.scenarios import BENIGN, FAULTS, LOADS, NULL, Strength
+from tests.evaluation.tables import grids
+from tools.setup import InstallError
+
+FIRST_SEED = 20_000
+"""Tests, and whoever chose the detectors' constants, use seeds below."""
+_TABLE_WIDTH = 180
+JOURNAL = ROOT / "build" / "evaluation" / "outcomes.jsonl"
+_rivals: Rivals = {}
+"""Of this process."""
+
+
+def jobs(*, seeds: int, first_seed: int, loads: Sequence[str], kinds: Sequence[str]) -> Iterator[Job]:
+    """All runs, each seed's together: however early it ends, every scenario was tried as often."""
+    for seed in range(first_seed, first_seed + seeds):
+        for load in loads:
+            if "faults" in kinds:
+                yield from (Job("faults", one.name, each, load, seed) for one in FAULTS for each in Strength)
+            for kind, table in (("benign", BENIGN), ("null", NULL)):
+                if kind in kinds:
+                    yield from (Job(kind, one.name, "", load, seed) for one in table)
+
+
+def main(
+    seeds: Annotated[int, typer.Option(min=1, help="Runs of each scenario, strength and load.")] = 30,
+    first_seed: Annotated[int, typer.Option(min=0, help="Tests use small ones.")] = FIRST_SEED,
+    is_quick: Annotated[bool, typer.Option("--quick", help="Two seeds and one load: a look, no measurement.")] = False,
+    part: Annotated[list[str] | None, typer.Option(help="faults, benign or null; repeatable. Default: all.")] = None,
+    only: Annotated[str, typer.Option(help="Scenarios with this in their name.")] = "",
+    workers: Annotated[int, typer.Option("--jobs", min=1, help="Processes.")] = os.cpu_count() or 1,
+    with_river: Annotated[bool, typer.Option("--river/--no-river", help="Beside river's ADWIN, fetched once.")] = True,
+    as_json: Annotated[bool, typer.Option("--json", help="Print figures of all runs as JSON.")] = False,
+    write_page: Annotated[bool, typer.Option("--page", help="Render docs/detection.md.")] = False,
+    only_show: Annotated[bool, typer.Option("--show", help="Carry nothing out: show what there is.")] = False,
+    journal: Annotated[Path, typer.Option(help="Where outcomes are kept, and continued.")] = JOURNAL,
+) -> None:
+    """Let the monitor, and what it is compared with, watch simulated faults and traffic without any.
+
+    Interrupt it (Ctrl-C), and the next call goes on where it ended. Ends with status 1 when a goal is not reached.
+
+    Example: python -m tests.evaluation --quick --only slow
+    """
+    kinds = part or ["faults", "benign", "null"]
+    if unknown := set(kinds) - {"faults", "benign", "null"}:
+        sys.exit(f"got {', '.join(sorted(unknown))}, expected some of faults, benign, null")
+    seeds, loads = (2, list(LOADS)[:1]) if is_quick else (seeds, list(LOADS))
+    wanted = [
+        one
+        for one in jobs(seeds=seeds, first_seed=first_seed, loads=loads, kinds=kinds)
+        if only.casefold() in one.scenario.casefold()
+    ]
+    if not wanted:
+        sys.exit(f"got {only!r}, expected a part of a scenario's name")
+    console, kept = Console(stderr=as_json), Journal(journal)
+    python = _river(console) if with_river and not only_show else None
+    names = frozenset(_made(python))
+    missing = [] if only_show else kept.missing(wanted, rivals=names)
+    was_interrupted = not _carry_out(missing, kept, workers=workers, python=python, console=console)
+    outcomes = kept.of(wanted)
+    if as_json:
+        typer.echo(json.dumps(summary.as_json(outcomes), indent=1))
+    else:
+        wide = Console(width=max(console.width, _TABLE_WIDTH))
+        for grid in grids(outcomes):
+            wide.print(grid.as_table())
+    if write_page and outcomes:
+        page.write(outcomes, command=_command(outcomes))
+    if was_interrupted:
+        sys.exit(130)
+    sys.exit(not all(one.is_met for one in summary.goals(outcomes)))
+
+
+def _command(outcomes: Sequence[Outcome]) -> str:
+    """What makes these again."""
+    seeds = sorted({one.job.seed for one in outcomes})
+    first = f" --first-seed {seeds[0]}" if seeds[0] != FIRST_SEED else ""
+    return f"make eval-monitor ARGS='--seeds {len(seeds)}{first}'"
+
+
+def _river(console: Console) -> str | None:
+    try:
+        return environment.installed()
+    except (InstallError, OSError) as error:
+        console.print(f"no river, so no ADWIN beside (--no-river leaves it out): {error}", markup=False)
+        return None
+
+
+def _made(python: str | None) -> Rivals:
+    return {
+        "an alarm each second": always,
+        "fixed thresholds": thresholds,
+        **({"river's ADWIN": Adwin(python)} if python else {}),
+    }
+
+
+def _begin(python: str | None) -> None:
+    global _rivals  # noqa: PLW0603 - what a process of the pool has
+    _rivals = _made(python)
+
+
+def _one(job: Job) -> Outcome:
+    return carry_out(job, _rivals)
+
+
+def _carry_out(missing: Sequence[Job], journal: Journal, *, workers: int, python: str | None, console: Console) -> bool:
+    """True when it was not interrupted."""
+    if not missing:
+        return True
+    bar = Progress(
+        TextColumn("{task.description}"),
+        BarColumn(),
+        MofNCompleteColumn(),
+        TimeElapsedColumn(),
+        TimeRemainingColumn(),
+        console=console,
+        transient=True,
+    )
+    context = multiprocessing.get_context("spawn")
+    pool = ProcessPoolExecutor(min(workers, len(missing)), context, initializer=_begin, initargs=(python,))
+    try:
+        with bar:
+            task = bar.add_task("runs", total=len(missing))
+            for done in as_completed([pool.submit(_one, job) for job in missing]):
+                journal.write(done.result())
+                bar.advance(task)
+    except KeyboardInterrupt:
+        pool.shutdown(wait=False, cancel_futures=True)
+        return False
+    pool.shutdown()
+    return True
+
+
+if __name__ == "__main__":
+    typer.run(main)

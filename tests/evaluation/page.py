@@ -1,0 +1,78 @@
+"""docs/detection.md: the part between two marks is rendered from outcomes, the rest is written by people."""
+
+from __future__ import annotations
+
+import platform
+import subprocess
+from collections.abc import Sequence
+from datetime import UTC, datetime
+from pathlib import Path
+
+from benchmarks.plot import Chart, svg_of
+from tests.evaluation import summary
+from tests.evaluation.run import Outcome
+from tests.evaluation.scenarios import Strength
+from tests.evaluation.tables import grids
+
+PAGE = Path(__file__).resolve().parents[2] / "docs" / "detection.md"
+BEGIN, END = "<!-- measured: begin -->", "<!-- measured: end -->"
+
+
+def write(outcomes: Sequence[Outcome], *, command: str, path: Path = PAGE) -> None:
+    """Replace what was measured in the page, and the picture beside it."""
+    before, _, rest = path.read_text().partition(BEGIN)
+    _, found, after = rest.partition(END)
+    if not found:
+        raise ValueError(f"{path} has no marks {BEGIN} and {END}")
+    path.with_suffix(".svg").write_text(picture(outcomes))
+    path.write_text(f"{before}{BEGIN}\n\n{measured(outcomes, command=command)}\n\n{END}{after}")
+
+
+def measured(outcomes: Sequence[Outcome], *, command: str) -> str:
+    """The rendered part as Markdown."""
+    seeds = sorted({one.job.seed for one in outcomes})
+    today = datetime.now(UTC).date()
+    parts = [
+        f"Made by `{command}` on {today} at commit {_commit()}, Python {platform.python_version()}: {len(outcomes):,} runs, "
+        f"seeds {seeds[0]} to {seeds[-1]}, {sum(one.requests for one in outcomes):,} requests."
+    ]
+    for grid in grids(outcomes):
+        parts += [f"### {grid.title}", grid.as_markdown()]
+        if grid.title == "Faults":
+            parts += ["![Delay beside the floor](detection.svg)"]
+    return "\n\n".join(parts)
+
+
+def picture(outcomes: Sequence[Outcome]) -> str:
+    """Delay in requests beside the floor where there is one, and in seconds for all."""
+    rows = [one for one in summary.fault_rows(outcomes) if one.is_counted and one.median_s is not None]
+    floored = [one for one in rows if one.floor is not None]
+    charts = [
+        Chart(
+            "Requests until it is known, of those that have a floor",
+            [one.told.replace("a class in ten", "class").replace("deviations", "dev.") for one in floored],
+            {
+                "floor": [one.floor or 0.0 for one in floored],
+                "judged, mean": [one.judged_mean or 0.0 for one in floored],
+            },
+        )
+    ]
+    names = list(dict.fromkeys(one.fault for one in rows))
+    delays = {(one.fault, one.strength): one.median_s or 0.0 for one in rows}
+    for part in (names[:6], names[6:]):
+        charts.append(
+            Chart(
+                "Seconds until somebody is told, median (none: not found)",
+                part,
+                {one.value: [delays.get((name, one.value), 0.0) for name in part] for one in Strength},
+            )
+        )
+    return svg_of([one for one in charts if one.groups])
+
+
+def _commit() -> str:
+    command = ["git", "describe", "--always", "--dirty"]
+    return (
+        subprocess.run(command, cwd=PAGE.parent, capture_output=True, text=True, check=False).stdout.strip()
+        or "unknown"
+    )
