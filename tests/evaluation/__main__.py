@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import multiprocessing
 import os
+import signal
 import sys
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor, as_completed
@@ -115,6 +116,7 @@ def _made(python: str | None) -> Rivals:
 
 
 def _begin(python: str | None) -> None:
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # it is for the one that the processes work for
     global _rivals  # noqa: PLW0603 - what a process of the pool has
     _rivals = _made(python)
 

@@ -1,6 +1,7 @@
-"""A program for the Python that has river: reads runs, one a line, and writes at which rows ADWIN saw drifts of each figure.
+"""A program for the Python that has river: reads runs, one a line, and writes where ADWIN saw drifts.
 
-A run is a list of rows of figures, each of which has a detector of its own, with river's defaults.
+A run is a list of rows of figures, each of which has a detector of its own, with river's defaults. What is written are
+the numbers of rows, for each figure.
 """
 
 from __future__ import annotations

@@ -31,11 +31,9 @@ def write(outcomes: Sequence[Outcome], *, command: str, path: Path = PAGE) -> No
 def measured(outcomes: Sequence[Outcome], *, command: str) -> str:
     """The rendered part as Markdown."""
     seeds = sorted({one.job.seed for one in outcomes})
-    today = datetime.now(UTC).date()
-    parts = [
-        f"Made by `{command}` on {today} at commit {_commit()}, Python {platform.python_version()}: {len(outcomes):,} runs, "
-        f"seeds {seeds[0]} to {seeds[-1]}, {sum(one.requests for one in outcomes):,} requests."
-    ]
+    requests, today = sum(one.requests for one in outcomes), datetime.now(UTC).date()
+    made_by = f"Made by `{command}` on {today} at commit {_commit()} with Python {platform.python_version()}"
+    parts = [f"{made_by}: {len(outcomes):,} runs, seeds {seeds[0]} to {seeds[-1]}, {requests:,} requests."]
     for grid in grids(outcomes):
         parts += [f"### {grid.title}", grid.as_markdown()]
         if grid.title == "Faults":
@@ -59,14 +57,14 @@ def picture(outcomes: Sequence[Outcome]) -> str:
     ]
     names = list(dict.fromkeys(one.fault for one in rows))
     delays = {(one.fault, one.strength): one.median_s or 0.0 for one in rows}
-    for part in (names[:6], names[6:]):
-        charts.append(
-            Chart(
-                "Seconds until somebody is told, median (none: not found)",
-                part,
-                {one.value: [delays.get((name, one.value), 0.0) for name in part] for one in Strength},
-            )
+    charts += [
+        Chart(
+            "Seconds until somebody is told, median (none: not found)",
+            part,
+            {one.value: [delays.get((name, one.value), 0.0) for name in part] for one in Strength},
         )
+        for part in (names[:6], names[6:])
+    ]
     return svg_of([one for one in charts if one.groups])
 
 
