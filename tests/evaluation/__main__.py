@@ -3,33 +3,27 @@
 from __future__ import annotations
 
 import json
-import multiprocessing
 import os
-import signal
 import sys
 from collections.abc import Iterator, Sequence
-from concurrent.futures import ProcessPoolExecutor, as_completed
 from pathlib import Path
 from typing import Annotated
 
 import typer
 from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 
 from tests.evaluation import environment, page, summary
 from tests.evaluation.journal import ROOT, Journal
-from tests.evaluation.rivals import Adwin, always, thresholds
-from tests.evaluation.run import Job, Outcome, Rivals, carry_out
+from tests.evaluation.run import Job, Outcome
 from tests.evaluation.scenarios import BENIGN, FAULTS, LOADS, NULL, Strength
 from tests.evaluation.tables import grids
+from tests.evaluation.work import carry_out_all, rivals
 from tools.setup import InstallError
 
 FIRST_SEED = 20_000
 """Tests, and whoever chose the detectors' constants, use seeds below."""
 _TABLE_WIDTH = 180
 JOURNAL = ROOT / "build" / "evaluation" / "outcomes.jsonl"
-_rivals: Rivals = {}
-"""Of this process."""
 
 
 def jobs(*, seeds: int, first_seed: int, loads: Sequence[str], kinds: Sequence[str]) -> Iterator[Job]:
@@ -75,9 +69,9 @@ def main(
         sys.exit(f"got {only!r}, expected a part of a scenario's name")
     console, kept = Console(stderr=as_json), Journal(journal)
     python = _river(console) if with_river and not only_show else None
-    names = frozenset(_made(python))
+    names = frozenset(rivals(python))
     missing = [] if only_show else kept.missing(wanted, rivals=names)
-    was_interrupted = not _carry_out(missing, kept, workers=workers, python=python, console=console)
+    was_interrupted = not carry_out_all(missing, kept, workers=workers, python=python, console=console)
     outcomes = kept.of(wanted)
     if as_json:
         typer.echo(json.dumps(summary.as_json(outcomes), indent=1))
@@ -105,52 +99,6 @@ def _river(console: Console) -> str | None:
     except (InstallError, OSError) as error:
         console.print(f"no river, so no ADWIN beside (--no-river leaves it out): {error}", markup=False)
         return None
-
-
-def _made(python: str | None) -> Rivals:
-    return {
-        "an alarm each second": always,
-        "fixed thresholds": thresholds,
-        **({"river's ADWIN": Adwin(python)} if python else {}),
-    }
-
-
-def _begin(python: str | None) -> None:
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # it is for the one that the processes work for
-    global _rivals  # noqa: PLW0603 - what a process of the pool has
-    _rivals = _made(python)
-
-
-def _one(job: Job) -> Outcome:
-    return carry_out(job, _rivals)
-
-
-def _carry_out(missing: Sequence[Job], journal: Journal, *, workers: int, python: str | None, console: Console) -> bool:
-    """True when it was not interrupted."""
-    if not missing:
-        return True
-    bar = Progress(
-        TextColumn("{task.description}"),
-        BarColumn(),
-        MofNCompleteColumn(),
-        TimeElapsedColumn(),
-        TimeRemainingColumn(),
-        console=console,
-        transient=True,
-    )
-    context = multiprocessing.get_context("spawn")
-    pool = ProcessPoolExecutor(min(workers, len(missing)), context, initializer=_begin, initargs=(python,))
-    try:
-        with bar:
-            task = bar.add_task("runs", total=len(missing))
-            for done in as_completed([pool.submit(_one, job) for job in missing]):
-                journal.write(done.result())
-                bar.advance(task)
-    except KeyboardInterrupt:
-        pool.shutdown(wait=False, cancel_futures=True)
-        return False
-    pool.shutdown()
-    return True
 
 
 if __name__ == "__main__":
