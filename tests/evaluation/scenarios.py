@@ -141,8 +141,8 @@ def _surge(draw: Draw, times: float) -> Traffic:
     )
 
 
-def _creeping(draw: Draw, per_minute: float) -> Traffic:
-    return draw.traffic(Faults(slowdown=lambda t, _: 1 + per_minute / 60 * max(0.0, t - draw.at_s)))
+def _creeping(draw: Draw, percent: float) -> Traffic:
+    return draw.traffic(Faults(slowdown=lambda t, _: 1 + percent / 6_000 * max(0.0, t - draw.at_s)))
 
 
 def _signals(*signals: Signal) -> frozenset[Signal]:
@@ -184,8 +184,8 @@ FAULTS: tuple[Fault, ...] = (
         floor=lambda weight: floors.of_mix(_mix(1.0), _mix(weight)),
     ),
     Fault(
-        "NaN", "{:.1%} of answers", (0.001, 0.01, 1.0),
-        _only(lambda draw, share: draw.traffic(Faults(nonfinite=draw.since(share)))),
+        "NaN", "{:g} % of answers", (0.1, 1.0, 100.0),
+        _only(lambda draw, percent: draw.traffic(Faults(nonfinite=draw.since(percent / 100)))),
         Expected(_signals(Signal.NONFINITE), Cause.VERSION), 40,
     ),
     Fault(
@@ -205,13 +205,13 @@ FAULTS: tuple[Fault, ...] = (
         floor=floors.of_shift,
     ),
     Fault(
-        "error burst", "0.1 % to {:.0%}", (0.01, 0.05, 0.3),
-        _only(lambda draw, share: draw.traffic(Faults(errors=draw.since(share, usual=USUAL_ERRORS)))),
+        "error burst", "0.1 % to {:g} %", (1.0, 5.0, 30.0),
+        _only(lambda draw, percent: draw.traffic(Faults(errors=draw.since(percent / 100, usual=USUAL_ERRORS)))),
         Expected(_signals(Signal.ERROR_RATE), Cause.VERSION), 90,
-        floor=lambda share: floors.of_share(USUAL_ERRORS, share),
+        floor=lambda percent: floors.of_share(USUAL_ERRORS, percent / 100),
     ),
     Fault(
-        "creeping slowness", "{:+.0%} a minute", (0.1, 0.3, 1.0), _only(_creeping),
+        "creeping slowness", "{:+g} % a minute", (10.0, 30.0, 100.0), _only(_creeping),
         Expected(SLOW, Cause.VERSION, Phase.COMPUTE_INFER), 150,
     ),
     Fault(

@@ -110,13 +110,13 @@ def test_outcomes_survive_json_and_what_precision_takes_is_not_counted() -> None
 
 def test_the_page_keeps_what_people_wrote(tmp_path) -> None:
     page = tmp_path / "detection.md"
-    page.write_text(f"# Head\n{BEGIN}\nold\n{END}\ntail\n")
+    page.write_text(f"# Head\n{BEGIN}\nof yesterday\n{END}\ntail\n")
     write(OUTCOMES, command="make eval-monitor", path=page)
     text = page.read_text()
     assert text.startswith("# Head\n")
     assert text.endswith(f"{END}\ntail\n")
-    assert "old" not in text
-    assert "| error burst | 0.1 % to 5% | 3 | 67% | 50% | 6.0 |" in text
+    assert "yesterday" not in text
+    assert "| error burst | 0.1 % to 5 % | 3 | 67% | 50% | 6.0 |" in text
     assert page.with_suffix(".svg").read_text().count("<rect") > 3
     page.write_text("no marks")
     with pytest.raises(ValueError, match="no marks"):
