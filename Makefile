@@ -11,7 +11,7 @@ SIDE_BY_SIDE = $(PYTEST) --numprocesses $(WORKERS) --dist loadfile
 ALONE = $(PYTEST) --last-failed --last-failed-no-failures none
 AGAIN = { [ $$? = 1 ] && echo "What failed is run again, alone; what passes now is to be mended nevertheless:" && $(ALONE); }
 
-.PHONY: help setup run up test test-formats test-storage test-otlp test-fronts test-queue test-unit test-e2e bench bench-peers overload chaos soak rotation profile lint fmt protos check consul prometheus lock clean
+.PHONY: help setup run up test test-formats test-storage test-otlp test-fronts test-queue test-unit test-e2e eval-monitor bench bench-peers overload chaos soak rotation profile lint fmt protos check consul prometheus lock clean
 
 help: ## Show this list
 	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## / { printf "  make %-12s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -49,6 +49,9 @@ test-unit: setup ## Run the unit and contract tests
 
 test-e2e: setup consul prometheus ## Run the tests that start the whole suite
 	@$(PYTEST) tests/e2e
+
+eval-monitor: setup ## Judge the monitor on simulated faults, and render docs/detection.md; ARGS=--help for more
+	@$(BIN)/python -m tests.evaluation --page $(ARGS)
 
 bench: setup ## Measure requests/s, latency and CPU per request
 	@$(BIN)/python -m benchmarks

@@ -62,6 +62,8 @@ def carry_out_all(
                 bar.advance(task)
     except KeyboardInterrupt:
         pool.shutdown(wait=False, cancel_futures=True)
+        for child in multiprocessing.active_children():
+            child.terminate()
         return False
     pool.shutdown()
     return True
