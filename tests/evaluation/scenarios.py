@@ -70,7 +70,10 @@ class Draw:
 
 @dataclass(frozen=True, slots=True)
 class Expected:
-    """What an incident must say. ``is_replicas``: that it names the one replica; else it must name none."""
+    """What an incident must say. ``is_replicas``: that it names the one replica; else it must name none.
+
+    ``severity``: whether somebody should be woken by a medium or strong fault.
+    """
 
     signals: frozenset[Signal]
     cause: Cause

@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 
+from services.monitor.domain.phases import Severity
 from tests.evaluation import intervals
 from tests.evaluation.run import Outcome
 from tests.evaluation.scenarios import FAULTS, Fault, Strength
@@ -27,6 +28,7 @@ class FaultRow:
     runs: int
     found: int
     named: int
+    paged: int
     median_s: float | None
     p95_s: float | None
     requests_median: float | None
@@ -50,6 +52,7 @@ class FaultRow:
             runs=len(outcomes),
             found=len(found),
             named=sum(one.is_named for one in found),
+            paged=sum(one.severity == Severity.PAGE for one in found),
             median_s=_quantile([one.delay_s for one in found], 50),
             p95_s=_quantile([one.delay_s for one in found], 95),
             requests_median=_quantile([one.delay_requests for one in found], 50),

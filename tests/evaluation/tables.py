@@ -9,6 +9,7 @@ from rich import box
 from rich.markup import escape
 from rich.table import Table
 
+from services.monitor.domain.phases import Severity
 from tests.evaluation import summary
 from tests.evaluation.run import Outcome
 from tests.evaluation.scenarios import FAULTS
@@ -50,10 +51,11 @@ def _goals(outcomes: Sequence[Outcome]) -> Grid:
 
 def _faults(outcomes: Sequence[Outcome]) -> Grid:
     head = (
-        "fault", "strength", "runs", "found", "named rightly", "s: median", "p95", "requests: median", "p95",
+        "fault", "strength", "runs", "found", "named rightly", "paged", "should page", "s: median", "p95", "requests: median", "p95",
         "judged, mean", "floor", "times it", "traces touched", "incidents",
     )  # fmt: skip
     needs = {one.name: one.only for one in FAULTS}
+    pages = {one.name: one.expected.severity is Severity.PAGE for one in FAULTS}
     rows = [
         (
             one.fault if not needs[one.fault] else f"{one.fault} (takes {needs[one.fault]})",
@@ -61,6 +63,8 @@ def _faults(outcomes: Sequence[Outcome]) -> Grid:
             str(one.runs),
             f"{one.found / one.runs:.0%}",
             share(one.named, one.found),
+            share(one.paged, one.found),
+            "yes" if pages[one.fault] else "no",
             figure(one.median_s, 1),
             figure(one.p95_s, 1),
             figure(one.requests_median),

@@ -53,7 +53,14 @@ def error_burst(seed: int, **figures: object) -> Outcome:
     return outcome(Job("faults", "error burst", "medium", "even", seed), **figures)
 
 
-FOUND = {"delay_s": 4.0, "delay_requests": 300.0, "judged_requests": 200.0, "is_named": True, "incidents": 1}
+FOUND = {
+    "delay_s": 4.0,
+    "delay_requests": 300.0,
+    "judged_requests": 200.0,
+    "is_named": True,
+    "severity": "page",
+    "incidents": 1,
+}
 OUTCOMES = [
     error_burst(1, **FOUND, traces=5, touched_traces=5, rivals={"rule": Told(1, 2.0)}),
     error_burst(
@@ -70,7 +77,7 @@ OUTCOMES = [
 def test_a_fault_that_is_missed_has_no_delay_and_counts() -> None:
     (row,) = fault_rows(OUTCOMES)
     assert (row.runs, row.found, row.named, row.traces, row.touched_traces) == (3, 2, 1, 10, 9)
-    assert (row.median_s, row.judged_mean) == (6.0, 200.0)
+    assert (row.median_s, row.judged_mean, row.paged) == (6.0, 200.0, 2)
     assert row.ratio == pytest.approx(200 / floors.of_share(0.001, 0.05))
     (nothing,) = fault_rows(OUTCOMES[2:])
     assert (nothing.found, nothing.median_s, nothing.ratio) == (0, None, None)
@@ -116,7 +123,7 @@ def test_the_page_keeps_what_people_wrote(tmp_path) -> None:
     assert text.startswith("# Head\n")
     assert text.endswith(f"{END}\ntail\n")
     assert "yesterday" not in text
-    assert "| error burst | 0.1 % to 5 % | 3 | 67% | 50% | 6.0 |" in text
+    assert "| error burst | 0.1 % to 5 % | 3 | 67% | 50% | 100% | yes | 6.0 |" in text
     assert page.with_suffix(".svg").read_text().count("<rect") > 3
     page.write_text("no marks")
     with pytest.raises(ValueError, match="no marks"):
