@@ -51,8 +51,8 @@ def _goals(outcomes: Sequence[Outcome]) -> Grid:
 
 def _faults(outcomes: Sequence[Outcome]) -> Grid:
     head = (
-        "fault", "strength", "runs", "found", "named rightly", "paged", "should page", "s: median", "p95", "requests: median", "p95",
-        "judged, mean", "floor", "times it", "traces touched", "incidents",
+        "fault", "strength", "runs", "found", "named rightly", "paged", "should page", "s: median", "p95",
+        "requests: median", "p95", "judged, mean", "floor", "times it", "traces touched", "incidents",
     )  # fmt: skip
     needs = {one.name: one.only for one in FAULTS}
     pages = {one.name: one.expected.severity is Severity.PAGE for one in FAULTS}
