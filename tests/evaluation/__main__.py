@@ -15,7 +15,7 @@ from rich.console import Console
 from tests.evaluation import environment, page, summary
 from tests.evaluation.journal import ROOT, Journal
 from tests.evaluation.run import Job, Outcome
-from tests.evaluation.scenarios import BENIGN, FAULTS, LOADS, NULL, Strength
+from tests.evaluation.scenarios import BENIGN, FAULTS, LEARNT_S, LOADS, NULL, Strength
 from tests.evaluation.tables import grids
 from tests.evaluation.work import carry_out_all, rivals
 from tools.setup import InstallError
@@ -26,12 +26,14 @@ _TABLE_WIDTH = 180
 JOURNAL = ROOT / "build" / "evaluation" / "outcomes.jsonl"
 
 
-def jobs(*, seeds: int, first_seed: int, loads: Sequence[str], kinds: Sequence[str]) -> Iterator[Job]:
+def jobs(
+    *, seeds: int, first_seed: int, loads: Sequence[str], kinds: Sequence[str], learnt_s: int = LEARNT_S
+) -> Iterator[Job]:
     """All runs, each seed's together: however early it ends, every scenario was tried as often."""
     for seed in range(first_seed, first_seed + seeds):
         for load in loads:
             if "faults" in kinds:
-                yield from (Job("faults", one.name, each, load, seed) for one in FAULTS for each in Strength)
+                yield from (Job("faults", one.name, each, load, seed, learnt_s) for one in FAULTS for each in Strength)
             for kind, table in (("benign", BENIGN), ("null", NULL)):
                 if kind in kinds:
                     yield from (Job(kind, one.name, "", load, seed) for one in table)
@@ -43,6 +45,9 @@ def main(
     is_quick: Annotated[bool, typer.Option("--quick", help="Two seeds and one load: a look, no measurement.")] = False,
     part: Annotated[list[str] | None, typer.Option(help="faults, benign or null; repeatable. Default: all.")] = None,
     only: Annotated[str, typer.Option(help="Scenarios with this in their name.")] = "",
+    learnt_s: Annotated[
+        int, typer.Option("--learnt", min=LEARNT_S, help="Seconds after which faults begin.")
+    ] = LEARNT_S,
     workers: Annotated[int, typer.Option("--jobs", min=1, help="Processes.")] = os.cpu_count() or 1,
     with_river: Annotated[bool, typer.Option("--river/--no-river", help="Beside river's ADWIN, fetched once.")] = True,
     as_json: Annotated[bool, typer.Option("--json", help="Print figures of all runs as JSON.")] = False,
@@ -62,7 +67,7 @@ def main(
     seeds, loads = (2, list(LOADS)[:1]) if is_quick else (seeds, list(LOADS))
     wanted = [
         one
-        for one in jobs(seeds=seeds, first_seed=first_seed, loads=loads, kinds=kinds)
+        for one in jobs(seeds=seeds, first_seed=first_seed, loads=loads, kinds=kinds, learnt_s=learnt_s)
         if only.casefold() in one.scenario.casefold()
     ]
     if not wanted:
@@ -90,7 +95,9 @@ def _command(outcomes: Sequence[Outcome]) -> str:
     """What makes these again."""
     seeds = sorted({one.job.seed for one in outcomes})
     first = f" --first-seed {seeds[0]}" if seeds[0] != FIRST_SEED else ""
-    return f"make eval-monitor ARGS='--seeds {len(seeds)}{first}'"
+    learnt_s = max(one.job.learnt_s for one in outcomes)
+    learnt = f" --learnt {learnt_s}" if learnt_s != LEARNT_S else ""
+    return f"make eval-monitor ARGS='--seeds {len(seeds)}{first}{learnt}'"
 
 
 def _river(console: Console) -> str | None:

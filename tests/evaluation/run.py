@@ -19,7 +19,7 @@ from services.monitor.evaluation.replay import Change, Replay
 from services.monitor.evaluation.stream import Observation, SpanStream, Traffic
 from tests.evaluation.alterations import Alteration, unaltered
 from tests.evaluation.rivals import Second, Told, second_of, told
-from tests.evaluation.scenarios import BENIGN, FAULTS, NULL, Draw, Expected, Fault, Quiet, Strength
+from tests.evaluation.scenarios import BENIGN, FAULTS, LEARNT_S, NULL, Draw, Expected, Fault, Quiet, Strength
 from tests.evaluation.witness import Witness
 
 SETTLES_S = 10
@@ -38,6 +38,8 @@ class Job:
     strength: str
     load: str
     seed: int
+    learnt_s: int = LEARNT_S
+    """When the fault begins."""
 
     @property
     def fault(self) -> Fault:
@@ -84,7 +86,7 @@ class Outcome:
 
 
 def carry_out(job: Job, rivals: Rivals) -> Outcome:
-    draw = Draw.of(job.seed, job.load)
+    draw = Draw.of(job.seed, job.load, learnt_s=job.learnt_s)
     if job.strength:
         fault = job.fault
         traffic, alter = fault.make(draw, fault.value(Strength(job.strength)))

@@ -19,7 +19,7 @@ from tests.evaluation import floors
 from tests.evaluation.alterations import Alteration, delayed, rounded, unaltered
 
 LEARNT_S = 100
-"""By when all is learnt: nothing goes wrong before."""
+"""By when all is learnt, though not yet as well as it will be: nothing goes wrong before."""
 QUIET_S = 160
 RATE = 60.0
 """Requests a second, where nothing else is said."""
@@ -50,9 +50,9 @@ class Draw:
     replica: int
 
     @classmethod
-    def of(cls, seed: int, load: str) -> Draw:
+    def of(cls, seed: int, load: str, *, learnt_s: int = LEARNT_S) -> Draw:
         random = np.random.default_rng([seed, 77])
-        return cls(seed, load, LEARNT_S + random.random(), int(random.integers(REPLICAS)))
+        return cls(seed, load, learnt_s + random.random(), int(random.integers(REPLICAS)))
 
     def since(self, value: float, *, usual: float = 0.0) -> OfReplica:
         """A fault of all replicas, once it has begun."""
