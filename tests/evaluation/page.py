@@ -45,16 +45,14 @@ def picture(outcomes: Sequence[Outcome]) -> str:
     """Delay in requests beside the floor where there is one, and in seconds for all."""
     rows = [one for one in summary.fault_rows(outcomes) if one.is_counted and one.median_s is not None]
     floored = [one for one in rows if one.floor is not None]
-    charts = [
-        Chart(
-            "Requests until it is known, of those that have a floor",
-            [one.told.replace("a class in ten", "class").replace("deviations", "dev.") for one in floored],
-            {
-                "floor": [one.floor or 0.0 for one in floored],
-                "judged, mean": [one.judged_mean or 0.0 for one in floored],
-            },
-        )
-    ]
+    charts = []
+    for fault in dict.fromkeys(one.fault for one in floored):
+        these = [one for one in floored if one.fault == fault]
+        heights = {
+            "floor": [one.floor or 0.0 for one in these],
+            "requests judged, mean": [one.judged_mean or 0.0 for one in these],
+        }
+        charts.append(Chart(f"Requests until it is known: {fault}", [one.told for one in these], heights))
     names = list(dict.fromkeys(one.fault for one in rows))
     delays = {(one.fault, one.strength): one.median_s or 0.0 for one in rows}
     charts += [
