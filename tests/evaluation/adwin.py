@@ -9,7 +9,7 @@ from __future__ import annotations
 import json
 import sys
 
-from river import drift
+from river import drift  # type: ignore[import-not-found]
 
 
 def main() -> None:

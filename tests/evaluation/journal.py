@@ -9,6 +9,7 @@ import hashlib
 import json
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 from tests.evaluation.run import Job, Outcome
 
@@ -44,7 +45,7 @@ class Journal:
                 self._outcomes[outcome.job] = outcome
 
     @staticmethod
-    def _parsed(line: str) -> dict[str, object] | None:
+    def _parsed(line: str) -> dict[str, Any] | None:
         try:
             return json.loads(line)  # type: ignore[no-any-return]
         except json.JSONDecodeError:

@@ -121,7 +121,7 @@ def _only(make: Callable[[Draw, float], Traffic]) -> Callable[[Draw, float], Mad
 def _mix(weight: float) -> NDArray[np.float64]:
     weights = np.ones(CLASSES)
     weights[3] = weight
-    return weights / weights.sum()
+    return np.asarray(weights / weights.sum())
 
 
 def _shifted(draw: Draw, weight: float) -> Traffic:

@@ -73,5 +73,5 @@ class Witness:
         if expected.signals == {Signal.ERROR_RATE}:
             return np.frombuffer(batch.status, np.uint8) != 0
         if expected.signals == {Signal.NONFINITE}:
-            return np.frombuffer(batch.nonfinite or bytes(4 * count), "<u4") > 0
+            return np.asarray(np.frombuffer(batch.nonfinite or bytes(4 * count), "<u4") > 0)
         return np.ones(count, np.bool_)
