@@ -71,7 +71,7 @@ class Witness:
         """Which of a batch's requests the fault shows on."""
         count = len(batch.trace_ids) // _ID
         if expected.signals == {Signal.ERROR_RATE}:
-            return np.frombuffer(batch.status, np.uint8) != 0
+            return np.asarray(np.frombuffer(batch.status, np.uint8) != 0)
         if expected.signals == {Signal.NONFINITE}:
-            return np.asarray(np.frombuffer(batch.nonfinite or bytes(4 * count), "<u4") > 0)
+            return np.asarray(np.frombuffer(batch.nonfinite or bytes(4 * count), "<u4") > 0, np.bool_)
         return np.ones(count, np.bool_)
