@@ -409,6 +409,10 @@ class Client:
         request = monitor_pb.ListIncidentsRequest(model=model, is_open=only_open)
         return self._monitored("ListIncidents", request, "incidents")
 
+    def probes(self, *, model: str = "") -> list[monitor_pb.ReplicaProbe]:
+        """The last golden probe of every replica, by model, version and replica."""
+        return self._monitored("ListProbes", monitor_pb.ListProbesRequest(model=model), "probes")
+
     def incident(self, incident: str) -> monitor_pb.Incident:
         """One of them, by its id or name ("incidents/{incident}").
 

@@ -20,6 +20,7 @@ from penstock.cli import (
     models,
     nodes,
     policies,
+    probe,
     restart,
     signing,
     slo,
@@ -46,7 +47,7 @@ for module in (
     *(up, restart, status, nodes),
     *(deploy, imports, convert, models, model, versions, variants, infer, undeploy, gc),
     *(signing, keys, policies, audit),
-    *(incidents, verdict, watch, slo, export),
+    *(incidents, probe, verdict, watch, slo, export),
 ):
     module.register(app)
 

@@ -73,6 +73,8 @@ class Surroundings:
     drain_timeout_s: float
     shared_payload_bytes: int
     is_confined: bool
+    probe_period_s: float = 0.0
+    """How often models are probed; 0: never."""
     on_loaded: Callable[[float], None] = lambda _seconds: None
     """Told how long a process took from its start until it took requests."""
 
@@ -281,6 +283,9 @@ class Instance:
             shared_payload_bytes=around.shared_payload_bytes,
             is_confined=around.is_confined,
             variant=self.variant,
+            probe_period_s=around.probe_period_s,
+            files=tuple(file.path for file in self.assignment.content.files),
+            digest=self.assignment.content.digest,
         )
 
     def _heard(self, event: Event) -> None:

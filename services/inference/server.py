@@ -97,6 +97,7 @@ class InferenceServer:
                 drain_timeout_s=settings.drain_timeout_s,
                 shared_payload_bytes=suite.shared_payload_bytes,
                 is_confined=settings.confine,
+                probe_period_s=settings.probe_period_s,
                 on_loaded=self._load_seconds.observe,
             ),
             on_change=self._instances_changed,

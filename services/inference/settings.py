@@ -57,6 +57,9 @@ class InferenceSettings(BaseSettings):
     """Longest that an agent that is asked to stop waits for other nodes to take requests in its place, in seconds."""
     drain_timeout_s: float = Field(default=10.0, gt=0)
     """Longest that a model process waits for gateways to take its last replies, in seconds; then it is ended."""
+    probe_period_s: float = Field(default=30.0, ge=0, le=600)
+    """How often each model process runs a made-up row with a known answer through its model, in seconds, while nothing
+    waits for it; 0: never. Rarer where a row takes more than a five-hundredth of that."""
     validation_timeout_s: float = Field(default=300.0, gt=0)
     """Longest that loading and trying a new version may take, in seconds."""
     validation_memory_share: float = Field(default=0.8, gt=0, le=1)

@@ -15,6 +15,8 @@ from services.monitor.domain.findings import Alarm, Finding
 from services.monitor.domain.gathering import gather, merged
 from services.monitor.domain.incidents import Incident, Incidents
 from services.monitor.domain.phases import FAMILIES, Signal
+from services.monitor.domain.probe_book import ProbeBook, is_probes
+from services.monitor.domain.probe_reports import ProbeReport
 from services.monitor.domain.reference import Reference
 from services.monitor.domain.ring import TraceRing
 from services.monitor.otlp import Reading
@@ -49,6 +51,7 @@ class Analysis:
         self._clock = clock
         self._limit_s = limit_s
         self._on_block = on_block
+        self.probes = ProbeBook()
         self._detectors: dict[Version, VersionDetectors] = {}
         self._stored: dict[Version, Mapping[str, Any]] = {}
         """What was learnt before a restart, of versions that had no traffic since."""
@@ -59,13 +62,20 @@ class Analysis:
     ) -> list[Incident]:
         """Go on where the monitor stopped; return the incidents that had to be closed.
 
-        An incident whose figure was not learnt can't be seen to end, so it ends here; errors always can.
+        An incident whose figure was not learnt can't be seen to end, so it ends here; errors and probes always can.
         """
         now_ns = self._adopted_ns = self._clock()
-        self._stored = dict(references)
+        self._stored = {version: data for version, data in references.items() if not is_probes(version[0])}
+        try:
+            self.probes.load({version: data for version, data in references.items() if is_probes(version[0])})
+        except (KeyError, TypeError, ValueError) as error:
+            _log.warning("what was stored of golden probes can't be used: %s", error)
         closed = []
         for incident in open_incidents:
             self.incidents.adopt(incident, now_ns=now_ns)
+            if incident.signal is Signal.PROBE:
+                self.probes.adopt_alarm((incident.model, incident.version), incident.replica, now_ns=now_ns)
+                continue
             if incident.signal is not Signal.ERROR_RATE and (incident.model, incident.version) not in self._stored:
                 key = (incident.model, incident.version, FAMILIES[incident.signal])
                 closed.append(self.incidents.close(key, how="lost sight of in a restart", now_ns=now_ns))
@@ -79,7 +89,12 @@ class Analysis:
         rejections = [observation for observation in new if isinstance(observation, Rejection)]
         self._count(gather(batches, rejections, now_ns=now_ns), now_ns=now_ns)
         for observation in new:
+            if isinstance(observation, ProbeReport):
+                self.probes.take(observation)
+                self.incidents.saw_traffic(observation.model, observation.version, now_ns=now_ns)
             if isinstance(observation, Pulse):
+                if observation.is_stopping:
+                    self.probes.forget((observation.model, observation.version), observation.instance)
                 detectors = self._detectors.get((observation.model, observation.version))
                 if detectors is not None:
                     detectors.beat(observation)
@@ -103,7 +118,7 @@ class Analysis:
         if detectors is None:
             detectors = self._detectors[version] = self._restored(version)
             for incident in self.incidents.open:
-                if (incident.model, incident.version) == version:
+                if (incident.model, incident.version) == version and incident.signal is not Signal.PROBE:
                     detectors.adopt_alarm(incident.signal, incident.phase, incident.replica, second=self._clock() // NS)
         return detectors
 
@@ -120,6 +135,8 @@ class Analysis:
     def judge(self) -> Iterator[list[Incident]]:
         """Judge the seconds that are over, one version at a time; each step's list holds the incidents it changed."""
         yield self.incidents.close_idle(now_ns=self._clock())
+        found = list(self.probes.judge(self._clock()))
+        yield [incident for version, finding in found for incident in self._found(version, finding)]
         self._budget.live = sum(detectors.count for detectors in self._detectors.values())
         for version, detectors in list(self._detectors.items()):
             yield [
@@ -158,7 +175,8 @@ class Analysis:
 
     def references(self) -> dict[Version, Mapping[str, Any]]:
         """What has been learnt, to be stored: of versions that had no traffic since a restart too."""
-        return self._stored | {version: detectors.dump() for version, detectors in self._detectors.items()}
+        learnt = {version: detectors.dump() for version, detectors in self._detectors.items()}
+        return {**self._stored, **learnt, **self.probes.dump()}
 
     def evidence(self) -> Iterator[tuple[Version, StreamKey, float]]:
         """Every stream's logarithm of the e-value; safe to use from another thread."""

@@ -16,14 +16,24 @@ from services.monitor.domain.foreign import ServiceWindow
 from services.monitor.domain.incidents import Incident
 from services.monitor.domain.outcomes import Outcome
 from services.monitor.domain.phases import Cause, Phase, Severity, Signal
+from services.monitor.domain.probe_book import ProbeState
+from services.monitor.domain.probe_reports import ProbeOutcome
 from services.monitor.domain.ring import KeptSpan, KeptTrace
 
-_PACKED = ("penstock.requests.", "penstock.batches.", "penstock.inputs.sampled", "penstock.inputs.sketch")
+_PACKED = (
+    "penstock.requests.",
+    "penstock.batches.",
+    "penstock.inputs.sampled",
+    "penstock.inputs.sketch",
+    "penstock.probe.values",
+    "penstock.probe.slack",
+)
 _MAX_TEXT = 4_096
 
 _PHASES = {phase: f"PHASE_{phase.name}" for phase in Phase}
 _SIGNALS = {signal: f"SIGNAL_{signal.name}" for signal in Signal}
 _CAUSES = {cause: f"CAUSE_{cause.name}" for cause in Cause}
+_OUTCOMES = {outcome: f"OUTCOME_{outcome.name}" for outcome in ProbeOutcome}
 _SEVERITIES = {severity: f"SEVERITY_{severity.name}" for severity in Severity}
 
 
@@ -102,6 +112,23 @@ def incident(value: Incident) -> pb.Incident:
     if value.close_ns is not None:
         message.close_time.CopyFrom(timestamp(value.close_ns))
     return message
+
+
+def probe(state: ProbeState) -> pb.ReplicaProbe:
+    report = state.report
+    return pb.ReplicaProbe(
+        model=report.model,
+        version=report.version,
+        replica=report.instance,
+        outcome=_OUTCOMES[state.outcome],
+        detail=state.fault or report.detail,
+        output=report.output,
+        worst_error=report.worst_error,
+        device=report.device,
+        weights_sha256=report.weights,
+        probe_time=timestamp(report.end_ns),
+        trace=f"traces/{report.trace_id.hex()}",
+    )
 
 
 def trace(value: KeptTrace, *, with_spans: bool) -> pb.Trace:

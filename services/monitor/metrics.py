@@ -19,6 +19,7 @@ from services.monitor.domain import sketch
 from services.monitor.domain.figures import Series
 from services.monitor.domain.outcomes import Outcome
 from services.monitor.domain.phases import Phase, Signal
+from services.monitor.domain.probe_reports import ProbeOutcome
 
 _FIRST_OCTAVE, _LAST_OCTAVE = 7, 29
 """Buckets from 16 µs to 69 s, each twice the one before; they are edges of the sketch, so counts are exact."""
@@ -68,6 +69,7 @@ class MonitorCollector(Collector):
             omnibus.add_metric(version, max(0.0, log_evalue))
         yield omnibus
         yield self._open_incidents()
+        yield self._probes()
 
     def _figures(self) -> Iterator[Metric]:
         requests = CounterMetricFamily(
@@ -112,6 +114,21 @@ class MonitorCollector(Collector):
                 count = int(series.totals.counts[Phase.TOTAL, beyond:].sum())
                 slow.add_metric([series.model, series.version, threshold], count)
         yield from (target, latency, slow)
+
+    def _probes(self) -> Metric:
+        gauge = GaugeMetricFamily(
+            "penstock_probe_replicas",
+            "Replicas by what came of their last golden probe.",
+            labels=("model", "version", "outcome"),
+        )
+        found = Counter(
+            (state.report.model, state.report.version, state.outcome)
+            for state in self._analysis.probes.states(model="")
+        )
+        for model, version in sorted({key[:2] for key in found}):
+            for outcome in ProbeOutcome:
+                gauge.add_metric([model, version, outcome], found[model, version, outcome])
+        return gauge
 
     def _open_incidents(self) -> Metric:
         gauge = GaugeMetricFamily("penstock_incidents_open", "Open incidents.", labels=("model", "signal"))

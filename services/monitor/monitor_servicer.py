@@ -19,6 +19,7 @@ from services.monitor.domain.blocks import NS
 from services.monitor.domain.figures import PANE_S, PANES, Figures
 from services.monitor.domain.foreign import ForeignServices
 from services.monitor.domain.foreign_incidents import is_foreign
+from services.monitor.domain.probe_book import ProbeBook
 from services.monitor.domain.ring import TraceRing
 from services.monitor.journal import Journal
 
@@ -36,6 +37,7 @@ class MonitorServicer(monitor_service_pb2_grpc.MonitorServiceServicer):
         services: ForeignServices,
         store: IncidentStore,
         journal: Journal,
+        probes: ProbeBook,
         clock: Callable[[], int],
     ) -> None:
         self._figures = figures
@@ -43,6 +45,7 @@ class MonitorServicer(monitor_service_pb2_grpc.MonitorServiceServicer):
         self._services = services
         self._store = store
         self._journal = journal
+        self._probes = probes
         self._clock = clock
 
     async def ListFigures(self, request: pb.ListFiguresRequest, _context: Any) -> pb.ListFiguresResponse:
@@ -102,6 +105,15 @@ class MonitorServicer(monitor_service_pb2_grpc.MonitorServiceServicer):
         if incident is None:
             raise NotFoundError(f"there is no {request.name}")
         return pb.GetIncidentResponse(incident=messages.incident(incident))
+
+    async def ListProbes(self, request: pb.ListProbesRequest, _context: Any) -> pb.ListProbesResponse:
+        model, size = _model(request.model), paging.size_of(request.page_size)
+        question = ("probes", model)
+        after = tuple(paging.cursor_of(request.page_token, *question).split("\n"))
+        rest = [one for one in self._probes.states(model=model) if one.key > after]
+        page = rest[:size]
+        following = paging.token("\n".join(page[-1].key), *question) if len(rest) > size else ""
+        return pb.ListProbesResponse(probes=map(messages.probe, page), next_page_token=following)
 
     async def WatchIncidents(
         self, request: pb.WatchIncidentsRequest, context: Any

@@ -16,8 +16,10 @@ from penstock.otlp.v1.trace_pb2 import Resource, ResourceSpans, ScopeSpans, Span
 from services.monitor.domain.blocks import STABLE, Batch, Pulse, Rejection
 from services.monitor.domain.foreign import Call
 from services.monitor.domain.outcomes import CODES, outcome_of
+from services.monitor.domain.probe_reports import ProbeReport
 from services.monitor.domain.ring import KeptSpan, Origin
 from services.monitor.foreign_spans import call_of
+from services.monitor.probe_spans import PROBE_READERS, report_of
 
 MAX_REQUESTS_PER_BATCH = 65_536
 MAX_SPAN_BYTES = 4 << 20
@@ -69,6 +71,7 @@ _READERS = {
     "http.response.status_code": "int_value",
     "error.type": "string_value",
     "penstock.probe": "bool_value",
+    **PROBE_READERS,
 }
 """Attributes that are read, and the field of ``AnyValue`` that each is in."""
 
@@ -83,7 +86,7 @@ class Reading:
 
     span: KeptSpan
     is_ours: bool
-    observation: Batch | Rejection | Pulse | Call | None = None
+    observation: Batch | Rejection | Pulse | Call | ProbeReport | None = None
 
 
 @dataclass(slots=True)
@@ -172,13 +175,25 @@ def _read_span(raw: bytes, *, service: str, instance: str, is_ours: bool) -> Rea
         kept.is_ours = False
         return Reading(kept, is_ours, call_of(span, service=service, instance=instance, has_error=has_error))
     _mark(kept, span, values)
+    return Reading(kept, is_ours, _observation(kept, span, values, instance=instance))
+
+
+def _observation(
+    kept: KeptSpan, span: Span, values: _Values, *, instance: str
+) -> Batch | Rejection | Pulse | ProbeReport | None:
+    """What a span of ours says to the figures, or the detectors."""
     if "penstock.requests.status" in values.attributes:
-        return Reading(kept, is_ours, _batch(kept, values, instance=instance))
+        return _batch(kept, values, instance=instance)
     if span.kind == _SERVER and values.read("penstock.settled_by", "") == "gateway":
-        return Reading(kept, is_ours, _rejection(kept, values))
+        return _rejection(kept, values)
     if "penstock.replica.state" in values.attributes:
-        return Reading(kept, is_ours, _pulse(kept, values, instance=instance))
-    return Reading(kept, is_ours)
+        return _pulse(kept, values, instance=instance)
+    if "penstock.probe.outcome" in values.attributes:
+        try:
+            return report_of(kept, values.read, values.name, instance=instance)
+        except ValueError as error:
+            raise MalformedSpanError(f"probe span {kept.span_id.hex()}: {error}") from None
+    return None
 
 
 def _mark(kept: KeptSpan, span: Span, values: _Values) -> None:

@@ -275,6 +275,7 @@ class Monitor:
             services=self._arrivals.services,
             store=self._store,
             journal=self._journal,
+            probes=self._analysis.probes,
             clock=self._clock,
         )
         server = _Server(_MONITOR_SERVICE, serving.SERVER_OPTIONS, max_calls=_MAX_API_CALLS)

@@ -51,8 +51,9 @@ class RunningMonitor:
     api_channel: grpc.aio.Channel
     otlp_channel: grpc.aio.Channel = field(repr=False)
 
-    async def send(self, *spans: Span, service: str = "penstock-inference") -> trace_pb.ExportTraceServiceResponse:
-        return await self.otlp.Export(export_request(*spans, service=service))
+    async def send(self, *spans: Span, **identity: str) -> trace_pb.ExportTraceServiceResponse:
+        """``identity``: service and instance, where they aren't a model process' own."""
+        return await self.otlp.Export(export_request(*spans, **identity))
 
     async def serve_seconds(self, seconds: int, *, batches: int = 5, **batch: Any) -> None:
         """Let the model run for so long, ten seconds at a time, on the monitor's own clock."""
@@ -92,12 +93,12 @@ async def monitor(home: Path, *, clock: Clock | None = None, **settings: Any) ->
             await serving
 
 
-def export_request(*spans: Span, service: str = "penstock-inference") -> trace_pb.ExportTraceServiceRequest:
+def export_request(
+    *spans: Span, service: str = "penstock-inference", instance: str = "worker-1"
+) -> trace_pb.ExportTraceServiceRequest:
     request = trace_pb.ExportTraceServiceRequest()
     group = request.resource_spans.add(scope_spans=[{"scope": {"name": "penstock"}, "spans": spans}])
-    group.resource.attributes.extend(
-        [_attribute("service.name", service), _attribute("service.instance.id", "worker-1")]
-    )
+    group.resource.attributes.extend([_attribute("service.name", service), _attribute("service.instance.id", instance)])
     return request
 
 
@@ -170,6 +171,10 @@ def span(
 def _attribute(key: str, value: Any) -> KeyValue:
     if isinstance(value, str):
         return KeyValue(key=key, value=AnyValue(string_value=value))
+    if isinstance(value, bool):
+        return KeyValue(key=key, value=AnyValue(bool_value=value))
     if isinstance(value, int):
         return KeyValue(key=key, value=AnyValue(int_value=value))
+    if isinstance(value, float):
+        return KeyValue(key=key, value=AnyValue(double_value=value))
     return KeyValue(key=key, value=AnyValue(bytes_value=value))

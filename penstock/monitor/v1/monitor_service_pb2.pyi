@@ -233,6 +233,7 @@ class Incident(_message.Message):
         SIGNAL_LENGTH: _ClassVar[Incident.Signal]
         SIGNAL_CLASS_MIX: _ClassVar[Incident.Signal]
         SIGNAL_INPUTS: _ClassVar[Incident.Signal]
+        SIGNAL_PROBE: _ClassVar[Incident.Signal]
     SIGNAL_UNSPECIFIED: Incident.Signal
     SIGNAL_ERROR_RATE: Incident.Signal
     SIGNAL_LATENCY: Incident.Signal
@@ -246,6 +247,7 @@ class Incident(_message.Message):
     SIGNAL_LENGTH: Incident.Signal
     SIGNAL_CLASS_MIX: Incident.Signal
     SIGNAL_INPUTS: Incident.Signal
+    SIGNAL_PROBE: Incident.Signal
     class Cause(int, metaclass=_enum_type_wrapper.EnumTypeWrapper):
         __slots__ = ()
         CAUSE_UNSPECIFIED: _ClassVar[Incident.Cause]
@@ -356,6 +358,62 @@ class GetIncidentResponse(_message.Message):
     INCIDENT_FIELD_NUMBER: _ClassVar[int]
     incident: Incident
     def __init__(self, incident: _Optional[_Union[Incident, _Mapping]] = ...) -> None: ...
+
+class ListProbesRequest(_message.Message):
+    __slots__ = ("model", "page_size", "page_token")
+    MODEL_FIELD_NUMBER: _ClassVar[int]
+    PAGE_SIZE_FIELD_NUMBER: _ClassVar[int]
+    PAGE_TOKEN_FIELD_NUMBER: _ClassVar[int]
+    model: str
+    page_size: int
+    page_token: str
+    def __init__(self, model: _Optional[str] = ..., page_size: _Optional[int] = ..., page_token: _Optional[str] = ...) -> None: ...
+
+class ListProbesResponse(_message.Message):
+    __slots__ = ("probes", "next_page_token")
+    PROBES_FIELD_NUMBER: _ClassVar[int]
+    NEXT_PAGE_TOKEN_FIELD_NUMBER: _ClassVar[int]
+    probes: _containers.RepeatedCompositeFieldContainer[ReplicaProbe]
+    next_page_token: str
+    def __init__(self, probes: _Optional[_Iterable[_Union[ReplicaProbe, _Mapping]]] = ..., next_page_token: _Optional[str] = ...) -> None: ...
+
+class ReplicaProbe(_message.Message):
+    __slots__ = ("model", "version", "replica", "outcome", "detail", "output", "worst_error", "device", "weights_sha256", "probe_time", "trace")
+    class Outcome(int, metaclass=_enum_type_wrapper.EnumTypeWrapper):
+        __slots__ = ()
+        OUTCOME_UNSPECIFIED: _ClassVar[ReplicaProbe.Outcome]
+        OUTCOME_PASS: _ClassVar[ReplicaProbe.Outcome]
+        OUTCOME_FAIL: _ClassVar[ReplicaProbe.Outcome]
+        OUTCOME_ERROR: _ClassVar[ReplicaProbe.Outcome]
+        OUTCOME_SKIP: _ClassVar[ReplicaProbe.Outcome]
+    OUTCOME_UNSPECIFIED: ReplicaProbe.Outcome
+    OUTCOME_PASS: ReplicaProbe.Outcome
+    OUTCOME_FAIL: ReplicaProbe.Outcome
+    OUTCOME_ERROR: ReplicaProbe.Outcome
+    OUTCOME_SKIP: ReplicaProbe.Outcome
+    MODEL_FIELD_NUMBER: _ClassVar[int]
+    VERSION_FIELD_NUMBER: _ClassVar[int]
+    REPLICA_FIELD_NUMBER: _ClassVar[int]
+    OUTCOME_FIELD_NUMBER: _ClassVar[int]
+    DETAIL_FIELD_NUMBER: _ClassVar[int]
+    OUTPUT_FIELD_NUMBER: _ClassVar[int]
+    WORST_ERROR_FIELD_NUMBER: _ClassVar[int]
+    DEVICE_FIELD_NUMBER: _ClassVar[int]
+    WEIGHTS_SHA256_FIELD_NUMBER: _ClassVar[int]
+    PROBE_TIME_FIELD_NUMBER: _ClassVar[int]
+    TRACE_FIELD_NUMBER: _ClassVar[int]
+    model: str
+    version: str
+    replica: str
+    outcome: ReplicaProbe.Outcome
+    detail: str
+    output: str
+    worst_error: float
+    device: str
+    weights_sha256: str
+    probe_time: _timestamp_pb2.Timestamp
+    trace: str
+    def __init__(self, model: _Optional[str] = ..., version: _Optional[str] = ..., replica: _Optional[str] = ..., outcome: _Optional[_Union[ReplicaProbe.Outcome, str]] = ..., detail: _Optional[str] = ..., output: _Optional[str] = ..., worst_error: _Optional[float] = ..., device: _Optional[str] = ..., weights_sha256: _Optional[str] = ..., probe_time: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., trace: _Optional[str] = ...) -> None: ...
 
 class WatchIncidentsRequest(_message.Message):
     __slots__ = ("model",)

@@ -65,6 +65,11 @@ class MonitorServiceStub:
                 request_serializer=penstock_dot_monitor_dot_v1_dot_monitor__service__pb2.GetIncidentRequest.SerializeToString,
                 response_deserializer=penstock_dot_monitor_dot_v1_dot_monitor__service__pb2.GetIncidentResponse.FromString,
                 _registered_method=True)
+        self.ListProbes = channel.unary_unary(
+                '/penstock.monitor.v1.MonitorService/ListProbes',
+                request_serializer=penstock_dot_monitor_dot_v1_dot_monitor__service__pb2.ListProbesRequest.SerializeToString,
+                response_deserializer=penstock_dot_monitor_dot_v1_dot_monitor__service__pb2.ListProbesResponse.FromString,
+                _registered_method=True)
         self.WatchIncidents = channel.unary_stream(
                 '/penstock.monitor.v1.MonitorService/WatchIncidents',
                 request_serializer=penstock_dot_monitor_dot_v1_dot_monitor__service__pb2.WatchIncidentsRequest.SerializeToString,
@@ -118,6 +123,13 @@ class MonitorServiceServicer:
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
+    def ListProbes(self, request, context):
+        """The last golden probe of every replica.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
     def WatchIncidents(self, request, context):
         """Open incidents first, then every incident that is opened, changed or closed.
         """
@@ -157,6 +169,11 @@ def add_MonitorServiceServicer_to_server(servicer, server):
                     servicer.GetIncident,
                     request_deserializer=penstock_dot_monitor_dot_v1_dot_monitor__service__pb2.GetIncidentRequest.FromString,
                     response_serializer=penstock_dot_monitor_dot_v1_dot_monitor__service__pb2.GetIncidentResponse.SerializeToString,
+            ),
+            'ListProbes': grpc.unary_unary_rpc_method_handler(
+                    servicer.ListProbes,
+                    request_deserializer=penstock_dot_monitor_dot_v1_dot_monitor__service__pb2.ListProbesRequest.FromString,
+                    response_serializer=penstock_dot_monitor_dot_v1_dot_monitor__service__pb2.ListProbesResponse.SerializeToString,
             ),
             'WatchIncidents': grpc.unary_stream_rpc_method_handler(
                     servicer.WatchIncidents,
@@ -327,6 +344,33 @@ class MonitorService:
             '/penstock.monitor.v1.MonitorService/GetIncident',
             penstock_dot_monitor_dot_v1_dot_monitor__service__pb2.GetIncidentRequest.SerializeToString,
             penstock_dot_monitor_dot_v1_dot_monitor__service__pb2.GetIncidentResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def ListProbes(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/penstock.monitor.v1.MonitorService/ListProbes',
+            penstock_dot_monitor_dot_v1_dot_monitor__service__pb2.ListProbesRequest.SerializeToString,
+            penstock_dot_monitor_dot_v1_dot_monitor__service__pb2.ListProbesResponse.FromString,
             options,
             channel_credentials,
             insecure,

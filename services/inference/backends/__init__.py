@@ -109,6 +109,12 @@ def library_of(model_format: str) -> str:
     return "?" if backend is None else backend.library
 
 
+def is_elsewhere(model_format: str) -> bool:
+    """Whether models of a format are reached by the network."""
+    backend = _backends().get(model_format)
+    return backend is not None and backend.is_elsewhere
+
+
 def installed_formats() -> list[str]:
     """Formats whose library is there; nothing is imported."""
     return [name for name, backend in _backends().items() if is_installed(backend)]

@@ -43,12 +43,11 @@ def compare(name: str, datatype: str, got: Array, expected: Array, *, slack: flo
     if datatype not in TOLERANCES:
         is_equal = bool(np.array_equal(got, expected))
         return Agreement("" if is_equal else f"output {name!r} differs")
-    return _compare_floats(
-        name, slack * TOLERANCES[datatype], _as_floats(got, datatype), _as_floats(expected, datatype)
-    )
+    return _compare_floats(name, slack * TOLERANCES[datatype], as_floats(got, datatype), as_floats(expected, datatype))
 
 
-def _as_floats(array: Array, datatype: str) -> NDArray[np.float64]:
+def as_floats(array: Array, datatype: str) -> NDArray[np.float64]:
+    """Elements as numbers, of an array in the numpy type of a v2 ``datatype``."""
     if datatype == "BF16":  # bit patterns: the upper half of a float32
         array = (array.astype(np.uint32) << 16).view(np.float32)
     return array.astype(np.float64)

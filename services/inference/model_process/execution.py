@@ -7,10 +7,11 @@ import time
 from bisect import bisect_right
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 from itertools import accumulate
 from queue import SimpleQueue
 from threading import Event, Thread
-from typing import Protocol
+from typing import Any, Protocol, TypeVar
 
 from services.common.boundary import internal_message
 from services.common.errors import InternalError, InvalidArgumentError, PenstockError
@@ -68,7 +69,9 @@ class Executor(Protocol):
         """Never raises because of a request or the model: that is an outcome."""
 
 
-Job = tuple[Pick, "asyncio.Future[Execution]"]
+R = TypeVar("R")
+
+Job = tuple[Callable[[], Any], "asyncio.Future[Any]"]
 
 
 class ModelExecutor:
@@ -98,12 +101,18 @@ class ModelExecutor:
             self._watch.end()
         else:
             done: asyncio.Future[Execution] = self._loop.create_future()
-            self._jobs.put((pick, done))
+            self._jobs.put((partial(self._execute, pick), done))
             execution = await done
         took_ns = execution.took_ns
         counted_ns = took_ns if took_ns >= _LONG_NS else min(took_ns, _MOST_COUNTED_NS)
         self._mean_ns += (counted_ns - self._mean_ns) // _MEAN_OVER
         return execution
+
+    async def call(self, work: Callable[[], R]) -> R:
+        """Do something else with the model in the thread, where batches run too. Not beside :meth:`run`."""
+        done: asyncio.Future[R] = self._loop.create_future()
+        self._jobs.put((work, done))
+        return await done
 
     def _execute(self, pick: Pick) -> Execution:
         if batch := pick():
@@ -112,13 +121,13 @@ class ModelExecutor:
 
     def _work(self) -> None:
         while (job := self._jobs.get()) is not None:
-            pick, done = job
+            work, done = job
             try:
-                execution = self._execute(pick)
+                result = work()
             except BaseException as error:  # noqa: BLE001 - as an executor's future: whoever awaits gets it
                 self._loop.call_soon_threadsafe(_fail, done, error)
             else:
-                self._loop.call_soon_threadsafe(_finish, done, execution)
+                self._loop.call_soon_threadsafe(_finish, done, result)
 
     def close(self) -> None:
         """Wait until the batch in hand is done."""
@@ -182,12 +191,12 @@ class StallWatch:
             self._thread.join()
 
 
-def _finish(done: asyncio.Future[Execution], execution: Execution) -> None:
+def _finish(done: asyncio.Future[R], result: R) -> None:
     if not done.cancelled():
-        done.set_result(execution)
+        done.set_result(result)
 
 
-def _fail(done: asyncio.Future[Execution], error: BaseException) -> None:
+def _fail(done: asyncio.Future[Any], error: BaseException) -> None:
     if not done.cancelled():
         done.set_exception(error)
 

@@ -8,6 +8,7 @@ import os
 import secrets
 import time
 from collections.abc import Iterator
+from functools import partial
 from pathlib import Path
 from typing import Any, BinaryIO
 from urllib.parse import parse_qs, urlsplit
@@ -30,10 +31,13 @@ from services.inference.model_process.decoder import Decoder
 from services.inference.model_process.encoder import Encoder
 from services.inference.model_process.execution import ModelExecutor
 from services.inference.model_process.gateways import ReplyStreams
+from services.inference.model_process.golden_probe import GoldenProbe
+from services.inference.model_process.prober import Prober, left_alone
 from services.inference.model_process.redis_lane import RedisLane
 from services.inference.model_process.spec import ProcessSpec, is_successor
 from services.inference.model_process.streamer import Streamer
 from services.inference.model_process.telemetry import Telemetry
+from services.inference.model_process.weights_digest import WeightsDigest
 from services.inference.model_process.worker import Worker
 from services.inference.warm_up import warm_up
 
@@ -157,9 +161,28 @@ class ModelProcess:
             policy=BatchPolicy(batching.max_batch_size, batching.max_queue_delay_us / 1e6),
             max_attempts=batching.max_attempts,
             observer=self._telemetry,
+            prober=self._prober(model) if spec.probe_period_s else None,
             now_ns=now_ns,
         )
         self._device = model.device
+
+    def _prober(self, model: Model) -> Prober:
+        """What probes the model, where it can be, and tells which files it was loaded from."""
+        spec, executor = self._spec, self._executor
+        digest = WeightsDigest(Path(spec.path), spec.files)
+        self._telemetry.probes.weights = lambda: digest.value
+        self._telemetry.probes.expected = spec.digest
+        run = partial(left_alone, "its answers are streams")
+        if backends.is_elsewhere(spec.format):
+            run = partial(left_alone, "it is reached by the network")
+        elif isinstance(executor, ModelExecutor):
+            run = partial(executor.call, GoldenProbe(model, spec.signature).run)
+        return Prober(
+            run,
+            period_s=spec.probe_period_s,
+            observer=self._telemetry,
+            now_ns=self._lane.clock.now_ns,
+        )
 
     async def run(self, stop: asyncio.Event) -> None:
         """Serve until ``stop``; then finish what was taken, deliver the replies, acknowledge, leave."""

@@ -38,6 +38,12 @@ class ProcessSpec:
     manifest: Manifest = NOTHING_SAID
     is_confined: bool = False
     variant: Variant = ORIGINAL
+    probe_period_s: float = 0.0
+    """0: the model isn't probed."""
+    files: tuple[str, ...] = ()
+    """Names of the version's files, to be hashed after the load."""
+    digest: str = ""
+    """What the registry says that comes of that."""
 
     def to_json(self) -> str:
         return json.dumps({**dataclasses.asdict(self), "variant": dict(self.variant.options)})
@@ -52,6 +58,7 @@ class ProcessSpec:
                 "manifest": Manifest.from_json(fields["manifest"]),
                 "batching": Batching(**fields["batching"]),
                 "variant": Variant.of(fields.get("variant", {})),
+                "files": tuple(fields.get("files", ())),
             }
         )
 

@@ -12,7 +12,9 @@ from services.common.span_encoding import encode_attributes
 from services.common.tracing import AttributeValue, SpanExporter, SpanKind, TraceContext
 from services.inference.domain.signature import Signature
 from services.inference.model_process.batch_columns import BatchColumns, are_sampled, trace_contexts
+from services.inference.model_process.golden_probe import ProbeResult
 from services.inference.model_process.input_sketch import InputSketcher
+from services.inference.model_process.probe_spans import ProbeSpans
 from services.inference.model_process.pulse import Pulse
 from services.inference.model_process.statistics import Answers
 from services.inference.model_process.worker import POISON_MESSAGE, BatchReport, Settled
@@ -80,6 +82,9 @@ class Telemetry:
         self._pulse = Pulse(
             exporter, model=model, constants=encode_attributes(self._common), later=later, now_ns=now_ns
         )
+        self.probes = ProbeSpans(
+            exporter, model=model, constants=encode_attributes(self._common | {"penstock.compute.device": device})
+        )
         self._batch_constants = encode_attributes({**self._common, **constants})
         self.figures = Figures()
         self.news = asyncio.Event()
@@ -88,6 +93,15 @@ class Telemetry:
     def batch_began(self, requests: int, start_ns: int) -> None:
         """A batch was given to the model; while it runs for long, a span says so every second."""
         self._pulse.batch_began(requests, start_ns)
+
+    def probe_began(self, start_ns: int) -> None:
+        """A probe that doesn't end is told of as a batch is."""
+        self._pulse.batch_began(0, start_ns)
+
+    def probe_ended(self, result: ProbeResult | None, start_ns: int, end_ns: int) -> None:
+        self._pulse.batch_ended(start_ns)
+        if result is not None:
+            self.probes.export(result, start_ns, end_ns)
 
     def stop(self) -> None:
         """Export what was gathered, and say that nothing will follow."""

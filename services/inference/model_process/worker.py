@@ -132,6 +132,17 @@ class Observer(Protocol):
     def refused(self, settled: Sequence[Settled]) -> None: ...
 
 
+class Prober(Protocol):
+    """Whoever probes the model while nothing waits for it."""
+
+    def due_in_s(self) -> float: ...
+
+    @property
+    def is_overdue(self) -> bool: ...
+
+    async def probe(self) -> None: ...
+
+
 Begin = Callable[[Batch, Pick], Coroutine[None, None, Execution]]
 
 
@@ -161,8 +172,10 @@ class Worker:
         policy: BatchPolicy,
         max_attempts: int,
         observer: Observer,
+        prober: Prober | None = None,
         now_ns: Callable[[], int] = time.time_ns,
     ) -> None:
+        self._prober = prober
         self._lane = lane
         self._gateways = gateways
         self._decoder = decoder
@@ -190,6 +203,14 @@ class Worker:
             running, self._next = self._next or await self._due(), None
             if running is not None:
                 await self._finish(*running)
+            if self._prober is not None and self._may_probe(self._prober, is_idle=running is None):
+                await self._prober.probe()
+
+    def _may_probe(self, prober: Prober, *, is_idle: bool) -> bool:
+        """A probe waits while requests do, for a while."""
+        if self._is_stopping or self._next is not None:
+            return False
+        return prober.is_overdue or (is_idle and not self._backlog and not prober.due_in_s())
 
     async def stop(self) -> None:
         """Stop taking; :meth:`serve` returns soon."""
@@ -215,7 +236,7 @@ class Worker:
         """Take requests until a batch is due; returns why it is."""
         has_taken = has_waited = False
         if not self._backlog and not self._is_stopping:
-            await self._take(self._policy.max_rows, wait_s=None)
+            await self._take(self._policy.max_rows, wait_s=None if self._prober is None else self._prober.due_in_s())
             has_taken = True  # all there is: asking again would cost a lone request a round trip
         while self._backlog and not self._is_stopping:
             rows = self._backlog.rows
@@ -266,7 +287,8 @@ class Worker:
         room = self._policy.max_rows - self._backlog.rows
         if room > 0 and not self._is_stopping:
             await self._take(room, wait_s=0)
-        if self._backlog.rows >= self._policy.max_rows and (batch := self._cut("full")) is not None:
+        is_owed = self._prober is not None and self._prober.is_overdue
+        if not is_owed and self._backlog.rows >= self._policy.max_rows and (batch := self._cut("full")) is not None:
             self._next = batch, asyncio.create_task(self._begin(batch, partial(self._pick, batch)), name="next batch")
 
     def _pick(self, batch: Batch) -> list[Tensors]:

@@ -15,8 +15,11 @@ from services.monitor.domain.summaries import duration_text, summarise
 
 IDLE_S = 300
 """An open incident of a version without traffic for this long is closed."""
+IDLE_PROBES_S = 3_600
+"""The same of golden probes, which come without traffic, and where replicas that are gone are noticed before."""
 MAX_TRACES = 5
 
+_LOST = "lost sight of, as traffic became unlike any before,"
 _RANKS = {
     Signal.STUCK: 0,
     Signal.DEAD: 1,
@@ -25,6 +28,11 @@ _RANKS = {
     Signal.QUEUEING: 4,
 }
 """What is deeper, of two with the same cause; other signals come after these."""
+_CAUSES = {
+    Family.CONTENT: (Cause.INPUTS, Cause.REPLICA, Cause.VERSION, Cause.ARRIVALS),
+    Family.PROBES: (Cause.VERSION, Cause.REPLICA, Cause.INPUTS, Cause.ARRIVALS),
+}
+"""The deepest first, where that is another order than for durations."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -133,12 +141,13 @@ class Incidents:
             if one[:2] == (finding.signal, finding.phase) and (not finding.replica or one[2] == finding.replica)
         }
         alarmed -= back
-        how = "lost sight of, as traffic became unlike any before," if finding.is_lost else "back to normal"
+        gone = "closed, as it is gone," if finding.signal is Signal.PROBE else _LOST
+        how = gone if finding.is_lost else "back to normal"
         return [self.close(key, how=how, now_ns=now_ns)] if key in self._open and not alarmed else []
 
     def close_idle(self, *, now_ns: int) -> list[Incident]:
         """Close the incidents of versions that have had no traffic for ``IDLE_S``."""
-        idle = [key for key in self._open if self._last_traffic_ns[key[:2]] <= now_ns - IDLE_S * NS]
+        idle = [key for key in self._open if self._last_traffic_ns[key[:2]] <= now_ns - _idle_s(key[2]) * NS]
         return [self.close(key, how="closed, as there was no more traffic,", now_ns=now_ns) for key in idle]
 
     def _opened(
@@ -195,6 +204,10 @@ def _key(model: str, version: str, signal: Signal) -> IncidentKey:
     return model, version, FAMILIES[signal]
 
 
+def _idle_s(family: Family) -> int:
+    return IDLE_PROBES_S if family is Family.PROBES else IDLE_S
+
+
 def _is_deeper(alarm: Alarm, known: Incident) -> bool:
     return _depth(alarm.signal, alarm.phase, alarm.cause) < _depth(known.signal, known.phase, known.cause)
 
@@ -202,13 +215,10 @@ def _is_deeper(alarm: Alarm, known: Incident) -> bool:
 def _depth(signal: Signal, phase: Phase | None, cause: Cause) -> tuple[int, int, int]:
     """The lower, the closer to what is to be repaired.
 
-    Of answers, inputs are the cause that lies behind; of durations, a replica is.
+    Of answers, inputs are the cause that lies behind; of durations, a replica is; and where all replicas fail their
+    golden probes, it is the version.
     """
-    causes = (
-        (Cause.INPUTS, Cause.REPLICA, Cause.VERSION, Cause.ARRIVALS)
-        if FAMILIES[signal] is Family.CONTENT
-        else (Cause.REPLICA, Cause.VERSION, Cause.INPUTS, Cause.ARRIVALS)
-    )
+    causes = _CAUSES.get(FAMILIES[signal], (Cause.REPLICA, Cause.VERSION, Cause.INPUTS, Cause.ARRIVALS))
     rank = _RANKS.get(signal, len(_RANKS))
     # Whatever makes requests wait is deeper than that they wait.
     is_flow = signal is Signal.LATENCY and phase in (Phase.QUEUE, Phase.TOTAL)

@@ -41,6 +41,7 @@ class Signal(StrEnum):
     LENGTH = "length"
     CLASS_MIX = "class_mix"
     INPUTS = "inputs"
+    PROBE = "probe"
 
 
 class Cause(StrEnum):
@@ -66,12 +67,14 @@ class Family(StrEnum):
     ERRORS = "errors"
     NUMBERS = "numbers"
     CONTENT = "content"
+    PROBES = "probes"
 
 
 FAMILIES = {
     **dict.fromkeys((Signal.STUCK, Signal.DEAD, Signal.LATENCY, Signal.QUEUEING), Family.SPEED),
     Signal.ERROR_RATE: Family.ERRORS,
     Signal.NONFINITE: Family.NUMBERS,
+    Signal.PROBE: Family.PROBES,
     **dict.fromkeys(
         (Signal.CONFIDENCE, Signal.ENTROPY, Signal.NORM, Signal.LENGTH, Signal.CLASS_MIX, Signal.INPUTS),
         Family.CONTENT,

@@ -8,6 +8,9 @@ from services.monitor.domain.findings import Alarm
 from services.monitor.domain.phases import Cause, Signal
 from services.monitor.domain.reference import LEVELS
 
+NOTE_PARTS = "\n"
+"""Between what a note says of a golden probe before the instant and after it."""
+
 _NAMES = {
     Signal.CONFIDENCE: "Confidence",
     Signal.ENTROPY: "Entropy of the answers",
@@ -29,6 +32,8 @@ def _what(name: str, alarm: Alarm) -> str:
         return f"{_NAMES[alarm.signal]} of {whom} went from {before:.3g} to {after:.3g} (median)"
     if alarm.signal in (Signal.LATENCY, Signal.QUEUEING, Signal.STUCK, Signal.DEAD):
         return _slowness(whom, alarm, duration_text(before), duration_text(after))
+    if alarm.signal is Signal.PROBE:
+        return f"{_begun(whom) if alarm.replica else whom} {alarm.note.partition(NOTE_PARTS)[0]}"
     return {
         # What was normal of errors is known as an upper limit only.
         Signal.ERROR_RATE: f"Errors of {whom} rose from at most {before:.2%} to {after:.2%} of requests",
@@ -53,6 +58,8 @@ def _slowness(whom: str, alarm: Alarm, before: str, after: str) -> str:
 def _meaning(alarm: Alarm) -> str:
     if alarm.signal in (Signal.ERROR_RATE, Signal.QUEUEING, Signal.LATENCY):
         return f"; {alarm.note}" if alarm.note else ""
+    if alarm.signal is Signal.PROBE:
+        return alarm.note.partition(NOTE_PARTS)[2]
     if alarm.signal is Signal.INPUTS:
         return "; what is asked has changed, which is no fault of the model"
     if alarm.cause is Cause.INPUTS:

@@ -21,7 +21,7 @@ from services.inference.model_process.decoder import Decoder
 from services.inference.model_process.encoder import Encoder
 from services.inference.model_process.execution import Execution, Pick, execute
 from services.inference.model_process.lane import Delivery
-from services.inference.model_process.worker import BatchReport, Settled, Worker
+from services.inference.model_process.worker import BatchReport, Prober, Settled, Worker
 from tests.support import virtual_loop
 from tests.support.fake_gateway import infer_request
 from tests.support.memory_lane import MemoryLane
@@ -70,6 +70,28 @@ class TimedExecutor:
 
 
 @dataclass
+class TimedProber:
+    """Probes that are due every so often, and take a while; ``times`` says when they ran."""
+
+    period_s: float
+    takes_s: float = 0.01
+    due_at: float = 0.0
+    times: list[float] = field(default_factory=list)
+
+    def due_in_s(self) -> float:
+        return max(0.0, self.due_at - asyncio.get_running_loop().time())
+
+    @property
+    def is_overdue(self) -> bool:
+        return asyncio.get_running_loop().time() >= self.due_at + self.period_s
+
+    async def probe(self) -> None:
+        self.times.append(asyncio.get_running_loop().time())
+        self.due_at = self.times[-1] + self.period_s
+        await asyncio.sleep(self.takes_s)
+
+
+@dataclass
 class Replies:
     """Gateways that take every reply at once."""
 
@@ -112,7 +134,15 @@ class Replies:
 class Bench:
     """A worker with everything around it, in virtual time."""
 
-    def __init__(self, *, max_rows: int = 4, max_wait_s: float = 0.0, takes_s: float = 0.01, attempts: int = 3) -> None:
+    def __init__(
+        self,
+        *,
+        max_rows: int = 4,
+        max_wait_s: float = 0.0,
+        takes_s: float = 0.01,
+        attempts: int = 3,
+        prober: Prober | None = None,
+    ) -> None:
         self.decoder = Decoder(model="m", signature=SIGNATURE)
         self.lane = MemoryLane()
         self.executor = TimedExecutor(Encoder(model="m", version="1", signature=SIGNATURE), takes_s)
@@ -125,6 +155,7 @@ class Bench:
             policy=BatchPolicy(max_rows, max_wait_s),
             max_attempts=attempts,
             observer=self.replies,
+            prober=prober,
             now_ns=now_ns,
         )
 
@@ -557,5 +588,51 @@ def test_stopping_finishes_what_was_taken_and_leaves_the_rest() -> None:
         asyncio.get_running_loop().call_later(0.5, lambda: bench.lane.put(bench.entry(3)))
         await bench.serve_for(0.6)
         assert bench.replies.outcomes.keys() == {1, 2}
+
+    virtual_loop.run(scenario())
+
+
+def test_an_idle_model_is_probed_at_once_and_every_period() -> None:
+    async def scenario() -> None:
+        prober = TimedProber(period_s=7.0)
+        await Bench(prober=prober).serve_for(30)
+        assert prober.times == pytest.approx([0, 7, 14, 21, 28])
+
+    virtual_loop.run(scenario())
+
+
+def test_a_probe_lets_requests_go_first() -> None:
+    async def scenario() -> None:
+        prober = TimedProber(period_s=10.0)
+        bench = Bench(max_rows=1, takes_s=0.5, prober=prober)
+        bench.lane.put(*(bench.entry(n) for n in range(1, 5)))
+        await bench.serve_for(9)
+        assert [at for at, _ in bench.executor.batches] == pytest.approx([0, 0.5, 1, 1.5])
+        assert prober.times == pytest.approx([2.0])
+
+    virtual_loop.run(scenario())
+
+
+def test_a_probe_that_waited_for_a_period_takes_its_turn_between_two_batches() -> None:
+    async def scenario() -> None:
+        prober = TimedProber(period_s=2.0, takes_s=0.1)
+        bench = Bench(max_rows=1, takes_s=0.5, prober=prober)
+        bench.lane.put(*(bench.entry(n) for n in range(1, 13)))
+        await bench.serve_for(10)
+        batches = [at for at, _ in bench.executor.batches]
+        assert len(bench.replies.outcomes) == 12
+        assert len([at for at in prober.times if at < batches[-1]]) == 1
+        assert not any(at <= probe < at + 0.5 for at in batches for probe in prober.times), "beside a batch"
+        assert not any(probe <= at < probe + 0.1 for at in batches for probe in prober.times), "beside a batch"
+
+    virtual_loop.run(scenario())
+
+
+def test_a_worker_that_stops_probes_no_more() -> None:
+    async def scenario() -> None:
+        prober = TimedProber(period_s=1.0)
+        bench = Bench(prober=prober)
+        await bench.serve_for(0.5)
+        assert prober.times == pytest.approx([0])
 
     virtual_loop.run(scenario())
