@@ -58,6 +58,8 @@ class VersionDetectors:
     replicas: Replicas = field(init=False)
     _suspects: Suspects = field(default_factory=Suspects)
     _showcase: Showcase = field(default_factory=Showcase)
+    busy: float = 0.0
+    """Share of the last second that was judged in which instances computed."""
     _pending: dict[int, Block] = field(default_factory=dict)
     _judged_second: int = 0
     _settled: int = 0
@@ -122,8 +124,8 @@ class VersionDetectors:
         rate = max(1, block.requests).bit_length() - 1
         compute = {Context(rows, rate): counts for rows, counts in block.compute_counts.items()}
         yield from self._compare(block.second, self.reference.compute, compute)
-        busy = sum(block.busy_ns.values()) / max(1, len(block.busy_ns)) / NS
-        if busy < SATURATED and block.ok_counts[0].any() and block.executions:
+        self.busy = sum(block.busy_ns.values()) / max(1, len(block.busy_ns)) / NS
+        if self.busy < SATURATED and block.ok_counts[0].any() and block.executions:
             mean_rows = max(1, round(block.rows / block.executions)).bit_length() - 1
             flow = {Context(mean_rows, rate): block.ok_counts}
             yield from self._compare(block.second, self.reference.flow, flow)
@@ -187,6 +189,16 @@ class VersionDetectors:
             self.replicas.adopt_alarm(signal, replica, second=second)
         else:
             self.content.adopt_alarm(signal)
+
+    @property
+    def judged_second(self) -> int:
+        """The last second with traffic that was judged; 0 before the first."""
+        return self._judged_second
+
+    @property
+    def nonfinite_replica(self) -> str | None:
+        """The replica whose answers are no numbers, "" for all of them; None while they are numbers."""
+        return self._numbers.alarmed
 
     @property
     def count(self) -> int:
