@@ -34,6 +34,7 @@ from services.monitor.domain.watches import (
     Watch,
 )
 
+MEDIAN = 0.5
 MOST_BINS = 16
 _TAIL = 0.002
 """Share of values at either end that needs no bins of its own."""
@@ -86,19 +87,28 @@ def _watched(
 
 
 def _scalar(watch: ScalarWatch, known: Numbers | None, now: Numbers | None, *, needed: float) -> Watched:
-    signal, adds = watch.signal, watch.stream.contributions
+    signal, adds, levels = watch.signal, watch.stream.contributions, _levels(known)
     parts = []
     for place, edge in enumerate(watch.edges):
         # Two bits speak of an edge: more than usual lies above it, or more does not.
         evidence = float(np.logaddexp(adds[place], adds[place + len(watch.edges)]))
-        level = 1 - float(watch.stream.reference.rates[place])
-        nearest = min(LEVELS, key=lambda one, level=level: abs(one - level))
-        label = "median" if nearest == 0.5 else f"p{nearest * 100:g}"
+        level = levels.get(int(edge), 1 - float(watch.stream.reference.rates[place]))
+        label = "median" if level == MEDIAN else f"p{level * 100:.3g}"
         after = None if now is None else quantile(signal, now, level)
         parts.append(Part(label, value_of(signal, int(edge) + 0.5), after, evidence))
     histogram = None if known is None else _merged(signal, known, now)
     count = 0 if now is None else int(now.sum())
     return _watched(watch, tuple(parts), count=count, needed=needed, histogram=histogram)
+
+
+def _levels(known: Numbers | None) -> dict[int, float]:
+    """By the bin in which it lies, the watched quantile that is nearest to the median."""
+    levels: dict[int, float] = {}
+    if known is not None:
+        cumulative = np.cumsum(known, dtype=np.float64)
+        for level in sorted(LEVELS, key=lambda one: abs(one - MEDIAN)):
+            levels.setdefault(int(np.searchsorted(cumulative, level * cumulative[-1] * (1 - 1e-12))), level)
+    return levels
 
 
 def _merged(signal: Signal, known: Numbers, now: Numbers | None) -> Histogram:
