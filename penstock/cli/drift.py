@@ -125,7 +125,7 @@ def _bar(figure: WatchedFigure) -> str:
     """How much of the evidence that is an alarm is there, and how unlikely that is by chance."""
     if figure.state == WatchedFigure.STATE_ALARMED:
         return f"[red]{'█' * _BAR}[/]"
-    if not figure.log_evalue_needed or figure.state == WatchedFigure.STATE_LEARNING and not figure.log_evalue:
+    if not figure.log_evalue_needed or (figure.state == WatchedFigure.STATE_LEARNING and not figure.log_evalue):
         return ""
     full = int(_progress(figure) * _BAR)
     power = max(0.0, figure.log_evalue) / math.log(10)
