@@ -26,7 +26,7 @@ _COLOURS = {
     WatchedFigure.STATE_ALARMED: "bold red",
     WatchedFigure.STATE_BLIND: "yellow",
 }
-_BAR = 12
+_BAR = 8
 _SHOWN = 3
 """Figures of a version whose values are plotted."""
 _NOTEWORTHY = 0.1
@@ -92,20 +92,20 @@ def _title(one: VersionDrift) -> str:
         if number:
             counts.append(f"[{_COLOURS[state]}]{number} {_word(state)}[/]")
     rest = ", ".join(counts) or f"[{_COLOURS[WatchedFigure.STATE_WATCHING]}]nothing in alarm[/]"
-    return f"[bold]{escape(one.model)} {escape(one.version)}[/]  {escape(one.arm)}  {rest}"
+    needed = max((figure.log_evalue_needed for figure in one.figures), default=0.0)
+    limit = f"  [dim]an alarm is 10^{needed / math.log(10):.1f}[/]" if needed else ""
+    return f"[bold]{escape(one.model)} {escape(one.version)}[/]  {escape(one.arm)}  {rest}{limit}"
 
 
 def _table(one: VersionDrift) -> Rows:
-    rows = Rows("FIGURE", "STATE", "EVIDENCE", "OF", ">NORMAL", ">NOW", "~NOTE")
+    rows = Rows("~FIGURE", "EVIDENCE", "~OF", ">NORMAL", ">NOW")
     for figure in one.figures:
         rows.add_row(
             escape(_name(figure)),
-            f"[{_COLOURS.get(figure.state, 'dim')}]{_word(figure.state)}[/]",
             _bar(figure),
-            escape(figure.label),
+            _note(figure),
             _value(figure, figure.normal.value) if figure.HasField("normal") else "–",
             _value(figure, figure.now.value) if figure.HasField("now") else "–",
-            escape(figure.reason),
         )
     return rows
 
@@ -117,20 +117,26 @@ def _word(state: WatchedFigure.State.ValueType) -> str:
 def _name(figure: WatchedFigure) -> str:
     signal = Incident.Signal.Name(figure.signal).removeprefix("SIGNAL_").lower().replace("_", " ")
     if figure.phase and figure.signal == Incident.SIGNAL_LATENCY:
-        signal = f"{signal} of {Phase.Name(figure.phase).removeprefix('PHASE_').lower()}"
+        signal += f" of {Phase.Name(figure.phase).removeprefix('PHASE_').lower().replace('_', ' ')}"
     return f"{signal}, {figure.replica}" if figure.replica else signal
 
 
 def _bar(figure: WatchedFigure) -> str:
     """How much of the evidence that is an alarm is there, and how unlikely that is by chance."""
+    colour, word = _COLOURS.get(figure.state, "dim"), _word(figure.state)
     if figure.state == WatchedFigure.STATE_ALARMED:
-        return f"[red]{'█' * _BAR}[/]"
-    if not figure.log_evalue_needed or (figure.state == WatchedFigure.STATE_LEARNING and not figure.log_evalue):
-        return ""
+        return f"[{colour}]{'█' * _BAR} {word}[/]"
+    if figure.state == WatchedFigure.STATE_BLIND or not figure.HasField("normal"):
+        return f"[{colour}]{word}[/]"
     full = int(_progress(figure) * _BAR)
     power = max(0.0, figure.log_evalue) / math.log(10)
-    needed = figure.log_evalue_needed / math.log(10)
-    return f"[yellow]{'█' * full}[/][dim]{'·' * (_BAR - full)} 10^{power:.1f} of 10^{needed:.1f}[/]"
+    return f"[{colour}]{'█' * full}[/][dim]{'·' * (_BAR - full)}[/] 10^{power:.1f}"
+
+
+def _note(figure: WatchedFigure) -> str:
+    """What normal and now are of, and why nothing more is known."""
+    texts = [escape(figure.label), f"[dim]{escape(figure.reason)}[/]" if figure.reason else ""]
+    return "; ".join(text for text in texts if text)
 
 
 def _progress(figure: WatchedFigure) -> float:
@@ -164,8 +170,9 @@ def _histograms(figure: WatchedFigure, *, most: int) -> Iterator[RenderableType]
     if figure.signal == Incident.SIGNAL_CLASS_MIX:
         parts = figure.parts
         now = [part.now.value for part in parts] if figure.HasField("now") else []
-        ends = (parts[0].label, parts[-1].label) if parts else ("", "")
-        yield from histogram("classes", [part.normal for part in parts], now, ends=ends)
+        if parts:
+            ends = parts[0].label, parts[-1].label
+            yield from histogram("classes", [part.normal for part in parts], now, ends=ends)
     elif figure.HasField("histogram"):
         edges = figure.histogram.edges
         ends = (_value(figure, edges[0]), _value(figure, edges[-1])) if edges else ("", "")
@@ -181,4 +188,4 @@ def _feature(part: FigurePart) -> Iterator[RenderableType]:
     edges = part.histogram.edges
     ends = (f"{edges[0]:.4g}", f"{edges[-1]:.4g}") if edges else ("", "")
     shares = list(part.histogram.normal_shares), list(part.histogram.now_shares)
-    yield from histogram(part.label, *shares, ends=ends, distance=part.histogram.distance)
+    yield from histogram(f"inputs: {part.label}", *shares, ends=ends, distance=part.histogram.distance)

@@ -155,7 +155,7 @@ def _replica(detectors: VersionDetectors, replica: Replica, *, since: int) -> Wa
         "nothing to compare with its siblings' in the last minute" if state is State.BLIND else "",
         log_evalue=stream.log_evalue,
         needed=needed,
-        label=f"batches above siblings' {shown.label.rpartition(' ')[2]}" if shown else "",
+        label=f"batches slower than siblings' {shown.label.rpartition(' ')[2]}" if shown else "",
         normal=shown.normal if shown else None,
         now=shown.now if shown else None,
         count=int(trials),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass, field
 from enum import StrEnum
 
@@ -103,13 +104,14 @@ def state_of(*, is_alarmed: bool, learnt: Learnt, count: int) -> State:
 
 
 def most_moved(parts: tuple[Part, ...], *, is_alarmed: bool) -> Part | None:
-    """The part that says most: by its evidence, which starts afresh with an alarm, then by how far it is off."""
+    """The part that says most: by its evidence, or in an alarm, which starts that afresh, by how far it is off."""
     if not is_alarmed:
         return max(parts, key=lambda part: part.log_evalue, default=None)
-    return max(parts, key=_offset, default=None)
+    return max((part for part in parts if part.now is not None), key=_offset, default=None)
 
 
 def _offset(part: Part) -> float:
+    """How far a part is off, to compare with others of its figure."""
     if part.histogram is not None:
         return part.histogram.distance
-    return 0.0 if part.now is None else abs(part.now - part.normal) / max(abs(part.normal), 1e-3) ** 0.5
+    return 0.0 if part.now is None else abs(part.now - part.normal) / math.sqrt(max(abs(part.normal), 1e-3))
