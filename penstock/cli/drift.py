@@ -130,7 +130,7 @@ def _bar(figure: WatchedFigure) -> str:
         return f"[{colour}]{word}[/]"
     full = int(_progress(figure) * _BAR)
     power = max(0.0, figure.log_evalue) / math.log(10)
-    return f"[{colour}]{'█' * full}[/][dim]{'·' * (_BAR - full)}[/] 10^{power:.1f}"
+    return f"[yellow]{'█' * full}[/][dim]{'·' * (_BAR - full)}[/] 10^{power:.1f}"
 
 
 def _note(figure: WatchedFigure) -> str:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 
 import numpy as np
 
@@ -17,6 +17,7 @@ from services.monitor.domain.drift.watched import (
     most_moved,
     state_of,
 )
+from services.monitor.domain.evidence import Floats
 from services.monitor.domain.outcomes import ErrorKind
 from services.monitor.domain.phases import COMPUTE_PHASES, FLOW_PHASES, Phase, Signal
 from services.monitor.domain.reference import (
@@ -163,14 +164,10 @@ def _replica(detectors: VersionDetectors, replica: Replica, *, since: int) -> Wa
     )
 
 
-def _bits(stream: BitStream, labels: tuple[str, ...] | list[str], shares: np.ndarray | None) -> tuple[Part, ...]:
+def _bits(stream: BitStream, labels: Sequence[str], shares: Floats | None) -> tuple[Part, ...]:
+    rates, adds = stream.reference.rates, stream.contributions
     return tuple(
-        Part(
-            label,
-            float(stream.reference.rates[bit]),
-            None if shares is None else float(shares[bit]),
-            float(stream.contributions[bit]),
-        )
+        Part(label, float(rates[bit]), None if shares is None else float(shares[bit]), float(adds[bit]))
         for bit, label in enumerate(labels)
     )
 
