@@ -110,7 +110,7 @@ def _table(one: VersionDrift) -> Rows:
     return rows
 
 
-def _word(state: WatchedFigure.State.ValueType) -> str:
+def _word(state: WatchedFigure.State) -> str:
     return str(WatchedFigure.State.Name(state).removeprefix("STATE_").lower())
 
 
@@ -179,8 +179,8 @@ def _histograms(figure: WatchedFigure, *, most: int) -> Iterator[RenderableType]
         shares = list(figure.histogram.normal_shares), list(figure.histogram.now_shares)
         yield from histogram(_name(figure), *shares, ends=ends, distance=figure.histogram.distance)
     else:
-        parts = [part for part in figure.parts if part.HasField("histogram")]
-        for part in sorted(parts, key=lambda part: (part.label != figure.label, -part.histogram.distance))[:most]:
+        features = [part for part in figure.parts if part.HasField("histogram")]
+        for part in sorted(features, key=lambda part: (part.label != figure.label, -part.histogram.distance))[:most]:
             yield from _feature(part)
 
 

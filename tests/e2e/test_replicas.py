@@ -90,7 +90,7 @@ def _signal(pid: int, number: signal.Signals) -> None:
         os.kill(pid, number)
 
 
-FAULTS: dict[str, tuple[Callable[[int], Awaitable[None]], frozenset[pb.Incident.Signal.ValueType]]] = {
+FAULTS: dict[str, tuple[Callable[[int], Awaitable[None]], frozenset[pb.Incident.Signal]]] = {
     "limping": (_limp, frozenset({pb.Incident.SIGNAL_LATENCY})),
     "killed": (_kill, frozenset({pb.Incident.SIGNAL_DEAD})),
     "hanging": (_hang, frozenset({pb.Incident.SIGNAL_DEAD, pb.Incident.SIGNAL_STUCK})),

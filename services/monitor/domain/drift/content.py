@@ -113,14 +113,14 @@ def _levels(known: Numbers | None) -> dict[int, float]:
 
 def _merged(signal: Signal, known: Numbers, now: Numbers | None) -> Histogram:
     """At most ``MOST_BINS`` bins over where nearly all values lie, of the fine ones of :mod:`answers`."""
-    both = [counts / max(1, counts.sum()) for counts in (known, now) if counts is not None]
+    both: list[Floats] = [counts / max(1, counts.sum()) for counts in (known, now) if counts is not None]
     cumulative = np.cumsum(np.mean(both, axis=0))
     low = int(np.searchsorted(cumulative, _TAIL))
     high = int(np.searchsorted(cumulative, (1 - _TAIL) * cumulative[-1]))
     step = math.ceil((high - low + 1) / MOST_BINS)
     ends = np.arange(low + step, high + 1, step)
     places = np.searchsorted(ends, np.arange(BINS), side="right")
-    merged = [np.bincount(places, share, minlength=len(ends) + 1) for share in both]
+    merged: list[Floats] = [np.bincount(places, share, len(ends) + 1).astype(np.float64) for share in both]
     edges = np.array([value_of(signal, float(end)) for end in ends])
     return Histogram(edges, merged[0], merged[1] if now is not None else None)
 
