@@ -31,7 +31,12 @@ _SHOWN = 3
 """Figures of a version whose values are plotted."""
 _NOTEWORTHY = 0.1
 """Share of the evidence that is an alarm from which on a figure is plotted."""
-_SHARES = (Incident.SIGNAL_ERROR_RATE, Incident.SIGNAL_CLASS_MIX, Incident.SIGNAL_NONFINITE)
+_SHARES = (
+    Incident.SIGNAL_ERROR_RATE,
+    Incident.SIGNAL_CLASS_MIX,
+    Incident.SIGNAL_NONFINITE,
+    Incident.SIGNAL_TRACE_SHAPE,
+)
 
 
 def register(app: typer.Typer) -> None:

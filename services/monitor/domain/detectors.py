@@ -24,6 +24,7 @@ from services.monitor.domain.phases import Cause, Phase, Severity, Signal
 from services.monitor.domain.queueing import QueueDetector
 from services.monitor.domain.reference import LATENCY_LIMITS, LEVELS, Context, LatencyReference, Normal, Reference
 from services.monitor.domain.replicas import Replicas
+from services.monitor.domain.shape import ShapeDetector
 from services.monitor.domain.showcase import Showcase
 from services.monitor.domain.streams import Slot, Stream
 from services.monitor.domain.suspects import Suspects
@@ -55,6 +56,7 @@ class VersionDetectors:
     errors: ErrorDetector = field(init=False)
     content: ContentDetectors = field(init=False)
     queue: QueueDetector = field(init=False)
+    shape: ShapeDetector = field(init=False)
     replicas: Replicas = field(init=False)
     _suspects: Suspects = field(default_factory=Suspects)
     _showcase: Showcase = field(default_factory=Showcase)
@@ -70,6 +72,7 @@ class VersionDetectors:
         self.errors = ErrorDetector(self.budget, self.reference)
         self.content = ContentDetectors(self.budget)
         self.queue = QueueDetector(self.limit)
+        self.shape = ShapeDetector(self.budget)
         self.replicas = Replicas(self.budget)
 
     def add(self, block: Block) -> None:
@@ -118,6 +121,7 @@ class VersionDetectors:
             if stream.loses_sight(block.second):
                 yield Recovery(Signal.LATENCY, phase, is_lost=True)
         yield from self.queue.judge(block)
+        yield from self.shape.judge(block, may_learn=is_settled)
         yield from self.content.judge(block, may_learn=is_settled)
 
     def _judge_latency(self, block: Block) -> Iterator[Alarm | Recovery]:
@@ -183,6 +187,8 @@ class VersionDetectors:
             self.errors.stream.adopt_alarm()
         elif signal is Signal.QUEUEING:
             self.queue.is_alarmed = True
+        elif signal is Signal.TRACE_SHAPE:
+            self.shape.adopt_alarm()
         elif signal is Signal.NONFINITE:
             self._numbers.alarmed = replica
         elif signal in (Signal.STUCK, Signal.DEAD):
@@ -203,13 +209,14 @@ class VersionDetectors:
     @property
     def count(self) -> int:
         """Streams that share the budget of false alarms."""
-        return 1 + len(Phase) + len(self.content.watches) + len(self.replicas)
+        return 2 + len(Phase) + len(self.content.watches) + len(self.replicas)
 
     def evidence(self) -> Iterator[tuple[StreamKey, float]]:
         """Every stream's logarithm of the e-value."""
         yield (Signal.ERROR_RATE, None, ""), self.errors.stream.log_evalue
         for phase, stream in self.latency.items():
             yield (Signal.LATENCY, phase, ""), stream.log_evalue
+        yield (Signal.TRACE_SHAPE, None, ""), self.shape.log_evalue
         for signal, log_evalue in self.content.streams():
             yield (signal, None, ""), log_evalue
         for replica, log_evalue in self.replicas.streams():
@@ -226,6 +233,7 @@ class VersionDetectors:
             **self.reference.dump(),
             "content": self.content.dump(),
             "replicas": self.replicas.dump(),
+            "shape": self.shape.dump(),
             "second": self._judged_second,
             "evidence": {
                 "errors": self.errors.dump(),
@@ -245,6 +253,7 @@ class VersionDetectors:
         detectors = cls(budget, Reference.load(data), limit)
         detectors.content.load(data.get("content", {}))
         detectors.replicas.load(data.get("replicas", {}), second=data.get("second", 0))
+        detectors.shape.load(data.get("shape", {}))
         evidence = data.get("evidence", {})
         if "errors" in evidence:
             detectors.errors.load(evidence["errors"])

@@ -41,6 +41,7 @@ class Signal(StrEnum):
     LENGTH = "length"
     CLASS_MIX = "class_mix"
     INPUTS = "inputs"
+    TRACE_SHAPE = "trace_shape"
 
 
 class Cause(StrEnum):
@@ -69,7 +70,7 @@ class Family(StrEnum):
 
 
 FAMILIES = {
-    **dict.fromkeys((Signal.STUCK, Signal.DEAD, Signal.LATENCY, Signal.QUEUEING), Family.SPEED),
+    **dict.fromkeys((Signal.STUCK, Signal.DEAD, Signal.LATENCY, Signal.QUEUEING, Signal.TRACE_SHAPE), Family.SPEED),
     Signal.ERROR_RATE: Family.ERRORS,
     Signal.NONFINITE: Family.NUMBERS,
     **dict.fromkeys(

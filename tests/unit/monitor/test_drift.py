@@ -41,6 +41,7 @@ def test_everything_is_watched_once_it_is_learnt(normal: dict[Key, Watched]) -> 
     ours = {key for key in normal if not key[2]}
     assert ours == {
         (Signal.ERROR_RATE, None, ""),
+        (Signal.TRACE_SHAPE, None, ""),
         *((Signal.LATENCY, phase, "") for phase in Phase),
         *((signal, None, "") for signal in signals),
     }

@@ -29,6 +29,8 @@ from services.monitor.domain.reference import (
 )
 from services.monitor.domain.replica import Replica
 from services.monitor.domain.replicas import LEARN_SLOTS as REPLICA_SLOTS
+from services.monitor.domain.shape import LABELS
+from services.monitor.domain.shape import LEARN_SLOTS as SHAPE_SLOTS
 from services.monitor.domain.strata import LEVELS as REPLICA_LEVELS
 
 _NS = 1e9
@@ -114,6 +116,33 @@ def errors(detectors: VersionDetectors, *, since: int) -> Watched:
         label="share of requests",
         normal=parts[0].normal if reference.slots else None,
         now=parts[0].now,
+        count=int(trials),
+        parts=parts,
+    )
+
+
+def shape(detectors: VersionDetectors, *, since: int) -> Watched:
+    """Shares of requests that went another way than from a lane to a model process and back."""
+    stream, needed = detectors.shape.stream, detectors.budget.threshold
+    learnt = Learnt(min(detectors.shape.learnt_slots, SHAPE_SLOTS), SHAPE_SLOTS)
+    if stream is None:
+        reason = f"{learnt.seconds} of {learnt.needed} seconds seen"
+        return Watched(Signal.TRACE_SHAPE, None, State.LEARNING, learnt, reason=reason, needed=needed)
+    trials, shares = stream.since(since)
+    parts = _bits(stream, LABELS, shares if trials else None)
+    state = state_of(is_alarmed=stream.is_alarmed, learnt=learnt, count=int(trials))
+    shown = most_moved(parts, is_alarmed=stream.is_alarmed)
+    return Watched(
+        Signal.TRACE_SHAPE,
+        None,
+        state,
+        learnt,
+        reason=NO_REQUESTS if state is State.BLIND else "",
+        log_evalue=stream.log_evalue,
+        needed=needed,
+        label=shown.label if shown else "",
+        normal=shown.normal if shown else None,
+        now=shown.now if shown else None,
         count=int(trials),
         parts=parts,
     )

@@ -14,6 +14,7 @@ def watched(detectors: VersionDetectors, *, now_s: float) -> list[Watched]:
     figures = [
         *speed.rules(detectors),
         speed.errors(detectors, since=since),
+        speed.shape(detectors, since=since),
         *speed.latency(detectors, since=since),
         *speed.replicas(detectors, since=since),
         *content(detectors.content, since=since),
