@@ -233,6 +233,7 @@ class Incident(_message.Message):
         SIGNAL_LENGTH: _ClassVar[Incident.Signal]
         SIGNAL_CLASS_MIX: _ClassVar[Incident.Signal]
         SIGNAL_INPUTS: _ClassVar[Incident.Signal]
+        SIGNAL_TRACE_SHAPE: _ClassVar[Incident.Signal]
     SIGNAL_UNSPECIFIED: Incident.Signal
     SIGNAL_ERROR_RATE: Incident.Signal
     SIGNAL_LATENCY: Incident.Signal
@@ -246,6 +247,7 @@ class Incident(_message.Message):
     SIGNAL_LENGTH: Incident.Signal
     SIGNAL_CLASS_MIX: Incident.Signal
     SIGNAL_INPUTS: Incident.Signal
+    SIGNAL_TRACE_SHAPE: Incident.Signal
     class Cause(int, metaclass=_enum_type_wrapper.EnumTypeWrapper):
         __slots__ = ()
         CAUSE_UNSPECIFIED: _ClassVar[Incident.Cause]
