@@ -1,8 +1,8 @@
 """Whether a version's requests go the way that they used to: in by a lane, once to a model process, and out again.
 
-Two ways are odd without being errors of the server: a request that a process died with, so that another was given it, and
-one that its caller ended, or spoilt, so that no model answered it. Both are learnt, as some callers do that all the time.
-Spans say both of every request, not only of sampled ones.
+Two ways are odd without being errors of the server: a request that a process died with, so that another was given it,
+and one that its caller ended, or spoilt, so that no model answered it. Both are learnt, as some callers do that all the
+time. Spans say both of every request, not only of sampled ones.
 """
 
 from __future__ import annotations
