@@ -2,12 +2,17 @@
 
 from __future__ import annotations
 
+import asyncio
+import json
 from collections.abc import Awaitable, Callable
 from typing import Any
 
 import grpc
 import pytest
+from typer.testing import CliRunner
 
+from penstock import Client
+from penstock.cli import app
 from penstock.monitor.v1 import drift_service_pb2 as pb
 from penstock.monitor.v1 import monitor_service_pb2 as monitor_pb
 from penstock.monitor.v1.drift_service_pb2_grpc import DriftServiceStub
@@ -47,6 +52,30 @@ async def _versions(drift: DriftServiceStub, **asked: Any) -> list[pb.VersionDri
 def _infer(version: pb.VersionDrift) -> pb.WatchedFigure:
     (found,) = [one for one in version.figures if one.phase == monitor_pb.PHASE_COMPUTE_INFER]
     return found
+
+
+async def test_the_command_shows_what_the_client_is_told(running: RunningMonitor, eventually: Ask) -> None:
+    for model in ("digits", "faces"):
+        await running.serve_seconds(1, model=model)
+    drift = DriftServiceStub(running.api_channel)
+    await eventually(lambda: _versions(drift, model="faces"))
+    address = f"127.0.0.1:{running.ports.api}"
+
+    def ask() -> tuple[list[pb.VersionDrift], str, str]:
+        with Client(monitor=address) as client:
+            told = client.drift(model="faces")
+        command = CliRunner(env={"COLUMNS": "120", "NO_COLOR": "1"})
+        shown = [command.invoke(app, ["drift", "faces", "--monitor", address, *more]) for more in ([], ["--json"])]
+        assert [one.exit_code for one in shown] == [0, 0]
+        return told, *(one.output for one in shown)
+
+    (version,), text, printed = await asyncio.to_thread(ask)
+    assert version.model == "faces"
+    (parsed,) = json.loads(printed)
+    assert (parsed["model"], parsed["window"]) == ("faces", "60s")
+    assert {one["state"] for one in parsed["figures"]} == {"STATE_LEARNING"}
+    assert "digits" not in text
+    assert "faces 1" in text
 
 
 async def test_versions_come_in_pages(running: RunningMonitor, eventually: Ask) -> None:
