@@ -25,9 +25,11 @@ from penstock.registry.v1 import registry_service_pb2 as registry_pb
 from tests.support import models
 from tests.support.suite import Suite, wait_until
 
-_CLIENTS = 3
-_PAUSE_S = 0.02
-_STOPPED_S, _RUNNING_S, _MOST_STEPS = 0.04, 0.01, 4_000
+_LOOPS = 5_000
+"""A batch takes about five milliseconds, so that one that limps can't do it between two stops."""
+_CLIENTS = 4
+_PAUSE_S = 0.12
+_STOPPED_S, _RUNNING_S, _MOST_STEPS = 0.016, 0.004, 10_000
 
 
 @dataclass(frozen=True)
@@ -44,7 +46,7 @@ async def _ask(client: triton.InferenceServerClient, model: str, random: np.rand
         tensor = triton.InferInput("INPUT0", [1, 16], "FP32")
         tensor.set_data_from_numpy(random.normal(size=(1, 16)).astype(np.float32))
         with contextlib.suppress(InferenceServerException):  # those that a hurt replica has in hand
-            await client.infer(model, [tensor], client_timeout=2.0)
+            await client.infer(model, [tensor], client_timeout=3.0)
         await asyncio.sleep(_PAUSE_S)
 
 
@@ -98,12 +100,12 @@ FAULTS: dict[str, tuple[Callable[[int], Awaitable[None]], frozenset[pb.Incident.
 
 
 async def _learnt(drift: DriftServiceStub, model: str) -> list[str]:
-    """Replicas of a model, once all that is watched of it is known; none before."""
+    """Replicas of a model, once all that is watched of it is known but rare errors; none before."""
     versions = (await drift.ListDrift(drift_pb.ListDriftRequest(model=model))).versions
     figures = [figure for version in versions for figure in version.figures]
     replicas = [figure.replica for figure in figures if figure.replica]
-    is_learnt = len(replicas) == 2 and not any(one.state == drift_pb.WatchedFigure.STATE_LEARNING for one in figures)
-    return replicas if is_learnt else []
+    learning = {one.signal for one in figures if one.state == drift_pb.WatchedFigure.STATE_LEARNING}
+    return replicas if len(replicas) == 2 and learning <= {pb.Incident.SIGNAL_ERROR_RATE} else []
 
 
 def _victim(suite: Suite, model: str, replicas: list[str]) -> Victim:
@@ -113,10 +115,12 @@ def _victim(suite: Suite, model: str, replicas: list[str]) -> Victim:
     return Victim(one.pid, names[one.instance], names[other.instance])
 
 
-async def _named(monitor: MonitorServiceStub, model: str) -> list[pb.Incident]:
-    """Open incidents of a model that name a replica."""
+async def _named(
+    monitor: MonitorServiceStub, model: str, signals: frozenset[pb.Incident.Signal] = frozenset()
+) -> list[pb.Incident]:
+    """Open incidents of a model that name a replica, of some signals or of all."""
     found = await monitor.ListIncidents(pb.ListIncidentsRequest(model=model, is_open=True))
-    return [one for one in found.incidents if one.replica]
+    return [one for one in found.incidents if one.replica and (not signals or one.signal in signals)]
 
 
 async def _eventually(ask: Callable[[], Awaitable[list[Any]]], *, within_s: float) -> list[Any]:
@@ -128,7 +132,7 @@ async def _eventually(ask: Callable[[], Awaitable[list[Any]]], *, within_s: floa
 
 @pytest.mark.timeout(600)
 async def test_the_replica_that_is_hurt_is_named(suite: Suite, tmp_path: Path) -> None:
-    path = str(models.slow_onnx(tmp_path / "slow.onnx", loops=2_000))
+    path = str(models.slow_onnx(tmp_path / "slow.onnx", loops=_LOOPS))
     for model in FAULTS:
         suite.command("deploy", path, "--name", model, "--replicas", "2", "--wait")
         wait_until(lambda model=model: len(suite.model_pids(model)) == 2)
@@ -145,12 +149,13 @@ async def test_the_replica_that_is_hurt_is_named(suite: Suite, tmp_path: Path) -
         hurting = [asyncio.ensure_future(hurt(victims[model].pid)) for model, (hurt, _) in FAULTS.items()]
         try:
             for model, (_, signals) in FAULTS.items():
-                incidents = await _eventually(lambda model=model: _named(monitor, model), within_s=120)
-                (incident,) = incidents
+                (incident,) = await _eventually(
+                    lambda model=model, signals=signals: _named(monitor, model, signals), within_s=120
+                )
                 assert incident.replica == victims[model].replica, incident.summary
-                assert incident.signal in signals, incident.summary
                 assert incident.cause == pb.Incident.CAUSE_REPLICA
-                assert victims[model].sibling.partition("@")[0] not in incident.summary
+                accused = {one.replica for one in await _named(monitor, model)}
+                assert victims[model].sibling not in accused
         finally:
             for task in hurting:
                 task.cancel()
