@@ -123,7 +123,8 @@ def _name(figure: WatchedFigure) -> str:
     signal = Incident.Signal.Name(figure.signal).removeprefix("SIGNAL_").lower().replace("_", " ")
     if figure.phase and figure.signal == Incident.SIGNAL_LATENCY:
         signal += f" of {Phase.Name(figure.phase).removeprefix('PHASE_').lower().replace('_', ' ')}"
-    return f"{signal}, {figure.replica}" if figure.replica else signal
+    # Without what is new with each of a replica's processes.
+    return f"{signal}, {figure.replica.partition('@')[0]}" if figure.replica else signal
 
 
 def _bar(figure: WatchedFigure) -> str:

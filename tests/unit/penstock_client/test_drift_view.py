@@ -114,7 +114,7 @@ def test_figures_are_shown_with_their_units_before_and_now() -> None:
     assert row(text, "latency of compute infer") == "latency of compute infer ████████ alarmed p99 4.0 ms 12.0 ms"
     assert row(text, "inputs  ") == "inputs ████···· 10^4.0 feature 1 -0.25 1.8"
     assert row(text, "class mix") == "class mix ········ 10^0.0 class 3 10.00% 11.00%"
-    assert row(text, "dead, digits-1@host").endswith("–")
+    assert row(text, "dead, digits-1 ").endswith("–")
 
 
 def test_what_is_not_known_says_why() -> None:

@@ -33,6 +33,7 @@ from services.monitor.domain.shape import LABELS
 from services.monitor.domain.shape import LEARN_SLOTS as SHAPE_SLOTS
 from services.monitor.domain.strata import LEVELS as REPLICA_LEVELS
 
+NO_REQUESTS = "no requests in the last minute"
 _NS = 1e9
 
 
@@ -86,9 +87,6 @@ def _why(
     if phase in FLOW_PHASES and detectors.busy >= SATURATED:
         return f"instances are busy for {detectors.busy:.0%} of the time: waits depend on load alone"
     return "load of a kind that isn't known yet"
-
-
-NO_REQUESTS = "no requests in the last minute"
 
 
 def errors(detectors: VersionDetectors, *, since: int) -> Watched:
