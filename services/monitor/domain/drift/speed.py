@@ -38,7 +38,7 @@ _NS = 1e9
 
 
 def latency(detectors: VersionDetectors, *, since: int) -> Iterator[Watched]:
-    """Of each phase; nothing for a version that never ran a batch."""
+    """Of each phase."""
     for reference in (detectors.reference.compute, detectors.reference.flow):
         for phase in reference.phases:
             yield _phase(detectors, reference, phase, since=since)
