@@ -28,7 +28,9 @@ from penstock.channels import Channel
 from penstock.endpoints import Endpoints
 from penstock.inference.v1 import inference_service_pb2 as inference_pb
 from penstock.inference.v1.inference_service_pb2_grpc import InferenceServiceStub
+from penstock.monitor.v1 import drift_service_pb2 as drift_pb
 from penstock.monitor.v1 import monitor_service_pb2 as monitor_pb
+from penstock.monitor.v1.drift_service_pb2_grpc import DriftServiceStub
 from penstock.monitor.v1.monitor_service_pb2_grpc import MonitorServiceStub
 from penstock.registry.v1 import registry_service_pb2 as pb
 from penstock.registry.v1.registry_service_pb2_grpc import RegistryServiceStub
@@ -403,6 +405,12 @@ class Client:
         """Rate, errors and durations by phase, per version, over the last ``window_s`` seconds (10 to 600)."""
         request = monitor_pb.ListFiguresRequest(model=model, window=Duration(seconds=window_s))
         return self._monitored("ListFigures", request, "figures")
+
+    def drift(self, *, model: str = "") -> list[drift_pb.VersionDrift]:
+        """How far all that is watched of each version is from what is normal, and what is missing for an alarm."""
+        channel = self._channels["monitor"]
+        rpc = DriftServiceStub(channel.grpc).ListDrift
+        return channel.pages(rpc, drift_pb.ListDriftRequest(model=model), "versions")
 
     def incidents(self, *, model: str = "", only_open: bool = False) -> list[monitor_pb.Incident]:
         """What the monitor noticed, newest first."""

@@ -10,6 +10,7 @@ from penstock.cli import (
     audit,
     convert,
     deploy,
+    drift,
     export,
     gc,
     imports,
@@ -47,7 +48,7 @@ for module in (
     *(up, restart, status, nodes),
     *(deploy, imports, convert, models, model, versions, variants, infer, undeploy, gc),
     *(signing, keys, policies, audit),
-    *(incidents, probe, verdict, watch, slo, export),
+    *(incidents, drift, probe, verdict, watch, slo, export),
 ):
     module.register(app)
 

@@ -17,7 +17,12 @@ from penstock.client import Client
 from penstock.monitor.v1.monitor_service_pb2 import Incident, Phase
 
 _DURATIONS = (Incident.SIGNAL_LATENCY, Incident.SIGNAL_QUEUEING, Incident.SIGNAL_STUCK)
-_SHARES = (Incident.SIGNAL_ERROR_RATE, Incident.SIGNAL_NONFINITE, Incident.SIGNAL_CLASS_MIX)
+_SHARES = (
+    Incident.SIGNAL_ERROR_RATE,
+    Incident.SIGNAL_NONFINITE,
+    Incident.SIGNAL_CLASS_MIX,
+    Incident.SIGNAL_TRACE_SHAPE,
+)
 _SEVERITIES = {Incident.SEVERITY_PAGE: "[bold red]page[/]", Incident.SEVERITY_TICKET: "ticket"}
 
 

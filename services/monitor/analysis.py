@@ -168,6 +168,11 @@ class Analysis:
         if self._clock() - self._adopted_ns > PANES * PANE_S * NS:
             self._stored.clear()
 
+    @property
+    def detectors(self) -> dict[Version, VersionDetectors]:
+        """Of versions that had traffic lately, as they are now."""
+        return dict(self._detectors)
+
     def reference(self, version: Version) -> Reference | None:
         """What is normal for a version; None for one that nobody called lately."""
         detectors = self._detectors.get(version)

@@ -72,6 +72,7 @@ _READERS = {
     "error.type": "string_value",
     "penstock.probe": "bool_value",
     **PROBE_READERS,
+    "penstock.queue.delivery_count": "int_value",
 }
 """Attributes that are read, and the field of ``AnyValue`` that each is in."""
 
@@ -279,6 +280,7 @@ def _batch(span: KeptSpan, values: _Values, *, instance: str) -> Batch:
         *_answers(values, requests=len(status)),
         *_sketch(values, requests=len(status)),
         values.name("penstock.inputs.kind"),
+        read("penstock.queue.delivery_count", 1),
     )
 
 

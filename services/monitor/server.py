@@ -14,6 +14,7 @@ from prometheus_client import CollectorRegistry, ProcessCollector
 from sqlalchemy.exc import ArgumentError, SQLAlchemyError
 
 from penstock.endpoints import joined
+from penstock.monitor.v1.drift_service_pb2_grpc import add_DriftServiceServicer_to_server
 from penstock.monitor.v1.monitor_service_pb2_grpc import add_MonitorServiceServicer_to_server
 from penstock.monitor.v1.verdict_service_pb2_grpc import add_VerdictServiceServicer_to_server
 from services.common import serving
@@ -39,6 +40,7 @@ from services.monitor.domain.foreign_incidents import ForeignIncidents, is_forei
 from services.monitor.domain.incidents import Incident, Incidents
 from services.monitor.domain.ring import TraceRing
 from services.monitor.domain.tail import Tail
+from services.monitor.drift_servicer import DriftServicer
 from services.monitor.health import HealthCollector
 from services.monitor.http_server import HttpServer
 from services.monitor.intake import Intake
@@ -282,6 +284,8 @@ class Monitor:
         add_MonitorServiceServicer_to_server(translated(servicer), server.grpc)
         verdicts = VerdictServicer(self._verdicts, clock=self._clock)
         add_VerdictServiceServicer_to_server(translated(verdicts), server.grpc)
+        drift = DriftServicer(self._analysis, clock=self._clock)
+        add_DriftServiceServicer_to_server(translated(drift), server.grpc)
         await server.start(joined(self._suite.bind, self._settings.port))
         return server
 

@@ -234,6 +234,7 @@ class Incident(_message.Message):
         SIGNAL_CLASS_MIX: _ClassVar[Incident.Signal]
         SIGNAL_INPUTS: _ClassVar[Incident.Signal]
         SIGNAL_PROBE: _ClassVar[Incident.Signal]
+        SIGNAL_TRACE_SHAPE: _ClassVar[Incident.Signal]
     SIGNAL_UNSPECIFIED: Incident.Signal
     SIGNAL_ERROR_RATE: Incident.Signal
     SIGNAL_LATENCY: Incident.Signal
@@ -248,6 +249,7 @@ class Incident(_message.Message):
     SIGNAL_CLASS_MIX: Incident.Signal
     SIGNAL_INPUTS: Incident.Signal
     SIGNAL_PROBE: Incident.Signal
+    SIGNAL_TRACE_SHAPE: Incident.Signal
     class Cause(int, metaclass=_enum_type_wrapper.EnumTypeWrapper):
         __slots__ = ()
         CAUSE_UNSPECIFIED: _ClassVar[Incident.Cause]

@@ -116,10 +116,11 @@ class Telemetry:
         figures.executions += 1
         figures.rows += report.rows
         figures.errors += failed
-        figures.claimed += len(settled) == 1 and settled[0].delivery.is_suspect  # it shares its batch with nobody
+        is_claimed = len(settled) == 1 and settled[0].delivery.is_suspect  # it shares its batch with nobody
+        figures.claimed += is_claimed
         if not self._exporter.is_enabled:
             return
-        if failed or report.end_ns - report.start_ns >= _QUICK_NS:
+        if failed or is_claimed or report.end_ns - report.start_ns >= _QUICK_NS:
             self._export_alone(report, _parents(settled), failed=failed)
             return
         if self._timer is None:
@@ -199,14 +200,22 @@ class Telemetry:
             failed=failed,
             lengths=self._lengths(settled),
         )
-        self._export(columns, links=sampled[:_MOST_LINKS], error=error)
+        self._export(columns, links=sampled[:_MOST_LINKS], error=error, claimed=_claimed(settled))
         for number, parent in parents.items():
             self._export_request(settled[number], parent, report)
 
     def _export(
-        self, columns: BatchColumns, *, links: Sequence[TraceContext] = (), error: PenstockError | None = None
+        self,
+        columns: BatchColumns,
+        *,
+        links: Sequence[TraceContext] = (),
+        error: PenstockError | None = None,
+        claimed: int = 0,
     ) -> None:
+        """``claimed`` is how often the request was delivered, if it was taken over from a dead process."""
         attributes = columns.attributes()
+        if claimed:
+            attributes["penstock.queue.delivery_count"] = claimed
         if error is not None:
             attributes["error.type"] = error.reason
         self._exporter.export(
@@ -245,6 +254,12 @@ def _vary(signature: Signature) -> bool:
     """Whether answers to requests of as many rows may differ in size."""
     first = 1 if signature.is_batchable else 0
     return any(spec.datatype == "BYTES" or -1 in spec.shape[first:] for spec in signature.outputs)
+
+
+def _claimed(settled: Sequence[Settled]) -> int:
+    """How often the request of a batch was delivered, if it was taken over from a dead process; else 0."""
+    delivery = settled[0].delivery
+    return delivery.attempt if len(settled) == 1 and delivery.is_suspect else 0
 
 
 def _requests(reports: Sequence[BatchReport]) -> list[Settled]:

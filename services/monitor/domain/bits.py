@@ -17,7 +17,7 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from services.monitor.domain.evidence import Floats, log_evidence, upper_limits
+from services.monitor.domain.evidence import Floats, contributions, log_evidence, upper_limits
 
 ODDS: Floats = np.array([1.5, 2.5, 6.0, 40.0])
 """How much the odds are bet to have risen: from a slow drift to an outage."""
@@ -194,6 +194,11 @@ class BitStream:
     def strongest(self) -> int:
         """The bit with the most evidence."""
         return int(self._log_m.max(axis=1).argmax())
+
+    @property
+    def contributions(self) -> Floats:
+        """Logarithm of what each bit adds to the e-value."""
+        return contributions(self._log_m)
 
     def since(self, second: int) -> tuple[float, Floats]:
         """Trials, and the share of each bit among them, from a second on."""

@@ -62,6 +62,8 @@ class Batch:
     sampled: bytes = b""
     sketch: bytes = b""
     inputs_kind: str = ""
+    delivery_count: int = 1
+    """How often its request was given to a process; above 1 where it is one that another process died with."""
 
 
 @dataclass(slots=True)  # not frozen: that takes 1 µs for each
@@ -134,6 +136,10 @@ class Block:
     """Of inputs, [requests, width] each."""
     inputs_kind: str = ""
     """What they are: features or projections."""
+    redelivered: int = 0
+    """Requests that another process died with."""
+    ended_by_callers: int = 0
+    """Requests that no model answered, as their callers left or sent what isn't valid."""
     busy_ns: dict[str, int] = field(default_factory=lambda: defaultdict(int))
     """Compute time by instance."""
     slowest: dict[Phase, Exemplar] = field(default_factory=dict)
@@ -162,6 +168,8 @@ class Block:
         self.answers.add(other.answers)
         self.sketches = self.sketches + other.sketches
         self.inputs_kind = self.inputs_kind or other.inputs_kind
+        self.redelivered += other.redelivered
+        self.ended_by_callers += other.ended_by_callers
         for rows, counts in other.compute_counts.items():
             self.compute_counts[rows] = self.compute_counts[rows] + counts if rows in self.compute_counts else counts
         for instance, busy in other.busy_ns.items():

@@ -53,7 +53,7 @@ class ContentDetectors:
     budget: Budget
     watches: dict[Signal, Watch] = field(default_factory=dict)
     has_sketches: bool = False
-    _kind: str = "feature"
+    kind: str = "feature"
     """What a column of a sketch is."""
     _learner: AnswerLearner = field(default_factory=AnswerLearner)
     _inputs: InputLearner = field(default_factory=InputLearner)
@@ -64,14 +64,16 @@ class ContentDetectors:
     """Seconds at which alarms were raised that aren't told yet."""
     _moved_second: int = 0
     """When inputs were said to have changed; 0 while they haven't."""
-    _scalars: dict[Signal, Numbers] = field(default_factory=dict)
+    scalars: dict[Signal, Numbers] = field(default_factory=dict)
     """Histograms as learnt."""
+    is_uniform: bool = False
+    """Requests were all alike so far, so that nothing was learnt."""
 
     def judge(self, block: Block, *, may_learn: bool) -> Iterator[Alarm | Recovery]:
         """Judge a second, which needs what it was learnt for to be over."""
         rows = _rows(block)
         self.has_sketches |= len(rows) > 0
-        self._kind = block.inputs_kind.removesuffix("s") or self._kind
+        self.kind = block.inputs_kind.removesuffix("s") or self.kind
         answers = block.answers
         if self.watches:
             self._recent.append((block.second, answers))
@@ -88,7 +90,8 @@ class ContentDetectors:
         is_answering, is_asked = self._learner.seconds > 0, self.has_sketches
         if not (self._learner.is_done or (not is_answering and is_asked)) or (is_asked and not self._inputs.is_done):
             return
-        if is_asked and not self._inputs.is_diverse:
+        self.is_uniform = is_asked and not self._inputs.is_diverse
+        if self.is_uniform:
             self._learner, self._inputs = AnswerLearner(), InputLearner()
             return
         self._know()
@@ -101,7 +104,7 @@ class ContentDetectors:
         for signal in SCALARS:
             if signal in total.scalars:
                 self.watches[signal] = ScalarWatch.learnt(signal, slots, threshold=threshold)
-        self._scalars = total.scalars
+        self.scalars = total.scalars
         if total.classes is not None:
             self.watches[Signal.CLASS_MIX] = ClassWatch.learnt(slots, threshold=threshold)
             self._by_class = total.class_confidence
@@ -175,7 +178,7 @@ class ContentDetectors:
             note = f"class {number}"
         else:
             feature = watch.moved(change)[0]
-            before, after, note = 0.0, watch.distance(change, feature), f"{self._kind} {feature}"
+            before, after, note = 0.0, watch.distance(change, feature), f"{self.kind} {feature}"
         return Alarm(
             signal,
             None,
@@ -194,7 +197,7 @@ class ContentDetectors:
     def _medians(self, signal: Signal, change: int, *, spread: float) -> tuple[float, float, tuple[float, float]]:
         """What was learnt, what is since a second, and its interval."""
         now = [one.scalars[signal] for second, one in self._recent if second >= change and signal in one.scalars]
-        known = self._scalars.get(signal, np.zeros(0))
+        known = self.scalars.get(signal, np.zeros(0))
         total = np.sum(now, axis=0)
         low, high = (scales.quantile(signal, total, level) for level in levels_around(float(total.sum()) / spread))
         return scales.quantile(signal, known, 0.5), scales.quantile(signal, total, 0.5), (low, high)
@@ -215,6 +218,22 @@ class ContentDetectors:
         rate = min(max(float(reference.rates[bit]), 1e-3), 1 - 1e-3)
         return float((shares[bit] - rate) / math.sqrt(rate * (1 - rate) * float(reference.spread[bit]) / trials))
 
+    def learning(self) -> dict[Signal, tuple[int, int]]:
+        """Seconds and requests learnt from so far, of what there is to learn; nothing once that is done."""
+        if self.watches:
+            return {}
+        answers, slots = (self._learner.seconds, self._learner.trials), self._learner.slots
+        signals = [signal for signal in SCALARS if any(signal in slot.scalars for slot in slots)]
+        if any(slot.classes is not None for slot in slots):
+            signals.append(Signal.CLASS_MIX)
+        asked = {Signal.INPUTS: (self._inputs.seconds, self._inputs.trials)} if self.has_sketches else {}
+        return dict.fromkeys(signals, answers) | asked
+
+    def since(self, signal: Signal, second: int) -> Numbers | None:
+        """Histogram of a scalar from a second on, as far back as answers are kept; None where none came."""
+        found = [one.scalars[signal] for at, one in self._recent if at >= second and signal in one.scalars]
+        return np.sum(found, axis=0) if found else None
+
     def streams(self) -> Iterator[tuple[Signal, float]]:
         for signal, watch in list(self.watches.items()):
             yield signal, watch.stream.log_evalue
@@ -229,7 +248,7 @@ class ContentDetectors:
         return {
             "watches": {signal: watch.dump() for signal, watch in self.watches.items()},
             "by_class": by_class,
-            "scalars": {signal: counts.tolist() for signal, counts in self._scalars.items()},
+            "scalars": {signal: counts.tolist() for signal, counts in self.scalars.items()},
         }
 
     def load(self, data: Mapping[str, Any]) -> None:
@@ -245,7 +264,7 @@ class ContentDetectors:
                 self.watches[signal] = ScalarWatch.load(signal, one, threshold=threshold)
         if (by_class := data.get("by_class")) is not None:
             self._by_class = np.array(by_class, np.int64).reshape(CLASSES, COARSE)
-        self._scalars = {Signal(name): np.array(row, np.int64) for name, row in data.get("scalars", {}).items()}
+        self.scalars = {Signal(name): np.array(row, np.int64) for name, row in data.get("scalars", {}).items()}
 
 
 def _rows(block: Block) -> NDArray[np.float32]:

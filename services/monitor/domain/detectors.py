@@ -24,6 +24,7 @@ from services.monitor.domain.phases import Cause, Phase, Severity, Signal
 from services.monitor.domain.queueing import QueueDetector
 from services.monitor.domain.reference import LATENCY_LIMITS, LEVELS, Context, LatencyReference, Normal, Reference
 from services.monitor.domain.replicas import Replicas
+from services.monitor.domain.shape import ShapeDetector
 from services.monitor.domain.showcase import Showcase
 from services.monitor.domain.streams import Slot, Stream
 from services.monitor.domain.suspects import Suspects
@@ -55,9 +56,12 @@ class VersionDetectors:
     errors: ErrorDetector = field(init=False)
     content: ContentDetectors = field(init=False)
     queue: QueueDetector = field(init=False)
+    shape: ShapeDetector = field(init=False)
     replicas: Replicas = field(init=False)
     _suspects: Suspects = field(default_factory=Suspects)
     _showcase: Showcase = field(default_factory=Showcase)
+    busy: float = 0.0
+    """Share of the last second that was judged in which instances computed."""
     _pending: dict[int, Block] = field(default_factory=dict)
     _judged_second: int = 0
     _settled: int = 0
@@ -68,6 +72,7 @@ class VersionDetectors:
         self.errors = ErrorDetector(self.budget, self.reference)
         self.content = ContentDetectors(self.budget)
         self.queue = QueueDetector(self.limit)
+        self.shape = ShapeDetector(self.budget)
         self.replicas = Replicas(self.budget)
 
     def add(self, block: Block) -> None:
@@ -116,14 +121,15 @@ class VersionDetectors:
             if stream.loses_sight(block.second):
                 yield Recovery(Signal.LATENCY, phase, is_lost=True)
         yield from self.queue.judge(block)
+        yield from self.shape.judge(block, may_learn=is_settled)
         yield from self.content.judge(block, may_learn=is_settled)
 
     def _judge_latency(self, block: Block) -> Iterator[Alarm | Recovery]:
         rate = max(1, block.requests).bit_length() - 1
         compute = {Context(rows, rate): counts for rows, counts in block.compute_counts.items()}
         yield from self._compare(block.second, self.reference.compute, compute)
-        busy = sum(block.busy_ns.values()) / max(1, len(block.busy_ns)) / NS
-        if busy < SATURATED and block.ok_counts[0].any() and block.executions:
+        self.busy = sum(block.busy_ns.values()) / max(1, len(block.busy_ns)) / NS
+        if self.busy < SATURATED and block.ok_counts[0].any() and block.executions:
             mean_rows = max(1, round(block.rows / block.executions)).bit_length() - 1
             flow = {Context(mean_rows, rate): block.ok_counts}
             yield from self._compare(block.second, self.reference.flow, flow)
@@ -181,6 +187,8 @@ class VersionDetectors:
             self.errors.stream.adopt_alarm()
         elif signal is Signal.QUEUEING:
             self.queue.is_alarmed = True
+        elif signal is Signal.TRACE_SHAPE:
+            self.shape.adopt_alarm()
         elif signal is Signal.NONFINITE:
             self._numbers.alarmed = replica
         elif signal in (Signal.STUCK, Signal.DEAD):
@@ -189,15 +197,26 @@ class VersionDetectors:
             self.content.adopt_alarm(signal)
 
     @property
+    def judged_second(self) -> int:
+        """The last second with traffic that was judged; 0 before the first."""
+        return self._judged_second
+
+    @property
+    def nonfinite_replica(self) -> str | None:
+        """The replica whose answers are no numbers, "" for all of them; None while they are numbers."""
+        return self._numbers.alarmed
+
+    @property
     def count(self) -> int:
         """Streams that share the budget of false alarms."""
-        return 1 + len(Phase) + len(self.content.watches) + len(self.replicas)
+        return 2 + len(Phase) + len(self.content.watches) + len(self.replicas)
 
     def evidence(self) -> Iterator[tuple[StreamKey, float]]:
         """Every stream's logarithm of the e-value."""
         yield (Signal.ERROR_RATE, None, ""), self.errors.stream.log_evalue
         for phase, stream in self.latency.items():
             yield (Signal.LATENCY, phase, ""), stream.log_evalue
+        yield (Signal.TRACE_SHAPE, None, ""), self.shape.log_evalue
         for signal, log_evalue in self.content.streams():
             yield (signal, None, ""), log_evalue
         for replica, log_evalue in self.replicas.streams():
@@ -214,6 +233,7 @@ class VersionDetectors:
             **self.reference.dump(),
             "content": self.content.dump(),
             "replicas": self.replicas.dump(),
+            "shape": self.shape.dump(),
             "second": self._judged_second,
             "evidence": {
                 "errors": self.errors.dump(),
@@ -233,6 +253,7 @@ class VersionDetectors:
         detectors = cls(budget, Reference.load(data), limit)
         detectors.content.load(data.get("content", {}))
         detectors.replicas.load(data.get("replicas", {}), second=data.get("second", 0))
+        detectors.shape.load(data.get("shape", {}))
         evidence = data.get("evidence", {})
         if "errors" in evidence:
             detectors.errors.load(evidence["errors"])

@@ -114,3 +114,9 @@ def log_evidence(log_m: Floats) -> Floats:
     """Logarithm of the components' average, over the last two axes: an average of e-detectors is one."""
     top = log_m.max(axis=(-2, -1))
     return np.asarray(top + np.log(np.exp(log_m - top[..., None, None]).mean(axis=(-2, -1))))
+
+
+def contributions(log_m: Floats) -> Floats:
+    """Logarithm of what each row of components, [rows, components], adds to the average of all of them."""
+    top = log_m.max(axis=1)
+    return np.asarray(top + np.log(np.exp(log_m - top[:, None]).sum(axis=1)) - math.log(log_m.size))

@@ -38,6 +38,8 @@ def gather(batches: Iterable[Batch], rejections: Iterable[Rejection], *, now_ns:
         key = rejection.model, rejection.version, second, "", rejection.arm
         block = rejected.get(key) or rejected.setdefault(key, _blank(key))
         block.outcomes[rejection.outcome] += rejection.weight
+        if rejection.outcome is Outcome.CLIENT_ERROR:
+            block.ended_by_callers += rejection.weight
         if rejection.outcome is Outcome.SERVER_ERROR:
             block.codes[rejection.code] += rejection.weight
             block.failed = rejection.trace_id
@@ -101,6 +103,7 @@ def _executed(key: _Key, batches: list[Batch]) -> Block:
     for batch in batches:
         block.busy_ns[batch.instance] += sum(map(sum, batch.compute_ns))
     block.failed = _failed(batches, outcome)
+    block.redelivered = sum([len(batch.status) for batch in batches if batch.delivery_count > 1])
     _add_answers(block, batches)
     return block
 

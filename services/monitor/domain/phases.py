@@ -42,6 +42,7 @@ class Signal(StrEnum):
     CLASS_MIX = "class_mix"
     INPUTS = "inputs"
     PROBE = "probe"
+    TRACE_SHAPE = "trace_shape"
 
 
 class Cause(StrEnum):
@@ -71,7 +72,7 @@ class Family(StrEnum):
 
 
 FAMILIES = {
-    **dict.fromkeys((Signal.STUCK, Signal.DEAD, Signal.LATENCY, Signal.QUEUEING), Family.SPEED),
+    **dict.fromkeys((Signal.STUCK, Signal.DEAD, Signal.LATENCY, Signal.QUEUEING, Signal.TRACE_SHAPE), Family.SPEED),
     Signal.ERROR_RATE: Family.ERRORS,
     Signal.NONFINITE: Family.NUMBERS,
     Signal.PROBE: Family.PROBES,

@@ -107,6 +107,11 @@ class LatencyReference:
         if slots >= LEARN_SLOTS:
             self.know(context, [[sketch.quantile(row, level) for level in LEVELS] for row in shares])
 
+    @property
+    def learnt_slots(self) -> int:
+        """Seconds seen of the context that is known next, or ``LEARN_SLOTS`` where one is known."""
+        return LEARN_SLOTS if self.known else max((slots for slots, _ in self._learning.values()), default=0)
+
     def know(self, context: Context, quantiles_ns: Iterable[Iterable[float]]) -> None:
         self._learning.pop(context, None)
         self.known[context] = {

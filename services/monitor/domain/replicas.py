@@ -278,6 +278,9 @@ class Replicas:
         replica = self._known.setdefault(instance, Replica(instance, last_second=second))
         replica.is_stuck, replica.is_dead = signal is Signal.STUCK, signal is Signal.DEAD
 
+    def __iter__(self) -> Iterator[Replica]:
+        return iter(list(self._known.values()))
+
     def streams(self) -> Iterator[tuple[str, float]]:
         """Evidence on each replica's durations."""
         for name, replica in list(self._known.items()):

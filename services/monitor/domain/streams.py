@@ -15,7 +15,7 @@ from typing import Any
 
 import numpy as np
 
-from services.monitor.domain.evidence import MULTIPLIERS, Floats, advance, log_evidence, upper_limits
+from services.monitor.domain.evidence import MULTIPLIERS, Floats, advance, contributions, log_evidence, upper_limits
 from services.monitor.domain.findings import Alarm
 from services.monitor.domain.phases import Phase, Signal
 
@@ -130,6 +130,15 @@ class Stream:
         )
         self._restart()
         return alarm
+
+    @property
+    def contributions(self) -> Floats:
+        """Logarithm of what each level adds to the e-value."""
+        return contributions(self._log_m)
+
+    def since(self, second: int) -> list[Slot]:
+        """Seconds from one on, as far back as they are kept."""
+        return [slot for slot in self._history if slot.second >= second]
 
     def dump(self) -> dict[str, Any]:
         """The running evidence, as plain JSON values."""

@@ -39,6 +39,7 @@ def _what(name: str, alarm: Alarm) -> str:
         Signal.ERROR_RATE: f"Errors of {whom} rose from at most {before:.2%} to {after:.2%} of requests",
         Signal.NONFINITE: f"Answers of {whom} are no numbers: {after:.2%} of requests got NaN or infinity, beginning",
         Signal.CLASS_MIX: f"Classes of {whom} changed: {alarm.note} went from {before:.1%} to {after:.1%} of answers",
+        Signal.TRACE_SHAPE: f"Requests of {whom} go another way: {before:.2%} of them did, and now {after:.2%}",
         Signal.INPUTS: f"Inputs of {whom} changed: {after:.0%} of {alarm.note} lies where it did not use to",
     }[alarm.signal]
 
@@ -56,7 +57,7 @@ def _slowness(whom: str, alarm: Alarm, before: str, after: str) -> str:
 
 
 def _meaning(alarm: Alarm) -> str:
-    if alarm.signal in (Signal.ERROR_RATE, Signal.QUEUEING, Signal.LATENCY):
+    if alarm.signal in (Signal.ERROR_RATE, Signal.QUEUEING, Signal.LATENCY, Signal.TRACE_SHAPE):
         return f"; {alarm.note}" if alarm.note else ""
     if alarm.signal is Signal.PROBE:
         return alarm.note.partition(NOTE_PARTS)[2]

@@ -202,6 +202,15 @@ def test_what_more_is_to_be_told_of_has_a_span_of_its_own() -> None:
     assert counts == {failed.span: None, slow.span: None, sampled.span: None, plain.span: 2}
 
 
+def test_a_request_that_another_process_died_with_has_a_span_that_says_so() -> None:
+    taken_over = settled(Outcome(b"x"))
+    taken_over.delivery.is_suspect, taken_over.delivery.delivery_count = True, 2
+    plain, alone = quick(settled(Outcome(b"x"))), quick(taken_over)
+    batches = [span for span in spans_of(plain, alone, plain) if span[0] == "batch m"]
+    counts = {context: rest["attributes"].get("penstock.queue.delivery_count") for _, context, rest in batches}
+    assert counts == {alone.span: alone.settled[0].delivery.attempt, plain.span: None}
+
+
 def test_what_no_classifier_would_answer_has_no_class() -> None:
     classified = quick(settled(Outcome(b"x")), answers=scores([0.0, 0.25, 0.0, 0.75]))
     ((_, _, rest),) = spans_of(classified, classified, quick(settled(Outcome(b"x"))))

@@ -1,0 +1,36 @@
+"""``penstock.monitor.v1.DriftService``: how far what is watched is from what is normal."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable
+from typing import Any
+
+from penstock.monitor.v1 import drift_service_pb2 as pb
+from penstock.monitor.v1 import drift_service_pb2_grpc
+from services.common import names
+from services.monitor import drift_messages, paging
+from services.monitor.analysis import Analysis
+from services.monitor.domain.blocks import NS
+
+
+class DriftServicer(drift_service_pb2_grpc.DriftServiceServicer):
+    def __init__(self, analysis: Analysis, *, clock: Callable[[], int]) -> None:
+        self._analysis = analysis
+        self._clock = clock
+
+    async def ListDrift(self, request: pb.ListDriftRequest, _context: Any) -> pb.ListDriftResponse:
+        model = names.model_id(request.model) if request.model else ""
+        size, question = paging.size_of(request.page_size), ("drift", model)
+        after = tuple(paging.cursor_of(request.page_token, *question).split("\n"))
+        detectors = self._analysis.detectors
+        rest = [one for one in sorted(detectors) if model in ("", one[0]) and one > after]
+        response = pb.ListDriftResponse()
+        for version in rest[:size]:
+            response.versions.append(
+                drift_messages.version_drift(*version, detectors[version], now_s=self._clock() / NS)
+            )
+            await asyncio.sleep(0)  # Spans come in meanwhile.
+        if len(rest) > size:
+            response.next_page_token = paging.token("\n".join(rest[size - 1]), *question)
+        return response
