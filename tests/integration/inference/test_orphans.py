@@ -95,8 +95,10 @@ def test_one_that_loads_ends_with_its_agent(module: str, tmp_path: Path) -> None
     with subprocess.Popen(command, stdout=subprocess.PIPE) as agent:
         assert agent.stdout is not None
         child = psutil.Process(int(agent.stdout.readline()))
-        wait_until((folder / "begun").exists)
-        agent.kill()
+        try:
+            wait_until((folder / "begun").exists)
+        finally:
+            agent.kill()
 
     wait_until(lambda: not child.is_running() or child.status() == psutil.STATUS_ZOMBIE)
 
