@@ -168,10 +168,14 @@ def ratio(ours: float, theirs: float) -> str:
     return f"{ours / theirs:.2f}×"
 
 
-def change(ratios: Sequence[float]) -> str:
-    """The median of ratios as a change in percent, with its 95 % interval by the bootstrap."""
-    drawn = np.random.default_rng(1).choice(np.array(ratios), (2000, len(ratios)))
-    low, high = np.percentile(np.median(drawn, axis=1), [2.5, 97.5]) - 1
+def change(groups: Sequence[Sequence[float]]) -> str:
+    """The median of ratios as a change in percent, with its 95 % interval.
+
+    Ratios of a group, all as large, depend on each other, so the bootstrap draws whole groups.
+    """
+    ratios = np.array(groups)
+    drawn = ratios[np.random.default_rng(1).integers(len(ratios), size=(2000, len(ratios)))]
+    low, high = np.percentile(np.median(drawn, axis=(1, 2)), [2.5, 97.5]) - 1
     return f"{np.median(ratios) - 1:+.1%} ({low:+.1%} to {high:+.1%})"
 
 

@@ -27,6 +27,8 @@ SLEEPING = Path(__file__).resolve().parent / "sleeping"
 _SHORTER = 4
 """How many rounds of a pair of suites take the place of one."""
 
+Pairs = Sequence[tuple[Figures, Figures]]
+
 
 @dataclass(frozen=True, slots=True)
 class Bench:
@@ -123,35 +125,36 @@ def telemetry(bench: Bench) -> Section:
     results = _in_pairs(bench, Identity(), {"telemetry on": {}, "off": {"PENSTOCK_OTLP_ENDPOINT": ""}})
     text = (
         f"Identity over gRPC, {bench.plan.rounds} pairs of suites, {2 * _SHORTER} pairs of short rounds each; a change "
-        "is the median of the pairs' ratios, with its 95 % interval. Off: `PENSTOCK_OTLP_ENDPOINT` is empty; the "
-        "monitor runs in both suites."
+        "is the median of the rounds' ratios, with its 95 % interval, drawn by pairs of suites. Off: "
+        "`PENSTOCK_OTLP_ENDPOINT` is empty; the monitor runs in both suites."
     )
     return Section("What telemetry costs", [telemetry_table(results), text], as_json(results))
 
 
 def telemetry_table(results: Sequence[Result]) -> Table:
     """How rounds of suites with and without differ, given in turns, by number of clients and in all."""
-    rows, everything = [], list[tuple[Figures, Figures]]()
+    rows, everything = [], list[list[Pairs]]()
     for with_it, without in zip(results[::2], results[1::2], strict=True):
         pairs = list(zip(with_it.rounds, without.rounds, strict=True))
-        everything += pairs
+        by_suites = [pairs[at : at + 2 * _SHORTER] for at in range(0, len(pairs), 2 * _SHORTER)]
+        everything.append(by_suites)
         medians = with_it.median, without.median
         rates, p99s = [number(one.rate) for one in medians], [f"{one.p99_ms:.2f}" for one in medians]
-        rate, p99, cpu = _changes(pairs)
+        rate, p99, cpu = _changes(by_suites)
         rows.append([str(with_it.concurrency), *rates, rate, *p99s, p99, cpu])
-    rate, p99, cpu = _changes(everything)
+    rate, p99, cpu = _changes([[pair for one in suites for pair in one] for suites in zip(*everything, strict=True)])
     rows.append(["all", "", "", rate, "", "", p99, cpu])
     return Table(["clients", "req/s on", "off", "change", "p99 ms on", "off", "change", "CPU"], rows)
 
 
-def _changes(pairs: Sequence[tuple[Figures, Figures]]) -> list[str]:
-    """Of the rate, the 99th percentile and the CPU time."""
+def _changes(by_suites: Sequence[Pairs]) -> list[str]:
+    """Of the rate, the 99th percentile and the CPU time; pairs of rounds by the pair of suites that they are of."""
     figures: list[Callable[[Figures], float]] = [
         lambda one: one.rate,
         lambda one: one.p99_ms,
         lambda one: one.server_cpu_us,
     ]
-    return [change([figure(a) / figure(b) for a, b in pairs]) for figure in figures]
+    return [change([[figure(a) / figure(b) for a, b in pairs] for pairs in by_suites]) for figure in figures]
 
 
 def _in_pairs(bench: Bench, workload: Workload, settings: Mapping[str, Mapping[str, str]]) -> list[Result]:

@@ -27,8 +27,14 @@ def figures(rate: float, *, cpu: float = 50.0) -> Figures:
 
 
 def test_a_change_has_an_interval_which_is_narrow_where_ratios_agree() -> None:
-    assert change([0.98] * 10) == "-2.0% (-2.0% to -2.0%)"
-    assert change([1.5, 0.5] * 10 + [1.0]) == "+0.0% (-50.0% to +50.0%)"
+    assert change([[0.98, 0.98]] * 5) == "-2.0% (-2.0% to -2.0%)"
+    assert change([[1.5], [0.5]] * 10 + [[1.0]]) == "+0.0% (-50.0% to +50.0%)"
+
+
+def test_ratios_that_depend_on_each_other_tell_no_more_than_one() -> None:
+    alone, repeated = change([[0.9], [1.0], [1.1]]), change([[0.9] * 50, [1.0] * 50, [1.1] * 50])
+
+    assert alone == repeated == "+0.0% (-10.0% to +10.0%)"
 
 
 def test_what_telemetry_costs_is_told_by_pairs_of_rounds() -> None:
