@@ -134,6 +134,8 @@ class Block:
     answers: Answers = field(default_factory=Answers)
     sketches: list[NDArray[np.float32]] = field(default_factory=list)
     """Of inputs, [requests, width] each."""
+    sketched_classes: list[NDArray[np.int32]] = field(default_factory=list)
+    """What these requests were answered, as many each; -1 where that was no class."""
     inputs_kind: str = ""
     """What they are: features or projections."""
     redelivered: int = 0
@@ -167,6 +169,7 @@ class Block:
         self.codes = self.codes + other.codes
         self.answers.add(other.answers)
         self.sketches = self.sketches + other.sketches
+        self.sketched_classes = self.sketched_classes + other.sketched_classes
         self.inputs_kind = self.inputs_kind or other.inputs_kind
         self.redelivered += other.redelivered
         self.ended_by_callers += other.ended_by_callers

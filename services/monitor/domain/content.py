@@ -1,8 +1,7 @@
 """Whether a version answers as it used to, and whether it is asked what it used to be asked.
 
 Answers and inputs are watched apart, so that an alarm can say whose fault it is: where inputs have moved, answers
-follow them; where only answers have, it is the version's. A mix of classes that moves while confidence given the class
-stays as it was, and inputs move too, is a shift of labels: the world has changed, not the model.
+follow them; where only answers have, it is the version's. ``label_shift.py`` tells what another mix of classes means.
 """
 
 from __future__ import annotations
@@ -21,6 +20,7 @@ from services.monitor.domain.answers import CLASSES, COARSE, SCALARS, Answers, N
 from services.monitor.domain.blocks import Block
 from services.monitor.domain.evidence import Budget, levels_around
 from services.monitor.domain.findings import Alarm, Recovery
+from services.monitor.domain.label_shift import SAME_CONFIDENCE, SURE, AskedFor, ClassInputs, confidence_shift, joined
 from services.monitor.domain.phases import Cause, Severity, Signal
 from services.monitor.domain.watches import (
     AnswerLearner,
@@ -36,13 +36,10 @@ MOVED = math.log(100)
 WAIT_SLOTS = 2
 """Seconds that an alarm on answers waits for what inputs say, if there are sketches of them."""
 WAIT_FOR_LABELS_SLOTS = 15
-"""The same where classes have moved and nothing else, which few inputs show late."""
-SAME_CONFIDENCE = 0.25
-"""Shift of confidence given the class, in its standard deviations, up to which it is as before."""
+"""The same where classes have moved and nothing else, until inputs say whether they were asked for."""
 ADOPT_S = 600
 """Inputs that have stayed changed for so long are learnt anew: they are what is asked now."""
 _RECENT = 30
-_LEAST_OF_CLASS = 20
 _MAX = 3.4e38
 
 
@@ -59,7 +56,9 @@ class ContentDetectors:
     _inputs: InputLearner = field(default_factory=InputLearner)
     _by_class: Numbers | None = None
     """Confidence by class, as learnt."""
+    _class_inputs: ClassInputs | None = None
     _recent: deque[tuple[int, Answers]] = field(default_factory=lambda: deque(maxlen=_RECENT))
+    _asked: deque[tuple[int, AskedFor]] = field(default_factory=lambda: deque(maxlen=_RECENT))
     _waiting: dict[Signal, int] = field(default_factory=dict)
     """Seconds at which alarms were raised that aren't told yet."""
     _moved_second: int = 0
@@ -71,22 +70,24 @@ class ContentDetectors:
 
     def judge(self, block: Block, *, may_learn: bool) -> Iterator[Alarm | Recovery]:
         """Judge a second, which needs what it was learnt for to be over."""
-        rows = _rows(block)
+        rows, classes = _asked(block)
         self.has_sketches |= len(rows) > 0
         self.kind = block.inputs_kind.removesuffix("s") or self.kind
         answers = block.answers
         if self.watches:
             self._recent.append((block.second, answers))
+            if isinstance(asked := self.watches.get(Signal.INPUTS), InputWatch):
+                self._asked.append((block.second, AskedFor.of(rows, asked.edges)))
             yield from self._observe(block.second, answers, rows)
         elif may_learn:
-            self._learn(block, rows)
+            self._learn(block, rows, classes)
 
-    def _learn(self, block: Block, rows: NDArray[np.float32]) -> None:
+    def _learn(self, block: Block, rows: NDArray[np.float32], classes: NDArray[np.int32]) -> None:
         answered = max((int(counts.sum()) for counts in block.answers.scalars.values()), default=0)
         if answered:
             self._learner.learn(block.answers, answered)
         if len(rows):
-            self._inputs.learn(rows)
+            self._inputs.learn(rows, classes)
         is_answering, is_asked = self._learner.seconds > 0, self.has_sketches
         if not (self._learner.is_done or (not is_answering and is_asked)) or (is_asked and not self._inputs.is_done):
             return
@@ -109,7 +110,10 @@ class ContentDetectors:
             self.watches[Signal.CLASS_MIX] = ClassWatch.learnt(slots, threshold=threshold)
             self._by_class = total.class_confidence
         if self._inputs.slots:
-            self.watches[Signal.INPUTS] = InputWatch.learnt(self._inputs.slots, threshold=threshold)
+            watch = self.watches[Signal.INPUTS] = InputWatch.learnt(self._inputs.slots, threshold=threshold)
+            rows, classes = np.concatenate(self._inputs.slots), np.concatenate(self._inputs.classes)
+            self._class_inputs = ClassInputs.learnt(rows, classes, watch.edges)
+            self._asked.clear()
         self._learner, self._inputs = AnswerLearner(), InputLearner()
 
     def _observe(self, second: int, answers: Answers, rows: NDArray[np.float32]) -> Iterator[Alarm | Recovery]:
@@ -146,7 +150,12 @@ class ContentDetectors:
         is_label_shift = self._is_label_shift()
         if Signal.INPUTS not in self.watches:
             return Cause.INPUTS if is_label_shift else Cause.VERSION
-        return Cause.VERSION if waited >= (WAIT_FOR_LABELS_SLOTS if is_label_shift else WAIT_SLOTS) else None
+        if not is_label_shift:
+            return Cause.VERSION if waited >= WAIT_SLOTS else None
+        evidence = self._asked_for()
+        if abs(evidence) < SURE and waited < WAIT_FOR_LABELS_SLOTS:
+            return None
+        return Cause.INPUTS if evidence > 0 else Cause.VERSION
 
     def _inputs_moved(self) -> bool:
         watch = self.watches.get(Signal.INPUTS)
@@ -162,6 +171,17 @@ class ContentDetectors:
         if not found:
             return False
         return confidence_shift(self._by_class, np.sum(found, axis=0)) < SAME_CONFIDENCE
+
+    def _asked_for(self) -> float:
+        """Evidence from inputs that the classes that came were asked for, nats."""
+        change = self.watches[Signal.CLASS_MIX].stream.change_second
+        classes = [one.classes for at, one in self._recent if at >= change and one.classes is not None]
+        asked = [one for at, one in self._asked if at >= change]
+        if self._class_inputs is None or not classes or not asked:
+            return 0.0
+        counts = np.sum(classes, axis=0)
+        spread = float(np.median(self.watches[Signal.INPUTS].stream.reference.spread))
+        return self._class_inputs.evidence(counts / counts.sum(), joined(asked)) / spread
 
     def _alarm(self, signal: Signal, cause: Cause) -> Alarm:
         watch = self.watches[signal]
@@ -248,6 +268,7 @@ class ContentDetectors:
         return {
             "watches": {signal: watch.dump() for signal, watch in self.watches.items()},
             "by_class": by_class,
+            "class_inputs": None if self._class_inputs is None else self._class_inputs.dump(),
             "scalars": {signal: counts.tolist() for signal, counts in self.scalars.items()},
         }
 
@@ -264,32 +285,17 @@ class ContentDetectors:
                 self.watches[signal] = ScalarWatch.load(signal, one, threshold=threshold)
         if (by_class := data.get("by_class")) is not None:
             self._by_class = np.array(by_class, np.int64).reshape(CLASSES, COARSE)
+        if (class_inputs := data.get("class_inputs")) is not None:
+            self._class_inputs = ClassInputs.load(class_inputs)
         self.scalars = {Signal(name): np.array(row, np.int64) for name, row in data.get("scalars", {}).items()}
 
 
-def _rows(block: Block) -> NDArray[np.float32]:
-    """The sketches of a second, of the width that its first has."""
+def _asked(block: Block) -> tuple[NDArray[np.float32], NDArray[np.int32]]:
+    """The sketches of a second, of the width that its first has, and the classes that these requests were answered."""
     if not block.sketches:
-        return np.zeros((0, 0), np.float32)
+        return np.zeros((0, 0), np.float32), np.zeros(0, np.int32)
     width = block.sketches[0].shape[1]
-    rows = np.concatenate([one for one in block.sketches if one.shape[1] == width])
-    return np.nan_to_num(rows, nan=_MAX, posinf=_MAX, neginf=-_MAX)
-
-
-def confidence_shift(before: Numbers, after: Numbers) -> float:
-    """How far confidence given the class has moved, in its standard deviations; 0 where that can't be told from chance.
-
-    Both are histograms of confidence by class. Infinite where most answers are of classes that were hardly seen before.
-    """
-    seen = before.sum(axis=1) >= _LEAST_OF_CLASS
-    now = after[seen].sum(axis=1).astype(np.float64)
-    if now.sum() < 0.7 * after.sum() or now.sum() < 1:
-        return math.inf
-    places = np.arange(COARSE)
-    known, total = before[seen], before[seen].sum(axis=1)
-    means = known @ places / total
-    variances = np.maximum(known @ places**2 / total - means**2, 0.1)
-    shift = float((after[seen] @ places - now * means).sum() / now.sum())
-    deviation = math.sqrt(float(now @ variances) / float(now.sum()))
-    is_chance = abs(shift) < 3 * deviation / math.sqrt(float(now.sum()))
-    return 0.0 if is_chance else abs(shift) / deviation
+    fit = [at for at, one in enumerate(block.sketches) if one.shape[1] == width]
+    rows = np.concatenate([block.sketches[at] for at in fit])
+    classes = np.concatenate([block.sketched_classes[at] for at in fit])
+    return np.nan_to_num(rows, nan=_MAX, posinf=_MAX, neginf=-_MAX), classes

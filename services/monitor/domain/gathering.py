@@ -158,8 +158,17 @@ def _add_answers(block: Block, batches: list[Batch]) -> None:
         if batch.sampled:
             sampled, block.inputs_kind = len(batch.sampled) // 4, batch.inputs_kind
             block.sketches.append(np.frombuffer(batch.sketch, "<f4").reshape(sampled, -1))
+            block.sketched_classes.append(_sampled_classes(batch))
     if columns or len(classes) or nonfinite:
         block.answers = answers_of(columns, classes, nonfinite)
+
+
+def _sampled_classes(batch: Batch) -> NDArray[np.int32]:
+    sampled, classes = np.frombuffer(batch.sampled, "<u4"), np.frombuffer(batch.classes, "<i4")
+    found = np.full(len(sampled), -1, np.int32)
+    is_there = sampled < len(classes)
+    found[is_there] = classes[sampled[is_there]]
+    return found
 
 
 def _show(block: Block, signal: Signal, batches: list[Batch], values: NDArray[np.generic]) -> None:

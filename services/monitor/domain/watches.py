@@ -215,6 +215,8 @@ class InputLearner:
     """Sketches of seconds, until there are enough; the oldest leave when there are many."""
 
     slots: list[NDArray[np.float32]] = field(default_factory=list)
+    classes: list[NDArray[np.int32]] = field(default_factory=list)
+    """What the same requests were answered; -1 where that was no class."""
     seconds: int = 0
     trials: int = 0
 
@@ -226,12 +228,13 @@ class InputLearner:
     def is_diverse(self) -> bool:
         return len(np.unique(np.concatenate(self.slots), axis=0)) >= MIN_DISTINCT
 
-    def learn(self, rows: NDArray[np.float32]) -> None:
+    def learn(self, rows: NDArray[np.float32], classes: NDArray[np.int32]) -> None:
         if self.slots and self.slots[0].shape[1] != rows.shape[1]:
-            self.slots, self.seconds, self.trials = [], 0, 0
+            self.slots, self.classes, self.seconds, self.trials = [], [], 0, 0
         self.seconds += 1
         self.trials += len(rows)
         # The same of every second, so that all of them fit.
         self.slots.append(rows[: MAX_SKETCHES // LEARN_SLOTS])
+        self.classes.append(classes[: MAX_SKETCHES // LEARN_SLOTS])
         if len(self.slots) > 8 * LEARN_SLOTS:
-            del self.slots[0]
+            del self.slots[0], self.classes[0]

@@ -10,8 +10,9 @@ import pytest
 
 from services.monitor.domain.answers import BINS, CLASSES, COARSE, SCALARS, Answers, answers_of, bins_of, value_of
 from services.monitor.domain.blocks import Block
-from services.monitor.domain.content import SAME_CONFIDENCE, ContentDetectors, confidence_shift
+from services.monitor.domain.content import ContentDetectors
 from services.monitor.domain.evidence import Budget
+from services.monitor.domain.label_shift import SAME_CONFIDENCE, SURE, AskedFor, ClassInputs, confidence_shift
 from services.monitor.domain.numbers import NumberDetector
 from services.monitor.domain.outcomes import Outcome
 from services.monitor.domain.phases import Signal
@@ -68,13 +69,45 @@ def test_another_mix_of_classes_is_no_shift_of_confidence_given_the_class() -> N
     assert confidence_shift(before, unseen) == math.inf
 
 
+def asked_and_answered(
+    random: np.random.Generator, mix: list[float], *, answered: list[int] | None = None, requests: int = 3_000
+) -> tuple[np.ndarray, np.ndarray]:
+    """Inputs of four features that tell of three classes, and what was answered: their class, or what stands for it."""
+    labels = random.choice(3, requests, p=mix)
+    rows = (np.eye(3, 4)[labels] + random.normal(size=(requests, 4))).astype(np.float32)
+    return rows, np.array(answered or [0, 1, 2], np.int32)[labels]
+
+
+def shares(classes: np.ndarray) -> np.ndarray:
+    return np.bincount(classes, minlength=CLASSES) / len(classes)
+
+
+def test_inputs_tell_classes_that_were_asked_for_from_those_that_were_made_up() -> None:
+    random = np.random.default_rng(3)
+    rows, classes = asked_and_answered(random, [0.2, 0.4, 0.4])
+    edges = np.quantile(rows, np.arange(1, 16) / 16, axis=0).T
+    known = ClassInputs.learnt(rows, classes, edges)
+    assert known is not None
+    known = ClassInputs.load(json.loads(json.dumps(known.dump())))
+
+    asked_for, answers = asked_and_answered(random, [0.5, 0.25, 0.25], requests=100)
+    assert known.evidence(shares(answers), AskedFor.of(asked_for, edges)) > SURE
+    as_ever, answers = asked_and_answered(random, [0.2, 0.4, 0.4], answered=[1, 0, 2], requests=200)
+    assert known.evidence(shares(answers), AskedFor.of(as_ever, edges)) < -SURE
+    assert known.evidence(shares(classes), AskedFor.of(rows[:0], edges)) == 0.0
+    assert ClassInputs.learnt(rows, np.zeros_like(classes), edges) is None, "one class tells nothing"
+    assert ClassInputs.learnt(rows, np.full_like(classes, -1), edges) is None
+
+
 def second(
     number: int, random: np.random.Generator, *, requests: int = 40, width: int = 3, shift: float = 0.0
 ) -> Block:
     block = Block("digits", "1", number, np.zeros(len(Outcome), np.int64), executions=requests)
     confidence = 1 / (1 + np.exp(-random.normal(1 - shift, 1, requests)))
-    block.answers = answers_of({Signal.CONFIDENCE: confidence}, random.integers(0, 5, requests).astype(np.int32), 0)
+    classes = random.integers(0, 5, requests).astype(np.int32)
+    block.answers = answers_of({Signal.CONFIDENCE: confidence}, classes, 0)
     block.sketches = [random.normal(size=(requests, width)).astype(np.float32)] if width else []
+    block.sketched_classes = [classes] if width else []
     return block
 
 
