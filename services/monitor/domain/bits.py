@@ -45,19 +45,22 @@ class BitReference:
     spread: Floats
 
     @classmethod
-    def fit(cls, trials: Floats, shares: Floats, *, risk: float = 0.01) -> BitReference:
-        """Of normal slots in order: ``trials`` [slots], ``shares`` [slots, bits]."""
+    def fit(cls, trials: Floats, shares: Floats, *, least: Floats | None = None, risk: float = 0.01) -> BitReference:
+        """Of normal slots in order: ``trials`` [slots], ``shares`` [slots, bits].
+
+        ``least`` is the spread of independent trials, 1 of yes or no, less of figures between 0 and 1.
+        """
         total = float(trials.sum())
         rates = trials @ shares / total
-        spread = _spread(trials, shares, rates)
+        spread = _spread(trials, shares, rates, np.ones(len(rates)) if least is None else least)
         limits = upper_limits(rates, total / spread, risk=risk / len(rates))
         return cls(rates, limits, spread)
 
     @property
     def tolerated(self) -> Floats:
-        """Limits that nothing below is bet against."""
-        odds = TOLERATED_ODDS * self.limits / np.maximum(1 - self.limits, 1e-12)
-        return np.clip(odds / (1 + odds), 1e-6, 0.999)
+        """Limits that nothing below is bet against: what isn't known of the rates, or what is nobody's alarm."""
+        odds = TOLERATED_ODDS * self.rates / np.maximum(1 - self.rates, 1e-12)
+        return np.clip(np.maximum(self.limits, odds / (1 + odds)), 1e-6, 0.999)
 
     def dump(self) -> list[list[float]]:
         return [self.rates.tolist(), self.limits.tolist(), self.spread.tolist()]
@@ -70,10 +73,10 @@ class BitReference:
         return cls(rates, limits, spread)
 
 
-def _spread(trials: Floats, shares: Floats, rates: Floats) -> Floats:
-    """Pearson's dispersion of each bit, the largest over spells of slots, and at least 1."""
-    variance = np.maximum(rates * (1 - rates), 1.0 / max(1.0, float(trials.sum())))
-    spread = np.ones(len(rates))
+def _spread(trials: Floats, shares: Floats, rates: Floats, least: Floats) -> Floats:
+    """Pearson's dispersion of each bit, the largest over spells of slots, and at least ``least``."""
+    variance = np.maximum(rates * (1 - rates), 1.0 / max(1.0, float(trials.sum()))) * least
+    surplus = np.ones(len(rates))
     for spell in SPELLS:
         spells = len(trials) // spell
         if spells < MIN_SPELLS:
@@ -82,9 +85,9 @@ def _spread(trials: Floats, shares: Floats, rates: Floats) -> Floats:
         counts = trials[:used].reshape(spells, spell).sum(axis=1)
         hits = (trials[:used, None] * shares[:used]).reshape(spells, spell, -1).sum(axis=1)
         means = hits / np.maximum(counts, 1e-9)[:, None]
-        spread = np.maximum(spread, (counts[:, None] * (means - rates) ** 2).sum(axis=0) / variance / (spells - 1))
+        surplus = np.maximum(surplus, (counts[:, None] * (means - rates) ** 2).sum(axis=0) / variance / (spells - 1))
     # What is rare, or was always so, says little by itself of how it clusters.
-    return np.maximum(spread, float(np.median(spread))) * (SAFETY + UNSEEN_SLOTS / len(trials))
+    return np.asarray(np.maximum(surplus, float(np.median(surplus))) * least * (SAFETY + UNSEEN_SLOTS / len(trials)))
 
 
 class BitSlot(NamedTuple):
@@ -106,6 +109,7 @@ class BitStream:
         history: int = 300,
         learnt: tuple[Floats, Floats] | None = None,
         most_learnt: int = MOST_LEARNT,
+        least: Floats | None = None,
     ) -> None:
         """``threshold`` in nats; ``history`` is how many slots are kept, to tell what has changed.
 
@@ -123,6 +127,7 @@ class BitStream:
         self._alarmed_second = 0
         self._learnt: list[tuple[float, NDArray[np.float32]]] | None = None
         self._most_learnt = most_learnt
+        self._least = least
         if learnt is not None:
             self._learnt = [(float(count), row.astype(np.float32)) for count, row in zip(*learnt, strict=True)]
         self._refit_at = 2 * len(self._learnt or ())
@@ -179,7 +184,8 @@ class BitStream:
         self._learnt.append((slot.trials, slot.shares.astype(np.float32)))
         if len(self._learnt) >= self._refit_at:
             trials = np.array([count for count, _ in self._learnt])
-            self._set(BitReference.fit(trials, np.stack([row for _, row in self._learnt]).astype(np.float64)))
+            shares = np.stack([row for _, row in self._learnt]).astype(np.float64)
+            self._set(BitReference.fit(trials, shares, least=self._least))
             self._refit_at *= 2
             if self._refit_at > self._most_learnt:
                 self._learnt = None

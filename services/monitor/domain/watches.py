@@ -1,7 +1,8 @@
 """What is normal of answers and inputs, learnt from a version's own first traffic, and the bits that leave it.
 
-A scalar is watched by whether it lies above, or not above, five quantiles; classes by how often each comes; inputs by
-how often each of their features, or projections, falls into one of sixteen bins that were equally full.
+A scalar is watched by whether it lies above, or not above, five quantiles, and by its mean rank among what was learnt,
+which a small move of all values shows soonest; classes by how often each comes; inputs by how often each of their
+features, or projections, falls into one of sixteen bins that were equally full, and by its mean bin.
 """
 
 from __future__ import annotations
@@ -32,44 +33,60 @@ LEAST_SHARE = 0.01
 
 
 class ScalarWatch:
-    """Bits of one scalar. ``edges`` are the last bins that don't lie above."""
+    """Bits of one scalar. ``edges`` are the last bins that don't lie above, ``ranks`` those of each bin, 0 to 1."""
 
-    def __init__(self, signal: Signal, edges: NDArray[np.int64], stream: BitStream) -> None:
+    def __init__(self, signal: Signal, edges: NDArray[np.int64], ranks: Floats, stream: BitStream) -> None:
         self.signal = signal
         self.edges = edges
+        self.ranks = ranks
         self.stream = stream
 
     @classmethod
     def learnt(cls, signal: Signal, slots: list[Answers], *, threshold: float) -> Self:
         counts = np.stack([slot.scalars[signal] for slot in slots if signal in slot.scalars]).astype(np.float64)
-        cumulative = np.cumsum(counts.sum(axis=0))
+        total = counts.sum(axis=0)
+        cumulative = np.cumsum(total)
         edges = np.unique(np.searchsorted(cumulative, np.array(LEVELS) * cumulative[-1] * (1 - 1e-12)))
+        ranks = (cumulative - total / 2) / cumulative[-1]
         trials = counts.sum(axis=1)
-        shares = np.stack([_above(row, edges) for row in counts])
-        stream = BitStream(BitReference.fit(trials, shares), threshold=threshold, learnt=(trials, shares))
-        return cls(signal, edges, stream)
+        shares = np.stack([_above(row, edges, ranks) for row in counts])
+        least = _least(2 * len(edges), 2)
+        reference = BitReference.fit(trials, shares, least=least)
+        stream = BitStream(reference, threshold=threshold, learnt=(trials, shares), least=least)
+        return cls(signal, edges, ranks, stream)
 
     def bits(self, answers: Answers) -> tuple[float, Floats]:
         """Trials, and the share of each bit."""
         counts = answers.scalars.get(self.signal)
         if counts is None or not counts.any():
             return 0.0, self.stream.reference.rates
-        return float(counts.sum()), _above(counts, self.edges)
+        return float(counts.sum()), _above(counts, self.edges, self.ranks)
 
     def dump(self) -> dict[str, Any]:
-        return {"edges": self.edges.tolist(), "reference": self.stream.reference.dump(), **self.stream.dump()}
+        return {
+            "edges": self.edges.tolist(),
+            "ranks": np.round(self.ranks, 5).tolist(),
+            "reference": self.stream.reference.dump(),
+            **self.stream.dump(),
+        }
 
     @classmethod
     def load(cls, signal: Signal, data: Mapping[str, Any], *, threshold: float) -> Self:
-        edges = np.array(data["edges"], np.int64)
-        return cls(signal, edges, _stream(data, bits=2 * len(edges), threshold=threshold))
+        edges, ranks = np.array(data["edges"], np.int64), np.array(data["ranks"], np.float64)
+        return cls(signal, edges, ranks, _stream(data, bits=2 * len(edges) + 2, threshold=threshold))
 
 
-def _above(counts: NDArray[np.generic], edges: NDArray[np.int64]) -> Floats:
-    """Shares above each edge, and of the rest."""
+def _above(counts: NDArray[np.generic], edges: NDArray[np.int64], ranks: Floats) -> Floats:
+    """Shares above each edge, and of the rest; the mean rank, and what it lacks of 1."""
     cumulative = np.cumsum(counts, dtype=np.float64)
     above = 1 - cumulative[np.minimum(edges, BINS - 1)] / cumulative[-1]
-    return np.concatenate([above, 1 - above])
+    rank = float(counts @ ranks / cumulative[-1])
+    return np.concatenate([above, 1 - above, [rank, 1 - rank]])
+
+
+def _least(bits: int, ranks: int) -> Floats:
+    """Spread of independent trials: of so many bits, and of ranks, which are even between 0 and 1."""
+    return np.repeat([1.0, 1 / 3], [bits, ranks])
 
 
 class ClassWatch:
@@ -128,8 +145,11 @@ class InputWatch:
         edges = np.quantile(rows, levels, axis=0, method="inverted_cdf").T.astype(np.float64)
         trials = np.array([len(slot) for slot in slots], np.float64)
         shares = np.stack([_occupancy(slot, edges) for slot in slots])
-        reference = BitReference.fit(trials, shares)
-        stream = BitStream(reference, threshold=threshold, history=60, learnt=(trials, shares), most_learnt=128)
+        least = _least(INPUT_BINS * len(edges), 2 * len(edges))
+        stream = BitStream(
+            BitReference.fit(trials, shares, least=least),
+            threshold=threshold, history=60, learnt=(trials, shares), most_learnt=128, least=least,
+        )  # fmt: skip
         return cls(edges, stream)
 
     def bits(self, rows: NDArray[np.float32]) -> tuple[float, Floats]:
@@ -138,13 +158,11 @@ class InputWatch:
             return 0.0, self.stream.reference.rates
         return float(len(rows)), _occupancy(rows, self.edges)
 
-    def feature_of(self, bit: int) -> int:
-        return bit // INPUT_BINS
-
     def moved(self, second: int) -> list[int]:
         """Features, the one that moved most first."""
         _, shares = self.stream.since(second)
-        distance = np.abs(shares - self.stream.reference.rates).reshape(len(self.edges), INPUT_BINS).sum(axis=1) / 2
+        moved = np.abs(shares - self.stream.reference.rates)[: INPUT_BINS * len(self.edges)]
+        distance = moved.reshape(len(self.edges), INPUT_BINS).sum(axis=1) / 2
         return [int(at) for at in np.argsort(-distance)]
 
     def distance(self, second: int, feature: int) -> float:
@@ -159,16 +177,20 @@ class InputWatch:
     @classmethod
     def load(cls, data: Mapping[str, Any], *, threshold: float) -> Self:
         edges = np.array(data["edges"], np.float64).reshape(-1, INPUT_BINS - 1)
-        return cls(edges, _stream(data, bits=edges.shape[0] * INPUT_BINS, threshold=threshold, history=60))
+        return cls(edges, _stream(data, bits=edges.shape[0] * (INPUT_BINS + 2), threshold=threshold, history=60))
 
 
 def _occupancy(rows: NDArray[np.float32], edges: Floats) -> Floats:
-    """Share of rows in each bin of each feature, [width x bins]. NaN counts as the largest."""
+    """Share of rows in each bin of each feature, [width x bins]; each one's mean bin, 0 to 1, and what it lacks of 1.
+
+    NaN counts as the largest.
+    """
     width = len(edges)
     places = (rows[:, :, None] > edges[None, :, :]).sum(axis=2)
     places[np.isnan(rows)] = INPUT_BINS - 1
     flat = (places + np.arange(width) * INPUT_BINS).ravel()
-    return np.bincount(flat, minlength=width * INPUT_BINS) / len(rows)
+    ranks = places.mean(axis=0) / (INPUT_BINS - 1)
+    return np.concatenate([np.bincount(flat, minlength=width * INPUT_BINS) / len(rows), ranks, 1 - ranks])
 
 
 def _stream(data: Mapping[str, Any], *, bits: int, threshold: float, history: int = 300) -> BitStream:
