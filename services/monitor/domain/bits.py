@@ -26,7 +26,7 @@ TOLERATED_ODDS = 1.1
 SPELLS = (1, 4, 12, 36)
 """Slots of which the spread is looked at together."""
 MIN_SPELLS = 5
-SAFETY, UNSEEN_SLOTS = 1.2, 30
+SAFETY, UNSEEN_SLOTS = 1.2, 15
 """What is learnt of the spread is multiplied by the first, and more where few slots were seen."""
 QUARANTINE = 30
 """Slots after which one that led to no alarm was normal, and is learnt from too."""
@@ -85,7 +85,9 @@ def _spread(trials: Floats, shares: Floats, rates: Floats, least: Floats) -> Flo
         counts = trials[:used].reshape(spells, spell).sum(axis=1)
         hits = (trials[:used, None] * shares[:used]).reshape(spells, spell, -1).sum(axis=1)
         means = hits / np.maximum(counts, 1e-9)[:, None]
-        surplus = np.maximum(surplus, (counts[:, None] * (means - rates) ** 2).sum(axis=0) / variance / (spells - 1))
+        found = (counts[:, None] * (means - rates) ** 2).sum(axis=0) / variance / (spells - 1)
+        # Less its standard deviation: the largest of several estimates would be too large.
+        surplus = np.maximum(surplus, found / (1 + np.sqrt(2 / (spells - 1))))
     # What is rare, or was always so, says little by itself of how it clusters.
     return np.asarray(np.maximum(surplus, float(np.median(surplus))) * least * (SAFETY + UNSEEN_SLOTS / len(trials)))
 
