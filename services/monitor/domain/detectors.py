@@ -272,7 +272,7 @@ def _slot(second: int, parts: list[tuple[sketch.Counts, Normal]], limits: Floats
     return Slot(
         second,
         shares=mean @ np.array(shares),
-        limits=limits,
+        limits=np.minimum(limits, mean @ np.array([normal.limits for _, normal in parts])),
         now=mean @ np.array(now),
         normal=mean @ np.array([normal.quantiles_ns for _, normal in parts]),
     )

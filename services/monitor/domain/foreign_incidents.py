@@ -18,7 +18,7 @@ PREFIX = "services/"
 """Begins the ``model`` of such an incident, and the service's name follows: no model's id has a slash."""
 
 _MEDIAN = LEVELS.index(0.5)
-_QUANTILES = {0.5: "median", 0.9: "p90", 0.99: "p99"}
+_QUANTILES = {0.1: "p10", 0.5: "median", 0.9: "p90", 0.99: "p99"}
 
 
 def is_foreign(model: str) -> bool:

@@ -23,6 +23,7 @@ from services.monitor.domain.reference import (
     Context,
     ErrorReference,
     LatencyReference,
+    Normal,
 )
 from services.monitor.domain.sketch import Counts
 from services.monitor.domain.streams import HISTORY_SLOTS, Slot, Stream
@@ -173,7 +174,7 @@ class ForeignSeries:
             slot = Slot(
                 second,
                 shares=np.array([sketch.share_above(counts, edge) for edge in total.edges]),
-                limits=LATENCY_LIMITS,
+                limits=np.minimum(self.streams[Signal.LATENCY].limits, total.limits),
                 now=np.array([sketch.quantile(counts, level) for level in LEVELS]),
                 normal=total.quantiles_ns,
             )
@@ -208,17 +209,14 @@ class ForeignSeries:
         """What has been learnt, as plain JSON values."""
         return {
             "errors": self._errors.dump(),
-            "latency": [
-                [context.rate, normal[Phase.TOTAL].quantiles_ns.tolist()]
-                for context, normal in self._latency.known.items()
-            ],
+            "latency": [[context.rate, normal[Phase.TOTAL].dump()] for context, normal in self._latency.known.items()],
         }
 
     def load(self, data: Mapping[str, Any]) -> None:
         """The reverse of :meth:`dump`; what is known needs no settling."""
         self._errors = ErrorReference(*data["errors"])
-        for rate, quantiles in data["latency"]:
-            self._latency.know(Context(0, rate), [quantiles])
+        for rate, normal in data["latency"]:
+            self._latency.know(Context(0, rate), [Normal.load(Phase.TOTAL, normal)])
         self._settled = SETTLING_SLOTS
 
 

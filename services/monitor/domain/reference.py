@@ -17,14 +17,15 @@ import numpy as np
 from numpy.typing import NDArray
 
 from services.monitor.domain import sketch
-from services.monitor.domain.evidence import Floats, upper_limit
+from services.monitor.domain.evidence import Floats, upper_limit, upper_limits
 from services.monitor.domain.outcomes import ErrorKind
 from services.monitor.domain.phases import COMPUTE_PHASES, FLOW_PHASES, Phase
 
 LEARN_SLOTS = 30
 MAX_CONTEXTS = 256
-LEVELS = (0.5, 0.9, 0.99)
-"""Quantiles watched: the body, the shoulder and the tail."""
+LEVELS = (0.5, 0.1, 0.9, 0.99)
+"""Quantiles watched: the body, the quick, the shoulder and the tail. What delays all shows among the quick first, who
+didn't wait."""
 LATENCY_LIMITS: Floats = np.array([upper_limit(1 - level, LEARN_SLOTS) for level in LEVELS])
 """Upper confidence limits of the shares of durations above the learnt quantiles: a second's share is one trial."""
 
@@ -49,10 +50,12 @@ class Tolerance(NamedTuple):
 
 _COMPUTE = Tolerance(1.3, 1e6)
 _FLOW = Tolerance(2.0, 20e6)
-TOLERANCES: Mapping[Phase, Tolerance] = {
-    **dict.fromkeys(COMPUTE_PHASES, _COMPUTE),
-    **dict.fromkeys(FLOW_PHASES, _FLOW),
+_QUICK_FLOW = Tolerance(2.0, 2e6)
+TOLERANCES: Mapping[Phase, tuple[Tolerance, ...]] = {
+    **dict.fromkeys(COMPUTE_PHASES, (_COMPUTE,) * len(LEVELS)),
+    **dict.fromkeys(FLOW_PHASES, tuple(_QUICK_FLOW if level < 0.5 else _FLOW for level in LEVELS)),
 }
+"""By level. Waiting depends on load, and is noise; not that of the quick."""
 
 
 class Context(NamedTuple):
@@ -67,15 +70,38 @@ class Context(NamedTuple):
 
 
 class Normal(NamedTuple):
-    """Reference of one phase in one context: quantiles at ``LEVELS`` (ns) and the last bin that isn't longer."""
+    """Reference of one phase in one context, by ``LEVELS``: quantiles (ns), the last bin that isn't longer, and upper
+    confidence limits of the share of durations that are.
+    """
 
     quantiles_ns: Floats
     edges: NDArray[np.int64]
+    limits: Floats
 
     @classmethod
-    def of(cls, phase: Phase, quantiles_ns: Iterable[float]) -> Normal:
-        values = np.array(list(quantiles_ns), np.float64)
-        return cls(values, np.array([TOLERANCES[phase].edge(value) for value in values]))
+    def of(cls, phase: Phase, shares: NDArray[np.float64]) -> Normal:
+        """Of a histogram: the mean of ``LEARN_SLOTS`` seconds, each of which is one trial."""
+        quantiles = sketch.quantiles(shares, LEVELS)
+        edges = _edges(phase, quantiles)
+        above = np.clip(sketch.shares_above(shares, edges), 0.0, 1.0)
+        return cls(quantiles, edges, upper_limits(above, np.full(len(above), float(LEARN_SLOTS))))
+
+    def dump(self) -> list[list[float]]:
+        return [self.quantiles_ns.tolist(), self.limits.tolist()]
+
+    @classmethod
+    def load(cls, phase: Phase, data: list[list[float]]) -> Normal:
+        """Raises ValueError: the data are of other levels."""
+        quantiles, limits = (np.array(row, np.float64) for row in data)
+        if not len(quantiles) == len(limits) == len(LEVELS):
+            raise ValueError(f"a reference has {len(quantiles)} quantiles, expected {len(LEVELS)}")
+        return cls(quantiles, _edges(phase, quantiles), limits)
+
+
+def _edges(phase: Phase, quantiles_ns: Iterable[float]) -> NDArray[np.int64]:
+    return np.array(
+        [tolerance.edge(value) for tolerance, value in zip(TOLERANCES[phase], quantiles_ns, strict=True)], np.int64
+    )
 
 
 @dataclass(slots=True)
@@ -105,18 +131,17 @@ class LatencyReference:
         slots, shares = slots + 1, shares + counts / counts.sum(axis=1, keepdims=True)
         self._learning[context] = slots, shares
         if slots >= LEARN_SLOTS:
-            self.know(context, [[sketch.quantile(row, level) for level in LEVELS] for row in shares])
+            self.know(context, [Normal.of(phase, row) for phase, row in zip(self.phases, shares, strict=True)])
 
     @property
     def learnt_slots(self) -> int:
         """Seconds seen of the context that is known next, or ``LEARN_SLOTS`` where one is known."""
         return LEARN_SLOTS if self.known else max((slots for slots, _ in self._learning.values()), default=0)
 
-    def know(self, context: Context, quantiles_ns: Iterable[Iterable[float]]) -> None:
+    def know(self, context: Context, normals: Iterable[Normal]) -> None:
+        """What is normal in a context, by phase."""
         self._learning.pop(context, None)
-        self.known[context] = {
-            phase: Normal.of(phase, row) for phase, row in zip(self.phases, quantiles_ns, strict=True)
-        }
+        self.known[context] = dict(zip(self.phases, normals, strict=True))
         self._nearest.clear()
 
     def _is_full(self) -> bool:
@@ -182,7 +207,7 @@ class Reference:
             "kinds": [kind.dump() for kind in self.kinds],
             **{
                 group: [
-                    [*context, [normal.quantiles_ns.tolist() for normal in by_phase.values()]]
+                    [*context, [normal.dump() for normal in by_phase.values()]]
                     for context, by_phase in reference.known.items()
                 ]
                 for group, reference in (("compute", self.compute), ("flow", self.flow))
@@ -196,6 +221,8 @@ class Reference:
         if "kinds" in data:
             reference.kinds = tuple(ErrorReference(*kind) for kind in data["kinds"])
         for group in ("compute", "flow"):
-            for rows, rate, quantiles in data[group]:
-                getattr(reference, group).know(Context(rows, rate), quantiles)
+            known: LatencyReference = getattr(reference, group)
+            for rows, rate, by_phase in data[group]:
+                normals = [Normal.load(phase, one) for phase, one in zip(known.phases, by_phase, strict=True)]
+                known.know(Context(rows, rate), normals)
         return reference

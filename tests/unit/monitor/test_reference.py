@@ -7,12 +7,13 @@ import pytest
 
 from services.monitor.domain import sketch
 from services.monitor.domain.evidence import upper_limit
-from services.monitor.domain.phases import FLOW_PHASES, Phase
+from services.monitor.domain.phases import COMPUTE_PHASES, FLOW_PHASES, Phase
 from services.monitor.domain.reference import (
     ERROR_TRIALS,
     GREATEST_ERROR_LIMIT,
     LEARN_SLOTS,
     LEAST_ERROR_LIMIT,
+    LEVELS,
     MAX_CONTEXTS,
     Context,
     ErrorReference,
@@ -22,9 +23,16 @@ from services.monitor.domain.reference import (
 )
 
 
+def counted(*durations_ns: float) -> np.ndarray:
+    return sketch.count(sketch.bins_of(np.array(durations_ns)))
+
+
 def histogram(*durations_ns: float) -> np.ndarray:
-    counts = sketch.count(sketch.bins_of(np.array(durations_ns)))
-    return np.stack([counts] * len(FLOW_PHASES))
+    return np.stack([counted(*durations_ns)] * len(FLOW_PHASES))
+
+
+def normals(phases: tuple[Phase, ...], *durations_ns: float) -> list[Normal]:
+    return [Normal.of(phase, counted(*durations_ns)) for phase in phases]
 
 
 def learnt(*contexts: Context) -> LatencyReference:
@@ -45,7 +53,7 @@ def test_a_context_is_known_once_it_was_seen_long_enough() -> None:
 
     normal = reference.normal(Context(0, 5))
     assert normal is not None
-    assert normal[Phase.QUEUE].quantiles_ns == pytest.approx([1e6] * 3, rel=0.05)
+    assert normal[Phase.QUEUE].quantiles_ns == pytest.approx([1e6] * len(LEVELS), rel=0.05)
 
 
 def test_a_context_is_judged_by_the_nearest_heavier_one_only() -> None:
@@ -62,7 +70,7 @@ def test_a_nearer_context_is_used_as_soon_as_it_is_known() -> None:
     reference = learnt(Context(4, 8))
     assert reference.normal(Context(1, 1)) is reference.known[Context(4, 8)]
 
-    reference.know(Context(1, 1), [[1e6] * 3] * 2)
+    reference.know(Context(1, 1), normals(FLOW_PHASES, 1e6))
 
     assert reference.normal(Context(1, 1)) is reference.known[Context(1, 1)]
 
@@ -87,9 +95,18 @@ def test_contexts_are_bounded() -> None:
     ],
 )
 def test_small_shifts_do_not_count(phase: Phase, reference_ns: float, tolerated_ns: float, longer_ns: float) -> None:
-    edge = Normal.of(phase, [reference_ns] * 3).edges[0]
+    edge = Normal.of(phase, counted(reference_ns)).edges[0]
 
     assert sketch.bin_of(tolerated_ns) <= edge < sketch.bin_of(longer_ns)
+
+
+def test_the_quick_are_expected_to_stay_quick() -> None:
+    waits = counted(*np.random.default_rng(1).exponential(5e6, 1_000))
+    normal = Normal.of(Phase.QUEUE, waits)
+    delayed = counted(*np.random.default_rng(2).exponential(5e6, 1_000) + 5e6)
+    assert (sketch.shares_above(waits, normal.edges) < normal.limits).all()
+    is_over = sketch.shares_above(delayed, normal.edges) > normal.limits
+    assert [level for level, over in zip(LEVELS, is_over, strict=True) if over] == [0.1]
 
 
 def test_the_error_limit_starts_high_and_comes_down_with_what_is_seen() -> None:
@@ -121,8 +138,8 @@ def test_a_version_that_always_fails_is_never_normal() -> None:
 
 def test_a_reference_survives_being_stored() -> None:
     reference = Reference(errors=ErrorReference(40, 4_000, 2.5))
-    reference.compute.know(Context(3, 7), [[1e6, 2e6, 3e6]] * 3)
-    reference.flow.know(Context(0, 2), [[1e5, 2e5, 3e5]] * 2)
+    reference.compute.know(Context(3, 7), normals(COMPUTE_PHASES, 1e6, 2e6, 3e6))
+    reference.flow.know(Context(0, 2), normals(FLOW_PHASES, 1e5, 2e5, 3e5))
 
     again = Reference.load(json.loads(json.dumps(reference.dump())))
 
