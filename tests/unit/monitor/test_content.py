@@ -12,6 +12,7 @@ from services.monitor.domain.answers import BINS, CLASSES, COARSE, SCALARS, Answ
 from services.monitor.domain.blocks import Block
 from services.monitor.domain.content import ContentDetectors
 from services.monitor.domain.evidence import Budget
+from services.monitor.domain.findings import Alarm, Recovery
 from services.monitor.domain.label_shift import SAME_CONFIDENCE, SURE, AskedFor, ClassInputs, confidence_shift
 from services.monitor.domain.numbers import NumberDetector
 from services.monitor.domain.outcomes import Outcome
@@ -166,22 +167,40 @@ def test_what_is_kept_while_learning_is_bounded() -> None:
     assert sum(slot.scalars[Signal.CONFIDENCE].sum() for slot in learner.slots) > 900
 
 
-def test_answers_that_are_no_numbers_need_three_requests_and_a_share() -> None:
-    def block(number: int, nonfinite: int, instance: str = "a") -> Block:
-        one = Block("digits", "1", number, np.array([1_000, 0, 0]), instance=instance, executions=1)
-        one.answers.nonfinite = nonfinite
-        return one
+def nonfinite(second: int, count: int, instance: str = "a") -> Block:
+    one = Block("digits", "1", second, np.array([1_000, 0, 0]), instance=instance, executions=1)
+    one.answers.nonfinite = count
+    return one
 
+
+def test_answers_that_are_no_numbers_need_three_requests_and_a_share() -> None:
     detector = NumberDetector()
-    detector.add(block(0, 2))
-    assert list(detector.judge(1)) == []
-    detector.add(block(1, 1))
-    assert list(detector.judge(2)) == [], "two in a thousand"
-    detector.add(block(2, 30))
-    detector.add(block(2, 0, "b"))
+    detector.add(nonfinite(0, 0))
+    detector.add(nonfinite(1, 2))
+    assert list(detector.judge(2)) == []
+    detector.add(nonfinite(2, 30))
+    detector.add(nonfinite(2, 0, "b"))
     (alarm,) = detector.judge(3)
     assert alarm.replica == "a"
     assert list(detector.judge(4)) == []
-    detector.add(block(40, 0))
+    detector.add(nonfinite(40, 0))
     (recovery,) = detector.judge(41)
     assert recovery.replica == "a"
+
+
+def test_few_answers_that_are_no_numbers_add_up_over_two_minutes() -> None:
+    detector = NumberDetector()
+    for number in range(100):
+        detector.add(nonfinite(number, int(number % 40 == 20)))
+        assert list(detector.judge(number + 1)) == [], "fewer than three, or one in two thousand"
+    again = NumberDetector()
+    for number in range(100):
+        again.add(nonfinite(number, int(number % 2)))
+        if found := list(again.judge(number + 1)):
+            break
+    assert number < 20
+    assert isinstance(found[0], Alarm)
+    again.add(nonfinite(100, 0))
+    assert list(again.judge(101)) == [], "it may come again"
+    again.add(nonfinite(140, 0))
+    assert isinstance(next(again.judge(141)), Recovery)
