@@ -13,7 +13,7 @@ from typing import Any
 
 import numpy as np
 
-from services.monitor.domain.bits import BitReference, BitStream
+from services.monitor.domain.bits import QUARANTINE, BitReference, BitStream
 from services.monitor.domain.blocks import Block
 from services.monitor.domain.evidence import Budget, Floats
 from services.monitor.domain.findings import Alarm, Recovery
@@ -41,6 +41,8 @@ class ErrorDetector:
     reference: Reference
     stream: BitStream = field(init=False)
     _codes: deque[tuple[int, Floats]] = field(default_factory=lambda: deque(maxlen=300))
+    _unsure: deque[tuple[int, Floats]] = field(default_factory=deque)
+    """Trials and shares of the last seconds, which are learnt from if they lead to no alarm."""
 
     def __post_init__(self) -> None:
         self.stream = BitStream(self._bits(), threshold=self.budget.threshold)
@@ -56,10 +58,19 @@ class ErrorDetector:
         self.stream.threshold = self.budget.threshold
         if self.stream.observe(block.second, trials, np.minimum(shares, 1.0)):
             yield self._alarm() if self.stream.is_alarmed else Recovery(Signal.ERROR_RATE, None)
-        if may_learn and not self.stream.is_suspicious and not self.reference.errors.is_learnt:
-            for reference, share in zip(self._references, shares, strict=True):
-                reference.learn(float(share), trials)
-            self.stream.refit(self._bits())
+        if not may_learn or self.stream.is_suspicious:
+            self._unsure.clear()
+        elif not self.reference.errors.is_learnt:
+            self._learn(trials, shares)
+        elif not self.reference.errors.is_complete:
+            self._unsure.append((trials, shares))
+            if len(self._unsure) > QUARANTINE:
+                self._learn(*self._unsure.popleft())
+
+    def _learn(self, trials: int, shares: Floats) -> None:
+        for reference, share in zip(self._references, shares, strict=True):
+            reference.learn(float(share), trials)
+        self.stream.refit(self._bits())
 
     @property
     def _references(self) -> tuple[ErrorReference, ...]:

@@ -34,7 +34,9 @@ LEAST_ERROR_LIMIT = 0.002
 GREATEST_ERROR_LIMIT = 0.05
 """Error rates from this on are never taken for normal, and what is assumed before anything is learnt."""
 ERROR_TRIALS = 3_000
-"""Batches over which the normal error rate is learnt, and at least ``LEARN_SLOTS`` seconds."""
+"""Batches after which the normal error rate is known, and at least ``LEARN_SLOTS`` seconds."""
+MOST_ERROR_TRIALS = 20_000
+"""Batches up to which it is known better; then it stays, so that a slow decline isn't learnt too."""
 
 
 class Tolerance(NamedTuple):
@@ -167,6 +169,10 @@ class ErrorReference:
         return self.slots >= LEARN_SLOTS and self.trials >= ERROR_TRIALS
 
     @property
+    def is_complete(self) -> bool:
+        return self.slots >= LEARN_SLOTS and self.trials >= MOST_ERROR_TRIALS
+
+    @property
     def limit(self) -> float:
         """Upper confidence limit of the normal rate, by what has been seen so far."""
         limit = upper_limit(self.rate, self.trials / self.spread)
@@ -181,7 +187,7 @@ class ErrorReference:
         return max(1.0, (self.squares - self.trials * self.rate**2) / variance / (self.slots - 1))
 
     def learn(self, share: float, trials: int) -> None:
-        if not self.is_learnt:
+        if not self.is_complete:
             self.slots += 1
             self.trials += trials
             self.errors += share * trials

@@ -9,12 +9,12 @@ from services.monitor.domain import sketch
 from services.monitor.domain.evidence import upper_limit
 from services.monitor.domain.phases import COMPUTE_PHASES, FLOW_PHASES, Phase
 from services.monitor.domain.reference import (
-    ERROR_TRIALS,
     GREATEST_ERROR_LIMIT,
     LEARN_SLOTS,
     LEAST_ERROR_LIMIT,
     LEVELS,
     MAX_CONTEXTS,
+    MOST_ERROR_TRIALS,
     Context,
     ErrorReference,
     LatencyReference,
@@ -121,7 +121,7 @@ def test_the_error_limit_starts_high_and_comes_down_with_what_is_seen() -> None:
 
 
 def test_what_is_learnt_stays() -> None:
-    errors = ErrorReference(slots=LEARN_SLOTS, trials=ERROR_TRIALS, errors=30.0)
+    errors = ErrorReference(slots=LEARN_SLOTS, trials=MOST_ERROR_TRIALS, errors=200.0)
 
     errors.learn(1.0, 1_000_000)
 
