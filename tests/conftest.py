@@ -5,9 +5,11 @@ from __future__ import annotations
 import os
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 from hypothesis import HealthCheck, settings
+from xdist.scheduler import LoadFileScheduling
 
 from tests.support.certificates import Certificates
 from tests.support.consul import ConsulServer
@@ -36,6 +38,18 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
         patience_s = _PATIENCE_S.get(item.path.relative_to(here).parts[0])
         if patience_s is not None and item.get_closest_marker("timeout") is None:
             item.add_marker(pytest.mark.timeout(patience_s))
+
+
+class _Scheduling(LoadFileScheduling):
+    """A file at a time for each worker; what shares the running suite of ``tests/e2e`` counts as one file."""
+
+    def _split_scope(self, nodeid: str) -> str:
+        return "tests/e2e" if nodeid.startswith("tests/e2e/test_") else super()._split_scope(nodeid)
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> _Scheduling | None:
+    return _Scheduling(config, log) if config.getoption("dist") == "loadfile" else None
 
 
 @pytest.fixture(scope="session")

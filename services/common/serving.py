@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import gc
 import logging
 import signal
 import socket
@@ -94,17 +93,6 @@ def serve_metrics(
         SystemExit: the address is taken.
     """
     return metrics_page.serve(make_wsgi_app(registry), bound(host, port) if listener is None else listener)
-
-
-def favour_latency() -> None:
-    """Keep this process from stalling now that it has started; its daily work must leave no cycles of references.
-
-    A garbage collection over all that starting made takes 50 ms and more, so that is left out, and others are rare. A
-    thread that renders metrics or spans hands the interpreter over after 1 ms instead of 5.
-    """
-    gc.freeze()
-    gc.set_threshold(10_000, 20, 50)
-    sys.setswitchinterval(0.001)
 
 
 class Stop(asyncio.Event):

@@ -22,6 +22,7 @@ from services.common.discovery.channel import FollowingChannel
 from services.common.discovery.metrics import DiscoveryCollector
 from services.common.errors import UnavailableError
 from services.common.http2 import Limits
+from services.common.latency import favour_latency
 from services.common.memory import keep_freed_memory
 from services.common.payloads import keep_clean
 from services.common.settings import SuiteSettings
@@ -127,7 +128,7 @@ async def serve(
                     front.http_port,
                     gateway.packer.reply_address,
                 )
-                serving.favour_latency()
+                favour_latency()
                 await stop.wait()
                 await _drain(gateway, servicer, front, settings.drain_timeout_s, has_successor=stop.has_successor)
             drained.set()

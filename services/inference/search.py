@@ -26,8 +26,8 @@ from services.inference.domain.agreement import Agreement, compare
 from services.inference.domain.manifest import NOTHING_SAID, Manifest
 from services.inference.domain.signature import Signature
 from services.inference.domain.variants import ORIGINAL, Level, Measurement, Trial, Variant, best, combined, slowness
+from services.inference.environment import move_home
 from services.inference.model_process.control import end_with_agent, take_standard_output
-from services.inference.settings import move_home
 
 _TURN_S = 0.02
 _MEASURE_S = 0.3

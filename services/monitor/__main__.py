@@ -6,6 +6,7 @@ import os
 import sys
 
 from services.common import logs, serving
+from services.common.latency import favour_latency
 from services.common.settings import load
 from services.monitor.server import Monitor
 from services.monitor.settings import MonitorSettings
@@ -24,7 +25,7 @@ def main() -> None:
 
 def _step_back() -> None:
     """Keep out of the way of those that answer requests on the same machine."""
-    serving.favour_latency()  # collections of garbage would look at all the ring of traces, and find nothing
+    favour_latency()  # collections of garbage would look at all the ring of traces, and find nothing
     os.nice(_NICENESS)
 
 

@@ -26,7 +26,7 @@ SPEAKS_GRPC = re.compile(
     r"|penstock(\.|$)"
 )
 GRPC = re.compile(r"grpc(_\w+)?(\.|$)|.*_pb2_grpc(\.|$)")
-READS_ENVIRONMENT = re.compile(r"services$|services\.(common|\w+)\.settings$|penstock(\.|$)")
+READS_ENVIRONMENT = re.compile(r"services$|services\.\w+\.(settings|environment)$|penstock(\.|$)")
 RUNS_WHAT_IT_READS = {"cloudpickle", "dill", "joblib", "marshal", "pickle", "shelve"}
 LOADS_WHAT_IS_TRUSTED = "services.inference.backends.sklearn_pickle"
 
@@ -132,6 +132,8 @@ _LEARNING = {"torch", "onnxruntime", "onnx", "sklearn"}
         ("services.registry.server", {*_LEARNING, "alembic", "consul", "redis", "opentelemetry"}),
         ("services.monitor.server", {*_LEARNING, "consul", "redis"}),
         ("services.inference.server", {*_LEARNING, "consul", "sqlalchemy", "starlette"}),
+        ("services.inference.model_process.server", {*_LEARNING, "prometheus_client", "pydantic"}),
+        ("services.inference.inspector", {*_LEARNING, "prometheus_client", "pydantic", "redis"}),
         ("penstock.launcher.supervisor", {*_LEARNING, "numpy", "redis", "sqlalchemy"}),
         ("penstock.cli", {*_LEARNING, "numpy", "pydantic", "tritonclient"}),
     ],

@@ -22,7 +22,7 @@ def model_files(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
 
 @pytest.fixture(scope="session")
 def suite(model_files: dict[str, Path]) -> Iterator[Suite]:
-    """One running suite with all the models deployed."""
+    """One running suite with all the models deployed. What needs one of its own, or none, is in ``apart``."""
     with Suite() as running:
         for name, path in model_files.items():
             running.command("deploy", str(path), "--name", name, "--trust", "--wait")

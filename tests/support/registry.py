@@ -196,6 +196,10 @@ class RegistryProcess:
         )
         return self.process
 
+    def channel(self) -> grpc.aio.Channel:
+        """To the process as it is now; connections to one that was killed are shared with none."""
+        return grpc.aio.insecure_channel(self.address, options=[("grpc.use_local_subchannel_pool", 1)])
+
     def kill(self) -> None:
         self.process.kill()
         self.process.communicate()

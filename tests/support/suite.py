@@ -20,6 +20,7 @@ import psutil
 from penstock.monitor.v1.monitor_service_pb2_grpc import MonitorServiceStub
 from penstock.registry.v1 import registry_service_pb2 as registry_pb
 from penstock.registry.v1.registry_service_pb2_grpc import RegistryServiceStub
+from tests.support import commands
 from tests.support.front import FRONT
 from tests.support.ports import free_port
 
@@ -53,21 +54,23 @@ class Suite:
             "PENSTOCK_MONITOR__METRICS_PORT": str(free_port()),
             **settings,
         }
+        self._log = self.home / "up.log"
         self._launcher: subprocess.Popen[bytes] | None = None
         self._channels: list[grpc.Channel] = []
 
     def start(self) -> None:
         """Start it and wait until every service says SERVING."""
-        log = (self.home / "up.log").open("ab")
-        self._launcher = subprocess.Popen(
-            [sys.executable, "-m", "penstock", "up"], env=self.environ, stdout=log, stderr=log, stdin=subprocess.DEVNULL
-        )
-        log.close()
-        wait_until(lambda: self._running() and self.command("status", check=False).get("is_ready"), within=60)
+        with self._log.open("ab") as log:
+            said_before = log.tell()
+            self._launcher = subprocess.Popen(
+                [sys.executable, "-m", "penstock", "up"],
+                env=self.environ, stdout=log, stderr=log, stdin=subprocess.DEVNULL,
+            )  # fmt: skip
+        wait_until(lambda: self._running() and b"Penstock is up" in self._log.read_bytes()[said_before:], within=60)
 
     def _running(self) -> bool:
         assert self._launcher is not None
-        assert self._launcher.poll() is None, f"penstock up ended:\n{(self.home / 'up.log').read_text()}"
+        assert self._launcher.poll() is None, f"penstock up ended:\n{self._log.read_text()}"
         return True
 
     def stop(self) -> int:
@@ -84,24 +87,16 @@ class Suite:
 
     def command(self, *arguments: str, check: bool = True, timeout_s: float = 120) -> Any:
         """Run ``penstock … --json``; return what it printed, parsed."""
-        done = subprocess.run(
-            [sys.executable, "-m", "penstock", *arguments, "--json"],
-            env=self.environ,
-            check=False,
-            capture_output=True,
-            text=True,
-            timeout=timeout_s,
-        )
+        done = commands.run(self.environ, *arguments, "--json", timeout_s=timeout_s)
         if check:
             said = f"penstock {' '.join(arguments)}: {done.stdout}{done.stderr}"
-            assert done.returncode == 0, f"{said}\n{(self.home / 'up.log').read_text()[-4000:]}"
+            assert done.returncode == 0, f"{said}\n{self._log.read_text()[-4000:]}"
         return json.loads(done.stdout) if done.stdout.strip() else {}
 
     def command_text(self, *arguments: str) -> str:
         """Run a command of ``penstock`` that has no ``--json``; return what it printed."""
-        command = [sys.executable, "-m", "penstock", *arguments]
-        done = subprocess.run(command, env=self.environ, check=False, capture_output=True, text=True, timeout=120)
-        assert done.returncode == 0, f"{done.stdout}{done.stderr}{(self.home / 'up.log').read_text()}"
+        done = commands.run(self.environ, *arguments)
+        assert done.returncode == 0, f"{done.stdout}{done.stderr}{self._log.read_text()}"
         return done.stdout
 
     def restart(self, *arguments: str) -> None:

@@ -13,7 +13,7 @@ import sys
 from collections.abc import AsyncIterator, Callable, Mapping
 from typing import IO, Any
 
-from services.inference.settings import model_environment
+from services.inference.environment import model_environment
 
 _log = logging.getLogger(__name__)
 

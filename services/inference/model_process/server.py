@@ -18,9 +18,9 @@ from penstock.gateway.v1.reply_service_pb2 import Hello
 from services.common import logs
 from services.common.discovery.peers import Peers
 from services.common.lanes import LaneKeys
+from services.common.latency import favour_latency
 from services.common.memory import keep_freed_memory
 from services.common.payloads import PayloadStore
-from services.common.serving import favour_latency
 from services.common.tracing import SpanExporter
 from services.inference import backends, sandbox
 from services.inference.backends import LoadError, Model, ModelFiles, Placement

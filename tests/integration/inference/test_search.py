@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import shutil
 import warnings
 from pathlib import Path
 
@@ -164,7 +163,7 @@ def test_single_rows_take_the_copy_for_them(tmp_path: Path) -> None:
         np.testing.assert_allclose(model.run(inputs)["scores"], original.run(inputs)["scores"], rtol=1e-4, atol=1e-5)
 
 
-@pytest.mark.skipif(shutil.which("g++") is None, reason="needs a C++ compiler")
+@pytest.mark.compiler
 @pytest.mark.timeout(300)
 def test_a_program_is_compiled_once_and_gives_what_the_original_gives(tmp_path: Path) -> None:
     path = exported(torch.nn.Linear(4, 2), tmp_path / "m.pt2", 4)
@@ -185,7 +184,7 @@ def test_a_program_is_compiled_once_and_gives_what_the_original_gives(tmp_path: 
             )
 
 
-@pytest.mark.skipif(shutil.which("g++") is None, reason="needs a C++ compiler")
+@pytest.mark.compiler
 @pytest.mark.timeout(300)
 async def test_a_confined_search_compiles_and_the_agent_keeps_what_it_made(tmp_path: Path) -> None:
     path = exported(torch.nn.Linear(4, 2), tmp_path / "m.pt2", 4)

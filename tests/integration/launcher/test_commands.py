@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import json
+import os
 import shlex
-import subprocess
-import sys
 import threading
 from collections.abc import Iterator
 from pathlib import Path
+from subprocess import CompletedProcess
 from typing import Any
 
 import numpy as np
@@ -20,7 +20,7 @@ from penstock.cli.status import InstanceStatus
 from penstock.registry.v1 import registry_service_pb2 as pb
 from penstock.registry.v1.registry_service_pb2_grpc import RegistryServiceStub
 from penstock.uploads import digest_of
-from tests.support import models
+from tests.support import commands, models
 from tests.support.suite import Suite, wait_until
 
 
@@ -35,9 +35,8 @@ def digits(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return models.digits_onnx(tmp_path_factory.mktemp("models") / "digits.onnx")
 
 
-def _run(suite: Suite, *arguments: str) -> subprocess.CompletedProcess[str]:
-    command = [sys.executable, "-m", "penstock", *arguments]
-    return subprocess.run(command, env=suite.environ, check=False, capture_output=True, text=True, timeout=90)
+def _run(suite: Suite, *arguments: str) -> CompletedProcess[str]:
+    return commands.run(suite.environ, *arguments)
 
 
 def _json(suite: Suite, *arguments: str) -> Any:
@@ -236,9 +235,7 @@ def test_absent_suite_is_one_clear_line() -> None:
     for command in (["models"], ["infer", "x", "--random"], ["incidents"], ["watch", "--once"], ["undeploy", "x"]):
         part = {"models": "registry", "undeploy": "registry", "infer": "gateway"}.get(command[0], "monitor")
         arguments = [*command, f"--{part}", "127.0.0.1:9"]
-        done = subprocess.run(
-            [sys.executable, "-m", "penstock", *arguments], check=False, capture_output=True, text=True, timeout=60
-        )
+        done = commands.run(os.environ, *arguments)
         assert done.returncode == 1
         assert done.stderr.count("\n") == 1
         assert "127.0.0.1:9" in done.stderr

@@ -6,12 +6,11 @@ import json
 import shutil
 import signal
 import stat
-import subprocess
-import sys
 from pathlib import Path
 from typing import Any
 
 from penstock.launcher.plan import control_socket
+from tests.support import commands
 from tests.support.certificates import Certificates
 from tests.support.launcher import Launcher
 
@@ -20,14 +19,7 @@ SERVICES = ["registry", "monitor", "inference", "gateway"]
 
 def penstock(environ: dict[str, str], *arguments: str) -> tuple[int, list[dict[str, Any]], str]:
     """Exit status, events and errors of a command."""
-    done = subprocess.run(
-        [sys.executable, "-m", "penstock", *arguments, "--json"],
-        env=environ,
-        check=False,
-        capture_output=True,
-        text=True,
-        timeout=110,
-    )
+    done = commands.run(environ, *arguments, "--json")
     return done.returncode, [json.loads(line) for line in done.stdout.splitlines()], done.stderr
 
 

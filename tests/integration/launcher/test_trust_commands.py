@@ -3,10 +3,9 @@
 from __future__ import annotations
 
 import json
-import subprocess
-import sys
 from collections.abc import Iterator
 from pathlib import Path
+from subprocess import CompletedProcess
 from typing import Any
 
 import pytest
@@ -14,7 +13,7 @@ import pytest
 from penstock import Client, errors
 from penstock.audit import AuditError, Head
 from penstock.signatures import SignatureError
-from tests.support import models
+from tests.support import commands, models
 from tests.support.signing import KeyPair, key_pair
 from tests.support.suite import Suite
 
@@ -30,9 +29,8 @@ def keys(tmp_path: Path) -> KeyPair:
     return key_pair(tmp_path, "anna")
 
 
-def run(suite: Suite, *arguments: str | Path) -> subprocess.CompletedProcess[str]:
-    command = [sys.executable, "-m", "penstock", *map(str, arguments)]
-    return subprocess.run(command, env=suite.environ, check=False, capture_output=True, text=True, timeout=90)
+def run(suite: Suite, *arguments: str | Path) -> CompletedProcess[str]:
+    return commands.run(suite.environ, *arguments)
 
 
 def said(suite: Suite, *arguments: str | Path) -> Any:

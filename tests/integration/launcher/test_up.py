@@ -19,6 +19,7 @@ import pytest
 from penstock import Client
 from penstock.errors import NotFoundError
 from penstock.launcher.plan import redis_socket
+from tests.support import commands
 from tests.support.certificates import Certificates
 from tests.support.launcher import Launcher
 from tests.support.suite import wait_until
@@ -58,23 +59,22 @@ def test_parts_start_and_stop_in_reverse_order_and_leave_nothing(environ: dict[s
         assert {"@timestamp", "log.level", "message", "service.name"} <= json.loads(line).keys()
 
 
-@pytest.mark.parametrize(("part", "word"), [("registry", "services.registry"), ("redis", "redis-server")])
-def test_killed_part_is_started_again(environ: dict[str, str], part: str, word: str) -> None:
+def test_killed_parts_are_started_again(environ: dict[str, str]) -> None:
     with Launcher(environ) as launcher:
         launcher.event("all_ready")
-        before = launcher.pid_of(word)
-        os.kill(before, signal.SIGKILL)
-        assert "SIGKILL" in launcher.event("died", part=part)["how"]
-        assert launcher.event("ready", part=part)["is_restart"]
-        assert launcher.pid_of(word) != before
+        for part, word in ("registry", "services.registry"), ("redis", "redis-server"):
+            before = launcher.pid_of(word)
+            os.kill(before, signal.SIGKILL)
+            assert "SIGKILL" in launcher.event("died", part=part)["how"]
+            assert launcher.event("ready", part=part)["is_restart"]
+            assert launcher.pid_of(word) != before
         launcher.signal(signal.SIGTERM)
         assert launcher.wait() == 0
 
 
 def _status(environ: dict[str, str]) -> tuple[int, str]:
     """Exit status of ``penstock status``, and what it said of the gateway if it had no answer."""
-    command = [sys.executable, "-m", "penstock", "status", "--json"]
-    done = subprocess.run(command, env=environ, check=False, capture_output=True, text=True, timeout=60)
+    done = commands.run(environ, "status", "--json")
     services = {service["name"]: service["error"] for service in json.loads(done.stdout)["services"]}
     assert not any(error for name, error in services.items() if name != "gateway")
     return done.returncode, services["gateway"]
@@ -259,8 +259,7 @@ def test_closed_pipe_leaves_the_suite_up(environ: dict[str, str]) -> None:
     with ending(subprocess.Popen(command, env=environ, stdout=subprocess.PIPE)) as launcher:
         assert launcher.stdout is not None
         launcher.stdout.close()
-        status = [sys.executable, "-m", "penstock", "status"]
-        wait_until(lambda: subprocess.run(status, env=environ, check=False).returncode == 0, within=60)
+        wait_until(lambda: commands.run(environ, "status").returncode == 0, within=60)
         launcher.send_signal(signal.SIGTERM)
         assert launcher.wait(30) == 0
 

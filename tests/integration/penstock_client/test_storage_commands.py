@@ -3,16 +3,17 @@
 from __future__ import annotations
 
 import json
-import subprocess
-import sys
+import os
 from collections.abc import Iterator
 from pathlib import Path
+from subprocess import CompletedProcess
 from typing import Any
 
 import pytest
 
 from penstock import Client
 from penstock.errors import FailedPreconditionError, NotFoundError
+from tests.support import commands
 from tests.support.registry import RegistryProcess, digest
 from tests.support.suite import wait_until
 
@@ -36,15 +37,8 @@ def client(registry: str, tmp_path: Path) -> Iterator[Client]:
         yield client
 
 
-def command(registry: str, *arguments: str, answer: str = "") -> subprocess.CompletedProcess[str]:
-    return subprocess.run(
-        [sys.executable, "-m", "penstock", *arguments, "--registry", registry],
-        input=answer,
-        capture_output=True,
-        text=True,
-        check=False,
-        timeout=60,
-    )
+def command(registry: str, *arguments: str, answer: str = "") -> CompletedProcess[str]:
+    return commands.run(os.environ, *arguments, "--registry", registry, answer=answer)
 
 
 def output_of(registry: str, *arguments: str) -> Any:

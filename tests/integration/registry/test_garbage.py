@@ -7,7 +7,6 @@ import random
 import sqlite3
 from pathlib import Path
 
-import grpc
 import pytest
 from grpc import StatusCode
 
@@ -173,7 +172,7 @@ def unknown_files(home: Path) -> set[str]:
 async def test_a_registry_killed_at_any_step_of_an_upload_goes_on(tmp_path: Path, step: str, when: str) -> None:
     content = bytes(range(256)) * 1000
     with RegistryProcess(tmp_path, doom=(step, when)) as process:
-        async with grpc.aio.insecure_channel(process.address) as channel:
+        async with process.channel() as channel:
             stub = RegistryServiceStub(channel)
             await stub.CreateModel(api.CreateModelRequest(model_id="digits"), wait_for_ready=True)
             await fails(stub.UploadArtifact(iter(upload_messages(content))), StatusCode.UNAVAILABLE)
@@ -181,7 +180,7 @@ async def test_a_registry_killed_at_any_step_of_an_upload_goes_on(tmp_path: Path
         assert unknown_files(tmp_path) == set()
 
         process.start(doom=None)
-        async with grpc.aio.insecure_channel(process.address) as channel:
+        async with process.channel() as channel:
             stub = RegistryServiceStub(channel)
             request = api.StartUploadRequest(sha256=digest(content), size_bytes=len(content))
             held = (await stub.StartUpload(request, wait_for_ready=True)).committed_bytes
@@ -196,7 +195,7 @@ async def test_a_registry_killed_at_any_step_of_an_upload_goes_on(tmp_path: Path
 @pytest.mark.parametrize(("step", "when"), COLLECTING)
 async def test_a_registry_killed_at_any_step_of_a_collection_goes_on(tmp_path: Path, step: str, when: str) -> None:
     with RegistryProcess(tmp_path) as process:
-        async with grpc.aio.insecure_channel(process.address) as channel:
+        async with process.channel() as channel:
             stub = RegistryServiceStub(channel)
             await stub.CreateModel(api.CreateModelRequest(model_id="digits"), wait_for_ready=True)
             for content in (b"needed", b"garbage"):
@@ -208,7 +207,7 @@ async def test_a_registry_killed_at_any_step_of_a_collection_goes_on(tmp_path: P
         request.grace_duration.FromSeconds(0)
 
         process.start(doom=(step, when))
-        async with grpc.aio.insecure_channel(process.address) as channel:
+        async with process.channel() as channel:
             stub = RegistryServiceStub(channel)
             call = stub.CollectGarbage(request, wait_for_ready=True)  # unless its own first sweep is earlier
             assert (await asyncio.to_thread(process.wait))[0] == -9
@@ -216,7 +215,7 @@ async def test_a_registry_killed_at_any_step_of_a_collection_goes_on(tmp_path: P
         assert unknown_files(tmp_path) == set()
 
         process.start(doom=None)
-        async with grpc.aio.insecure_channel(process.address) as channel:
+        async with process.channel() as channel:
             stub = RegistryServiceStub(channel)
             await stub.CollectGarbage(request, wait_for_ready=True)
             download = stub.DownloadArtifact(api.DownloadArtifactRequest(sha256=digest(b"needed")))

@@ -7,7 +7,6 @@ import signal
 from collections.abc import Sequence
 from pathlib import Path
 
-import grpc
 import pytest
 from grpc import StatusCode
 
@@ -178,7 +177,7 @@ async def test_a_restarted_registry_waits_for_the_nodes_that_it_knew(registry: R
 
 async def test_a_registry_that_was_stopped_takes_nobody_for_silent(tmp_path: Path) -> None:
     with RegistryProcess(tmp_path) as process:
-        async with grpc.aio.insecure_channel(process.address) as channel:
+        async with process.channel() as channel:
             stub = RegistryServiceStub(channel)
             registry = Registry(stub, process.address, process.metrics_port, Clock(), tmp_path)
             await stub.ListModels(api.ListModelsRequest(), wait_for_ready=True)

@@ -39,11 +39,15 @@ def test_ratios_that_depend_on_each_other_tell_no_more_than_one() -> None:
 
 def test_what_telemetry_costs_is_told_by_pairs_of_rounds() -> None:
     with_it, without = [figures(98, cpu=51), figures(490, cpu=51)], [figures(100), figures(500)]
-    both = [Result("identity", 16, title, tuple(rounds)) for title, rounds in (("on", with_it), ("off", without))]
+    results = [
+        Result("identity", clients, title, tuple(rounds) * clients)
+        for clients in (1, 16)
+        for title, rounds in (("on", with_it), ("off", without))
+    ]
 
-    rows = telemetry_table(both).rows
+    rows = telemetry_table(results, suites=2).rows
 
-    assert [row[0] for row in rows] == ["16", "all"]
+    assert [row[0] for row in rows] == ["1", "16"]
     assert [row[3].split()[0] for row in rows] == ["-2.0%", "-2.0%"]
     assert [row[7].split()[0] for row in rows] == ["+2.0%", "+2.0%"]
 
