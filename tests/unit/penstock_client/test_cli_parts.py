@@ -31,8 +31,8 @@ def test_every_command_has_help_with_an_example_and_json(name: str) -> None:
 def test_commands_are_these() -> None:
     assert {
         "up", "restart", "stop", "status", "nodes", "deploy", "import", "convert", "models", "versions", "variants",
-        "infer", "undeploy", "gc", "sign", "verify", "require", "revoke", "audit", "incidents", "drift", "probe", "verdict",
-        "watch", "slo",
+        "infer", "undeploy", "gc", "sign", "verify", "require", "revoke", "audit", "incidents", "drift", "probe",
+        "verdict", "watch", "slo",
     } == set(COMMANDS)  # fmt: skip
 
 
