@@ -93,7 +93,9 @@ def _scalar(watch: ScalarWatch, known: Numbers | None, now: Numbers | None, *, n
         # Two bits speak of an edge: more than usual lies above it, or more does not.
         evidence = float(np.logaddexp(adds[place], adds[place + len(watch.edges)]))
         level = levels.get(int(edge), 1 - float(watch.stream.reference.rates[place]))
-        label = "median" if level == MEDIAN else f"p{level * 100:.3g}"
+        label = f"p{level * 100:.3g}"
+        if level == MEDIAN:  # and two of the mean rank
+            label, evidence = "median", float(np.logaddexp.reduce([evidence, *adds[-2:]]))
         after = None if now is None else quantile(signal, now, level)
         parts.append(Part(label, value_of(signal, int(edge) + 0.5), after, evidence))
     histogram = None if known is None else _merged(signal, known, now)
@@ -138,10 +140,13 @@ def _classes(watch: ClassWatch, now: Floats | None) -> tuple[Part, ...]:
 
 
 def _features(watch: InputWatch, now: Floats | None, kind: str) -> tuple[Part, ...]:
-    shape = len(watch.edges), INPUT_BINS
-    normal = watch.stream.reference.rates.reshape(shape)
-    after = None if now is None else now.reshape(shape)
-    adds = np.logaddexp.reduce(watch.stream.contributions.reshape(shape), axis=1)
+    width = len(watch.edges)
+    shape, bins = (width, INPUT_BINS), slice(width * INPUT_BINS)
+    normal = watch.stream.reference.rates[bins].reshape(shape)
+    after = None if now is None else now[bins].reshape(shape)
+    # Each bin of a feature has a bit, and its mean rank two.
+    adds, ranks = watch.stream.contributions[bins], watch.stream.contributions[bins.stop :]
+    adds = np.logaddexp.reduce(np.concatenate([adds.reshape(shape), ranks.reshape(2, width).T], axis=1), axis=1)
     return tuple(
         Part(
             f"{kind} {number}",
