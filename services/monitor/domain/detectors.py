@@ -20,7 +20,7 @@ from services.monitor.domain.errors import ErrorDetector
 from services.monitor.domain.evidence import Budget, Floats
 from services.monitor.domain.findings import Alarm, Recovery
 from services.monitor.domain.numbers import NumberDetector
-from services.monitor.domain.phases import Cause, Phase, Severity, Signal
+from services.monitor.domain.phases import DEEPEST_FIRST, Cause, Phase, Severity, Signal
 from services.monitor.domain.queueing import QueueDetector
 from services.monitor.domain.reference import LATENCY_LIMITS, LEVELS, Context, LatencyReference, Normal, Reference
 from services.monitor.domain.replicas import Replicas
@@ -142,10 +142,22 @@ class VersionDetectors:
             stream = self.latency[phase]
             stream.threshold = self.budget.threshold
             if stream.observe(_slot(second, [(row[index], normal[phase]) for row, normal in known], stream.limits)):
-                yield stream.describe(Signal.LATENCY, phase) if stream.is_alarmed else Recovery(Signal.LATENCY, phase)
+                if not stream.is_alarmed:
+                    yield Recovery(Signal.LATENCY, phase)
+                    continue
+                yield from self._blame(phase)
+                yield stream.describe(Signal.LATENCY, phase)
         if self._settled > SETTLING_SLOTS and not any(stream.is_suspicious for stream in self.latency.values()):
             for context, row in counts.items():
                 reference.learn(context, row)
+
+    def _blame(self, phase: Phase) -> Iterator[Alarm]:
+        """The deepest phase that makes this one slow, and would be in alarm itself a little later."""
+        for deeper in DEEPEST_FIRST[: DEEPEST_FIRST.index(phase)]:
+            if self.latency[deeper].is_to_blame:
+                self.latency[deeper].adopt_alarm()
+                yield self.latency[deeper].describe(Signal.LATENCY, deeper)
+                return
 
     def _shown(self, finding: Alarm | Recovery) -> Alarm | Recovery:
         """An alarm with the replica at fault, if it is one's, and the traces that show it, and others beside them."""

@@ -79,7 +79,7 @@ class ErrorDetector:
     def _bits(self) -> BitReference:
         references = self._references
         return BitReference(
-            np.array([one.rate for one in references]),
+            np.array([min(one.rate, one.limit) for one in references]),
             np.array([one.limit for one in references]),
             np.array([one.spread for one in references]),
         )

@@ -65,7 +65,7 @@ class ClassInputs:
         means[is_known] = sums[is_known] / counts[is_known, None]
         covariance = np.atleast_2d(np.cov(places, rowvar=False))
         covariance += np.diag(_RIDGE * np.maximum(np.diag(covariance), 1.0))
-        return cls(counts / counts.sum(), means, np.linalg.inv(covariance))
+        return cls(counts / counts.sum(), means, np.linalg.inv(covariance).astype(np.float64))
 
     def evidence(self, mix: Floats, asked: AskedFor) -> float:
         """Logarithm of how much likelier these inputs are if the classes were asked for than if none else were.

@@ -12,6 +12,7 @@ from services.monitor.domain.findings import ids_of
 from services.monitor.domain.phases import Phase, Signal
 
 _KEPT = 256
+_ENOUGH = 3
 
 
 class Shown(NamedTuple):
@@ -37,13 +38,19 @@ class Showcase:
         )
 
     def slow(self, phase: Phase, *, since: int, replica: str = "", beyond_ns: float = 0.0) -> tuple[bytes, ...]:
-        """Batches that took longer than so much, the slowest first."""
+        """Batches that took longer than so much, the slowest first.
+
+        A change is often dated a little early: those of the first half are left out, if there are enough others.
+        """
         found = [
-            one.slowest[phase]
+            one
             for one in self._since(since, replica)
             if phase in one.slowest and one.slowest[phase].duration_ns > beyond_ns
         ]
-        return ids_of(sorted(found, key=lambda one: -one.duration_ns))
+        middle = (found[0].second + found[-1].second) / 2 if found else 0.0
+        sure = [one for one in found if one.second >= middle]
+        exemplars = [one.slowest[phase] for one in (sure if len(sure) >= _ENOUGH else found)]
+        return ids_of(sorted(exemplars, key=lambda one: -one.duration_ns))
 
     def failures(self, *, since: int, replica: str = "") -> tuple[bytes, ...]:
         """Requests that failed, the latest first."""

@@ -31,6 +31,8 @@ LEARN_AT = (30, 60, 120, 240, 480)
 LEAST_LIMIT = 0.02
 SUSPICION = math.log(10)
 """Evidence from which on seconds aren't learnt from."""
+BLAME = math.log(100)
+"""Evidence from which on a figure is blamed for the alarm of one that follows from it."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,8 +70,12 @@ class Stream:
     def is_suspicious(self) -> bool:
         return self.is_alarmed or self.log_evalue > SUSPICION
 
+    @property
+    def is_to_blame(self) -> bool:
+        return not self.is_alarmed and self.log_evalue > BLAME
+
     def adopt_alarm(self) -> None:
-        """Take over an alarm of before a restart."""
+        """Take over an alarm, of before a restart or of what follows from this."""
         self.is_alarmed = True
 
     def observe(self, slot: Slot) -> bool:

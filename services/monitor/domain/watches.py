@@ -80,7 +80,7 @@ def _above(counts: NDArray[np.generic], edges: NDArray[np.int64], ranks: Floats)
     """Shares above each edge, and of the rest; the mean rank, and what it lacks of 1."""
     cumulative = np.cumsum(counts, dtype=np.float64)
     above = 1 - cumulative[np.minimum(edges, BINS - 1)] / cumulative[-1]
-    rank = float(counts @ ranks / cumulative[-1])
+    rank = float(ranks @ counts.astype(np.float64) / cumulative[-1])
     return np.concatenate([above, 1 - above, [rank, 1 - rank]])
 
 

@@ -58,7 +58,7 @@ def test_everything_is_watched_once_it_is_learnt(normal: dict[Key, Watched]) -> 
 def test_a_figure_is_near_what_is_normal_of_it(normal: dict[Key, Watched]) -> None:
     infer = normal[Signal.LATENCY, Phase.COMPUTE_INFER, ""]
     assert infer.unit == "s"
-    assert [part.label for part in infer.parts] == ["p50", "p90", "p99"]
+    assert [part.label for part in infer.parts] == ["p50", "p10", "p90", "p99"]
     assert infer.parts[0].normal == pytest.approx(0.0045, rel=0.2)
     assert infer.parts[0].now == pytest.approx(infer.parts[0].normal, rel=0.2)
     confidence = normal[Signal.CONFIDENCE, None, ""]

@@ -8,6 +8,7 @@ from services.monitor.domain.evidence import Budget
 from services.monitor.domain.findings import Alarm, Recovery
 from services.monitor.domain.incidents import IDLE_S, Incidents
 from services.monitor.domain.phases import Phase, Signal
+from services.monitor.domain.reference import LEVELS
 from tests.support.traffic import START_S
 
 NOW_NS = START_S * NS
@@ -21,8 +22,8 @@ def latency(phase: Phase, *, level: int = 0) -> Alarm:
         log_evalue=19.0,
         change_second=START_S - 12,
         level=level,
-        before=np.array([5e6, 6e6, 9e6]),
-        after=np.array([10e6, 12e6, 20e6]),
+        before=np.array([5e6, 4e6, 6e6, 9e6]),
+        after=np.array([10e6, 5e6, 12e6, 20e6]),
         traces=(),
     )
 
@@ -48,7 +49,9 @@ def test_an_alarm_opens_an_incident_that_says_what_changed(incidents: Incidents)
 
 
 def test_a_tail_is_named_by_its_quantile(incidents: Incidents) -> None:
-    (incident,) = incidents.take("digits", "3", latency(Phase.QUEUE, level=2), traces=[], now_ns=NOW_NS)
+    alarm = latency(Phase.QUEUE, level=LEVELS.index(0.99))
+
+    (incident,) = incidents.take("digits", "3", alarm, traces=[], now_ns=NOW_NS)
 
     assert "p99 rose from 9 ms to 20 ms" in incident.summary
     assert incident.before == pytest.approx(0.005)

@@ -112,7 +112,7 @@ def test_normal_life_raises_no_alarm(traffic: Callable[[], list[Batch]]) -> None
 def test_doubled_compute_is_found_named_and_dated() -> None:
     worker = Worker(slowdown=lambda t: 2 if 60 <= t < 100 else 1)
 
-    (at, alarm), (recovered_at, recovery) = replay(open_loop(worker, lambda _: 50, until_s=160))
+    (at, alarm), *others, (recovered_at, recovery) = replay(open_loop(worker, lambda _: 50, until_s=160))
 
     assert isinstance(alarm, Alarm)
     assert (alarm.signal, alarm.phase) == (Signal.LATENCY, Phase.COMPUTE_INFER)
@@ -125,6 +125,7 @@ def test_doubled_compute_is_found_named_and_dated() -> None:
     assert not set(alarm.traces) & set(alarm.innocent)
     assert recovery == Recovery(Signal.LATENCY, Phase.COMPUTE_INFER)
     assert 100 < recovered_at <= 135
+    assert {finding.phase for _, finding in others} == {Phase.TOTAL}
 
 
 @pytest.mark.parametrize("clients", [1, 16])
@@ -205,7 +206,10 @@ def test_a_fault_is_not_learnt_as_normal() -> None:
 
     found = replay(slow, detectors=detectors)
 
-    assert [type(finding) for _, finding in found] == [Alarm]
+    assert [(type(finding), finding.phase) for _, finding in found] == [
+        (Alarm, Phase.COMPUTE_INFER),
+        (Alarm, Phase.TOTAL),
+    ]
 
 
 def test_an_alarm_ends_when_traffic_becomes_unlike_any_before() -> None:
