@@ -17,16 +17,16 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from services.monitor.domain.evidence import Floats, contributions, log_evidence, upper_limits
+from services.monitor.domain.evidence import Floats, upper_limits
 
 ODDS: Floats = np.array([1.5, 2.5, 6.0, 40.0])
 """How much the odds are bet to have risen: from a slow drift to an outage."""
-TOLERATED_ODDS = 1.1
+TOLERATED_ODDS = 1.05
 """Rises of the odds up to this are nobody's alarm, however sure they are."""
 SPELLS = (1, 4, 12, 36)
 """Slots of which the spread is looked at together."""
 MIN_SPELLS = 5
-SAFETY, UNSEEN_SLOTS = 1.2, 15
+SAFETY, UNSEEN_SLOTS = 1.05, 15
 """What is learnt of the spread is multiplied by the first, and more where few slots were seen."""
 QUARANTINE = 30
 """Slots after which one that led to no alarm was normal, and is learnt from too."""
@@ -86,8 +86,8 @@ def _spread(trials: Floats, shares: Floats, rates: Floats, least: Floats) -> Flo
         hits = (trials[:used, None] * shares[:used]).reshape(spells, spell, -1).sum(axis=1)
         means = hits / np.maximum(counts, 1e-9)[:, None]
         found = (counts[:, None] * (means - rates) ** 2).sum(axis=0) / variance / (spells - 1)
-        # Less its standard deviation: the largest of several estimates would be too large.
-        surplus = np.maximum(surplus, found / (1 + np.sqrt(2 / (spells - 1))))
+        # Less two of its standard deviations: the largest of several estimates would be too large.
+        surplus = np.maximum(surplus, found / (1 + 2 * np.sqrt(2 / (spells - 1))))
     # What is rare, or was always so, says little by itself of how it clusters.
     return np.asarray(np.maximum(surplus, float(np.median(surplus))) * least * (SAFETY + UNSEEN_SLOTS / len(trials)))
 
@@ -112,8 +112,11 @@ class BitStream:
         learnt: tuple[Floats, Floats] | None = None,
         most_learnt: int = MOST_LEARNT,
         least: Floats | None = None,
+        weights: Floats | None = None,
     ) -> None:
         """``threshold`` in nats; ``history`` is how many slots are kept, to tell what has changed.
+
+        ``weights`` are those of the bits in the average that is their e-value; all alike by default.
 
         ``learnt`` are the trials and shares that the reference was made of: with them it gets better, up to so many
         slots, and slow waves are learnt as well. Then it stays, so that a slow decline isn't learnt too.
@@ -130,6 +133,8 @@ class BitStream:
         self._learnt: list[tuple[float, NDArray[np.float32]]] | None = None
         self._most_learnt = most_learnt
         self._least = least
+        shares = np.ones(len(reference.rates)) if weights is None else weights
+        self._log_weights = np.log(shares / shares.sum() / len(ODDS))[:, None]
         if learnt is not None:
             self._learnt = [(float(count), row.astype(np.float32)) for count, row in zip(*learnt, strict=True)]
         self._refit_at = 2 * len(self._learnt or ())
@@ -171,7 +176,7 @@ class BitStream:
         )
         self._began[self._log_m <= 0.0] = second
         self._log_m = np.maximum(self._log_m, 0.0) + gained
-        self.log_evalue = float(log_evidence(self._log_m))
+        self.log_evalue = self._log_average()
         self.is_alarmed = self.log_evalue >= self.threshold
         if self._learnt is not None and len(self._slots) > QUARANTINE:
             self._learn(self._slots[-QUARANTINE - 1])
@@ -206,7 +211,10 @@ class BitStream:
     @property
     def contributions(self) -> Floats:
         """Logarithm of what each bit adds to the e-value."""
-        return contributions(self._log_m)
+        return np.asarray(np.logaddexp.reduce(self._log_m + self._log_weights, axis=1))
+
+    def _log_average(self) -> float:
+        return float(np.logaddexp.reduce(self.contributions))
 
     def since(self, second: int) -> tuple[float, Floats]:
         """Trials, and the share of each bit among them, from a second on."""
@@ -256,5 +264,5 @@ class BitStream:
         log_m, began = np.array(data["log_m"], np.float64), np.array(data["began"], np.int64)
         if log_m.size == began.size == self._log_m.size:
             self._log_m, self._began = log_m.reshape(self._log_m.shape), began.reshape(self._log_m.shape)
-            self.log_evalue = float(log_evidence(self._log_m))
+            self.log_evalue = self._log_average()
         self.is_alarmed = bool(data["alarmed"])

@@ -33,8 +33,8 @@ from services.monitor.domain.watches import (
 
 MOVED = math.log(100)
 """Evidence from which on inputs are said to have moved along with answers."""
-WAIT_SLOTS = 2
-"""Seconds that an alarm on answers waits for what inputs say, if there are sketches of them."""
+STAYED, WAIT_SLOTS = 1.0, 2
+"""Seconds that an alarm on answers waits for what inputs say, unless their evidence is still below the first."""
 WAIT_FOR_LABELS_SLOTS = 15
 """The same where classes have moved and nothing else, until inputs say whether they were asked for."""
 ADOPT_S = 600
@@ -151,7 +151,8 @@ class ContentDetectors:
         if Signal.INPUTS not in self.watches:
             return Cause.INPUTS if is_label_shift else Cause.VERSION
         if not is_label_shift:
-            return Cause.VERSION if waited >= WAIT_SLOTS else None
+            is_sure = self.watches[Signal.INPUTS].stream.log_evalue < STAYED
+            return Cause.VERSION if is_sure or waited >= WAIT_SLOTS else None
         evidence = self._asked_for()
         if abs(evidence) < SURE and waited < WAIT_FOR_LABELS_SLOTS:
             return None

@@ -1,8 +1,9 @@
 """What is normal of answers and inputs, learnt from a version's own first traffic, and the bits that leave it.
 
 A scalar is watched by whether it lies above, or not above, five quantiles, and by its mean rank among what was learnt,
-which a small move of all values shows soonest; classes by how often each comes; inputs by how often each of their
-features, or projections, falls into one of sixteen bins that were equally full, and by its mean bin.
+which a small move of all values shows soonest, of confidence also among what was learnt of the same class; classes by
+how often each comes; inputs by how often each of their features, or projections, falls into one of sixteen bins that
+were equally full, and by its mean bin.
 """
 
 from __future__ import annotations
@@ -14,7 +15,7 @@ from typing import Any, Self
 import numpy as np
 from numpy.typing import NDArray
 
-from services.monitor.domain.answers import BINS, CLASSES, Answers
+from services.monitor.domain.answers import BINS, CLASSES, COARSE, Answers
 from services.monitor.domain.bits import BitReference, BitStream
 from services.monitor.domain.evidence import Floats
 from services.monitor.domain.phases import Signal
@@ -30,15 +31,24 @@ MIN_DISTINCT = 32
 """Inputs of which fewer are different, of thousands, are those of a test: no traffic to learn from."""
 LEAST_SHARE = 0.01
 """Classes that come more rarely can't be missed."""
+_ON_RARE = 0.1
+"""What is bet on those, of what is bet on the others."""
 
 
 class ScalarWatch:
-    """Bits of one scalar. ``edges`` are the last bins that don't lie above, ``ranks`` those of each bin, 0 to 1."""
+    """Bits of one scalar. ``edges`` are the last bins that don't lie above, ``ranks`` those of each bin, 0 to 1.
 
-    def __init__(self, signal: Signal, edges: NDArray[np.int64], ranks: Floats, stream: BitStream) -> None:
+    ``class_ranks`` are those of each coarse bin among the answers of its class, [CLASSES, COARSE]; only confidence has
+    them. Classes differ in it, so that a small move shows sooner among a class' own.
+    """
+
+    def __init__(
+        self, signal: Signal, edges: NDArray[np.int64], ranks: Floats, class_ranks: Floats | None, stream: BitStream
+    ) -> None:
         self.signal = signal
         self.edges = edges
         self.ranks = ranks
+        self.class_ranks = class_ranks
         self.stream = stream
 
     @classmethod
@@ -48,24 +58,31 @@ class ScalarWatch:
         cumulative = np.cumsum(total)
         edges = np.unique(np.searchsorted(cumulative, np.array(LEVELS) * cumulative[-1] * (1 - 1e-12)))
         ranks = (cumulative - total / 2) / cumulative[-1]
+        class_ranks = _class_ranks(slots) if signal is Signal.CONFIDENCE else None
         trials = counts.sum(axis=1)
-        shares = np.stack([_above(row, edges, ranks) for row in counts])
-        least = _least(2 * len(edges), 2)
+        shares = np.stack(
+            [_shares(slot, signal, edges, ranks, class_ranks) for slot in slots if signal in slot.scalars]
+        )
+        bits = 2 * len(edges), shares.shape[1] - 2 * len(edges)
+        least = _least(*bits)
         reference = BitReference.fit(trials, shares, least=least)
-        stream = BitStream(reference, threshold=threshold, learnt=(trials, shares), least=least)
-        return cls(signal, edges, ranks, stream)
+        stream = BitStream(
+            reference, threshold=threshold, learnt=(trials, shares), least=least, weights=_weights(*bits)
+        )
+        return cls(signal, edges, ranks, class_ranks, stream)
 
     def bits(self, answers: Answers) -> tuple[float, Floats]:
         """Trials, and the share of each bit."""
         counts = answers.scalars.get(self.signal)
         if counts is None or not counts.any():
             return 0.0, self.stream.reference.rates
-        return float(counts.sum()), _above(counts, self.edges, self.ranks)
+        return float(counts.sum()), _shares(answers, self.signal, self.edges, self.ranks, self.class_ranks)
 
     def dump(self) -> dict[str, Any]:
         return {
             "edges": self.edges.tolist(),
             "ranks": np.round(self.ranks, 5).tolist(),
+            "class_ranks": None if self.class_ranks is None else np.round(self.class_ranks, 3).tolist(),
             "reference": self.stream.reference.dump(),
             **self.stream.dump(),
         }
@@ -73,20 +90,49 @@ class ScalarWatch:
     @classmethod
     def load(cls, signal: Signal, data: Mapping[str, Any], *, threshold: float) -> Self:
         edges, ranks = np.array(data["edges"], np.int64), np.array(data["ranks"], np.float64)
-        return cls(signal, edges, ranks, _stream(data, bits=2 * len(edges) + 2, threshold=threshold))
+        class_ranks = data["class_ranks"]
+        if class_ranks is not None:
+            class_ranks = np.array(class_ranks, np.float64).reshape(CLASSES, COARSE)
+        weights = _weights(2 * len(edges), 2 if class_ranks is None else 4)
+        return cls(signal, edges, ranks, class_ranks, _stream(data, weights=weights, threshold=threshold))
 
 
-def _above(counts: NDArray[np.generic], edges: NDArray[np.int64], ranks: Floats) -> Floats:
-    """Shares above each edge, and of the rest; the mean rank, and what it lacks of 1."""
-    cumulative = np.cumsum(counts, dtype=np.float64)
+def _class_ranks(slots: list[Answers]) -> Floats | None:
+    """Where each bin of confidence lies among those of its class, 0 to 1; half way where a class never came."""
+    known = [slot.class_confidence for slot in slots if slot.class_confidence is not None]
+    if not known:
+        return None
+    total = np.sum(known, axis=0, dtype=np.float64)
+    cumulative = np.cumsum(total, axis=1)
+    count = cumulative[:, -1:]
+    return np.where(count > 0, (cumulative - total / 2) / np.maximum(count, 1), 0.5)
+
+
+def _shares(
+    answers: Answers, signal: Signal, edges: NDArray[np.int64], ranks: Floats, class_ranks: Floats | None
+) -> Floats:
+    """Shares above each edge, and of the rest; mean ranks, and what each lacks of 1."""
+    counts = answers.scalars[signal].astype(np.float64)
+    cumulative = np.cumsum(counts)
     above = 1 - cumulative[np.minimum(edges, BINS - 1)] / cumulative[-1]
-    rank = float(ranks @ counts.astype(np.float64) / cumulative[-1])
-    return np.concatenate([above, 1 - above, [rank, 1 - rank]])
+    means = [float(ranks @ counts / cumulative[-1])]
+    if class_ranks is not None:
+        by_class = answers.class_confidence
+        if by_class is None or not by_class.any():
+            means.append(means[0])
+        else:
+            means.append(float((class_ranks * by_class).sum() / by_class.sum()))
+    return np.concatenate([above, 1 - above, means, 1 - np.array(means)])
 
 
 def _least(bits: int, ranks: int) -> Floats:
     """Spread of independent trials: of so many bits, and of ranks, which are even between 0 and 1."""
     return np.repeat([1.0, 1 / 3], [bits, ranks])
+
+
+def _weights(bits: int, ranks: int) -> Floats:
+    """Half of what is bet is bet on ranks."""
+    return np.repeat([1 / bits, 1 / ranks], [bits, ranks])
 
 
 class ClassWatch:
@@ -106,8 +152,19 @@ class ClassWatch:
         shares = counts / np.maximum(counts.sum(axis=1, keepdims=True), 1)
         shares = np.concatenate([shares, 1 - shares[:, frequent]], axis=1)
         trials = counts.sum(axis=1)
-        stream = BitStream(BitReference.fit(trials, shares), threshold=threshold, history=120, learnt=(trials, shares))
+        stream = BitStream(
+            BitReference.fit(trials, shares),
+            threshold=threshold, history=120, learnt=(trials, shares), weights=cls._weights(frequent),
+        )  # fmt: skip
         return cls(frequent, stream)
+
+    @staticmethod
+    def _weights(frequent: NDArray[np.int64]) -> Floats:
+        """Most is bet on classes that aren't rare, of which there are few."""
+        rare = np.setdiff1d(np.arange(CLASSES), frequent)
+        weights = np.full(CLASSES + len(frequent), 1 / max(1, 2 * len(frequent)))
+        weights[rare] = _ON_RARE / max(1, len(rare))
+        return weights
 
     def bits(self, answers: Answers) -> tuple[float, Floats]:
         """Trials, and the share of each bit."""
@@ -126,7 +183,7 @@ class ClassWatch:
     @classmethod
     def load(cls, data: Mapping[str, Any], *, threshold: float) -> Self:
         frequent = np.array(data["frequent"], np.int64)
-        return cls(frequent, _stream(data, bits=CLASSES + len(frequent), threshold=threshold))
+        return cls(frequent, _stream(data, weights=cls._weights(frequent), threshold=threshold))
 
 
 class InputWatch:
@@ -148,7 +205,8 @@ class InputWatch:
         least = _least(INPUT_BINS * len(edges), 2 * len(edges))
         stream = BitStream(
             BitReference.fit(trials, shares, least=least),
-            threshold=threshold, history=60, learnt=(trials, shares), most_learnt=128, least=least,
+            threshold=threshold, history=60, learnt=(trials, shares), most_learnt=128,
+            least=least, weights=_weights(INPUT_BINS * len(edges), 2 * len(edges)),
         )  # fmt: skip
         return cls(edges, stream)
 
@@ -177,7 +235,8 @@ class InputWatch:
     @classmethod
     def load(cls, data: Mapping[str, Any], *, threshold: float) -> Self:
         edges = np.array(data["edges"], np.float64).reshape(-1, INPUT_BINS - 1)
-        return cls(edges, _stream(data, bits=edges.shape[0] * (INPUT_BINS + 2), threshold=threshold, history=60))
+        weights = _weights(INPUT_BINS * len(edges), 2 * len(edges))
+        return cls(edges, _stream(data, weights=weights, threshold=threshold, history=60))
 
 
 def _occupancy(rows: NDArray[np.float32], edges: Floats) -> Floats:
@@ -193,12 +252,12 @@ def _occupancy(rows: NDArray[np.float32], edges: Floats) -> Floats:
     return np.concatenate([np.bincount(flat, minlength=width * INPUT_BINS) / len(rows), ranks, 1 - ranks])
 
 
-def _stream(data: Mapping[str, Any], *, bits: int, threshold: float, history: int = 300) -> BitStream:
-    """Raises ValueError: the data are not of so many bits."""
+def _stream(data: Mapping[str, Any], *, weights: Floats, threshold: float, history: int = 300) -> BitStream:
+    """Raises ValueError: the data are not of as many bits as there are weights."""
     reference = BitReference.load(data["reference"])
-    if len(reference.rates) != bits:
-        raise ValueError(f"a reference has {len(reference.rates)} bits, expected {bits}")
-    stream = BitStream(reference, threshold=threshold, history=history)
+    if len(reference.rates) != len(weights):
+        raise ValueError(f"a reference has {len(reference.rates)} bits, expected {len(weights)}")
+    stream = BitStream(reference, threshold=threshold, history=history, weights=weights)
     stream.load(data)
     return stream
 

@@ -94,8 +94,8 @@ def _scalar(watch: ScalarWatch, known: Numbers | None, now: Numbers | None, *, n
         evidence = float(np.logaddexp(adds[place], adds[place + len(watch.edges)]))
         level = levels.get(int(edge), 1 - float(watch.stream.reference.rates[place]))
         label = f"p{level * 100:.3g}"
-        if level == MEDIAN:  # and two of the mean rank
-            label, evidence = "median", float(np.logaddexp.reduce([evidence, *adds[-2:]]))
+        if level == MEDIAN:  # and those of mean ranks
+            label, evidence = "median", float(np.logaddexp.reduce([evidence, *adds[2 * len(watch.edges) :]]))
         after = None if now is None else quantile(signal, now, level)
         parts.append(Part(label, value_of(signal, int(edge) + 0.5), after, evidence))
     histogram = None if known is None else _merged(signal, known, now)
