@@ -12,7 +12,7 @@ from __future__ import annotations
 from collections import deque
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, Self
 
 import numpy as np
 from numpy.typing import NDArray
@@ -21,19 +21,40 @@ from services.monitor.domain.evidence import Floats, upper_limits
 
 ODDS: Floats = np.array([1.5, 2.5, 6.0, 40.0])
 """How much the odds are bet to have risen: from a slow drift to an outage."""
-TOLERATED_ODDS = 1.05
-"""Rises of the odds up to this are nobody's alarm, however sure they are."""
 SPELLS = (1, 4, 12, 36)
 """Slots of which the spread is looked at together."""
 MIN_SPELLS = 5
-SAFETY, UNSEEN_SLOTS = 1.05, 15
-"""What is learnt of the spread is multiplied by the first, and more where few slots were seen."""
+UNSEEN_SLOTS = 15
+"""What is learnt of the spread is multiplied by 1, and this by the number of slots that were seen."""
 QUARANTINE = 30
 """Slots after which one that led to no alarm was normal, and is learnt from too."""
 MOST_LEARNT = 480
 RECOVERY_SLOTS = 30
 SLOTS_TO_ALARM = 2
 SUSPICION = float(np.log(10))
+
+
+@dataclass(frozen=True, slots=True)
+class Nature:
+    """What is known of bits before any is seen.
+
+    ``least`` is the spread of independent trials: 1 of yes or no, which is the default, less of figures between 0 and
+    1. What is found of it counts less so many ``deviations``, since the largest of several estimates would be too
+    large, and is multiplied by ``safety``. Rises of the odds up to ``tolerated`` are nobody's alarm, however sure they
+    are. ``weights`` are those of the bits in the average that is their e-value; all alike by default.
+    """
+
+    least: Floats | None = None
+    weights: Floats | None = None
+    deviations: float = 1.0
+    safety: float = 1.2
+    tolerated: float = 1.1
+
+
+WAVERING = Nature()
+"""Bits of durations, which have waves of all lengths."""
+STEADY = Nature(deviations=2.0, safety=1.05, tolerated=1.05)
+"""Bits of answers, which depend on each other far less."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,21 +66,17 @@ class BitReference:
     spread: Floats
 
     @classmethod
-    def fit(cls, trials: Floats, shares: Floats, *, least: Floats | None = None, risk: float = 0.01) -> BitReference:
-        """Of normal slots in order: ``trials`` [slots], ``shares`` [slots, bits].
-
-        ``least`` is the spread of independent trials, 1 of yes or no, less of figures between 0 and 1.
-        """
+    def fit(cls, trials: Floats, shares: Floats, nature: Nature = WAVERING, *, risk: float = 0.01) -> BitReference:
+        """Of normal slots in order: ``trials`` [slots], ``shares`` [slots, bits]."""
         total = float(trials.sum())
         rates = trials @ shares / total
-        spread = _spread(trials, shares, rates, np.ones(len(rates)) if least is None else least)
+        spread = _spread(trials, shares, rates, nature)
         limits = upper_limits(rates, total / spread, risk=risk / len(rates))
         return cls(rates, limits, spread)
 
-    @property
-    def tolerated(self) -> Floats:
+    def bet_against(self, tolerated: float) -> Floats:
         """Limits that nothing below is bet against: what isn't known of the rates, or what is nobody's alarm."""
-        odds = TOLERATED_ODDS * self.rates / np.maximum(1 - self.rates, 1e-12)
+        odds = tolerated * self.rates / np.maximum(1 - self.rates, 1e-12)
         return np.clip(np.maximum(self.limits, odds / (1 + odds)), 1e-6, 0.999)
 
     def dump(self) -> list[list[float]]:
@@ -73,8 +90,9 @@ class BitReference:
         return cls(rates, limits, spread)
 
 
-def _spread(trials: Floats, shares: Floats, rates: Floats, least: Floats) -> Floats:
-    """Pearson's dispersion of each bit, the largest over spells of slots, and at least ``least``."""
+def _spread(trials: Floats, shares: Floats, rates: Floats, nature: Nature) -> Floats:
+    """Pearson's dispersion of each bit, the largest over spells of slots, and at least that of independent trials."""
+    least = np.ones(len(rates)) if nature.least is None else nature.least
     variance = np.maximum(rates * (1 - rates), 1.0 / max(1.0, float(trials.sum()))) * least
     surplus = np.ones(len(rates))
     for spell in SPELLS:
@@ -86,10 +104,10 @@ def _spread(trials: Floats, shares: Floats, rates: Floats, least: Floats) -> Flo
         hits = (trials[:used, None] * shares[:used]).reshape(spells, spell, -1).sum(axis=1)
         means = hits / np.maximum(counts, 1e-9)[:, None]
         found = (counts[:, None] * (means - rates) ** 2).sum(axis=0) / variance / (spells - 1)
-        # Less two of its standard deviations: the largest of several estimates would be too large.
-        surplus = np.maximum(surplus, found / (1 + 2 * np.sqrt(2 / (spells - 1))))
+        surplus = np.maximum(surplus, found / (1 + nature.deviations * np.sqrt(2 / (spells - 1))))
     # What is rare, or was always so, says little by itself of how it clusters.
-    return np.asarray(np.maximum(surplus, float(np.median(surplus))) * least * (SAFETY + UNSEEN_SLOTS / len(trials)))
+    surplus = np.maximum(surplus, float(np.median(surplus)))
+    return np.asarray(surplus * least * (nature.safety + UNSEEN_SLOTS / len(trials)))
 
 
 class BitSlot(NamedTuple):
@@ -106,21 +124,15 @@ class BitStream:
     def __init__(
         self,
         reference: BitReference,
+        nature: Nature = WAVERING,
         *,
         threshold: float,
         history: int = 300,
-        learnt: tuple[Floats, Floats] | None = None,
-        most_learnt: int = MOST_LEARNT,
-        least: Floats | None = None,
-        weights: Floats | None = None,
     ) -> None:
-        """``threshold`` in nats; ``history`` is how many slots are kept, to tell what has changed.
-
-        ``weights`` are those of the bits in the average that is their e-value; all alike by default.
-
-        ``learnt`` are the trials and shares that the reference was made of: with them it gets better, up to so many
-        slots, and slow waves are learnt as well. Then it stays, so that a slow decline isn't learnt too.
-        """
+        """``threshold`` in nats; ``history`` is how many slots are kept, to tell what has changed."""
+        weights = np.ones(len(reference.rates)) if nature.weights is None else nature.weights
+        self._log_weights = np.log(weights / weights.sum() / len(ODDS))[:, None]
+        self._nature = nature
         self.reference = reference
         self.threshold = threshold
         self.is_alarmed = False
@@ -131,18 +143,33 @@ class BitStream:
         self._slots: deque[BitSlot] = deque(maxlen=history)
         self._alarmed_second = 0
         self._learnt: list[tuple[float, NDArray[np.float32]]] | None = None
-        self._most_learnt = most_learnt
-        self._least = least
-        shares = np.ones(len(reference.rates)) if weights is None else weights
-        self._log_weights = np.log(shares / shares.sum() / len(ODDS))[:, None]
-        if learnt is not None:
-            self._learnt = [(float(count), row.astype(np.float32)) for count, row in zip(*learnt, strict=True)]
-        self._refit_at = 2 * len(self._learnt or ())
+        self._refit_at = self._most_learnt = 0
         self._set(reference)
+
+    @classmethod
+    def learnt(
+        cls,
+        trials: Floats,
+        shares: Floats,
+        nature: Nature = WAVERING,
+        *,
+        threshold: float,
+        history: int = 300,
+        most_learnt: int = MOST_LEARNT,
+    ) -> Self:
+        """With the reference that :meth:`BitReference.fit` makes.
+
+        It gets better, up to so many slots, and slow waves are learnt as well. Then it stays, so that a slow decline
+        isn't learnt too.
+        """
+        stream = cls(BitReference.fit(trials, shares, nature), nature, threshold=threshold, history=history)
+        stream._learnt = [(float(count), row.astype(np.float32)) for count, row in zip(trials, shares, strict=True)]
+        stream._refit_at, stream._most_learnt = 2 * len(trials), most_learnt
+        return stream
 
     def _set(self, reference: BitReference) -> None:
         self.reference = reference
-        limits = reference.tolerated
+        limits = reference.bet_against(self._nature.tolerated)
         odds = limits[:, None] / (1 - limits[:, None]) * ODDS
         rates = odds / (1 + odds)
         self._gain = np.log(rates / limits[:, None])
@@ -192,7 +219,7 @@ class BitStream:
         if len(self._learnt) >= self._refit_at:
             trials = np.array([count for count, _ in self._learnt])
             shares = np.stack([row for _, row in self._learnt]).astype(np.float64)
-            self._set(BitReference.fit(trials, shares, least=self._least))
+            self._set(BitReference.fit(trials, shares, self._nature))
             self._refit_at *= 2
             if self._refit_at > self._most_learnt:
                 self._learnt = None

@@ -171,12 +171,7 @@ class Replicas:
             if len(replica.learnt) >= LEARN_SLOTS:
                 counts = np.array([count for count, _ in replica.learnt])
                 rows = np.stack([row for _, row in replica.learnt])
-                replica.stream = BitStream(
-                    BitReference.fit(counts, rows),
-                    threshold=self._budget.threshold,
-                    history=60,
-                    learnt=(counts, rows),
-                )
+                replica.stream = BitStream.learnt(counts, rows, threshold=self._budget.threshold, history=60)
                 replica.learnt = []
             return
         stream.threshold = self._budget.threshold

@@ -9,14 +9,14 @@ were equally full, and by its mean bin.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any, Self
 
 import numpy as np
 from numpy.typing import NDArray
 
 from services.monitor.domain.answers import BINS, CLASSES, COARSE, Answers
-from services.monitor.domain.bits import BitReference, BitStream
+from services.monitor.domain.bits import STEADY, BitReference, BitStream, Nature
 from services.monitor.domain.evidence import Floats
 from services.monitor.domain.phases import Signal
 
@@ -63,12 +63,8 @@ class ScalarWatch:
         shares = np.stack(
             [_shares(slot, signal, edges, ranks, class_ranks) for slot in slots if signal in slot.scalars]
         )
-        bits = 2 * len(edges), shares.shape[1] - 2 * len(edges)
-        least = _least(*bits)
-        reference = BitReference.fit(trials, shares, least=least)
-        stream = BitStream(
-            reference, threshold=threshold, learnt=(trials, shares), least=least, weights=_weights(*bits)
-        )
+        nature = _of_answers(2 * len(edges), shares.shape[1] - 2 * len(edges))
+        stream = BitStream.learnt(trials, shares, nature, threshold=threshold)
         return cls(signal, edges, ranks, class_ranks, stream)
 
     def bits(self, answers: Answers) -> tuple[float, Floats]:
@@ -93,8 +89,9 @@ class ScalarWatch:
         class_ranks = data["class_ranks"]
         if class_ranks is not None:
             class_ranks = np.array(class_ranks, np.float64).reshape(CLASSES, COARSE)
-        weights = _weights(2 * len(edges), 2 if class_ranks is None else 4)
-        return cls(signal, edges, ranks, class_ranks, _stream(data, weights=weights, threshold=threshold))
+        bits = 2 * len(edges), 2 if class_ranks is None else 4
+        stream = _stream(data, _of_answers(*bits), bits=sum(bits), threshold=threshold)
+        return cls(signal, edges, ranks, class_ranks, stream)
 
 
 def _class_ranks(slots: list[Answers]) -> Floats | None:
@@ -125,14 +122,11 @@ def _shares(
     return np.concatenate([above, 1 - above, means, 1 - np.array(means)])
 
 
-def _least(bits: int, ranks: int) -> Floats:
-    """Spread of independent trials: of so many bits, and of ranks, which are even between 0 and 1."""
-    return np.repeat([1.0, 1 / 3], [bits, ranks])
-
-
-def _weights(bits: int, ranks: int) -> Floats:
-    """Half of what is bet is bet on ranks."""
-    return np.repeat([1 / bits, 1 / ranks], [bits, ranks])
+def _of_answers(bits: int, ranks: int) -> Nature:
+    """So many bits, and mean ranks, which are even between 0 and 1 and get half of what is bet."""
+    least = np.repeat([1.0, 1 / 3], [bits, ranks])
+    weights = np.repeat([1 / bits, 1 / ranks], [bits, ranks])
+    return replace(STEADY, least=least, weights=weights)
 
 
 class ClassWatch:
@@ -152,19 +146,16 @@ class ClassWatch:
         shares = counts / np.maximum(counts.sum(axis=1, keepdims=True), 1)
         shares = np.concatenate([shares, 1 - shares[:, frequent]], axis=1)
         trials = counts.sum(axis=1)
-        stream = BitStream(
-            BitReference.fit(trials, shares),
-            threshold=threshold, history=120, learnt=(trials, shares), weights=cls._weights(frequent),
-        )  # fmt: skip
+        stream = BitStream.learnt(trials, shares, cls._nature(frequent), threshold=threshold, history=120)
         return cls(frequent, stream)
 
     @staticmethod
-    def _weights(frequent: NDArray[np.int64]) -> Floats:
+    def _nature(frequent: NDArray[np.int64]) -> Nature:
         """Most is bet on classes that aren't rare, of which there are few."""
         rare = np.setdiff1d(np.arange(CLASSES), frequent)
         weights = np.full(CLASSES + len(frequent), 1 / max(1, 2 * len(frequent)))
         weights[rare] = _ON_RARE / max(1, len(rare))
-        return weights
+        return replace(STEADY, weights=weights)
 
     def bits(self, answers: Answers) -> tuple[float, Floats]:
         """Trials, and the share of each bit."""
@@ -183,7 +174,8 @@ class ClassWatch:
     @classmethod
     def load(cls, data: Mapping[str, Any], *, threshold: float) -> Self:
         frequent = np.array(data["frequent"], np.int64)
-        return cls(frequent, _stream(data, weights=cls._weights(frequent), threshold=threshold))
+        bits = CLASSES + len(frequent)
+        return cls(frequent, _stream(data, cls._nature(frequent), bits=bits, threshold=threshold))
 
 
 class InputWatch:
@@ -202,12 +194,8 @@ class InputWatch:
         edges = np.quantile(rows, levels, axis=0, method="inverted_cdf").T.astype(np.float64)
         trials = np.array([len(slot) for slot in slots], np.float64)
         shares = np.stack([_occupancy(slot, edges) for slot in slots])
-        least = _least(INPUT_BINS * len(edges), 2 * len(edges))
-        stream = BitStream(
-            BitReference.fit(trials, shares, least=least),
-            threshold=threshold, history=60, learnt=(trials, shares), most_learnt=128,
-            least=least, weights=_weights(INPUT_BINS * len(edges), 2 * len(edges)),
-        )  # fmt: skip
+        nature = _of_answers(INPUT_BINS * len(edges), 2 * len(edges))
+        stream = BitStream.learnt(trials, shares, nature, threshold=threshold, history=60, most_learnt=128)
         return cls(edges, stream)
 
     def bits(self, rows: NDArray[np.float32]) -> tuple[float, Floats]:
@@ -235,8 +223,8 @@ class InputWatch:
     @classmethod
     def load(cls, data: Mapping[str, Any], *, threshold: float) -> Self:
         edges = np.array(data["edges"], np.float64).reshape(-1, INPUT_BINS - 1)
-        weights = _weights(INPUT_BINS * len(edges), 2 * len(edges))
-        return cls(edges, _stream(data, weights=weights, threshold=threshold, history=60))
+        bits = INPUT_BINS * len(edges), 2 * len(edges)
+        return cls(edges, _stream(data, _of_answers(*bits), bits=sum(bits), threshold=threshold, history=60))
 
 
 def _occupancy(rows: NDArray[np.float32], edges: Floats) -> Floats:
@@ -252,12 +240,12 @@ def _occupancy(rows: NDArray[np.float32], edges: Floats) -> Floats:
     return np.concatenate([np.bincount(flat, minlength=width * INPUT_BINS) / len(rows), ranks, 1 - ranks])
 
 
-def _stream(data: Mapping[str, Any], *, weights: Floats, threshold: float, history: int = 300) -> BitStream:
-    """Raises ValueError: the data are not of as many bits as there are weights."""
+def _stream(data: Mapping[str, Any], nature: Nature, *, bits: int, threshold: float, history: int = 300) -> BitStream:
+    """Raises ValueError: the data are not of so many bits."""
     reference = BitReference.load(data["reference"])
-    if len(reference.rates) != len(weights):
-        raise ValueError(f"a reference has {len(reference.rates)} bits, expected {len(weights)}")
-    stream = BitStream(reference, threshold=threshold, history=history, weights=weights)
+    if len(reference.rates) != bits:
+        raise ValueError(f"a reference has {len(reference.rates)} bits, expected {bits}")
+    stream = BitStream(reference, nature, threshold=threshold, history=history)
     stream.load(data)
     return stream
 
