@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 import os
 import sys
@@ -14,6 +15,8 @@ from rich.console import Console
 
 from tests.evaluation import environment, page, summary
 from tests.evaluation.journal import ROOT, Journal
+from tests.evaluation.live.outcome import LiveOutcome
+from tests.evaluation.live.run import carry_out
 from tests.evaluation.run import Job, Outcome
 from tests.evaluation.scenarios import BENIGN, FAULTS, LEARNT_S, LOADS, NULL, Strength
 from tests.evaluation.tables import grids
@@ -24,6 +27,8 @@ FIRST_SEED = 20_000
 """Tests, and whoever chose the detectors' constants, use seeds below."""
 _TABLE_WIDTH = 180
 JOURNAL = ROOT / "build" / "evaluation" / "outcomes.jsonl"
+LIVE = "live"
+PARTS = ("faults", "benign", "null", LIVE)
 
 
 def jobs(
@@ -43,11 +48,16 @@ def main(
     seeds: Annotated[int, typer.Option(min=1, help="Runs of each scenario, strength and load.")] = 30,
     first_seed: Annotated[int, typer.Option(min=0, help="Tests use small ones.")] = FIRST_SEED,
     is_quick: Annotated[bool, typer.Option("--quick", help="Two seeds and one load: a look, no measurement.")] = False,
-    part: Annotated[list[str] | None, typer.Option(help="faults, benign or null; repeatable. Default: all.")] = None,
+    part: Annotated[
+        list[str] | None, typer.Option(help=f"One of {', '.join(PARTS)}; repeatable. Default: all.")
+    ] = None,
     only: Annotated[str, typer.Option(help="Scenarios with this in their name.")] = "",
     learnt_s: Annotated[
         int, typer.Option("--learnt", min=LEARNT_S, help="Seconds after which faults begin.")
     ] = LEARNT_S,
+    quiet_s: Annotated[
+        float, typer.Option("--quiet", min=0, help="Seconds in which the live part hurts nothing, once all is learnt.")
+    ] = 120,
     workers: Annotated[int, typer.Option("--jobs", min=1, help="Processes.")] = os.cpu_count() or 1,
     with_river: Annotated[bool, typer.Option("--river/--no-river", help="Beside river's ADWIN, fetched once.")] = True,
     as_json: Annotated[bool, typer.Option("--json", help="Print figures of all runs as JSON.")] = False,
@@ -61,34 +71,44 @@ def main(
 
     Example: python -m tests.evaluation --quick --only slow
     """
-    kinds = part or ["faults", "benign", "null"]
-    if unknown := set(kinds) - {"faults", "benign", "null"}:
-        sys.exit(f"got {', '.join(sorted(unknown))}, expected some of faults, benign, null")
+    kinds = part or [name for name in PARTS if name != LIVE or not only]
+    if unknown := set(kinds) - set(PARTS):
+        sys.exit(f"got {', '.join(sorted(unknown))}, expected some of {', '.join(PARTS)}")
     seeds, loads = (2, list(LOADS)[:1]) if is_quick else (seeds, list(LOADS))
     wanted = [
         one
         for one in jobs(seeds=seeds, first_seed=first_seed, loads=loads, kinds=kinds, learnt_s=learnt_s)
         if only.casefold() in one.scenario.casefold()
     ]
-    if not wanted:
+    if not wanted and LIVE not in kinds:
         sys.exit(f"got {only!r}, expected a part of a scenario's name")
     console, kept = Console(stderr=as_json), Journal(journal)
     python = _river(console) if with_river and not only_show else None
     names = frozenset(rivals(python))
     missing = [] if only_show else kept.missing(wanted, rivals=names)
     was_interrupted = not carry_out_all(missing, kept, workers=workers, python=python, console=console)
-    outcomes = kept.of(wanted)
+    outcomes, live = kept.of(wanted), None
+    if LIVE in kinds and not was_interrupted:
+        live = _live(journal.with_name("live.json"), quiet_s=quiet_s, only_show=only_show, console=console)
     if as_json:
-        typer.echo(json.dumps(summary.as_json(outcomes), indent=1))
+        typer.echo(json.dumps(summary.as_json(outcomes, live), indent=1))
     else:
         wide = Console(width=max(console.width, _TABLE_WIDTH))
-        for grid in grids(outcomes):
+        for grid in grids(outcomes, live):
             wide.print(grid.as_table())
     if write_page and outcomes:
-        page.write(outcomes, command=_command(outcomes))
+        page.write(outcomes, live, command=_command(outcomes))
     if was_interrupted:
         sys.exit(130)
-    sys.exit(not all(one.is_met for one in summary.goals(outcomes)))
+    sys.exit(not all(one.is_met for one in summary.goals(outcomes, live)))
+
+
+def _live(path: Path, *, quiet_s: float, only_show: bool, console: Console) -> LiveOutcome | None:
+    if not only_show:
+        with console.status("live") as status:
+            done = asyncio.run(carry_out(quiet_s=quiet_s, say=lambda step: status.update(f"live: {step}")))
+        done.write(path)
+    return LiveOutcome.read(path)
 
 
 def _command(outcomes: Sequence[Outcome]) -> str:

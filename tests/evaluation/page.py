@@ -10,6 +10,7 @@ from pathlib import Path
 
 from benchmarks.plot import Chart, svg_of
 from tests.evaluation import summary
+from tests.evaluation.live.outcome import LiveOutcome
 from tests.evaluation.run import Outcome
 from tests.evaluation.scenarios import Strength
 from tests.evaluation.tables import grids
@@ -18,23 +19,23 @@ PAGE = Path(__file__).resolve().parents[2] / "docs" / "detection.md"
 BEGIN, END = "<!-- measured: begin -->", "<!-- measured: end -->"
 
 
-def write(outcomes: Sequence[Outcome], *, command: str, path: Path = PAGE) -> None:
+def write(outcomes: Sequence[Outcome], live: LiveOutcome | None = None, *, command: str, path: Path = PAGE) -> None:
     """Replace what was measured in the page, and the picture beside it."""
     before, _, rest = path.read_text().partition(BEGIN)
     _, found, after = rest.partition(END)
     if not found:
         raise ValueError(f"{path} has no marks {BEGIN} and {END}")
     path.with_suffix(".svg").write_text(picture(outcomes))
-    path.write_text(f"{before}{BEGIN}\n\n{measured(outcomes, command=command)}\n\n{END}{after}")
+    path.write_text(f"{before}{BEGIN}\n\n{measured(outcomes, live, command=command)}\n\n{END}{after}")
 
 
-def measured(outcomes: Sequence[Outcome], *, command: str) -> str:
+def measured(outcomes: Sequence[Outcome], live: LiveOutcome | None = None, *, command: str) -> str:
     """The rendered part as Markdown."""
     seeds = sorted({one.job.seed for one in outcomes})
     requests, today = sum(one.requests for one in outcomes), datetime.now(UTC).date()
     made_by = f"Made by `{command}` on {today} at commit {_commit()} with Python {platform.python_version()}"
     parts = [f"{made_by}: {len(outcomes):,} runs, seeds {seeds[0]} to {seeds[-1]}, {requests:,} requests."]
-    for grid in grids(outcomes):
+    for grid in grids(outcomes, live):
         parts += [f"### {grid.title}", grid.as_markdown()]
         if grid.title == "Faults":
             parts += ["![Delay beside the floor](detection.svg)"]

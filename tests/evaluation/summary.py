@@ -10,6 +10,7 @@ import numpy as np
 
 from services.monitor.domain.phases import Severity
 from tests.evaluation import intervals
+from tests.evaluation.live.outcome import LiveOutcome
 from tests.evaluation.run import Outcome
 from tests.evaluation.scenarios import FAULTS, Fault, Strength
 
@@ -168,8 +169,24 @@ class Goal:
     is_met: bool
 
 
-def goals(outcomes: Sequence[Outcome]) -> list[Goal]:
+def goals(outcomes: Sequence[Outcome], live: LiveOutcome | None = None) -> list[Goal]:
     """Those that can be judged by what there is."""
+    return _simulated_goals(outcomes) + ([] if live is None else _live_goals(live))
+
+
+def _live_goals(live: LiveOutcome) -> list[Goal]:
+    made = []
+    for one in live.told:
+        text = "not told" if one.after_s is None else f"{one.after_s:.1f} s, {one.severity}"
+        text += "" if one.is_named or one.after_s is None else ", not named rightly"
+        made.append(
+            Goal(f"live, {one.fault}: named within {one.within_s:.0f} s", text, one.is_in_time and one.is_named)
+        )
+    made.append(Goal("live, models that nothing is done to: no page", f"{live.pages}", not live.pages))
+    return made
+
+
+def _simulated_goals(outcomes: Sequence[Outcome]) -> list[Goal]:
     rows = [one for one in fault_rows(outcomes) if one.is_counted]
     medium = [one for one in rows if one.strength == Strength.MEDIUM]
     made: list[Goal] = []
@@ -201,9 +218,10 @@ def _share(aim: str, count: int, total: int, least: float) -> Goal:
     return Goal(f"{aim}: at least {least:.0%}", text, count >= least * total)
 
 
-def as_json(outcomes: Sequence[Outcome]) -> dict[str, Any]:
+def as_json(outcomes: Sequence[Outcome], live: LiveOutcome | None = None) -> dict[str, Any]:
     return {
-        "goals": [asdict(one) for one in goals(outcomes)],
+        "goals": [asdict(one) for one in goals(outcomes, live)],
+        "live": None if live is None else asdict(live),
         "faults": [asdict(one) | {"ratio": one.ratio} for one in fault_rows(outcomes)],
         **{kind: [asdict(one) for one in quiet_rows(outcomes, kind)] for kind in ("benign", "null")},
         "rivals": [asdict(one) for one in rival_rows(outcomes)],

@@ -11,6 +11,7 @@ from rich.table import Table
 
 from services.monitor.domain.phases import Severity
 from tests.evaluation import summary
+from tests.evaluation.live.outcome import LiveOutcome
 from tests.evaluation.run import Outcome
 from tests.evaluation.scenarios import FAULTS
 
@@ -38,14 +39,16 @@ class Grid:
         return table
 
 
-def grids(outcomes: Sequence[Outcome]) -> list[Grid]:
+def grids(outcomes: Sequence[Outcome], live: LiveOutcome | None = None) -> list[Grid]:
     """Those of which there is anything."""
-    made = [_goals(outcomes), _faults(outcomes), _benign(outcomes), _null(outcomes), _rivals(outcomes)]
+    made = [_goals(outcomes, live), _faults(outcomes), _benign(outcomes), _null(outcomes), _rivals(outcomes)]
+    if live is not None:
+        made.append(_live(live))
     return [one for one in made if one.rows]
 
 
-def _goals(outcomes: Sequence[Outcome]) -> Grid:
-    rows = [(one.aim, one.reached, "yes" if one.is_met else "no") for one in summary.goals(outcomes)]
+def _goals(outcomes: Sequence[Outcome], live: LiveOutcome | None) -> Grid:
+    rows = [(one.aim, one.reached, "yes" if one.is_met else "no") for one in summary.goals(outcomes, live)]
     return Grid("Goals", ("aim", "measured (interval at 95 %)", "reached"), rows, 3)
 
 
@@ -131,6 +134,16 @@ def _rivals(outcomes: Sequence[Outcome]) -> Grid:
         "false alarms in null runs", "in 1e6 requests",
     )  # fmt: skip
     return Grid("Beside others", head, rows)
+
+
+def _live(live: LiveOutcome) -> Grid:
+    rows = [(one.fault, one.summary or "–", figure(one.after_s, 1), f"{one.within_s:.0f}") for one in live.told]
+    text = (
+        f"nothing: {live.quiet_s / 60:.0f} minutes, and the models beside; {live.requests:,} requests of all, "
+        f"{live.refused:,} refused"
+    )
+    rows.append((text, f"{live.pages} pages, {live.tickets} tickets", "–", "–"))
+    return Grid("In a suite that runs", ("what is done", "what the monitor said", "s", "at most"), rows, 2)
 
 
 def share(count: int, total: int) -> str:

@@ -7,6 +7,8 @@ import math
 import pytest
 
 from tests.evaluation import floors, intervals
+from tests.evaluation.live.outcome import LiveOutcome
+from tests.evaluation.live.outcome import Told as LiveTold
 from tests.evaluation.page import BEGIN, END, write
 from tests.evaluation.rivals import Told
 from tests.evaluation.run import Job, Outcome
@@ -106,6 +108,27 @@ def test_goals_that_are_missed_say_so() -> None:
         "at most one false page in 1e7 null requests, 60 requests/s": True,
         "at most 10 µs CPU a request, 60 requests/s": True,
     }
+
+
+def test_live_goals_ask_for_the_right_name_in_time(tmp_path) -> None:
+    told = [
+        LiveTold("named", 5, after_s=3.2, is_named=True, severity="page", summary="a replica is slow"),
+        LiveTold("late", 5, after_s=5.1, is_named=True, severity="page"),
+        LiveTold("another", 5, after_s=1.0, severity="ticket"),
+        LiveTold("never", 5),
+    ]
+    live = LiveOutcome(tuple(told), quiet_s=60.0, requests=9_600, refused=0, pages=1, tickets=2)
+    live.write(tmp_path / "live.json")
+    assert LiveOutcome.read(tmp_path / "live.json") == live
+    assert LiveOutcome.read(tmp_path / "none.json") is None
+    met = goals([], live)
+    assert [one.is_met for one in met] == [True, False, False, False, False]
+    assert [one.reached for one in met[:4]] == [
+        "3.2 s, page", "5.1 s, page", "1.0 s, ticket, not named rightly", "not told",
+    ]  # fmt: skip
+    shown = grids([], live)[-1].as_markdown()
+    assert "| named | a replica is slow | 3.2 | 5 |" in shown
+    assert "| 1 pages, 2 tickets |" in shown
 
 
 def test_outcomes_survive_json_and_what_precision_takes_is_not_counted() -> None:

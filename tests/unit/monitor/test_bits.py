@@ -8,7 +8,7 @@ import math
 import numpy as np
 import pytest
 
-from services.monitor.domain.bits import BitReference, BitStream
+from services.monitor.domain.bits import STEADY, WAVERING, BitReference, BitStream, Nature
 
 SLOTS, TRIALS = 60, 100.0
 
@@ -80,6 +80,24 @@ def test_what_clusters_counts_for_less() -> None:
 def test_what_never_was_has_a_limit_that_falls_with_what_was_seen() -> None:
     few, many = (BitReference.fit(np.full(n, TRIALS), np.zeros((n, 1))) for n in (10, 100))
     assert 0 < many.limits[0] < few.limits[0] < 0.03
+
+
+def test_what_is_steady_counts_for_more_than_what_wavers() -> None:
+    slots, shares = np.full(SLOTS, TRIALS), clustered(np.random.default_rng(8), SLOTS, 0.2, 1)
+    steady, wavering = (BitReference.fit(slots, shares, nature) for nature in (STEADY, WAVERING))
+    assert steady.spread[0] < wavering.spread[0]
+    assert steady.bet_against(STEADY.tolerated)[0] < wavering.bet_against(WAVERING.tolerated)[0]
+
+
+@pytest.mark.parametrize(("weight", "is_sooner"), [(9.0, True), (0.1, False)])
+def test_more_is_found_sooner_where_more_is_bet(weight: float, *, is_sooner: bool) -> None:
+    slots, known = np.full(SLOTS, TRIALS), np.random.default_rng(9).binomial(int(TRIALS), 0.2, (SLOTS, 2)) / TRIALS
+    even, other = (
+        BitStream.learnt(slots, known, nature, threshold=18.6) for nature in (Nature(), Nature(weights=np.array([weight, 1])))
+    )
+    for stream in (even, other):
+        stream.observe(0, TRIALS, np.array([0.4, 0.2]))
+    assert (other.log_evalue > even.log_evalue) is is_sooner
 
 
 def test_evidence_survives_being_stored() -> None:

@@ -17,7 +17,7 @@ from services.monitor.domain.label_shift import SAME_CONFIDENCE, SURE, AskedFor,
 from services.monitor.domain.numbers import NumberDetector
 from services.monitor.domain.outcomes import Outcome
 from services.monitor.domain.phases import Signal
-from services.monitor.domain.watches import LEARN_SLOTS, MAX_SLOTS, AnswerLearner
+from services.monitor.domain.watches import LEARN_SLOTS, MAX_SLOTS, AnswerLearner, ScalarWatch
 
 BUDGET = Budget(false_alarms_per_week=1, series=200)
 
@@ -68,6 +68,27 @@ def test_another_mix_of_classes_is_no_shift_of_confidence_given_the_class() -> N
     assert confidence_shift(before, by_class(random, np.full(6, 1), shift=0.2)) == 0, "too few to tell"
     unseen = np.roll(by_class(random, np.full(6, 50)), 20, axis=0)
     assert confidence_shift(before, unseen) == math.inf
+
+
+def apart(random: np.random.Generator, *, shift: float = 0.0, requests: int = 40) -> Answers:
+    """Classes of which one is always surer than the other: what moves within them is little of the whole."""
+    classes = random.integers(0, 2, requests).astype(np.int32)
+    logits = random.normal(4.0 * classes - shift, 0.5)
+    return answers_of({Signal.CONFIDENCE: 1 / (1 + np.exp(-logits))}, classes, 0)
+
+
+def test_confidence_is_watched_among_the_answers_of_its_class() -> None:
+    random = np.random.default_rng(4)
+    watch = ScalarWatch.learnt(Signal.CONFIDENCE, [apart(random) for _ in range(100)], threshold=18.6)
+    of_all, _, of_class, _ = (watch.bits(apart(random, requests=4_000))[1] - 0.5)[-4:]
+    assert abs(of_all) < 0.03
+    assert abs(of_class) < 0.03
+    of_all, _, of_class, _ = (watch.bits(apart(random, shift=0.5, requests=4_000))[1] - 0.5)[-4:]
+    assert of_class < 1.5 * of_all < 0
+
+    again = ScalarWatch.load(Signal.CONFIDENCE, json.loads(json.dumps(watch.dump())), threshold=18.6)
+    answers = apart(random)
+    assert again.bits(answers)[1] == pytest.approx(watch.bits(answers)[1], abs=1e-3)
 
 
 def asked_and_answered(

@@ -1,0 +1,1 @@
+"""The monitor on a suite that runs: real processes are hurt while callers ask."""
