@@ -22,6 +22,7 @@ from types import TracebackType
 from typing import TYPE_CHECKING, Any, Self
 
 from google.protobuf.duration_pb2 import Duration
+from google.protobuf.field_mask_pb2 import FieldMask
 
 from penstock import errors, uploads
 from penstock.channels import Channel
@@ -282,9 +283,18 @@ class Client:
             except errors.AbortedError:
                 continue  # someone else wrote in between: take what they wrote as the base
 
-    def set_slo(self, model: str, slo: Slo) -> Deployment:
-        """Say what users of a deployed model may count on; an empty ``slo`` takes it back. Serving doesn't change."""
-        return self._write_deployment(model, list(self.deployment(model).versions), Serving(slo=slo))
+    def set_slo(self, model: str, slo: Slo, *, etag: str = "") -> Deployment:
+        """Say what users of a deployed model may count on; an empty ``slo`` takes it back. Nothing else is changed.
+
+        ``etag``: that of the deployment whose promise ``slo`` was made from; empty where it was made from none.
+
+        Raises:
+            AbortedError: the deployment has been changed since it had this etag.
+            NotFoundError: the model is not deployed.
+        """
+        wanted = Deployment(name=f"deployments/{model}", slo=slo, etag=etag)
+        request = pb.UpdateDeploymentRequest(deployment=wanted, update_mask=FieldMask(paths=["slo"]))
+        return self._call(self._registry.UpdateDeployment, request).deployment
 
     def wait_serving(
         self,
@@ -425,7 +435,7 @@ class Client:
         """One of them, by its id or name ("incidents/{incident}").
 
         Raises:
-            RequestError: there is none (NOT_FOUND).
+            NotFoundError: there is none.
         """
         channel = self._channels["monitor"]
         name = f"incidents/{incident.removeprefix('incidents/')}"

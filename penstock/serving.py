@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from penstock.registry.v1.resources_pb2 import Deployment, OptimizationLevel, Slo
+from penstock.registry.v1.resources_pb2 import Deployment, OptimizationLevel
 
 
 @dataclass(frozen=True, slots=True)
@@ -24,8 +24,6 @@ class Serving:
 
     pinned: bool | None = None
     """Whether its versions stay loaded, whoever else wants their room."""
-    slo: Slo | None = None
-    """What its users may count on; an empty one takes back what was promised."""
 
     def apply(self, deployment: Deployment) -> None:
         """Write the values that are set into ``deployment``."""
@@ -38,8 +36,6 @@ class Serving:
         ):
             if (value := getattr(self, name)) is not None:
                 setattr(target, name, value)
-        if self.slo is not None:
-            deployment.slo.CopyFrom(self.slo)
         if self.optimize is not None:
             deployment.optimization = getattr(OptimizationLevel, f"OPTIMIZATION_LEVEL_{self.optimize.upper()}")
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 from typing import Annotated
 
 import typer
@@ -9,7 +10,8 @@ import typer
 from penstock.cli import options
 from penstock.cli.output import Json, duration, print_json, reporting, screen
 from penstock.client import Client
-from penstock.registry.v1.resources_pb2 import Slo
+from penstock.errors import AbortedError
+from penstock.registry.v1.resources_pb2 import Deployment, Slo
 
 
 def register(app: typer.Typer) -> None:
@@ -42,14 +44,19 @@ def slo(
     given = {"availability": availability, "latency_seconds": latency, "latency_share": share, "window_days": days}
     changes = {name: value for name, value in given.items() if value is not None}
     with Client(registry=registry) as client:
-        deployment = client.deployment(model)
-        if changes:
-            wanted = _changed(deployment.slo, changes)
-            deployment = client.set_slo(model, wanted)
+        deployment = _change(client, model, changes) if changes else client.deployment(model)
     if json:
         print_json(deployment.slo)
     else:
         screen.print(f"{model}: {describe(deployment.slo)}")
+
+
+def _change(client: Client, model: str, changes: dict[str, float]) -> Deployment:
+    """Change a promise, based on what somebody else made of it in between."""
+    while True:
+        deployment = client.deployment(model)
+        with contextlib.suppress(AbortedError):
+            return client.set_slo(model, _changed(deployment.slo, changes), etag=deployment.etag)
 
 
 def _changed(present: Slo, changes: dict[str, float]) -> Slo:
