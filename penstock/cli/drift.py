@@ -3,22 +3,23 @@
 from __future__ import annotations
 
 import math
-import time
 from collections.abc import Iterator
+from functools import partial
 from typing import Annotated
 
 import typer
 from rich.console import Group, RenderableType
-from rich.live import Live
 from rich.markup import escape
 
 from penstock.cli import options
+from penstock.cli.following import following
 from penstock.cli.histograms import histogram
-from penstock.cli.output import Json, duration, print_json, reporting, screen, size
+from penstock.cli.output import Json, duration, reporting, size
 from penstock.cli.tables import Rows
+from penstock.cli.words import SHARES, bar, enum_words, signal_words
 from penstock.client import Client
 from penstock.monitor.v1.drift_service_pb2 import FigurePart, VersionDrift, WatchedFigure
-from penstock.monitor.v1.monitor_service_pb2 import Incident, Phase
+from penstock.monitor.v1.monitor_service_pb2 import Incident
 
 _COLOURS = {
     WatchedFigure.STATE_LEARNING: "cyan",
@@ -26,17 +27,10 @@ _COLOURS = {
     WatchedFigure.STATE_ALARMED: "bold red",
     WatchedFigure.STATE_BLIND: "yellow",
 }
-_BAR = 8
 _SHOWN = 3
 """Figures of a version whose values are plotted."""
 _NOTEWORTHY = 0.1
 """Share of the evidence that is an alarm from which on a figure is plotted."""
-_SHARES = (
-    Incident.SIGNAL_ERROR_RATE,
-    Incident.SIGNAL_CLASS_MIX,
-    Incident.SIGNAL_NONFINITE,
-    Incident.SIGNAL_TRACE_SHAPE,
-)
 
 
 def register(app: typer.Typer) -> None:
@@ -62,20 +56,13 @@ def drift(
     as rarely as the fleet's budget says. NORMAL is what was learnt of the version itself, NOW the last minute.
     """
     with Client(monitor=monitor) as client:
-        if not watch or json or not screen.is_terminal:
-            while True:
-                found = client.drift(model=model)
-                if json:
-                    print_json(found, indent=None if watch else 2)
-                else:
-                    screen.print(view(found, everything=everything))
-                if not watch:
-                    return
-                time.sleep(interval)
-        with Live(view(client.drift(model=model), everything=everything), console=screen, auto_refresh=False) as live:
-            while True:
-                time.sleep(interval)
-                live.update(view(client.drift(model=model), everything=everything), refresh=True)
+        following(
+            lambda: client.drift(model=model),
+            partial(view, everything=everything),
+            interval_s=interval,
+            is_json=json,
+            is_once=not watch,
+        )
 
 
 def view(versions: list[VersionDrift], *, everything: bool = False) -> RenderableType:
@@ -107,7 +94,7 @@ def _table(one: VersionDrift) -> Rows:
     for figure in one.figures:
         rows.add_row(
             escape(_name(figure)),
-            _bar(figure),
+            _evidence(figure),
             _note(figure),
             _value(figure, figure.normal.value) if figure.HasField("normal") else "–",
             _value(figure, figure.now.value) if figure.HasField("now") else "–",
@@ -116,27 +103,24 @@ def _table(one: VersionDrift) -> Rows:
 
 
 def _word(state: WatchedFigure.State) -> str:
-    return str(WatchedFigure.State.Name(state).removeprefix("STATE_").lower())
+    return enum_words(WatchedFigure.State.Name(state), "STATE_")
 
 
 def _name(figure: WatchedFigure) -> str:
-    signal = Incident.Signal.Name(figure.signal).removeprefix("SIGNAL_").lower().replace("_", " ")
-    if figure.phase and figure.signal == Incident.SIGNAL_LATENCY:
-        signal += f" of {Phase.Name(figure.phase).removeprefix('PHASE_').lower().replace('_', ' ')}"
+    signal = signal_words(figure.signal, figure.phase)
     # Without what is new with each of a replica's processes.
     return f"{signal}, {figure.replica.partition('@')[0]}" if figure.replica else signal
 
 
-def _bar(figure: WatchedFigure) -> str:
+def _evidence(figure: WatchedFigure) -> str:
     """How much of the evidence that is an alarm is there, and how unlikely that is by chance."""
     colour, word = _COLOURS.get(figure.state, "dim"), _word(figure.state)
     if figure.state == WatchedFigure.STATE_ALARMED:
-        return f"[{colour}]{'█' * _BAR} {word}[/]"
+        return f"{bar(1.0, colour)} [{colour}]{word}[/]"
     if figure.state == WatchedFigure.STATE_BLIND or not figure.HasField("normal"):
         return f"[{colour}]{word}[/]"
-    full = int(_progress(figure) * _BAR)
     power = max(0.0, figure.log_evalue) / math.log(10)
-    return f"[yellow]{'█' * full}[/][dim]{'·' * (_BAR - full)}[/] 10^{power:.1f}"
+    return f"{bar(_progress(figure), 'yellow')} 10^{power:.1f}"
 
 
 def _note(figure: WatchedFigure) -> str:
@@ -155,7 +139,7 @@ def _value(figure: WatchedFigure, value: float) -> str:
         return duration(value)
     if figure.unit == "By":
         return size(round(value))
-    if figure.signal in _SHARES or figure.replica:
+    if figure.signal in SHARES or figure.replica:
         return f"{value:.2%}"
     return f"{value:.4g} nat" if figure.unit == "{nat}" else f"{value:.4g}"
 

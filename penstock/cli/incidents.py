@@ -13,16 +13,11 @@ from rich.table import Table
 from penstock.cli import options
 from penstock.cli.output import Json, duration, print_json, reporting, screen, state, time
 from penstock.cli.tables import Rows
+from penstock.cli.words import SHARES, enum_words, signal_words
 from penstock.client import Client
-from penstock.monitor.v1.monitor_service_pb2 import Incident, Phase
+from penstock.monitor.v1.monitor_service_pb2 import Incident
 
 _DURATIONS = (Incident.SIGNAL_LATENCY, Incident.SIGNAL_QUEUEING, Incident.SIGNAL_STUCK)
-_SHARES = (
-    Incident.SIGNAL_ERROR_RATE,
-    Incident.SIGNAL_NONFINITE,
-    Incident.SIGNAL_CLASS_MIX,
-    Incident.SIGNAL_TRACE_SHAPE,
-)
 _SEVERITIES = {Incident.SEVERITY_PAGE: "[bold red]page[/]", Incident.SEVERITY_TICKET: "ticket"}
 
 
@@ -39,7 +34,12 @@ def incidents(
     monitor: options.Monitor = None,
     json: Json = False,
 ) -> None:
-    """Show what the monitor noticed: speed, errors, answers, inputs and replicas that left their course."""
+    """Show what the monitor noticed: speed, errors, answers, inputs and replicas that left their course.
+
+    Times are UTC.
+    """
+    if incident and (model or only_open or watch):
+        raise typer.BadParameter("one incident is asked for: --model, --open and --watch are about many")
     with Client(monitor=monitor) as client:
         if incident:
             one = client.incident(incident)
@@ -50,10 +50,12 @@ def incidents(
             return
         if watch:
             for one in client.watch_incidents(model=model):
+                if only_open and one.state != Incident.STATE_OPEN:
+                    continue
                 if json:
                     print_json(one, indent=None)
-                elif not only_open or one.state == Incident.STATE_OPEN:
-                    screen.print(_line(one))
+                else:
+                    screen.print(line(one))
             return
         found = client.incidents(model=model, only_open=only_open)
     if json:
@@ -61,13 +63,23 @@ def incidents(
     elif not found:
         screen.print("No incidents.")
     else:
-        rows = Rows("INCIDENT", "STATE", "SEVERITY", "SINCE", "MODEL", ">VERSION", "~WHAT")
-        for one in found:
-            since = one.change_time.ToDatetime().strftime("%Y-%m-%d %H:%M:%S")
-            word, severity = state(Incident.State.Name(one.state)), _SEVERITIES.get(one.severity, "")
-            what = escape(one.summary)
-            rows.add_row(one.name.rpartition("/")[2], word, severity, since, escape(one.model), one.version, what)
-        screen.print(rows)
+        screen.print(table(found))
+
+
+def table(incidents: list[Incident]) -> Rows:
+    """Incidents, a line for each."""
+    rows = Rows("INCIDENT", "STATE", "SEVERITY", "SINCE (UTC)", "MODEL", ">VERSION", "~WHAT")
+    for one in incidents:
+        rows.add_row(
+            one.name.rpartition("/")[2],
+            state(Incident.State.Name(one.state)),
+            _SEVERITIES.get(one.severity, ""),
+            one.change_time.ToDatetime().strftime("%Y-%m-%d %H:%M:%S"),
+            escape(one.model),
+            escape(one.version),
+            escape(one.summary),
+        )
+    return rows
 
 
 def page(incident: Incident) -> RenderableType:
@@ -85,8 +97,8 @@ def _facts(incident: Incident) -> list[tuple[str, str]]:
     since, opened = time(incident.change_time), time(incident.open_time)
     facts = [
         ("model", f"{incident.model}, version {incident.version}, {incident.arm or 'stable'}"),
-        ("signal", _words(incident)),
-        ("cause", Incident.Cause.Name(incident.cause).removeprefix("CAUSE_").lower()),
+        ("signal", signal_words(incident.signal, incident.phase)),
+        ("cause", enum_words(Incident.Cause.Name(incident.cause), "CAUSE_")),
         ("replica", incident.replica),
         ("before", _figure(incident, incident.before)),
         ("since then", _figure(incident, incident.after) + _interval(incident)),
@@ -99,15 +111,10 @@ def _facts(incident: Incident) -> list[tuple[str, str]]:
     return [(name, text) for name, text in facts if text]
 
 
-def _words(incident: Incident) -> str:
-    signal = Incident.Signal.Name(incident.signal).removeprefix("SIGNAL_").lower().replace("_", " ")
-    return signal if not incident.phase else f"{signal} of {Phase.Name(incident.phase).removeprefix('PHASE_').lower()}"
-
-
 def _figure(incident: Incident, value: float) -> str:
     if incident.signal in _DURATIONS:
         return duration(value)
-    return f"{value:.2%}" if incident.signal in _SHARES else f"{value:.4g}"
+    return f"{value:.2%}" if incident.signal in SHARES else f"{value:.4g}"
 
 
 def _interval(incident: Incident) -> str:
@@ -125,9 +132,10 @@ def _evidence(incident: Incident) -> str:
     return f"e-value 10^{power:.1f}; by chance its detector raises one in {often} observations"
 
 
-def _line(incident: Incident) -> str:
+def line(incident: Incident) -> str:
+    """A change of an incident in one line."""
     when = (incident.close_time if incident.HasField("close_time") else incident.open_time).ToDatetime()
     word = state(Incident.State.Name(incident.state))
     severity = _SEVERITIES.get(incident.severity, "")
-    what = f"{escape(incident.model)} {incident.version}: {escape(incident.summary)}"
-    return f"[dim]{when:%H:%M:%S}[/] {word} {severity} {what}"
+    what = f"{escape(incident.model)} {escape(incident.version)}: {escape(incident.summary)}"
+    return f"[dim]{when:%H:%M:%S} UTC[/] {word} {severity} {what}"

@@ -32,6 +32,11 @@ def fail(message: str) -> None:
     stderr.print(f"[bold red]error:[/] {escape(message)}", soft_wrap=True)
 
 
+def warn(message: str) -> None:
+    """Say what may be wrong, on standard error."""
+    stderr.print(f"[bold yellow]warning:[/] {escape(message)}", soft_wrap=True)
+
+
 def reporting(command: Callable[Parameters, Result]) -> Callable[Parameters, Result]:
     """End a command that fails with one clear message and exit status 1, and one that is interrupted quietly."""
 
@@ -44,7 +49,7 @@ def reporting(command: Callable[Parameters, Result]) -> Callable[Parameters, Res
             fail(str(error) if error.why else f"{error}. Start a suite with `penstock up`, or say where it is: {where}")
         except BrokenPipeError:  # whoever read our output has enough, as `head` does
             os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        except (PenstockError, OSError, ValueError, TypeError) as error:
+        except (PenstockError, OSError, ValueError, TypeError, OverflowError) as error:
             fail(str(error))
         except KeyboardInterrupt:
             raise typer.Exit(130) from None

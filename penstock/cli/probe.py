@@ -20,6 +20,8 @@ _WORDS = {
     ReplicaProbe.OUTCOME_SKIP: "[dim]not probed[/]",
 }
 _SHOWN_DIGITS = 12
+_SOME_FAIL = 3
+"""Exit status; 1 and 2 are those of commands that don't work, or are asked wrongly."""
 
 
 def register(app: typer.Typer) -> None:
@@ -34,8 +36,8 @@ def probe(
 ) -> None:
     """Show whether replicas answer what they should: the last golden probe of each.
 
-    Now and then every replica puts a made-up request to its model, while nothing waits for it. Its answer is compared
-    with its first one and with its siblings'. Exit status 2: some fail.
+    Now and then every replica puts a made-up request to its model, if it can while nobody waits for it. Its answer is
+    compared with its first one and with its siblings'. Times are UTC. Exit status 3: some fail.
     """
     with Client(monitor=monitor) as client:
         found = client.probes(model=model)
@@ -46,12 +48,12 @@ def probe(
     else:
         screen.print(table(found))
     if any(one.outcome in (ReplicaProbe.OUTCOME_FAIL, ReplicaProbe.OUTCOME_ERROR) for one in found):
-        raise typer.Exit(2)
+        raise typer.Exit(_SOME_FAIL)
 
 
 def table(probes: list[ReplicaProbe]) -> Rows:
     """Probes, a line for each replica."""
-    rows = Rows("MODEL", ">VERSION", "REPLICA", "DEVICE", "PROBE", ">WORST", "WEIGHTS", "AT", "~")
+    rows = Rows("MODEL", ">VERSION", "REPLICA", "DEVICE", "PROBE", ">WORST", "WEIGHTS", "AT (UTC)", "~")
     for one in probes:
         rows.add_row(
             escape(one.model),

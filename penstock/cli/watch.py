@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import re
-import time
 import urllib.request
 from collections import defaultdict, deque
 from collections.abc import Iterable
@@ -11,11 +10,11 @@ from typing import Annotated, Any
 
 import typer
 from rich.console import Group, RenderableType
-from rich.live import Live
 from rich.markup import escape
 
 from penstock.cli import options
-from penstock.cli.output import Json, print_json, reporting, screen
+from penstock.cli.following import following
+from penstock.cli.output import Json, reporting
 from penstock.cli.tables import Rows
 from penstock.client import Client
 from penstock.monitor.v1.monitor_service_pb2 import ModelFigures, Phase
@@ -48,21 +47,14 @@ def watch(
     how the rate and the 99th percentile were since it was started, each from 0 to its own highest.
     """
     with Client(monitor=monitor) as client:
-        if once or json or not screen.is_terminal:
-            while True:
-                seen = _look(client, model)
-                if json:
-                    print_json(seen, indent=2 if once else None)
-                else:
-                    screen.print(_view(seen))
-                if once:
-                    return
-                time.sleep(interval)
-        trends = Trends()
-        with Live(trends.view(_look(client, model)), console=screen, auto_refresh=False) as live:
-            while True:
-                time.sleep(interval)
-                live.update(trends.view(_look(client, model)), refresh=True)
+        following(
+            lambda: _look(client, model),
+            view,
+            live_view=Trends().view,
+            interval_s=interval,
+            is_json=json,
+            is_once=once,
+        )
 
 
 def _look(client: Client, model: str) -> dict[str, Any]:
@@ -97,7 +89,7 @@ class Trends:
             total = [phase.p99_seconds for phase in one.phases if phase.phase == Phase.PHASE_TOTAL]
             self._rates[_key(one)].append(one.request_rate)
             self._tails[_key(one)].append(total[0] if total else 0.0)
-        return _view(seen, self)
+        return view(seen, self)
 
     def plots(self, one: ModelFigures) -> list[str]:
         return [plot(self._rates[_key(one)]), plot(self._tails[_key(one)])]
@@ -114,7 +106,8 @@ def _key(one: ModelFigures) -> str:
     return f"{one.model}/{one.version}"
 
 
-def _view(seen: dict[str, Any], trends: Trends | None = None) -> RenderableType:
+def view(seen: dict[str, Any], trends: Trends | None = None) -> RenderableType:
+    """One look; with ``trends`` those before it too."""
     phases = (f">{name} ms\n[dim]p50/p99[/]" for _, name in _PHASES)
     plots = () if trends is None else ("RATE", "P99")
     rows = Rows("MODEL", ">VERSION", ">REQ/S", ">ERRORS", *phases, ">BATCH", ">QUEUED", *plots)
@@ -124,7 +117,10 @@ def _view(seen: dict[str, Any], trends: Trends | None = None) -> RenderableType:
     if not seen["figures"]:
         rows.add_row("[dim]no requests yet[/]")
     lines: list[RenderableType] = [rows]
-    lines += [f"[red]open incident[/] {one.model} {one.version}: {escape(one.summary)}" for one in seen["incidents"]]
+    lines += [
+        f"[red]open incident[/] {escape(one.model)} {escape(one.version)}: {escape(one.summary)}"
+        for one in seen["incidents"]
+    ]
     return Group(*lines)
 
 
@@ -134,7 +130,7 @@ def _milliseconds(*seconds: float) -> str:
 
 def _row(one: ModelFigures, pending: int | None) -> list[str]:
     phases = {phase.phase: phase for phase in one.phases}
-    cells = [one.model, one.version, f"{one.request_rate:.1f}"]
+    cells = [escape(one.model), escape(one.version), f"{one.request_rate:.1f}"]
     cells.append(f"[red]{one.error_count}[/]" if one.error_count else "0")
     for number, _ in _PHASES:
         phase = phases.get(number)

@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+import json
+import math
 import os
 import subprocess
 import sys
@@ -10,7 +12,9 @@ import pytest
 import typer
 from typer.testing import CliRunner
 
-from penstock.cli import app, arrays, options, output
+from penstock.cli import app, arrays, options, output, words
+from penstock.cli.following import following
+from penstock.monitor.v1.monitor_service_pb2 import Incident, Phase
 from penstock.registry.v1.resources_pb2 import Deployment
 from penstock.serving import Serving
 from penstock.tensors import Tensor
@@ -129,3 +133,51 @@ def test_an_answer_is_shown_as_it_is(capsys: pytest.CaptureFixture[str]) -> None
     assert "text[0] object 1×2" in shown
     assert "[red]x[/]  y" in shown
     assert "boxes float32 0×4" in shown
+
+
+@pytest.mark.parametrize(
+    "given",
+    [
+        "incidents 0199 --watch",
+        "incidents 0199 --open",
+        "incidents 0199 --model digits",
+        "verdict digits 2",
+        "verdict --wait",
+        "verdict digits --weight 0.1",
+        "verdict digits 2 1 --stop --new",
+        "verdict digits 2 1 --stop --weight 0.1",
+        "verdict digits 2 1 --for inf",
+    ],
+)
+def test_what_would_have_no_effect_is_refused(given: str) -> None:
+    assert CliRunner().invoke(app, given.split()).exit_code == 2
+
+
+def test_a_number_that_nothing_can_be_made_of_is_one_message(capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(typer.Exit):
+        output.reporting(lambda: math.floor(math.inf))()
+    assert capsys.readouterr().err.startswith("error: ")
+
+
+def test_one_look_is_a_document(capsys: pytest.CaptureFixture[str]) -> None:
+    following(lambda: {"a": [1]}, str, interval_s=0.0, is_json=True, is_once=True)
+    assert json.loads(capsys.readouterr().out) == {"a": [1]}
+
+
+@pytest.mark.parametrize(("is_json", "lines"), [(False, ["1 seen", "2 seen"]), (True, ["1", "2"])])
+def test_each_further_look_is_a_line(is_json: bool, lines: list[str], capsys: pytest.CaptureFixture[str]) -> None:
+    looks = iter([1, 2])
+    with pytest.raises(StopIteration):
+        following(lambda: next(looks), "{} seen".format, interval_s=0.0, is_json=is_json, is_once=False)
+    assert capsys.readouterr().out.splitlines() == lines
+
+
+def test_signals_are_told_in_words() -> None:
+    assert words.signal_words(Incident.SIGNAL_LATENCY, Phase.PHASE_COMPUTE_INFER) == "latency of compute infer"
+    assert words.signal_words(Incident.SIGNAL_LATENCY, Phase.PHASE_UNSPECIFIED) == "latency"
+    assert words.signal_words(Incident.SIGNAL_ERROR_RATE, Phase.PHASE_QUEUE) == "error rate"
+
+
+@pytest.mark.parametrize(("share", "full"), [(-1.0, 0), (0.0, 0), (0.5, 4), (1.0, 8), (math.inf, 8)])
+def test_a_bar_is_full_at_most(share: float, full: int) -> None:
+    assert words.bar(share, "red") == f"[red]{'█' * full}[/][dim]{'·' * (8 - full)}[/]"

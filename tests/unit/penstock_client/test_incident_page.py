@@ -9,8 +9,8 @@ import pytest
 from google.protobuf.timestamp_pb2 import Timestamp
 from rich.console import Console
 
-from penstock.cli.incidents import page
-from penstock.cli.watch import Trends, plot
+from penstock.cli.incidents import line, page, table
+from penstock.cli.watch import Trends, plot, view
 from penstock.monitor.v1 import monitor_service_pb2 as pb
 
 INCIDENT = pb.Incident(
@@ -47,7 +47,7 @@ def test_a_page_tells_what_is_wrong_since_when_how_sure_it_is_and_who_was_hit() 
 
     for told in (
         "open  page  Inference of digits version 3 on replica m2 became slower [since 12:00].",
-        "latency of compute_infer",
+        "latency of compute infer",
         "node/m2",
         "4.0 ms",
         "12.3 ms (11.9 ms to 12.8 ms at 95 %)",
@@ -71,6 +71,32 @@ def test_what_a_rule_found_has_no_evidence_and_what_is_over_says_when() -> None:
     assert "a rule: no matter of chance" in text
     assert "25.00%" in text
     assert text.count("2026-11-18 11:08:20 UTC") == 1
+
+
+OF_A_SERVICE = pb.Incident(
+    name="incidents/0200",
+    model="services/users[/x]",
+    version="GET /users[/{id}] [/x]",
+    signal=pb.Incident.SIGNAL_ERROR_RATE,
+    state=pb.Incident.STATE_OPEN,
+    summary="Errors of GET /users[/{id}] [/x] rose.",
+    open_time=Timestamp(seconds=1_795_000_004),
+)
+
+
+def test_names_that_look_like_markup_are_shown_as_they_are() -> None:
+    look = {"figures": [pb.ModelFigures(model="a[/x]", version="[/x]")], "pending_requests": {}}
+    texts = [table([OF_A_SERVICE]), line(OF_A_SERVICE), page(OF_A_SERVICE), view({**look, "incidents": [OF_A_SERVICE]})]
+
+    for text in map(shown, texts):
+        assert "services/users[/x]" in text
+        assert "GET /users[/{id}] [/x]" in text
+    assert "a[/x]" in text
+
+
+def test_times_without_a_date_say_whose_they_are() -> None:
+    assert "11:06:44 UTC" in shown(line(OF_A_SERVICE))
+    assert "SINCE (UTC)" in shown(table([OF_A_SERVICE]))
 
 
 @pytest.mark.parametrize(

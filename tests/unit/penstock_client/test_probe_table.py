@@ -41,7 +41,7 @@ FAILED = pb.ReplicaProbe(
 def test_each_replica_has_a_line() -> None:
     heading, first, second = shown(PASSED, FAILED, width=160).splitlines()
 
-    assert heading.split() == ["MODEL", "VERSION", "REPLICA", "DEVICE", "PROBE", "WORST", "WEIGHTS", "AT"]
+    assert heading.split() == ["MODEL", "VERSION", "REPLICA", "DEVICE", "PROBE", "WORST", "WEIGHTS", "AT", "(UTC)"]
     assert first.split() == ["digits", "3", "node.digits.3.0", "cpu", "pass", "0", "0123456789ab", "11:06:40"]
     assert second.split()[3:7] == ["cuda:0", "fail", "3.2e-01", "–"]
     assert "answers [bold]otherwise" in second

@@ -7,9 +7,9 @@ import io
 import pytest
 from google.protobuf.duration_pb2 import Duration
 from google.protobuf.timestamp_pb2 import Timestamp
-from rich.console import Console
+from rich.console import Console, RenderableType
 
-from penstock.cli.verdict import view
+from penstock.cli.comparisons import table, view
 from penstock.monitor.v1 import monitor_service_pb2 as monitor_pb
 from penstock.monitor.v1 import verdict_service_pb2 as pb
 
@@ -68,11 +68,15 @@ COMPARISON = pb.Comparison(
 )
 
 
-def shown(comparison: pb.Comparison, width: int = 120) -> str:
+def printed(seen: RenderableType, width: int) -> str:
     screen = Console(file=io.StringIO(), width=width, highlight=False)
-    screen.print(view(comparison))
+    screen.print(seen)
     assert isinstance(screen.file, io.StringIO)
     return screen.file.getvalue()
+
+
+def shown(comparison: pb.Comparison, width: int = 120) -> str:
+    return printed(view(comparison), width)
 
 
 def test_the_decision_comes_first_then_why_then_the_evidence() -> None:
@@ -106,3 +110,22 @@ def test_a_broken_split_is_called_broken() -> None:
     assert "BROKEN" in shown(broken)
     broken.ClearField("split")
     assert "not checked" in shown(broken)
+
+
+def test_each_comparison_has_a_line() -> None:
+    going = pb.Comparison(
+        name="comparisons/next",
+        model="digits",
+        candidate="3",
+        baseline="1",
+        decision=pb.DECISION_CONTINUE,
+        reason="nothing is proven [yet]",
+        deadline_time=Timestamp(seconds=1_795_000_000),
+    )
+
+    heading, first, second = printed(table([going, COMPARISON]), 160).splitlines()
+
+    assert heading.split()[:5] == ["COMPARISON", "MODEL", "CANDIDATE", "BASELINE", "VERDICT"]
+    assert first.split()[:7] == ["next", "digits", "3", "1", "continue", "2026-11-18", "11:06:40"]
+    assert first.rstrip().endswith("nothing is proven [yet]")
+    assert second.split()[:7] == ["trial", "digits", "2", "1", "roll", "back", "over"]
