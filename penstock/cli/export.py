@@ -12,7 +12,12 @@ from penstock.cli import options
 from penstock.cli.output import reporting, screen
 from penstock.client import Client
 
-app = typer.Typer(name="export", help="Write what Prometheus and Grafana read about a suite.", no_args_is_help=True)
+app = typer.Typer(
+    name="export",
+    help="Write what Prometheus and Grafana read about a suite.",
+    epilog="Example: penstock export rules > penstock-rules.yml",
+    no_args_is_help=True,
+)
 
 
 def register(parent: typer.Typer) -> None:
@@ -40,7 +45,7 @@ def rules(
 def dashboards(
     folder: Annotated[Path, typer.Argument(metavar="DIR", file_okay=False, help="Where to; made if need be.")],
 ) -> None:
-    """Write Grafana's dashboards as JSON: fleet, model, rollout, incident, monitor."""
+    """Write Grafana's dashboards as JSON: fleet, model, rollout, incident, services, monitor."""
     from penstock.export import dashboards as made
 
     for path in made.write(folder):

@@ -1,4 +1,4 @@
-"""The dashboards: the fleet, one model, a rollout, an incident, and the monitor's own health."""
+"""The dashboards: the fleet, one model, a rollout, an incident; beside them those of the monitor."""
 
 from __future__ import annotations
 
@@ -6,13 +6,13 @@ import json
 from collections.abc import Iterator
 from pathlib import Path
 
+from penstock.export.monitor_dashboards import MONITOR, SERVICES
 from penstock.export.panels import Dashboard, Panel, Query, alerts, graph, number, rendered, states
-from penstock.export.promql import RATE, failed, mean, quantile, rate, selector
+from penstock.export.promql import failed, mean, quantile, rate, selector
 from penstock.export.slo_rules import BUDGET, RATIO
 
 _ONE = 'model=~"$model",version=~"$version"'
 _MODEL = 'model=~"$model"'
-_MONITOR = 'job="penstock-monitor"'
 _VARIABLES = {
     "model": "label_values(penstock_instance_ready, model)",
     "version": f"label_values(penstock_instance_ready{{{_MODEL}}}, version)",
@@ -114,6 +114,16 @@ MODEL = Dashboard(
         ),
         graph("Error budget left", Query(f"{BUDGET}{{{_MODEL}}}", "{{objective}}"), unit="percentunit"),
         _evidence("signal, phase, version", "{{signal}} {{phase}} {{version}}"),
+        graph(
+            "Evidence of all detectors together",
+            Query(f"max by (version) (penstock_anomaly_omnibus_log_evalue{{{_ONE}}})", _VERSION),
+            text="Logarithm of the average of their e-values, nats.",
+        ),
+        graph(
+            "Golden probes",
+            Query(f"sum by (version, outcome) (penstock_probe_replicas{{{_ONE}}})", "version {{version}} {{outcome}}"),
+            text="Replicas by what came of their last request with a known answer.",
+        ),
         _ROWS,
         graph("Waiting or running", Query(f"nv_inference_pending_request_count{{{_ONE}}}", _VERSION)),
         _READY,
@@ -143,6 +153,23 @@ ROLLOUT = Dashboard(
         graph("Model alone, p50", Query(_phase(0.5, "compute_infer"), _VERSION), unit="s"),
         graph("Queue, p99", Query(_phase(0.99, "queue"), _VERSION), unit="s"),
         _evidence("version, signal", "version {{version}} {{signal}}"),
+        graph(
+            "Verdict",
+            Query(
+                f"max by (candidate, baseline, decision) (penstock_verdict{{{_MODEL}}}) > 0 or on () vector(0)",
+                "{{candidate}} for {{baseline}}: {{decision}}",
+            ),
+            text="1 for the decision that stands on whether one version may replace the other: penstock verdict.",
+        ),
+        graph(
+            "Evidence of the verdict",
+            Query(
+                f"max by (candidate, guardrail, test) (penstock_verdict_evidence_ratio{{{_MODEL}}}) or on () vector(0)",
+                "{{candidate}}: {{guardrail}} {{test}}",
+            ),
+            unit="percentunit",
+            text="Of what decides: of harm for a roll-back, of safety for a promotion.",
+        ),
         _READY,
         graph(
             "Starts of crashed processes",
@@ -183,60 +210,7 @@ INCIDENT = Dashboard(
     hidden_variables=("incident",),
 )
 
-MONITOR = Dashboard(
-    "penstock-monitor",
-    "Penstock: the monitor",
-    "Whether the monitor sees everything, keeps up, and is heard.",
-    (
-        states("Monitor", f"up{{{_MONITOR}}}", "{{instance}}", width=4),
-        number("Lag", "max(penstock_monitor_lag_seconds)", unit="s"),
-        number("False alarms a week, as declared", "max(penstock_monitor_false_alarms_per_week)"),
-        number("Spans dropped", 'sum(penstock_monitor_spans_total{result="dropped"})'),
-        states("Told of incidents", "penstock_monitor_receiver_up", "{{receiver}} {{address}}"),
-        graph("Spans", Query(rate("penstock_monitor_spans_total", by="result"), "{{result}}"), unit="ops"),
-        graph(
-            "Spans lost before they came",
-            Query(f'sum(rate(penstock_gateway_spans_total{{result="dropped"}}[{RATE}]))', "gateways"),
-            Query(f'sum(rate(penstock_instance_spans_total{{result="dropped"}}[{RATE}]))', "model processes"),
-            unit="ops",
-        ),
-        graph(
-            "Spans forwarded",
-            Query(rate("penstock_monitor_forwarded_spans_total", by="result"), "{{result}}"),
-            unit="ops",
-        ),
-        graph(
-            "Queue",
-            Query("penstock_monitor_queue_spans / penstock_monitor_queue_limit_spans", "spans"),
-            Query("penstock_monitor_queue_bytes / penstock_monitor_queue_limit_bytes", "bytes"),
-            unit="percentunit",
-            text="Share of what may wait; when it is full spans are dropped.",
-        ),
-        graph("Lag", Query("penstock_monitor_lag_seconds", "{{instance}}"), unit="s"),
-        graph("Series", Query("penstock_monitor_series", "series"), Query("penstock_monitor_series_limit", "limit")),
-        graph(
-            "Ring of recent traces",
-            Query("penstock_monitor_ring_spans / penstock_monitor_ring_limit_spans", "spans"),
-            Query("penstock_monitor_ring_bytes / penstock_monitor_ring_limit_bytes", "bytes"),
-            unit="percentunit",
-        ),
-        graph("Memory", Query(f"process_resident_memory_bytes{{{_MONITOR}}}", "{{instance}}"), unit="bytes"),
-        graph(
-            "Processor",
-            Query(f"rate(process_cpu_seconds_total{{{_MONITOR}}}[{RATE}])", "{{instance}}"),
-            unit="percentunit",
-        ),
-        graph(
-            "Told of incidents",
-            Query("sum by (receiver, result) (penstock_monitor_notifications_total)", "{{receiver}} {{result}}"),
-            Query("sum by (receiver) (penstock_monitor_notifications_pending)", "{{receiver}} pending"),
-        ),
-        graph("Open incidents", Query("sum by (signal) (penstock_incidents_open)", "{{signal}}")),
-        graph("Strongest evidence", Query("max by (signal) (penstock_anomaly_log_evalue)", "{{signal}}")),
-    ),
-)
-
-DASHBOARDS = (FLEET, MODEL, ROLLOUT, INCIDENT, MONITOR)
+DASHBOARDS = (FLEET, MODEL, ROLLOUT, INCIDENT, SERVICES, MONITOR)
 
 
 def queries() -> Iterator[tuple[Dashboard, Panel, Query]]:

@@ -16,10 +16,10 @@ def rate(metric: str, matchers: str = "", *, by: str) -> str:
     return f"sum by ({by}) (rate({metric}{{{matchers}}}[{RATE}]))"
 
 
-def failed(matchers: str = "", *, by: str) -> str:
+def failed(matchers: str = "", *, by: str, metric: str = "penstock_requests_total") -> str:
     """Share of requests that failed by the server's fault; no value without traffic."""
-    bad = rate("penstock_requests_total", selector(matchers, 'outcome="server_error"'), by=by)
-    total = rate("penstock_requests_total", selector(matchers, 'outcome!="client_error"'), by=by)
+    bad = rate(metric, selector(matchers, 'outcome="server_error"'), by=by)
+    total = rate(metric, selector(matchers, 'outcome!="client_error"'), by=by)
     return f"{bad} / ({total} > 0)"
 
 

@@ -15,6 +15,7 @@ MIN_FAILED = 5
 """A single failure on a quiet day is no fire: so many must have failed in the long window."""
 RATIO = "model:penstock_slo_errors:ratio_rate"
 FAILED = "model:penstock_slo_errors:increase"
+REQUESTS = "model:penstock_slo_requests:increase"
 TARGET = "model:penstock_slo:target"
 BUDGET = "model:penstock_slo_budget:remaining_ratio"
 
@@ -66,10 +67,10 @@ def _rules(model: str, objective: Objective, window_days: int) -> Iterator[Rule]
         window = named(burn.long_s)
         expr = f"sum(increase({objective.bad}[{window}]))"
         yield {"record": f"{FAILED}{window}", "expr": expr, "labels": labels}
+    window = named(chosen[0].long_s)
+    yield {"record": f"{REQUESTS}{window}", "expr": f"sum(increase({objective.total}[{window}]))", "labels": labels}
     yield {"record": TARGET, "expr": f"vector({_number(objective.target)})", "labels": labels}
-    selector = _selector(model, objective)
-    spent = f"avg_over_time({RATIO}{named(chosen[0].long_s)}{selector}[{window_days}d])"
-    yield {"record": BUDGET, "expr": f"1 - {spent} / {_number(1 - objective.target)}", "labels": labels}
+    yield {"record": BUDGET, "expr": _budget(model, objective, window, window_days), "labels": labels}
     for burn in chosen:
         if burn.rate * (1 - objective.target) < 1:  # more than all can't fail
             yield _alert(model, objective, burn, window_days)
@@ -77,6 +78,14 @@ def _rules(model: str, objective: Objective, window_days: int) -> Iterator[Rule]
 
 def _ratio(objective: Objective, window: str) -> str:
     return f"sum(rate({objective.bad}[{window}]))\n/\n(sum(rate({objective.total}[{window}])) > 0)"
+
+
+def _budget(model: str, objective: Objective, window: str, window_days: int) -> str:
+    """By requests, not by time: both sums count each of them in as many windows."""
+    failed, requests = (
+        f"sum_over_time({name}{window}{_selector(model, objective)}[{window_days}d])" for name in (FAILED, REQUESTS)
+    )
+    return f"1 - {failed}\n/\n({requests} > 0)\n/ {_number(1 - objective.target)}"
 
 
 def _alert(model: str, objective: Objective, burn: Burn, window_days: int) -> Rule:

@@ -13,6 +13,8 @@ _DECLARED = "max by (model, objective) (penstock_slo_target)"
 
 Rule = dict[str, Any]
 
+_DURATIONS = "penstock_phase_duration_seconds"
+
 
 def suite_groups() -> list[dict[str, Any]]:
     return [
@@ -24,14 +26,23 @@ def suite_groups() -> list[dict[str, Any]]:
 
 def incident_group() -> dict[str, Any]:
     """For those whose monitor doesn't push its incidents to an Alertmanager itself."""
-    rule = _alert(
-        "PenstockIncidentOpen",
-        "max by (model, signal) (penstock_incidents_open) > 0",
-        "The monitor has an open incident of {{ $labels.model }}: {{ $labels.signal }}",
-        "penstock incidents --open --model {{ $labels.model }} says what it is.",
-        severity="page",
-    )
-    return {"name": "penstock-incidents", "rules": [rule]}
+    rules = [
+        _alert(
+            "PenstockIncidentOpen",
+            "max by (model, signal) (penstock_incidents_open) > 0",
+            "The monitor has an open incident of {{ $labels.model }}: {{ $labels.signal }}",
+            "penstock incidents --open --model {{ $labels.model }} says what it is.",
+            severity="page",
+        ),
+        _alert(
+            "PenstockServiceIncidentOpen",
+            "max by (service, signal) (penstock_service_incidents_open) > 0",
+            "The monitor has an open incident of service {{ $labels.service }}: {{ $labels.signal }}",
+            "penstock incidents --open --model services/{{ $labels.service }} says what it is.",
+            severity="page",
+        ),
+    ]
+    return {"name": "penstock-incidents", "rules": rules}
 
 
 def queue_rule(model: str, limit: int) -> Rule:
@@ -158,9 +169,10 @@ def _monitor() -> list[Rule]:
         ),
         _alert(
             "PenstockSpansDropped",
-            'sum(increase(penstock_monitor_spans_total{result="dropped"}[5m])) > 0',
-            "The monitor drops spans",
-            "{{ $value | humanize }} in five minutes: more comes in than it can analyse. Its figures miss them.",
+            'sum(increase(penstock_monitor_spans_total{result=~"dropped|refused"}[5m])) > 0',
+            "The monitor does not take all spans",
+            "{{ $value | humanize }} in five minutes were too many at once, or came while its queue was full. Its "
+            "figures miss those that are not sent again.",
         ),
         _alert(
             "PenstockSpansMalformed",
@@ -186,7 +198,7 @@ def _monitor() -> list[Rule]:
             "penstock_monitor_queue_spans / penstock_monitor_queue_limit_spans > 0.8\n"
             "or penstock_monitor_queue_bytes / penstock_monitor_queue_limit_bytes > 0.8",
             "The monitor's queue is {{ $value | humanizePercentage }} full",
-            "When it is full spans are dropped.",
+            "When it is full spans are refused.",
             lasts="1m",
         ),
         _alert(
@@ -199,7 +211,7 @@ def _monitor() -> list[Rule]:
         ),
         _alert(
             "PenstockMonitorSeriesFull",
-            "penstock_monitor_series > penstock_monitor_series_limit",
+            f'sum(increase({_DURATIONS}_count{{model="_overflow",phase="total"}}[10m])) > 0',
             "Some model versions share one series at the monitor",
             "They have no detectors of their own: raise PENSTOCK_MONITOR__MAX_SERIES.",
             lasts="5m",

@@ -26,6 +26,7 @@ DECLARED = {
     'penstock_slo_target{model="digits",objective="latency"}': "0.99x4400",
     'penstock_slo_target{model="weekly",objective="availability"}': "0.99x4400",
 }
+DIGITS_BUDGET = 'model:penstock_slo_budget:remaining_ratio{model="digits",objective="availability"}'
 ALERTS = 'sum by (alertname, window, objective) (ALERTS{alertstate="firing"})'
 
 
@@ -49,9 +50,21 @@ def file(tmp_path: Path) -> Path:
 
 def check(file: Path, series: Mapping[str, str], *, at: str, firing: Sequence[Mapping[str, str]]) -> None:
     """Let promtool run the rules over so many minutes, and compare what fires then."""
+    evaluate(file, series, ALERTS, at=at, expected=[(labels, 1) for labels in firing])
+
+
+def evaluate(
+    file: Path,
+    series: Mapping[str, str],
+    expression: str,
+    *,
+    at: str,
+    expected: Sequence[tuple[Mapping[str, str], float]],
+) -> None:
+    """Let promtool run the rules over so many minutes, and compare what an expression gives then."""
     samples = [
-        {"labels": f"{{{','.join(f'{name}={json.dumps(value)}' for name, value in labels.items())}}}", "value": 1}
-        for labels in firing
+        {"labels": f"{{{','.join(f'{name}={json.dumps(text)}' for name, text in labels.items())}}}", "value": value}
+        for labels, value in expected
     ]
     test = {
         "rule_files": [str(file)],
@@ -60,7 +73,7 @@ def check(file: Path, series: Mapping[str, str], *, at: str, firing: Sequence[Ma
             {
                 "interval": "1m",
                 "input_series": [{"series": name, "values": values} for name, values in series.items()],
-                "promql_expr_test": [{"expr": ALERTS, "eval_time": at, "exp_samples": samples}],
+                "promql_expr_test": [{"expr": expression, "eval_time": at, "exp_samples": samples}],
             }
         ],
     }
@@ -134,6 +147,22 @@ def test_slow_requests_burn_the_latency_budget(file: Path) -> None:
     check(file, {**UP, **DECLARED, **slow}, at="10m", firing=burning("1h", "6h", "1d", "3d", objective="latency"))
 
 
+def test_the_budget_that_is_left_goes_by_requests(file: Path) -> None:
+    labels = {"model": "digits", "objective": "availability"}
+    day_and_night = requests("digits", ok="0+100000x300 30000000+1x180", failed="0+0x300 0+1x180")
+    twice_too_many = requests("digits", ok="0+998x300", failed="0+2x300")
+    left = f"round({DIGITS_BUDGET}, 0.1)"
+
+    evaluate(file, {**UP, **DECLARED, **day_and_night}, left, at="8h", expected=[(labels, 1.0)])
+    evaluate(file, {**UP, **DECLARED, **twice_too_many}, left, at="5h", expected=[(labels, -1.0)])
+
+
+def test_no_budget_is_told_of_what_nobody_asks(file: Path) -> None:
+    asleep = requests("digits", ok="5+0x300", failed="1+0x300")
+
+    evaluate(file, {**UP, **DECLARED, **asleep}, DIGITS_BUDGET, at="5h", expected=[])
+
+
 def test_a_shorter_promise_has_shorter_windows(file: Path) -> None:
     broken = requests("weekly", ok="0+0x30", failed="0+100x30")
 
@@ -145,6 +174,7 @@ def test_a_shorter_promise_has_shorter_windows(file: Path) -> None:
     [
         ({'up{job="penstock-gateway",instance="a:1"}': "0x30"}, "PenstockDown"),
         ({'penstock_monitor_spans_total{result="dropped"}': "0+1x30"}, "PenstockSpansDropped"),
+        ({'penstock_monitor_spans_total{result="refused"}': "0+1x30"}, "PenstockSpansDropped"),
         ({'penstock_gateway_spans_total{result="dropped"}': "0+1x30"}, "PenstockSpansLostBySenders"),
         (
             {"penstock_monitor_queue_spans": "900x30", "penstock_monitor_queue_limit_spans": "1000x30"},
@@ -157,7 +187,10 @@ def test_a_shorter_promise_has_shorter_windows(file: Path) -> None:
             },
             "PenstockMonitorLags",
         ),
-        ({"penstock_monitor_series": "201x30", "penstock_monitor_series_limit": "200x30"}, "PenstockMonitorSeriesFull"),
+        (
+            {'penstock_phase_duration_seconds_count{model="_overflow",version="_overflow",phase="total"}': "0+9x30"},
+            "PenstockMonitorSeriesFull",
+        ),
         ({'penstock_monitor_receiver_up{receiver="alertmanager"}': "0x30"}, "PenstockReceiverDown"),
         (
             {'penstock_gateway_refusals_total{model="m",version="1",reason="NO_LIVE_PROCESS"}': "0+3x30"},
@@ -169,11 +202,19 @@ def test_a_shorter_promise_has_shorter_windows(file: Path) -> None:
         ({"penstock_gateway_ready": "0x30"}, "PenstockGatewayNotReady"),
         ({"penstock_registry_writer": "0x30"}, "PenstockNoRegistryWrites"),
         ({'penstock_incidents_open{model="m",signal="latency"}': "1x30"}, "PenstockIncidentOpen"),
+        ({'penstock_service_incidents_open{service="s",signal="latency"}': "1x30"}, "PenstockServiceIncidentOpen"),
     ],
     ids=lambda one: one if isinstance(one, str) else "",
 )
 def test_what_is_wrong_with_the_suite_fires_its_alert_alone(file: Path, series: dict[str, str], alert: str) -> None:
     check(file, {**UP, **DECLARED, **series}, at="14m", firing=named(alert))
+
+
+def test_names_of_a_clients_invention_fire_nothing(file: Path) -> None:
+    full = {"penstock_monitor_series": "200x30", "penstock_monitor_series_limit": "200x30"}
+    invented = {'penstock_requests_total{model="_overflow",version="_overflow",outcome="client_error"}': "0+9x30"}
+
+    check(file, {**UP, **DECLARED, **full, **invented}, at="14m", firing=[])
 
 
 def test_a_monitor_that_is_gone_fires_though_nothing_is_scraped_of_it(file: Path) -> None:

@@ -125,7 +125,8 @@ def test_what_would_take_more_failures_than_requests_is_no_alert() -> None:
 
 def test_open_incidents_are_alerts_only_where_that_is_asked_for() -> None:
     assert "penstock-incidents" not in groups()
-    assert groups(with_incidents=True)["penstock-incidents"][0]["alert"] == "PenstockIncidentOpen"
+    asked_for = groups(with_incidents=True)["penstock-incidents"]
+    assert [rule["alert"] for rule in asked_for] == ["PenstockIncidentOpen", "PenstockServiceIncidentOpen"]
 
 
 def test_every_alert_says_how_bad_it_is_and_what_it_means() -> None:
