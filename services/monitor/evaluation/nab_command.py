@@ -10,6 +10,7 @@ from typing import Annotated
 import numpy as np
 import typer
 from rich.console import Console
+from rich.markup import escape
 from rich.table import Table
 
 from services.monitor.evaluation.nab import PROFILES, Judged, best, judge
@@ -32,7 +33,7 @@ def nab(
         files = _judge_all(scores, labels)
         results = [best(files, profile) for profile in PROFILES]
     except (OSError, ValueError, KeyError) as error:
-        _screen.print(f"[red]error[/] {error}", highlight=False)
+        _screen.print(f"[red]error[/] {escape(str(error))}", highlight=False)
         raise typer.Exit(1) from None
     table = Table("profile", "score", "windows found", "false alarms", "threshold")
     for one in results:

@@ -22,7 +22,10 @@ OTHER = Place("(other)", "(other)", "(other)")
 
 @dataclass(slots=True)
 class Group:
-    """The visits to one place, or the calls from one place to another. Of the times every ``stride``-th is kept."""
+    """The visits to one place, or the calls from one place to another.
+
+    Of the times every ``stride``-th is kept, which is a power of two.
+    """
 
     visits: int = 0
     timed: int = 0
@@ -59,10 +62,14 @@ class Group:
             self.slowest = sorted([*self.slowest, (visit.own_ns, visit.trace_id)], reverse=True)[:EXAMPLES]
 
     def merge(self, other: Group) -> None:
-        """Take in another replica's visits."""
+        """Take in another replica's visits; of the times both keep the same share, so that replicas weigh by visits."""
         self.visits += other.visits
         self.timed += other.timed
-        self.times_ns = (self.times_ns + other.times_ns)[: 4 * MAX_TIMES]
+        stride = max(self.stride, other.stride)
+        self.times_ns = self.times_ns[:: stride // self.stride] + other.times_ns[:: stride // other.stride]
+        while len(self.times_ns) > 4 * MAX_TIMES:
+            self.times_ns, stride = self.times_ns[::2], 2 * stride
+        self.stride = stride
         self.error_origins += other.error_origins
         self.lost_calls += other.lost_calls
         self.shapes.update(other.shapes)
@@ -70,6 +77,10 @@ class Group:
 
     def times(self) -> Floats:
         return np.asarray(self.times_ns, dtype=np.float64)
+
+    def total_ns(self) -> float:
+        """All times together, those that were not kept too."""
+        return float(self.times().mean()) * self.timed if self.timed else 0.0
 
     @property
     def peer(self) -> Place | None:

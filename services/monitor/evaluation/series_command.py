@@ -9,6 +9,7 @@ from typing import Annotated, Protocol
 
 import typer
 from rich.console import Console
+from rich.markup import escape
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TextColumn, TimeRemainingColumn
 
 from services.monitor.evaluation.multivariate import MultivariateScorer
@@ -54,12 +55,12 @@ def series(
         found = targets(files, out)
         whole = progress.add_task("files", total=len(found))
         for source, target in found:
-            task = progress.add_task(source.name, total=None)
+            task = progress.add_task(escape(source.name), total=None)
             try:
                 _score(source, target, is_multivariate=multivariate, is_strict=strict, progress=progress, task=task)
             except (SeriesFileError, OSError) as error:
                 failed += 1
-                progress.console.print(f"[red]error[/] {error}", highlight=False)
+                progress.console.print(f"[red]error[/] {escape(str(error))}", highlight=False)
             progress.remove_task(task)
             progress.advance(whole)
     if failed:
@@ -81,24 +82,26 @@ def _score(
     target.parent.mkdir(parents=True, exist_ok=True)
     partial = target.with_name(target.name + ".partial")
     started, rows, previous = time.perf_counter(), 0, None
-    with partial.open("w", encoding="utf-8", newline="") as file:
-        writer = csv.writer(file, lineterminator="\n")
-        writer.writerow(["timestamp", *reader.columns.names, "anomaly_score"])
-        for row in reader:
-            previous = _check_order(row, previous, reader)
-            if is_strict and reader.oddities.counts:
-                raise SeriesFileError(f"{source}: {reader.oddities}")
-            writer.writerow([row.stamp, *row.texts, f"{scorer.score(row.values):.9f}"])
-            rows += 1
-            if rows % _ROWS_PER_TICK == 0:
-                progress.update(task, completed=reader.bytes_read)
-    if not rows:
-        partial.unlink()
-        raise SeriesFileError(f"{source}: no rows after the header")
-    partial.replace(target)
+    try:
+        with partial.open("w", encoding="utf-8", newline="") as file:
+            writer = csv.writer(file, lineterminator="\n")
+            writer.writerow(["timestamp", *reader.columns.names, "anomaly_score"])
+            for row in reader:
+                previous = _check_order(row, previous, reader)
+                if is_strict and reader.oddities.counts:
+                    raise SeriesFileError(f"{source}: {reader.oddities}")
+                writer.writerow([row.stamp, *row.texts, f"{scorer.score(row.values):.9f}"])
+                rows += 1
+                if rows % _ROWS_PER_TICK == 0:
+                    progress.update(task, completed=reader.bytes_read)
+        if not rows:
+            raise SeriesFileError(f"{source}: no rows after the header")
+        partial.replace(target)
+    finally:
+        partial.unlink(missing_ok=True)
     seconds = max(time.perf_counter() - started, 1e-9)
-    said = f" [yellow]{reader.oddities}[/]" if reader.oddities.counts else ""
-    progress.console.print(f"{target}: {rows} rows, {rows / seconds:,.0f} rows/s{said}", highlight=False)
+    said = f" [yellow]{escape(str(reader.oddities))}[/]" if reader.oddities.counts else ""
+    progress.console.print(f"{escape(str(target))}: {rows} rows, {rows / seconds:,.0f} rows/s{said}", highlight=False)
 
 
 def _check_order(row: Row, previous: float | None, reader: SeriesReader) -> float | None:

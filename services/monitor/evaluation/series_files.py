@@ -10,7 +10,10 @@ from pathlib import Path
 
 LABEL_COLUMNS = frozenset({"label", "labels", "is_anomaly", "anomaly", "changepoint", "anomaly_score"})
 """Columns that would give the answer away: never read as values."""
+STAMP_COLUMNS = ("timestamp", "datetime", "time")
 MAX_LINE = 1 << 20
+_ABSENT = frozenset({"", "nan", "null", "none", "na", "n/a", "-"})
+"""What stands where there is no value."""
 
 
 class SeriesFileError(ValueError):
@@ -68,17 +71,25 @@ class SeriesReader:
             raise SeriesFileError(f"{path}: the first line is no UTF-8 text") from None
         self._has_header, self.columns = self._understand(head)
 
+    def _cells(self, line: int, text: str, delimiter: str) -> list[str]:
+        if '"' not in text:
+            return [cell.strip() for cell in text.split(delimiter)]
+        try:
+            return [cell.strip() for cell in next(csv.reader([text], delimiter=delimiter), [])]
+        except csv.Error as error:
+            raise SeriesFileError(f"{self._path}, line {line}: no CSV ({error})") from None
+
     def _understand(self, head: str) -> tuple[bool, Columns]:
         delimiter = max(",;\t", key=head.count)
-        cells = [cell.strip() for cell in next(csv.reader([head], delimiter=delimiter), [])]
+        cells = self._cells(1, head, delimiter)
         if len(cells) < 2:
             raise SeriesFileError(
                 f"{self._path}: the first line is {head[:80]!r}, expected "
                 + ("timestamp,v1,v2,…" if self._is_multivariate else "timestamp,value")
             )
-        has_header = not all(_is_number(cell) or not cell for cell in cells[1:])
+        has_header = cells[0].lower() in STAMP_COLUMNS or not all(map(_may_be_value, cells[1:]))
         names = [cell.lower() for cell in cells] if has_header else []
-        stamp = next((names.index(name) for name in ("timestamp", "datetime", "time") if name in names), 0)
+        stamp = next((names.index(name) for name in STAMP_COLUMNS if name in names), 0)
         usable = [
             index for index in range(len(cells)) if index != stamp and (cells[index].lower() not in LABEL_COLUMNS)
         ]
@@ -93,7 +104,7 @@ class SeriesReader:
         return has_header, Columns(delimiter, stamp, tuple(usable), written)
 
     def __iter__(self) -> Iterator[Row]:
-        """Raises SeriesFileError: a line of more than a megabyte, or bytes that are no text."""
+        """Raises SeriesFileError: a line of more than a megabyte, or one that is no CSV."""
         columns = self.columns
         with self._path.open("rb") as file:
             line = 0
@@ -107,12 +118,7 @@ class SeriesReader:
                 text = raw.decode("utf-8-sig" if line == 1 else "utf-8", errors="replace").strip("\r\n")
                 if not text.strip():
                     continue
-                cells = (
-                    text.split(columns.delimiter)
-                    if '"' not in text
-                    else next(csv.reader([text], delimiter=columns.delimiter))
-                )
-                yield self._row(line, [cell.strip() for cell in cells])
+                yield self._row(line, self._cells(line, text, columns.delimiter))
 
     def _row(self, line: int, cells: list[str]) -> Row:
         columns = self.columns
@@ -122,17 +128,18 @@ class SeriesReader:
         for text in texts:
             value = _number(text)
             if math.isnan(value):
-                is_absent = text.lower() in {"", "nan", "null", "none", "na", "n/a", "-"}
+                is_absent = text.lower() in _ABSENT
                 self.oddities.note("no value" if is_absent else "value that is no finite number", line)
             values.append(value)
         return Row(line, stamp, texts, tuple(values))
 
 
-def _is_number(text: str) -> bool:
+def _may_be_value(text: str) -> bool:
+    """Whether a cell of the first line is no name of a column."""
     try:
         float(text)
     except ValueError:
-        return False
+        return text.lower() in _ABSENT
     return True
 
 

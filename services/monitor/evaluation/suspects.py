@@ -67,7 +67,7 @@ def rank(reference: Period, judged: Period) -> list[Suspect]:
         found += [slow] if slow is not None and slow.evidence >= needed else []
     found = _merge_replicas(_settle_calls(found, judged), judged)
     timed = (*usual.values(), *usual_calls.values())
-    expected_ns = sum(float(np.sum(group.times())) * group.stride for group in timed)
+    expected_ns = sum(group.total_ns() for group in timed)
     expected_ns *= judged.traces / max(1, reference.traces)
     return _ranking(found, expected_ns=expected_ns, traces=judged.traces)
 

@@ -21,17 +21,20 @@ class TraceFileError(ValueError):
 
 
 def read_spans(path: Path) -> Iterator[Span]:
-    """Raises TraceFileError, naming the file and line."""
-    with path.open(encoding="utf-8-sig", newline="") as file:
-        first = file.read(1)
-        while first.isspace():
+    """Raises TraceFileError, naming the file and, where one is at fault, the line."""
+    try:
+        with path.open(encoding="utf-8-sig", newline="") as file:
             first = file.read(1)
-        file.seek(0)
-        yield from _read_json(path, file) if first in {"{", "["} else _read_csv(path, file)
+            while first.isspace():
+                first = file.read(1)
+            file.seek(0)
+            yield from _read_json(path, file) if first in {"{", "["} else _read_csv(path, file)
+    except UnicodeDecodeError as error:
+        raise TraceFileError(f"{path}: no UTF-8 text ({error}), expected OTLP JSON or CSV rows") from None
 
 
 def has_failed(status: str) -> bool:
-    """Whether a status says failure: OTLP's 2 or ERROR, a gRPC code other than 0, an HTTP code from 500."""
+    """Whether a status says failure: OTLP's 2 or ERROR, a gRPC code from 2 on (OTLP's 1 is OK), HTTP's from 500 on."""
     text = status.strip().lower()
     if text.removesuffix(".0").isdigit():
         number = int(text.removesuffix(".0"))
@@ -41,6 +44,13 @@ def has_failed(status: str) -> bool:
 
 def _read_csv(path: Path, file: TextIO) -> Iterator[Span]:
     rows = csv.DictReader(file)
+    try:
+        yield from _of_rows(path, rows)
+    except csv.Error as error:
+        raise TraceFileError(f"{path}, line {rows.line_num}: no CSV ({error})") from None
+
+
+def _of_rows(path: Path, rows: csv.DictReader[str]) -> Iterator[Span]:
     missing = [name for name in COLUMNS if name not in (rows.fieldnames or [])]
     if missing:
         raise TraceFileError(
@@ -75,13 +85,15 @@ def _read_csv(path: Path, file: TextIO) -> Iterator[Span]:
 
 def _read_json(path: Path, file: TextIO) -> Iterator[Span]:
     """One document a line, as the OpenTelemetry collector writes them, or one over several lines."""
-    head = file.readline()
+    first, head = 1, file.readline()
+    while head.isspace():
+        first, head = first + 1, file.readline()
     try:
-        documents: Iterator[tuple[int, Any]] = iter([(1, json.loads(head))])
-        more: Iterator[tuple[int, Any]] = _lines(path, file)
+        documents: Iterator[tuple[int, Any]] = iter([(first, json.loads(head))])
+        more: Iterator[tuple[int, Any]] = _lines(path, file, begin=first + 1)
     except ValueError:
         try:
-            documents, more = iter([(1, json.loads(head + file.read()))]), iter(())
+            documents, more = iter([(first, json.loads(head + file.read()))]), iter(())
         except ValueError as error:
             raise TraceFileError(f"{path}: no JSON ({error}), expected OTLP JSON with resourceSpans") from None
     for source in (documents, more):
@@ -90,8 +102,8 @@ def _read_json(path: Path, file: TextIO) -> Iterator[Span]:
                 yield from _of_document(path, line, one)
 
 
-def _lines(path: Path, file: TextIO) -> Iterator[tuple[int, Any]]:
-    for line, text in enumerate(file, start=2):
+def _lines(path: Path, file: TextIO, *, begin: int) -> Iterator[tuple[int, Any]]:
+    for line, text in enumerate(file, start=begin):
         if text.strip():
             try:
                 yield line, json.loads(text)

@@ -11,6 +11,7 @@ from typing import Annotated
 
 import typer
 from rich.console import Console
+from rich.markup import escape
 from rich.progress import track
 from rich.table import Table
 
@@ -57,7 +58,7 @@ def traces(
         else:
             _gather(files, max_spans, until_ns=_nanoseconds(reference_until), before=before, after=after)
     except (TraceFileError, OSError) as error:
-        _screen.print(f"[red]error[/] {error}", highlight=False)
+        _screen.print(f"[red]error[/] {escape(str(error))}", highlight=False)
         raise typer.Exit(1) from None
     for period, name in ((before, "reference"), (after, "judged")):
         if not period.traces:
@@ -131,8 +132,6 @@ def _show(suspects: list[Suspect], *, out: Path | None, is_json: bool) -> None:
         _screen.print("Nothing differs from the reference beyond chance.")
     table = Table("#", "service", "operation", "replica", "score", "why")
     for place, one in enumerate(suspects, start=1):
-        where = one.place
-        table.add_row(
-            str(place), where.service, where.operation, where.replica, f"{one.score:.3f}", "\n".join(one.reasons)
-        )
+        names = map(escape, (one.place.service, one.place.operation, one.place.replica))
+        table.add_row(str(place), *names, f"{one.score:.3f}", escape("\n".join(one.reasons)))
     Console().print(table)

@@ -1,7 +1,9 @@
 from __future__ import annotations
 
 import csv
+import gzip
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -88,6 +90,31 @@ def test_strict_refuses_a_bad_row_and_leaves_no_scores(tmp_path: Path) -> None:
     assert "line 3" in " ".join(result.output.split())
     assert not (tmp_path / "out" / "bad.csv").exists()
     assert len(read(tmp_path / "out" / "good.csv")) == 100
+    assert [path.name for path in (tmp_path / "out").iterdir()] == ["good.csv"]
+
+
+def test_one_file_that_fails_half_way_keeps_no_other_from_being_scored(tmp_path: Path) -> None:
+    rows = [*noise(100), '"' + "9" * 200_000 + '"']
+    bad = write_series(tmp_path / "bad[/x].csv", rows)
+    good = write_series(tmp_path / "good[1].csv", noise(100))
+
+    result = RUN.invoke(app, ["series", str(bad), str(good), "--out", str(tmp_path / "out")])
+
+    assert result.exit_code == 1
+    said = "".join(result.output.split())
+    assert "bad[/x].csv,line102:noCSV" in said
+    assert "good[1].csv:100rows" in said
+    assert [path.name for path in (tmp_path / "out").iterdir()] == ["good[1].csv"]
+
+
+@pytest.mark.parametrize(
+    ("head", "rows"), [("2026-01-01,null", 11), ("2026-01-01,", 11), ("timestamp,0", 10), ("when,how much", 10)]
+)
+def test_a_header_is_told_from_a_row_without_a_value(tmp_path: Path, head: str, rows: int) -> None:
+    source = write_series(tmp_path / "a.csv", noise(10), header=head)
+
+    assert RUN.invoke(app, ["series", str(source), "--out", str(tmp_path / "out")]).exit_code == 0
+    assert len(read(tmp_path / "out" / "a.csv")) == rows
 
 
 @pytest.mark.parametrize(
@@ -226,6 +253,50 @@ def test_files_without_spans_are_refused(tmp_path: Path, text: str, expected: st
         list(read_spans(path))
     result = RUN.invoke(app, ["traces", str(path), "--reference", str(path)])
     assert result.exit_code == 1
+
+
+@pytest.mark.parametrize(
+    "content",
+    [
+        gzip.compress(b"{}"),
+        "Caf\xe9,trace_id".encode("latin-1"),
+        f"{','.join(COLUMNS)}\nt,s,,a,{'SELECT 1' * 20_000},c,1,5,OK\n".encode(),
+    ],
+    ids=["gzip", "another encoding", "a cell that is too long"],
+)
+def test_what_is_no_text_of_ours_is_refused_in_one_line(tmp_path: Path, content: bytes) -> None:
+    path = tmp_path / "odd[/x]"
+    path.parent.mkdir()
+    path.write_bytes(content)
+
+    result = RUN.invoke(app, ["traces", str(path), "--reference", str(path)])
+
+    assert (result.exit_code, type(result.exception)) == (1, SystemExit)
+    assert "odd[/x]" in "".join(result.output.split())
+
+
+def test_empty_lines_before_json_are_none_of_it(tmp_path: Path) -> None:
+    spans = Shop(3).traces(5)
+    for lines in (True, False):
+        path = write_otlp(tmp_path / "spans.json", spans, lines=lines)
+        path.write_text("\n \n" + path.read_text(encoding="utf-8"), encoding="utf-8")
+        assert list(read_spans(path)) == spans
+    path.write_text("\n{}\n", encoding="utf-8")
+    with pytest.raises(TraceFileError, match="line 2"):
+        list(read_spans(path))
+
+
+def test_names_that_look_like_markup_are_shown_as_they_are(tmp_path: Path) -> None:
+    def renamed(spans: list[Span]) -> list[Span]:
+        return [replace(one, operation=f"[/{one.service}]", replica="") for one in spans]
+
+    before = write_spans(tmp_path / "before.csv", renamed(Shop(4).traces(200)))
+    after = write_spans(tmp_path / "after.csv", renamed(Shop(3, Fault("errors", "payment", share=0.5)).traces(60)))
+
+    result = RUN.invoke(app, ["traces", str(after), "--reference", str(before)], env={"COLUMNS": "200"})
+
+    assert result.exit_code == 0, result.output
+    assert "[/payment]" in result.output
 
 
 def test_a_reference_is_needed() -> None:
