@@ -23,11 +23,15 @@ _PACKAGES = {
 
 
 def main() -> None:
-    for program in _PACKAGES:
+    for package in dict.fromkeys(package for package, _ in _PACKAGES.values()):
+        programs = [program for program, (owner, _) in _PACKAGES.items() if owner == package]
         try:
-            sys.stdout.write(f"{find(program) or fetch(program)}\n")
+            if not all(map(find, programs)):
+                debian.unpack(package, release=RELEASE, into=debian.CACHE / package)
         except (debian.FetchError, OSError) as error:
-            sys.stderr.write(f"no {program} for the tests that need one, they will be skipped: {error}\n")
+            missing = " and ".join(program for program in programs if not find(program))
+            sys.stderr.write(f"no {missing} for the tests that need one, they will be skipped: {error}\n")
+        sys.stdout.writelines(f"{found}\n" for found in map(find, programs) if found)
 
 
 def find(program: str) -> str | None:
@@ -49,18 +53,6 @@ def command(program: str) -> list[str] | None:
         return [found] if found else None
     alone = ["unshare", "--mount", *([] if os.geteuid() == 0 else ["--map-root-user"])]
     return [*alone, "sh", "-c", 'mount --bind "$0" /usr/share && exec "$@"', str(share), found]
-
-
-def fetch(program: str) -> str:
-    """Download and unpack one.
-
-    Raises:
-        FetchError: this machine has no Debian packages, or they can't be reached.
-    """
-    package, name = _PACKAGES[program]
-    into = debian.CACHE / package
-    debian.unpack(package, release=RELEASE, into=into)
-    return str(into / "usr" / "bin" / name)
 
 
 if __name__ == "__main__":
