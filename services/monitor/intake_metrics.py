@@ -69,10 +69,11 @@ class IntakeCollector(Collector):
             "Evidence of each detector that its figure has risen, nats.",
             labels=(*_LABELS, "signal"),
         )
-        for key, series in self._arrivals.services:
+        for key, tally in self._arrivals.services.totals().items():
             for outcome in Outcome:
-                requests.add_metric([*key, outcome.label], series.totals.outcomes[outcome])
-            durations.add_metric([*key], _buckets(series.totals), series.totals.sum_ns / 1e9)
+                requests.add_metric([*key, outcome.label], tally.outcomes[outcome])
+            durations.add_metric([*key], _buckets(tally), tally.sum_ns / 1e9)
+        for key, series in self._arrivals.services:
             for signal, stream in series.streams.items():
                 evidence.add_metric([*key, signal], max(0.0, stream.log_evalue))
         yield requests

@@ -78,7 +78,7 @@ class MonitorCollector(Collector):
         durations = HistogramMetricFamily(
             "penstock_phase_duration_seconds", "Durations by phase.", labels=("model", "version", "phase")
         )
-        for series in self._analysis.figures:
+        for series in self._analysis.figures.counted():
             outcomes = series.totals.outcomes
             for outcome in Outcome:
                 requests.add_metric([series.model, series.version, outcome.label], int(outcomes[outcome]))
@@ -105,7 +105,7 @@ class MonitorCollector(Collector):
             if objective.latency_s:
                 target.add_metric([model, "latency"], objective.latency_share)
                 latency.add_metric([model], objective.latency_s)
-        for series in self._analysis.figures:
+        for series in self._analysis.figures.counted():
             promised = self._objectives.get(series.model)
             if promised is not None and promised.latency_s:
                 # What shares a bin with the promise counts as kept: at most 9 % above it.

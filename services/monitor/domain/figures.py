@@ -118,18 +118,26 @@ class Window:
 
 
 class Figures:
-    """All series. Bounded: at most ``max_series`` and the overflow series, each of at most 61 panes."""
+    """All series. Bounded: at most ``max_series`` and the overflow series, each of at most 61 panes.
+
+    Those without traffic keep their totals while there is room, so that what is called now and then counts on.
+    """
 
     def __init__(self, *, max_series: int) -> None:
         self._max_series = max_series
         self._series: dict[tuple[str, str], Series] = {}
 
     def __len__(self) -> int:
-        return len(self._series)
+        """Versions with traffic lately and a series of their own."""
+        return sum((series.model, series.version) != OVERFLOW for series in self)
 
     def __iter__(self) -> Iterator[Series]:
-        """The series as they are; safe to use from another thread."""
-        return iter(list(self._series.values()))
+        """The series with traffic lately, as they are; safe to use from another thread."""
+        return iter([series for series in self.counted() if series.panes])
+
+    def counted(self) -> list[Series]:
+        """All series, also those of which nothing but the totals is left; safe to use from another thread."""
+        return list(self._series.values())
 
     def add(self, block: Block) -> Series:
         """Count a block; return the series that took it.
@@ -141,16 +149,26 @@ class Figures:
         series = self._series.get(key)
         if series is None:
             is_real = block.executions or (block.version and block.outcomes[Outcome.SERVER_ERROR])
-            key = key if is_real and len(self) < self._max_series else OVERFLOW
+            key = key if is_real and self._has_room() else OVERFLOW
             series = self._series.setdefault(key, Series(*key))
         series.add(block)
         return series
 
+    def _has_room(self) -> bool:
+        """Whether there may be one more series. Of those without traffic, the one that had some longest ago goes."""
+        own = [key for key in self._series if key != OVERFLOW]
+        if len(own) < self._max_series:
+            return True
+        idle = [key for key in own if not self._series[key].panes]
+        if idle:
+            del self._series[min(idle, key=lambda key: self._series[key].last_second)]
+        return bool(idle)
+
     def expire(self, now_s: int) -> None:
-        """Forget series without traffic for as long as panes are kept."""
-        for key, series in list(self._series.items()):
+        """Forget all but the totals of series without traffic for as long as panes are kept."""
+        for series in self:
             if series.last_second < now_s - PANES * PANE_S:
-                del self._series[key]
+                series.panes, series.exemplars = {}, {}
 
     def over(self, *, model: str, window_s: int, now_s: float) -> list[Window]:
         """Figures of one model's versions ("" for all), by model and version.
@@ -163,5 +181,5 @@ class Figures:
         return [
             Window(series.model, series.version, seconds, series.over(first_pane=first))
             for _, series in sorted(self._series.items())
-            if model in ("", series.model)
+            if series.panes and model in ("", series.model)
         ]

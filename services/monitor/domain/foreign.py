@@ -76,6 +76,8 @@ class ForeignServices:
         self._of_service: Counter[str] = Counter()
         self._of_operation: Counter[tuple[str, str]] = Counter()
         self._references: dict[SeriesKey, Mapping[str, Any]] = {}
+        self._idle: dict[SeriesKey, Tally] = {}
+        """What series without calls had counted, the longest without first: kept while there is room."""
 
     def __len__(self) -> int:
         return len(self._series)
@@ -83,6 +85,11 @@ class ForeignServices:
     def __iter__(self) -> Iterator[tuple[SeriesKey, ForeignSeries]]:
         """The series as they are; safe to use from another thread."""
         return iter(list(self._series.items()))
+
+    def totals(self) -> dict[SeriesKey, Tally]:
+        """All calls of each series, also of those without any lately; safe to use from another thread."""
+        live = {key: series.totals for key, series in self}
+        return {**self._idle, **live}
 
     def adopt(self, references: Mapping[SeriesKey, Mapping[str, Any]]) -> None:
         """What was learnt before a restart."""
@@ -119,7 +126,11 @@ class ForeignServices:
     def _made(self, key: SeriesKey) -> ForeignSeries:
         if (known := self._series.get(key)) is not None:
             return known
-        made = self._series[key] = ForeignSeries(threshold=self._threshold)
+        made = ForeignSeries(threshold=self._threshold)
+        made.totals = self._idle.pop(key, made.totals)
+        self._series[key] = made
+        while self._idle and len(self._series) + len(self._idle) > self._max_series:
+            del self._idle[next(iter(self._idle))]
         if (data := self._references.pop(key, None)) is not None:
             made.load(data)
         self._of_service[key.service] += 1
@@ -152,6 +163,8 @@ class ForeignServices:
         """Forget series without calls for ``IDLE_S``, so that others find room."""
         for key, series in list(self._series.items()):
             if series.last_second < now_s - IDLE_S:
+                self._idle[key] = series.totals
+                self._idle[key] = series.totals
                 del self._series[key]
                 self._of_service[key.service] -= 1
                 self._of_operation[key.service, key.operation] -= 1

@@ -124,6 +124,40 @@ def test_client_errors_of_a_known_version_are_counted_there() -> None:
     assert series.totals.outcomes.tolist() == [1, 1, 0]
 
 
+def test_what_is_called_now_and_then_counts_on() -> None:
+    figures = Figures(max_series=10)
+    figures.add(executed())
+    figures.expire(START_S + 611)
+    assert [series.totals.executions for series in figures.counted()] == [1]
+    assert (list(figures), len(figures), figures.over(model="", window_s=60, now_s=START_S)) == ([], 0, [])
+
+    series = figures.add(executed(START_S + 900))
+
+    assert series.totals.executions == 2
+    assert list(figures) == [series]
+
+
+def test_the_series_without_traffic_for_longest_makes_room() -> None:
+    figures = Figures(max_series=2)
+    for number, version in enumerate("12"):
+        figures.add(executed(START_S + number, version=version))
+    figures.expire(START_S + 10_000)
+    for version in "345":
+        figures.add(executed(START_S + 10_000, version=version))
+
+    assert [series.version for series in figures.counted()] == ["3", "4", OVERFLOW[1]]
+
+
+def test_the_series_that_others_share_takes_no_place() -> None:
+    figures = Figures(max_series=2)
+    figures.add(rejected(Outcome.CLIENT_ERROR, model="invented"))
+    for version in "12":
+        figures.add(executed(version=version))
+
+    assert len(figures) == 2
+    assert [(series.model, series.version) for series in figures] == [OVERFLOW, ("digits", "1"), ("digits", "2")]
+
+
 def test_idle_series_are_forgotten_and_make_room() -> None:
     figures = Figures(max_series=1)
     figures.add(executed(version="1"))

@@ -167,6 +167,28 @@ def test_whatever_names_come_series_stay_bounded_and_no_call_is_lost(
     assert [key for key, _ in services] == [CART]
 
 
+def test_what_is_called_now_and_then_counts_on() -> None:
+    services = ForeignServices(max_series=100, threshold=THRESHOLD)
+    services.add([call(), call()], now_ns=START_S * NS)
+    services.expire(START_S + IDLE_S + 1)
+    assert (len(services), services.totals()[CART].calls) == (0, 2)
+
+    services.add([call(second=START_S + 900)], now_ns=(START_S + 900) * NS)
+
+    assert services.totals()[CART].calls == 3
+
+
+def test_what_was_counted_makes_room_the_longest_without_calls_first() -> None:
+    services = ForeignServices(max_series=8, threshold=THRESHOLD)
+    keys = [SeriesKey(f"s{number}", "GET", "") for number in range(12)]
+    for number, key in enumerate(keys):
+        now_s = START_S + 700 * number
+        services.add([call(key, second=now_s)], now_ns=now_s * NS)
+        services.expire(now_s)
+
+    assert list(services.totals()) == keys[-8:]
+
+
 def test_calls_of_another_time_count_as_of_now() -> None:
     services = ForeignServices(max_series=100, threshold=THRESHOLD)
     services.add([call(second=1), call(second=START_S * 2)], now_ns=START_S * NS)
