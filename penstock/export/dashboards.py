@@ -117,7 +117,7 @@ MODEL = Dashboard(
         graph(
             "Evidence of all detectors together",
             Query(f"max by (version) (penstock_anomaly_omnibus_log_evalue{{{_ONE}}})", _VERSION),
-            text="Logarithm of the average of their e-values, nats.",
+            text="Logarithm of the average of their evidence, nats; what is in alarm begins anew.",
         ),
         graph(
             "Golden probes",
