@@ -73,6 +73,10 @@ class Traffic:
     max_batch: Callable[[float], int] = lambda _: 32
     prior: Callable[[float], NDArray[np.float64]] = lambda _: np.full(10, 0.1)
     """Shares of the classes."""
+    constant_features: int = 0
+    """Columns of the inputs that are always the same, as a bias or a padding is."""
+    norm: float = 0.0
+    """Size of every answer's numbers; 0 where nothing is said of it."""
     faults: Faults = field(default_factory=Faults)
     model: str = "digits"
     version: str = "1"
@@ -214,6 +218,7 @@ class SpanStream:
         entropy = -(confidence * np.log(confidence) + (1 - confidence) * np.log((1 - confidence) / 9))
         nonfinite = random.random(requests) < faults.nonfinite(at_s, number)
         sampled = np.sort(random.choice(requests, min(requests, SKETCHED), replace=False))
+        sketch = np.pad(inputs[sampled], ((0, 0), (0, traffic.constant_features)), constant_values=1.0)
         trace, ids = random.bytes(16), random.bytes(16 * requests)
         if self._is_faulty(at_s, number):
             self.affected.add(trace)
@@ -241,9 +246,10 @@ class SpanStream:
             confidence=confidence.astype("<f4").tobytes(),
             classes=labels.astype("<i4").tobytes(),
             entropy=entropy.astype("<f4").tobytes(),
+            norm=np.full(requests, traffic.norm, "<f4").tobytes() if traffic.norm else b"",
             nonfinite=nonfinite.astype("<u4").tobytes() if nonfinite.any() else b"",
             sampled=sampled.astype("<u4").tobytes(),
-            sketch=inputs[sampled].astype("<f4").tobytes(),
+            sketch=sketch.astype("<f4").tobytes(),
         )
 
     def _is_faulty(self, at_s: float, number: int) -> bool:

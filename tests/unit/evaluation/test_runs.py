@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pytest
 
 from services.monitor.domain.blocks import Batch
-from services.monitor.evaluation.stream import SpanStream
+from services.monitor.evaluation.stream import FEATURES, SpanStream, Traffic
 from tests.evaluation.__main__ import FIRST_SEED, jobs
 from tests.evaluation.alterations import delayed, ended_s, rounded
 from tests.evaluation.journal import Journal
@@ -171,3 +172,16 @@ def test_the_journal_goes_on_where_it_ended_and_passes_over_what_is_of_other_cod
     stale = json.loads(path.read_text().splitlines()[0]) | {"made_of": "something else"}
     path.write_text(json.dumps(stale) + "\n")
     assert Journal(path).of([done]) == []
+
+
+def test_null_runs_have_what_is_always_the_same_and_others_are_as_they_would_be_without() -> None:
+    def spans(traffic: Traffic) -> list[Batch]:
+        return [one for _, sent in SpanStream(traffic).run(until_s=3) for one in sent if isinstance(one, Batch)]
+
+    draw = Draw.of(3, "even")
+    ((_, traffic),) = NULL[1].make(draw)
+    for one, plain in zip(spans(traffic), spans(draw.traffic()), strict=True):
+        sketch = np.frombuffer(one.sketch, "<f4").reshape(-1, FEATURES + 1)
+        assert set(sketch[:, FEATURES]) == set(np.frombuffer(one.norm, "<f4")) == {1.0}
+        assert sketch[:, :FEATURES].tobytes() == plain.sketch
+        assert replace(one, sketch=plain.sketch, norm=b"") == plain
