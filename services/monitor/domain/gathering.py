@@ -86,7 +86,7 @@ def _executed(key: _Key, batches: list[Batch]) -> Block:
     block.outcomes = np.bincount(outcome[~is_abandoned], minlength=len(Outcome)).astype(np.int64)
     block.codes = np.bincount(np.minimum(status, len(CODES) - 1)[~is_abandoned], minlength=len(CODES))
     block.executions, block.rows, block.largest = len(sizes), sum(rows), int(sizes.max())
-    block.since = min([batch.start_ns or batch.end_ns for batch in batches]) // NS
+    block.since = min(block.second, min([batch.start_ns or batch.end_ns for batch in batches]) // NS)
     for row, phase in enumerate(FLOW_PHASES):
         block.counts[phase] = sketch.count(flow_bins[row])
         block.sums_ns[phase] = flow_ns[row].sum(dtype=np.float64)

@@ -135,3 +135,11 @@ def test_blocks_of_the_same_second_add_up() -> None:
     assert summed.compute_counts.keys() == whole.compute_counts.keys()
     assert np.sum([counts.sum() for counts in summed.compute_counts.values()]) == 9
     assert sketch.quantile(summed.counts[Phase.QUEUE], 0.5) == sketch.quantile(whole.counts[Phase.QUEUE], 0.5)
+
+
+def test_a_clock_that_is_ahead_makes_no_block_that_begins_after_its_end() -> None:
+    ahead = replace(batch(end_ns=NOW_NS + 3 * NS), start_ns=NOW_NS + 2 * NS)
+
+    (block,) = gather([ahead], [], now_ns=NOW_NS)
+
+    assert block.since == block.second == NOW_NS // NS
