@@ -167,7 +167,7 @@ class VersionDetectors:
         if not alarm.replica and alarm.cause is Cause.VERSION and len(self.replicas) > 1:
             name = self._suspects.guilty(alarm, self.content)
             if name:
-                alarm = replace(alarm, replica=name, cause=Cause.REPLICA)
+                alarm = replace(alarm, replica=name, cause=Cause.REPLICA, is_versions=True)
         phase = alarm.phase or Phase.TOTAL
         within = math.inf
         if alarm.signal is Signal.LATENCY and alarm.phase is not None:
@@ -193,7 +193,7 @@ class VersionDetectors:
 
     def adopt_alarm(self, signal: Signal, phase: Phase | None, replica: str, *, second: int) -> None:
         """Take over an alarm of before a restart, which was told."""
-        if signal is Signal.LATENCY and phase is not None and not replica:
+        if signal is Signal.LATENCY and phase is not None:  # of a slow replica it may be the version's, too
             self.latency[phase].adopt_alarm()
         elif signal is Signal.ERROR_RATE:
             self.errors.stream.adopt_alarm()

@@ -14,7 +14,8 @@ class Alarm:
     """A figure left its course. ``before`` and ``after`` by level; ``level`` shows it most.
 
     ``interval`` is that of ``after`` at its first level, at 95 %. ``note`` completes the summary of what changed.
-    ``log_evalue`` is infinite for what is no matter of chance.
+    ``log_evalue`` is 0 of what a rule found, which is no matter of chance. ``is_versions``: what watches the
+    version as a whole raised it, and ``replica`` is whom it was traced to.
     """
 
     signal: Signal
@@ -33,6 +34,7 @@ class Alarm:
     note: str = ""
     has_inputs: bool = False
     """Whether inputs are known, and were looked at."""
+    is_versions: bool = False
     arm: str = field(default="stable", compare=False)
 
 

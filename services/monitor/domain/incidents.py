@@ -7,9 +7,10 @@ from collections.abc import Iterable
 from dataclasses import dataclass, replace
 
 from services.monitor.domain.blocks import NS
+from services.monitor.domain.depth import depth
 from services.monitor.domain.evidence import Budget
 from services.monitor.domain.findings import Alarm, Finding, Recovery
-from services.monitor.domain.phases import DEEPEST_FIRST, FAMILIES, Cause, Family, Phase, Severity, Signal
+from services.monitor.domain.phases import FAMILIES, Cause, Family, Phase, Severity, Signal
 from services.monitor.domain.reference import LEVELS
 from services.monitor.domain.summaries import duration_text, summarise
 
@@ -20,19 +21,6 @@ IDLE_PROBES_S = 3_600
 MAX_TRACES = 5
 
 _LOST = "lost sight of, as traffic became unlike any before,"
-_RANKS = {
-    Signal.STUCK: 0,
-    Signal.DEAD: 1,
-    Signal.NONFINITE: 2,
-    Signal.LATENCY: 3,
-    Signal.QUEUEING: 4,
-}
-"""What is deeper, of two with the same cause; other signals come after these."""
-_CAUSES = {
-    Family.CONTENT: (Cause.INPUTS, Cause.REPLICA, Cause.VERSION, Cause.ARRIVALS),
-    Family.PROBES: (Cause.VERSION, Cause.REPLICA, Cause.INPUTS, Cause.ARRIVALS),
-}
-"""The deepest first, where that is another order than for durations."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -79,6 +67,8 @@ class Incident:
 
 IncidentKey = tuple[str, str, Family]
 _Alarmed = tuple[Signal, Phase | None, str]
+"""Signal, phase, and the replica whose own detector speaks; "" for the version's."""
+_OF_REPLICAS = frozenset({Signal.STUCK, Signal.DEAD, Signal.NONFINITE, Signal.PROBE})
 
 
 class Incidents:
@@ -102,7 +92,7 @@ class Incidents:
         """Take over an open incident of before a restart."""
         key = _key(incident.model, incident.version, incident.signal)
         self._open[key] = incident
-        self._alarmed[key] = {(incident.signal, incident.phase, incident.replica)}
+        self._alarmed[key] = {(incident.signal, incident.phase, source) for source in _sources(incident)}
         self._last_traffic_ns[incident.model, incident.version] = now_ns
 
     def saw_traffic(self, model: str, version: str, *, now_ns: int) -> None:
@@ -124,23 +114,21 @@ class Incidents:
         if isinstance(finding, Recovery):
             return self._recover(key, finding, now_ns=now_ns)
         known = self._open.get(key)
-        self._alarmed.setdefault(key, set()).add((finding.signal, finding.phase, finding.replica))
+        source = "" if finding.is_versions else finding.replica
+        self._alarmed.setdefault(key, set()).add((finding.signal, finding.phase, source))
         self._last_traffic_ns[model, version] = now_ns
-        if known is not None and not _is_deeper(finding, known):
-            return []
         shown = tuple(traces)[:MAX_TRACES], tuple(innocent)[:MAX_TRACES]
-        self._open[key] = self._opened(model, version, finding, known, *shown, now_ns)
+        if known is None or _is_deeper(finding, known):
+            self._open[key] = self._opened(key, finding, *shown, now_ns)
+        elif finding.severity is Severity.PAGE and known.severity is Severity.TICKET:
+            self._open[key] = _raised(known, finding, *shown)
+        else:
+            return []
         return [self._open[key]]
 
     def _recover(self, key: IncidentKey, finding: Recovery, *, now_ns: int) -> list[Incident]:
         alarmed = self._alarmed.get(key, set())
-        # A version's own alarm may have been laid at a replica's door.
-        back = {
-            one
-            for one in alarmed
-            if one[:2] == (finding.signal, finding.phase) and (not finding.replica or one[2] == finding.replica)
-        }
-        alarmed -= back
+        alarmed.discard((finding.signal, finding.phase, finding.replica))
         gone = "closed, as it is gone," if finding.signal is Signal.PROBE else _LOST
         how = gone if finding.is_lost else "back to normal"
         return [self.close(key, how=how, now_ns=now_ns)] if key in self._open and not alarmed else []
@@ -151,16 +139,15 @@ class Incidents:
         return [self.close(key, how="closed, as there was no more traffic,", now_ns=now_ns) for key in idle]
 
     def _opened(
-        self,
-        model: str,
-        version: str,
-        alarm: Alarm,
-        known: Incident | None,
-        traces: tuple[str, ...],
-        innocent: tuple[str, ...],
-        now_ns: int,
+        self, key: IncidentKey, alarm: Alarm, traces: tuple[str, ...], innocent: tuple[str, ...], now_ns: int
     ) -> Incident:
-        """A new incident, or a known one with the deeper cause that turned out to be at fault."""
+        """A new incident, or the known one with the deeper cause that turned out to be at fault.
+
+        Whoever was woken is told no less of it.
+        """
+        model, version, _ = key
+        known = self._open.get(key)
+        is_page = alarm.severity is Severity.PAGE or (known is not None and known.severity is Severity.PAGE)
         is_duration = alarm.signal in (Signal.LATENCY, Signal.QUEUEING, Signal.STUCK)
         scale, middle = (1e9 if is_duration else 1.0), LEVELS.index(0.5)
         # Evidence can't say more than that: a rule's is none.
@@ -183,7 +170,7 @@ class Incidents:
             replica=alarm.replica,
             arm=alarm.arm,
             cause=alarm.cause,
-            severity=alarm.severity,
+            severity=Severity.PAGE if is_page else Severity.TICKET,
             after_low=None if alarm.interval is None else alarm.interval[0] / scale,
             after_high=None if alarm.interval is None else alarm.interval[1] / scale,
         )
@@ -200,6 +187,24 @@ class Incidents:
         )
 
 
+def _sources(incident: Incident) -> set[str]:
+    """Who may have raised it, which isn't stored: of slow replicas both they and the version have detectors."""
+    if incident.signal in _OF_REPLICAS:
+        return {incident.replica}
+    return {"", incident.replica} if incident.signal is Signal.LATENCY else {""}
+
+
+def _raised(known: Incident, alarm: Alarm, traces: tuple[str, ...], innocent: tuple[str, ...]) -> Incident:
+    """A ticket that becomes a page by an alarm that is no deeper: both are told."""
+    return replace(
+        known,
+        severity=Severity.PAGE,
+        summary=f"{known.summary} {summarise(known.model, known.version, alarm)}",
+        traces=known.traces or traces,
+        innocent_traces=known.innocent_traces or innocent,
+    )
+
+
 def _key(model: str, version: str, signal: Signal) -> IncidentKey:
     return model, version, FAMILIES[signal]
 
@@ -209,19 +214,4 @@ def _idle_s(family: Family) -> int:
 
 
 def _is_deeper(alarm: Alarm, known: Incident) -> bool:
-    return _depth(alarm.signal, alarm.phase, alarm.cause) < _depth(known.signal, known.phase, known.cause)
-
-
-def _depth(signal: Signal, phase: Phase | None, cause: Cause) -> tuple[int, int, int]:
-    """The lower, the closer to what is to be repaired.
-
-    Of answers, inputs are the cause that lies behind; of durations, a replica is; and where all replicas fail their
-    golden probes, it is the version.
-    """
-    causes = _CAUSES.get(FAMILIES[signal], (Cause.REPLICA, Cause.VERSION, Cause.INPUTS, Cause.ARRIVALS))
-    rank = _RANKS.get(signal, len(_RANKS))
-    # Whatever makes requests wait is deeper than that they wait.
-    is_flow = signal is Signal.LATENCY and phase in (Phase.QUEUE, Phase.TOTAL)
-    if is_flow:
-        return len(causes), rank, DEEPEST_FIRST.index(phase) if phase is not None else 0
-    return causes.index(cause), rank, DEEPEST_FIRST.index(phase) if phase is not None else 0
+    return depth(alarm.signal, alarm.phase, alarm.cause) < depth(known.signal, known.phase, known.cause)

@@ -47,7 +47,7 @@ def _what(name: str, alarm: Alarm) -> str:
 def _slowness(whom: str, alarm: Alarm, before: str, after: str) -> str:
     phase = "Latency" if alarm.phase is None else alarm.phase.label.replace("_", " ").capitalize()
     level = {0.1: "p10", 0.5: "median", 0.9: "p90", 0.99: "p99"}[LEVELS[alarm.level]]
-    than = " than its siblings'" if "siblings" in alarm.note else ""
+    than = " than its siblings'" if alarm.replica and not alarm.is_versions else ""
     return {
         Signal.LATENCY: f"{phase} of {whom} became slower{than}: {level} rose from {before} to {after}",
         Signal.QUEUEING: f"The queue of {whom} runs away: mean wait rose from {before} to {after}",

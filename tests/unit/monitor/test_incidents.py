@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 
@@ -7,8 +9,9 @@ from services.monitor.domain.blocks import NS
 from services.monitor.domain.evidence import Budget
 from services.monitor.domain.findings import Alarm, Recovery
 from services.monitor.domain.incidents import IDLE_S, Incidents
-from services.monitor.domain.phases import Phase, Signal
+from services.monitor.domain.phases import Cause, Phase, Severity, Signal
 from services.monitor.domain.reference import LEVELS
+from services.monitor.domain.summaries import summarise
 from tests.support.traffic import START_S
 
 NOW_NS = START_S * NS
@@ -140,3 +143,72 @@ def test_ids_sort_by_time(incidents: Incidents) -> None:
     ]
 
     assert ids == sorted(ids)
+
+
+DEAD = Alarm(
+    Signal.DEAD, None, 0.0, START_S - 5, 0, np.array([20.0]), np.array([0.0]),
+    replica="a", cause=Cause.REPLICA, severity=Severity.TICKET,
+)  # fmt: skip
+QUEUEING = Alarm(
+    Signal.QUEUEING, Phase.QUEUE, 0.0, START_S - 3, 0, np.array([1e6]), np.array([2e9]), cause=Cause.REPLICA
+)
+
+
+@pytest.mark.parametrize("alarms", [(DEAD, QUEUEING), (QUEUEING, DEAD)], ids=["ticket first", "page first"])
+def test_a_page_is_told_whatever_is_deeper_and_stays_one(incidents: Incidents, alarms: tuple[Alarm, ...]) -> None:
+    first, second = (
+        incidents.take("digits", "3", alarm, traces=["ab" * 16], now_ns=NOW_NS + at * NS)[0]
+        for at, alarm in enumerate(alarms)
+    )
+
+    assert (first.severity, second.severity) == (alarms[0].severity, Severity.PAGE)
+    assert (second.incident_id, second.signal, second.replica) == (first.incident_id, Signal.DEAD, "a")
+    assert "Replica a of digits version 3 is gone" in second.summary
+    for again in alarms:
+        assert incidents.take("digits", "3", again, traces=[], now_ns=NOW_NS + 9 * NS) == []
+
+
+def test_a_page_that_is_no_deeper_is_told_beside_the_ticket(incidents: Incidents) -> None:
+    incidents.take("digits", "3", DEAD, traces=[], now_ns=NOW_NS)
+    (paged,) = incidents.take("digits", "3", QUEUEING, traces=["ab" * 16], now_ns=NOW_NS + NS)
+
+    assert "is gone" in paged.summary
+    assert "The queue of digits version 3 runs away" in paged.summary
+    assert paged.traces == ("ab" * 16,)
+
+
+INFER = Phase.COMPUTE_INFER
+OF_REPLICA = replace(latency(INFER), replica="a", cause=Cause.REPLICA)
+RECOVERIES = (Recovery(Signal.LATENCY, INFER), Recovery(Signal.LATENCY, INFER, replica="a"))
+
+
+@pytest.mark.parametrize("recoveries", [RECOVERIES, RECOVERIES[::-1]], ids=["version first", "replica first"])
+@pytest.mark.parametrize("is_adopted", [False, True])
+def test_a_replica_and_its_version_recover_each_for_itself(
+    incidents: Incidents, recoveries: tuple[Recovery, ...], *, is_adopted: bool
+) -> None:
+    (opened,) = incidents.take("digits", "3", OF_REPLICA, traces=[], now_ns=NOW_NS)
+    incidents.take("digits", "3", replace(OF_REPLICA, is_versions=True), traces=[], now_ns=NOW_NS)
+    if is_adopted:
+        incidents = Incidents(BUDGET)
+        incidents.adopt(opened, now_ns=NOW_NS)
+    first, second = (incidents.take("digits", "3", one, traces=[], now_ns=NOW_NS + NS) for one in recoveries)
+
+    assert first == []
+    assert [incident.is_open for incident in second] == [False]
+
+
+def test_what_was_traced_to_a_replica_ends_with_the_version_that_raised_it(incidents: Incidents) -> None:
+    errors = replace(ERRORS, replica="a", cause=Cause.REPLICA, is_versions=True)
+    (opened,) = incidents.take("digits", "3", errors, traces=[], now_ns=NOW_NS)
+    restarted = Incidents(BUDGET)
+    restarted.adopt(opened, now_ns=NOW_NS)
+
+    for one in (incidents, restarted):
+        (closed,) = one.take("digits", "3", Recovery(Signal.ERROR_RATE, None), traces=[], now_ns=NOW_NS + NS)
+        assert not closed.is_open
+
+
+def test_only_a_replica_beside_its_siblings_is_slower_than_they_are() -> None:
+    assert "became slower than its siblings'" in summarise("digits", "3", OF_REPLICA)
+    assert "siblings" not in summarise("digits", "3", replace(OF_REPLICA, is_versions=True))
