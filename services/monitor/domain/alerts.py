@@ -139,10 +139,6 @@ class AlertBook:
         """Ended alerts that wait to be told of."""
         return len(self._ended)
 
-    @property
-    def is_empty(self) -> bool:
-        return not (self._firing or self._ended)
-
     def take(self, alert: Alert, *, now_ns: int) -> None:
         """Note how an incident is now."""
         known = self._labels.get(alert.incident_id)

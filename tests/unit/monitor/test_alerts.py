@@ -107,7 +107,7 @@ def test_what_goes_on_is_told_again_and_again_and_what_ended_until_it_was_told()
     assert (told(book), len(book)) == ([("0", "total", False)], 1)
     for alert in book.due():
         book.told(alert)
-    assert book.is_empty
+    assert book.due() == []
 
 
 def test_an_incident_that_moves_to_a_deeper_phase_ends_one_alert_and_begins_another() -> None:
