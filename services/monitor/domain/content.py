@@ -1,7 +1,6 @@
 """Whether a version answers as it used to, and whether it is asked what it used to be asked.
 
-Answers and inputs are watched apart, so that an alarm can say whose fault it is: where inputs have moved, answers
-follow them; where only answers have, it is the version's. ``label_shift.py`` tells what another mix of classes means.
+Answers and inputs are watched apart, so that an alarm can say whose fault it is (``blame.py``).
 """
 
 from __future__ import annotations
@@ -10,188 +9,148 @@ import math
 from collections import deque
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
 from services.monitor.domain import answers as scales
-from services.monitor.domain.answers import CLASSES, COARSE, SCALARS, Answers, Numbers
+from services.monitor.domain import blame
+from services.monitor.domain.answers import Answers, Numbers
 from services.monitor.domain.blocks import Block
 from services.monitor.domain.evidence import Budget, levels_around
 from services.monitor.domain.findings import Alarm, Recovery
-from services.monitor.domain.label_shift import SAME_CONFIDENCE, SURE, AskedFor, ClassInputs, confidence_shift, joined
+from services.monitor.domain.known import Known
+from services.monitor.domain.label_shift import AskedFor
+from services.monitor.domain.learners import ContentLearner
 from services.monitor.domain.phases import Cause, Severity, Signal
-from services.monitor.domain.watches import (
-    AnswerLearner,
-    ClassWatch,
-    InputLearner,
-    InputWatch,
-    ScalarWatch,
-    Watch,
-)
+from services.monitor.domain.watches import ClassWatch, InputWatch, ScalarWatch, Watch
 
-MOVED = math.log(100)
-"""Evidence from which on inputs are said to have moved along with answers."""
-STAYED, WAIT_SLOTS = 1.0, 2
-"""Seconds that an alarm on answers waits for what inputs say, unless their evidence is still below the first."""
-WAIT_FOR_LABELS_SLOTS = 15
-"""The same where classes have moved and nothing else, until inputs say whether they were asked for."""
 ADOPT_S = 600
 """Inputs that have stayed changed for so long are learnt anew: they are what is asked now."""
 _RECENT = 30
 _MAX = 3.4e38
 
 
+class Told(NamedTuple):
+    """An alarm that was told and isn't over: whose fault it was said to be, and at which second."""
+
+    cause: Cause
+    second: int
+
+
 @dataclass(slots=True)
 class ContentDetectors:
-    """Streams of one version's answers and inputs. Bounded: what is kept while learning, and a minute's histograms."""
+    """Streams of one version's answers and inputs. Bounded: what is learnt from, and half a minute's figures."""
 
     budget: Budget
-    watches: dict[Signal, Watch] = field(default_factory=dict)
-    has_sketches: bool = False
     kind: str = "feature"
     """What a column of a sketch is."""
-    _learner: AnswerLearner = field(default_factory=AnswerLearner)
-    _inputs: InputLearner = field(default_factory=InputLearner)
-    _by_class: Numbers | None = None
-    """Confidence by class, as learnt."""
-    _class_inputs: ClassInputs | None = None
+    _learner: ContentLearner = field(default_factory=ContentLearner)
+    _known: Known = field(default_factory=Known)
     _recent: deque[tuple[int, Answers]] = field(default_factory=lambda: deque(maxlen=_RECENT))
-    _asked: deque[tuple[int, AskedFor]] = field(default_factory=lambda: deque(maxlen=_RECENT))
+    _places: deque[tuple[int, AskedFor]] = field(default_factory=lambda: deque(maxlen=_RECENT))
+    """What was asked, while inputs are watched."""
     _waiting: dict[Signal, int] = field(default_factory=dict)
     """Seconds at which alarms were raised that aren't told yet."""
-    _moved_second: int = 0
-    """When inputs were said to have changed; 0 while they haven't."""
-    scalars: dict[Signal, Numbers] = field(default_factory=dict)
-    """Histograms as learnt."""
-    is_uniform: bool = False
-    """Requests were all alike so far, so that nothing was learnt."""
+    _told: dict[Signal, Told] = field(default_factory=dict)
+
+    @property
+    def watches(self) -> Mapping[Signal, Watch]:
+        """Nothing while it is being learnt what is normal."""
+        return self._known.watches
+
+    @property
+    def scalars(self) -> Mapping[Signal, Numbers]:
+        """Histograms as learnt."""
+        return self._known.scalars
+
+    @property
+    def is_uniform(self) -> bool:
+        """Whether requests were all alike so far, so that nothing was learnt."""
+        return self._learner.is_uniform
 
     def judge(self, block: Block, *, may_learn: bool) -> Iterator[Alarm | Recovery]:
         """Judge a second, which needs what it was learnt for to be over."""
-        rows, classes = _asked(block)
-        self.has_sketches |= len(rows) > 0
+        rows, classes = _sketches_of(block)
         self.kind = block.inputs_kind.removesuffix("s") or self.kind
-        answers = block.answers
         if self.watches:
-            self._recent.append((block.second, answers))
-            if isinstance(asked := self.watches.get(Signal.INPUTS), InputWatch):
-                self._asked.append((block.second, AskedFor.of(rows, asked.edges)))
-            yield from self._observe(block.second, answers, rows)
-        elif may_learn:
-            self._learn(block, rows, classes)
+            self._recent.append((block.second, block.answers))
+            places = np.zeros((0, 0), np.int64)
+            if isinstance(watch := self.watches.get(Signal.INPUTS), InputWatch):
+                places = watch.places(rows)
+                self._places.append((block.second, AskedFor(len(places), places.sum(axis=0))))
+            yield from self._observe(block.second, block.answers, places)
+            yield from self._tell(block.second)
+            yield from self._adopt(block.second)
+        elif may_learn and self._learner.learn(block.answers, rows, classes):
+            self._known = Known.learnt(self._learner, threshold=self.budget.threshold)
+            self._learner.restart()
+            self._places.clear()
 
-    def _learn(self, block: Block, rows: NDArray[np.float32], classes: NDArray[np.int32]) -> None:
-        answered = max((int(counts.sum()) for counts in block.answers.scalars.values()), default=0)
-        if answered:
-            self._learner.learn(block.answers, answered)
-        if len(rows):
-            self._inputs.learn(rows, classes)
-        is_answering, is_asked = self._learner.seconds > 0, self.has_sketches
-        if not (self._learner.is_done or (not is_answering and is_asked)) or (is_asked and not self._inputs.is_done):
-            return
-        self.is_uniform = is_asked and not self._inputs.is_diverse
-        if self.is_uniform:
-            self._learner, self._inputs = AnswerLearner(), InputLearner()
-            return
-        self._know()
-
-    def _know(self) -> None:
-        threshold, slots = self.budget.threshold, self._learner.slots
-        total = Answers()
-        for slot in slots:
-            total.add(slot)
-        for signal in SCALARS:
-            if signal in total.scalars:
-                self.watches[signal] = ScalarWatch.learnt(signal, slots, threshold=threshold)
-        self.scalars = total.scalars
-        if total.classes is not None:
-            self.watches[Signal.CLASS_MIX] = ClassWatch.learnt(slots, threshold=threshold)
-            self._by_class = total.class_confidence
-        if self._inputs.slots:
-            watch = self.watches[Signal.INPUTS] = InputWatch.learnt(self._inputs.slots, threshold=threshold)
-            rows, classes = np.concatenate(self._inputs.slots), np.concatenate(self._inputs.classes)
-            self._class_inputs = ClassInputs.learnt(rows, classes, watch.edges)
-            self._asked.clear()
-        self._learner, self._inputs = AnswerLearner(), InputLearner()
-
-    def _observe(self, second: int, answers: Answers, rows: NDArray[np.float32]) -> Iterator[Alarm | Recovery]:
-        # Inputs first: what they say decides on what answers mean.
-        for signal in sorted(self.watches, key=lambda one: one is not Signal.INPUTS):
-            watch = self.watches[signal]
-            trials, shares = watch.bits(rows) if isinstance(watch, InputWatch) else watch.bits(answers)
+    def _observe(self, second: int, answers: Answers, places: NDArray[np.int64]) -> Iterator[Recovery]:
+        for signal, watch in self.watches.items():
+            trials, shares = watch.bits(places) if isinstance(watch, InputWatch) else watch.bits(answers)
             watch.stream.threshold = self.budget.threshold
             if not trials or not watch.stream.observe(second, trials, shares):
                 continue
             if watch.stream.is_alarmed:
                 self._waiting[signal] = second
             elif self._waiting.pop(signal, None) is None:
+                self._told.pop(signal, None)
+                if signal is Signal.INPUTS:  # answers that haven't come back with them have another reason
+                    self._told = {one: told._replace(cause=Cause.VERSION) for one, told in self._told.items()}
                 yield Recovery(signal, None)
-        for signal, raised in list(self._waiting.items()):
-            cause = self._cause(signal, waited=second - raised)
-            if cause is not None:
-                del self._waiting[signal]
-                if cause is Cause.INPUTS:
-                    self._moved_second = self._moved_second or second
-                yield self._alarm(signal, cause)
-                self.watches[signal].stream.restart()
+
+    def _tell(self, second: int) -> Iterator[Alarm]:
+        """Tell of alarms whose cause is known by now, of inputs' first."""
+        for signal, raised in sorted(self._waiting.items(), key=lambda one: one[0] is not Signal.INPUTS):
+            cause = blame.cause_of(signal, self._witness(), waited_s=second - raised)
+            if cause is None:
+                continue
+            del self._waiting[signal]
+            alarm = self._alarm(signal, cause, second)
+            self._told[signal] = Told(cause, second)
+            if signal is Signal.INPUTS:  # what has changed since they did follows from them
+                for other, told in self._told.items():
+                    if told.second >= alarm.change_second:
+                        self._told[other] = told._replace(cause=Cause.INPUTS)
+            yield alarm
+            # Not before: who looks for a replica at fault needs the slots.
+            self.watches[signal].stream.restart()
+
+    def _adopt(self, second: int) -> Iterator[Recovery]:
+        """Learn anew what is asked, if it has stayed changed, and all that is in alarm follows from it."""
         alarmed = [signal for signal, watch in self.watches.items() if watch.stream.is_alarmed]
-        if not alarmed:
-            self._moved_second = 0
-        elif self._moved_second and second - self._moved_second >= ADOPT_S:
-            self._moved_second, self.watches, self._waiting = 0, {}, {}
+        are_theirs = all(signal in self._told and self._told[signal].cause is Cause.INPUTS for signal in alarmed)
+        since = [self._told[one].second for one in (Signal.INPUTS, Signal.CLASS_MIX) if one in self._told]
+        if are_theirs and since and second - min(since) >= ADOPT_S:
+            self._known, self._waiting, self._told = Known(), {}, {}
             yield from (Recovery(signal, None, is_lost=True) for signal in alarmed)
 
-    def _cause(self, signal: Signal, *, waited: int) -> Cause | None:
-        """Whose fault it is; None where that isn't known yet."""
-        if signal is Signal.INPUTS or self._inputs_moved():
-            return Cause.INPUTS
-        is_label_shift = self._is_label_shift()
-        if Signal.INPUTS not in self.watches:
-            return Cause.INPUTS if is_label_shift else Cause.VERSION
-        if not is_label_shift:
-            is_sure = self.watches[Signal.INPUTS].stream.log_evalue < STAYED
-            return Cause.VERSION if is_sure or waited >= WAIT_SLOTS else None
-        evidence = self._asked_for()
-        if abs(evidence) < SURE and waited < WAIT_FOR_LABELS_SLOTS:
-            return None
-        return Cause.INPUTS if evidence > 0 else Cause.VERSION
+    def _witness(self) -> blame.Witness:
+        inputs, classes = self.watches.get(Signal.INPUTS), self.watches.get(Signal.CLASS_MIX)
+        moved = None if inputs is None else math.inf if inputs.stream.is_alarmed else inputs.stream.log_evalue
+        if classes is None or not classes.stream.is_suspicious:
+            return blame.Witness(moved, is_label_shift=False)
+        change = classes.stream.change_second
+        answers = [one for at, one in self._recent if at >= change]
+        if not blame.is_confidence_as_before(self._known.by_class, answers):
+            return blame.Witness(moved, is_label_shift=False)
+        asked = [one for at, one in self._places if at >= change]
+        spread = 1.0 if inputs is None else float(np.median(inputs.stream.reference.spread))
+        asked_for = blame.asked_for(self._known.class_inputs, answers, asked, spread=spread)
+        return blame.Witness(moved, is_label_shift=True, asked_for=asked_for)
 
-    def _inputs_moved(self) -> bool:
-        watch = self.watches.get(Signal.INPUTS)
-        return watch is not None and (watch.stream.is_alarmed or watch.stream.log_evalue >= MOVED)
-
-    def _is_label_shift(self) -> bool:
-        """Whether classes moved, and confidence given the class is as before."""
-        watch = self.watches.get(Signal.CLASS_MIX)
-        if watch is None or self._by_class is None or not (watch.stream.is_suspicious):
-            return False
-        change = watch.stream.change_second
-        found = [one.class_confidence for at, one in self._recent if at >= change and one.class_confidence is not None]
-        if not found:
-            return False
-        return confidence_shift(self._by_class, np.sum(found, axis=0)) < SAME_CONFIDENCE
-
-    def _asked_for(self) -> float:
-        """Evidence from inputs that the classes that came were asked for, nats."""
-        change = self.watches[Signal.CLASS_MIX].stream.change_second
-        classes = [one.classes for at, one in self._recent if at >= change and one.classes is not None]
-        asked = [one for at, one in self._asked if at >= change]
-        if self._class_inputs is None or not classes or not asked:
-            return 0.0
-        counts = np.sum(classes, axis=0)
-        spread = float(np.median(self.watches[Signal.INPUTS].stream.reference.spread))
-        return self._class_inputs.evidence(counts / counts.sum(), joined(asked)) / spread
-
-    def _alarm(self, signal: Signal, cause: Cause) -> Alarm:
+    def _alarm(self, signal: Signal, cause: Cause, second: int) -> Alarm:
         watch = self.watches[signal]
         stream = watch.stream
-        change, bit = stream.change_second, stream.strongest
-        before, after, interval = float(stream.reference.rates[bit]), float(stream.since(change)[1][bit]), None
+        # Evidence may be older than a restart of the monitor, on whose clock it is in the future.
+        change, bit = min(stream.change_second, second), stream.strongest
+        before, after, note = float(stream.reference.rates[bit]), float(stream.since(change)[1][bit]), ""
+        interval: tuple[float, float] | None = None
         if isinstance(watch, ScalarWatch):
             before, after, interval = self._medians(signal, change, spread=float(np.median(stream.reference.spread)))
-            note = ""
         elif isinstance(watch, ClassWatch):
             number = watch.class_of(bit)
             before, after = float(stream.reference.rates[number]), float(stream.since(change)[1][number])
@@ -215,40 +174,19 @@ class ContentDetectors:
             note=note,
         )
 
-    def _medians(self, signal: Signal, change: int, *, spread: float) -> tuple[float, float, tuple[float, float]]:
-        """What was learnt, what is since a second, and its interval."""
-        now = [one.scalars[signal] for second, one in self._recent if second >= change and signal in one.scalars]
-        known = self.scalars.get(signal, np.zeros(0))
-        total = np.sum(now, axis=0)
+    def _medians(
+        self, signal: Signal, change: int, *, spread: float
+    ) -> tuple[float, float, tuple[float, float] | None]:
+        """What was learnt, what is since a second, and its interval; as learnt where nothing is kept of since then."""
+        before, total = scales.quantile(signal, self.scalars.get(signal, np.zeros(0)), 0.5), self.since(signal, change)
+        if total is None:
+            return before, before, None
         low, high = (scales.quantile(signal, total, level) for level in levels_around(float(total.sum()) / spread))
-        return scales.quantile(signal, known, 0.5), scales.quantile(signal, total, 0.5), (low, high)
-
-    def moves(self, signal: Signal, answers: Answers, *, change: int) -> float:
-        """How far some of the answers are off where the version's are most, in standard deviations of chance."""
-        watch = self.watches.get(signal)
-        if watch is None or isinstance(watch, InputWatch):
-            return 0.0
-        trials, shares = watch.bits(answers)
-        if not trials:
-            return 0.0
-        reference = watch.stream.reference
-        _, moved = watch.stream.since(change)
-        bit = int(
-            np.argmax((moved - reference.rates) / np.sqrt(np.maximum(reference.rates * (1 - reference.rates), 1e-4)))
-        )
-        rate = min(max(float(reference.rates[bit]), 1e-3), 1 - 1e-3)
-        return float((shares[bit] - rate) / math.sqrt(rate * (1 - rate) * float(reference.spread[bit]) / trials))
+        return before, scales.quantile(signal, total, 0.5), (low, high)
 
     def learning(self) -> dict[Signal, tuple[int, int]]:
         """Seconds and requests learnt from so far, of what there is to learn; nothing once that is done."""
-        if self.watches:
-            return {}
-        answers, slots = (self._learner.seconds, self._learner.trials), self._learner.slots
-        signals = [signal for signal in SCALARS if any(signal in slot.scalars for slot in slots)]
-        if any(slot.classes is not None for slot in slots):
-            signals.append(Signal.CLASS_MIX)
-        asked = {Signal.INPUTS: (self._inputs.seconds, self._inputs.trials)} if self.has_sketches else {}
-        return dict.fromkeys(signals, answers) | asked
+        return {} if self.watches else self._learner.progress()
 
     def since(self, signal: Signal, second: int) -> Numbers | None:
         """Histogram of a scalar from a second on, as far back as answers are kept; None where none came."""
@@ -259,39 +197,43 @@ class ContentDetectors:
         for signal, watch in list(self.watches.items()):
             yield signal, watch.stream.log_evalue
 
-    def adopt_alarm(self, signal: Signal) -> None:
+    def adopt_alarm(self, signal: Signal, *, second: int) -> None:
+        """Take over an alarm of before a restart, which was told."""
         if signal in self.watches:
             self.watches[signal].stream.adopt_alarm()
+            self._waiting.pop(signal, None)
+            self._told.setdefault(signal, Told(Cause.INPUTS if signal is Signal.INPUTS else Cause.VERSION, second))
+
+    def clock_was_set_back(self, second: int) -> None:
+        """Forget what is in the future now; alarms that weren't told yet are raised again."""
+        for signal, watch in self.watches.items():
+            watch.stream.restart()
+            if self._waiting.pop(signal, None) is not None:
+                watch.stream.is_alarmed = False
+        self._recent.clear()
+        self._places.clear()
+        self._told = {signal: told._replace(second=min(told.second, second)) for signal, told in self._told.items()}
 
     def dump(self) -> dict[str, Any]:
         """What was learnt, and the running evidence, as plain JSON values; nothing while it is being learnt."""
-        by_class = None if self._by_class is None else self._by_class.tolist()
         return {
-            "watches": {signal: watch.dump() for signal, watch in self.watches.items()},
-            "by_class": by_class,
-            "class_inputs": None if self._class_inputs is None else self._class_inputs.dump(),
-            "scalars": {signal: counts.tolist() for signal, counts in self.scalars.items()},
+            **self._known.dump(),
+            "waiting": dict(self._waiting),
+            "told": {signal: list(told) for signal, told in self._told.items()},
         }
 
     def load(self, data: Mapping[str, Any]) -> None:
-        """The reverse of :meth:`dump`."""
-        threshold = self.budget.threshold
-        for name, one in data.get("watches", {}).items():
-            signal = Signal(name)
-            if signal is Signal.CLASS_MIX:
-                self.watches[signal] = ClassWatch.load(one, threshold=threshold)
-            elif signal is Signal.INPUTS:
-                self.watches[signal] = InputWatch.load(one, threshold=threshold)
-            else:
-                self.watches[signal] = ScalarWatch.load(signal, one, threshold=threshold)
-        if (by_class := data.get("by_class")) is not None:
-            self._by_class = np.array(by_class, np.int64).reshape(CLASSES, COARSE)
-        if (class_inputs := data.get("class_inputs")) is not None:
-            self._class_inputs = ClassInputs.load(class_inputs)
-        self.scalars = {Signal(name): np.array(row, np.int64) for name, row in data.get("scalars", {}).items()}
+        """The reverse of :meth:`dump`.
+
+        Raises:
+            ValueError, KeyError, TypeError: the data are of another make.
+        """
+        self._known = Known.load(data, threshold=self.budget.threshold)
+        self._waiting = {Signal(name): int(second) for name, second in data["waiting"].items()}
+        self._told = {Signal(name): Told(Cause(cause), int(second)) for name, (cause, second) in data["told"].items()}
 
 
-def _asked(block: Block) -> tuple[NDArray[np.float32], NDArray[np.int32]]:
+def _sketches_of(block: Block) -> tuple[NDArray[np.float32], NDArray[np.int32]]:
     """The sketches of a second, of the width that its first has, and the classes that these requests were answered."""
     if not block.sketches:
         return np.zeros((0, 0), np.float32), np.zeros(0, np.int32)

@@ -6,27 +6,26 @@ answers that are no numbers, as it comes.
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from typing import Any
 
 import numpy as np
 
-from services.monitor.domain import sketch
 from services.monitor.domain.blocks import NS, STABLE, Block, Pulse
 from services.monitor.domain.content import ContentDetectors
+from services.monitor.domain.durations import DurationDetector
 from services.monitor.domain.errors import ErrorDetector
-from services.monitor.domain.evidence import Budget, Floats
+from services.monitor.domain.evidence import Budget
 from services.monitor.domain.findings import Alarm, Recovery
 from services.monitor.domain.numbers import NumberDetector
-from services.monitor.domain.phases import DEEPEST_FIRST, Cause, Phase, Severity, Signal
+from services.monitor.domain.phases import Cause, Phase, Severity, Signal
 from services.monitor.domain.queueing import QueueDetector
-from services.monitor.domain.reference import LATENCY_LIMITS, LEVELS, Context, LatencyReference, Normal, Reference
+from services.monitor.domain.reference import Reference
 from services.monitor.domain.replicas import Replicas
 from services.monitor.domain.shape import ShapeDetector
 from services.monitor.domain.showcase import Showcase
-from services.monitor.domain.streams import Slot, Stream
+from services.monitor.domain.streams import Stream
 from services.monitor.domain.suspects import Suspects
 
 LATENESS_S = 3
@@ -50,9 +49,8 @@ class VersionDetectors:
     reference: Reference = field(default_factory=Reference)
     limit: Callable[[], float] = lambda: DEFAULT_LIMIT_S
     """How long requests may wait, seconds."""
-    late_blocks: int = 0
     arm: str = STABLE
-    latency: dict[Phase, Stream] = field(init=False)
+    durations: DurationDetector = field(init=False)
     errors: ErrorDetector = field(init=False)
     content: ContentDetectors = field(init=False)
     queue: QueueDetector = field(init=False)
@@ -68,7 +66,7 @@ class VersionDetectors:
     _numbers: NumberDetector = field(default_factory=NumberDetector)
 
     def __post_init__(self) -> None:
-        self.latency = {phase: Stream(LATENCY_LIMITS, threshold=self.budget.threshold) for phase in Phase}
+        self.durations = DurationDetector(self.budget, self.reference)
         self.errors = ErrorDetector(self.budget, self.reference)
         self.content = ContentDetectors(self.budget)
         self.queue = QueueDetector(self.limit)
@@ -76,10 +74,9 @@ class VersionDetectors:
         self.replicas = Replicas(self.budget)
 
     def add(self, block: Block) -> None:
-        """Take a block in; one that comes after its second was judged is only counted."""
+        """Take a block in; one that comes after its second was judged only says that its replica lives."""
         self.arm = block.arm
         if block.second <= self._judged_second:
-            self.late_blocks += 1
             self.replicas.hear_of(block.instance)
             return
         self._showcase.add(block)
@@ -97,9 +94,8 @@ class VersionDetectors:
 
     def judge(self, now_s: float) -> Iterator[Alarm | Recovery]:
         """Judge what came, and every second that is over, in order."""
-        if self._judged_second > now_s:  # The clock was set back.
-            self._judged_second = 0
-            self.replicas.clock_was_set_back()
+        if self._judged_second > now_s:
+            self._clock_was_set_back(int(now_s))
         for finding in self.replicas.judge():
             yield self._shown(finding)
         for finding in self._numbers.judge(now_s):
@@ -113,90 +109,51 @@ class VersionDetectors:
                 for finding in self._judge(block):
                     yield self._shown(finding)
 
+    def _clock_was_set_back(self, second: int) -> None:
+        """Forget what is in the future now: evidence of another time can't be compared. Alarms go on."""
+        self._judged_second = 0
+        self._pending.clear()
+        self._suspects, self._showcase = Suspects(), Showcase()
+        self.durations.restart()
+        self.errors.restart()
+        self.queue.restart()
+        self.shape.restart()
+        self._numbers.restart()
+        self.content.clock_was_set_back(second)
+        self.replicas.clock_was_set_back(second)
+
     def _judge(self, block: Block) -> Iterator[Alarm | Recovery]:
         is_settled = self._settled > SETTLING_SLOTS
         yield from self.errors.judge(block, may_learn=is_settled)
-        yield from self._judge_latency(block)
-        for phase, stream in self.latency.items():
-            if stream.loses_sight(block.second):
-                yield Recovery(Signal.LATENCY, phase, is_lost=True)
+        self.busy = sum(block.busy_ns.values()) / max(1, len(block.busy_ns)) / NS
+        yield from self.durations.judge(block, may_learn=is_settled, is_saturated=self.busy >= SATURATED)
         yield from self.queue.judge(block)
         yield from self.shape.judge(block, may_learn=is_settled)
         yield from self.content.judge(block, may_learn=is_settled)
-
-    def _judge_latency(self, block: Block) -> Iterator[Alarm | Recovery]:
-        rate = max(1, block.requests).bit_length() - 1
-        compute = {Context(rows, rate): counts for rows, counts in block.compute_counts.items()}
-        yield from self._compare(block.second, self.reference.compute, compute)
-        self.busy = sum(block.busy_ns.values()) / max(1, len(block.busy_ns)) / NS
-        if self.busy < SATURATED and block.ok_counts[0].any() and block.executions:
-            mean_rows = max(1, round(block.rows / block.executions)).bit_length() - 1
-            flow = {Context(mean_rows, rate): block.ok_counts}
-            yield from self._compare(block.second, self.reference.flow, flow)
-
-    def _compare(
-        self, second: int, reference: LatencyReference, counts: dict[Context, sketch.Counts]
-    ) -> Iterator[Alarm | Recovery]:
-        known = [(row, normal) for context, row in counts.items() if (normal := reference.normal(context))]
-        for index, phase in enumerate(reference.phases if known else ()):
-            stream = self.latency[phase]
-            stream.threshold = self.budget.threshold
-            if stream.observe(_slot(second, [(row[index], normal[phase]) for row, normal in known], stream.limits)):
-                if not stream.is_alarmed:
-                    yield Recovery(Signal.LATENCY, phase)
-                    continue
-                yield from self._blame(phase)
-                yield stream.describe(Signal.LATENCY, phase)
-        if self._settled > SETTLING_SLOTS and not any(stream.is_suspicious for stream in self.latency.values()):
-            for context, row in counts.items():
-                reference.learn(context, row)
-
-    def _blame(self, phase: Phase) -> Iterator[Alarm]:
-        """The deepest phase that makes this one slow, and would be in alarm itself a little later."""
-        for deeper in DEEPEST_FIRST[: DEEPEST_FIRST.index(phase)]:
-            if self.latency[deeper].is_to_blame:
-                self.latency[deeper].adopt_alarm()
-                yield self.latency[deeper].describe(Signal.LATENCY, deeper)
-                return
 
     def _shown(self, finding: Alarm | Recovery) -> Alarm | Recovery:
         """An alarm with the replica at fault, if it is one's, and the traces that show it, and others beside them."""
         if isinstance(finding, Recovery):
             return finding
-        alarm, case, since = finding, self._showcase, finding.change_second
+        alarm = finding
         if not alarm.replica and alarm.cause is Cause.VERSION and len(self.replicas) > 1:
             name = self._suspects.guilty(alarm, self.content)
             if name:
                 alarm = replace(alarm, replica=name, cause=Cause.REPLICA, is_versions=True)
-        phase = alarm.phase or Phase.TOTAL
-        within = math.inf
-        if alarm.signal is Signal.LATENCY and alarm.phase is not None:
-            within = float(alarm.before[alarm.level])
-            guilty = case.slow(phase, since=since, replica=alarm.replica, beyond_ns=1.05 * within)
-            guilty = guilty or case.slow(phase, since=since, replica=alarm.replica)
-            within *= 1.3
-        elif alarm.signal is Signal.ERROR_RATE:
-            guilty = case.failures(since=since, replica=alarm.replica)
-        elif alarm.signal in (Signal.QUEUEING, Signal.STUCK, Signal.DEAD):
-            guilty = case.slow(phase, since=since, replica=alarm.replica)
-        else:
-            guilty = case.answers(alarm.signal, since=since, replica=alarm.replica)
-        innocent = case.innocent(phase, before=since, guilty=alarm.replica, within_ns=within)
-        guilty = tuple(dict.fromkeys((*alarm.traces, *guilty)))
-        return replace(
-            alarm,
-            traces=guilty,
-            innocent=tuple(trace for trace in innocent if trace not in guilty),
-            arm=self.arm,
-            severity=alarm.severity if self.arm != "shadow" else Severity.TICKET,
-        )
+        severity = Severity.TICKET if self.arm == "shadow" else alarm.severity
+        return replace(self._showcase.with_traces(alarm), arm=self.arm, severity=severity)
 
     def adopt_alarm(self, signal: Signal, phase: Phase | None, replica: str, *, second: int) -> None:
-        """Take over an alarm of before a restart, which was told."""
-        if signal is Signal.LATENCY and phase is not None:  # of a slow replica it may be the version's, too
-            self.latency[phase].adopt_alarm()
+        """Take over an alarm of before a restart, which was told.
+
+        Of a slow replica it isn't known who raised it: its own detector, or the version's, which was traced to it.
+        """
+        if signal is Signal.LATENCY and phase is not None:
+            self.durations.streams[phase].adopt_alarm()
+            if replica:
+                self.replicas.adopt_alarm(signal, replica, second=second)
         elif signal is Signal.ERROR_RATE:
-            self.errors.stream.adopt_alarm()
+            self.errors.adopt_alarm()
         elif signal is Signal.QUEUEING:
             self.queue.is_alarmed = True
         elif signal is Signal.TRACE_SHAPE:
@@ -206,7 +163,12 @@ class VersionDetectors:
         elif signal in (Signal.STUCK, Signal.DEAD):
             self.replicas.adopt_alarm(signal, replica, second=second)
         else:
-            self.content.adopt_alarm(signal)
+            self.content.adopt_alarm(signal, second=second)
+
+    @property
+    def latency(self) -> Mapping[Phase, Stream]:
+        """The streams of durations."""
+        return self.durations.streams
 
     @property
     def judged_second(self) -> int:
@@ -224,7 +186,7 @@ class VersionDetectors:
         return 2 + len(Phase) + len(self.content.watches) + len(self.replicas)
 
     def evidence(self) -> Iterator[tuple[StreamKey, float]]:
-        """Every stream's logarithm of the e-value."""
+        """Every stream's evidence, nats; 0 from an alarm on until its figure is back."""
         yield (Signal.ERROR_RATE, None, ""), self.errors.stream.log_evalue
         for phase, stream in self.latency.items():
             yield (Signal.LATENCY, phase, ""), stream.log_evalue
@@ -235,7 +197,10 @@ class VersionDetectors:
             yield (Signal.LATENCY, Phase.COMPUTE_INFER, replica), log_evalue
 
     def omnibus(self) -> float:
-        """Logarithm of the average of all e-values, which is one whatever they have to do with each other."""
+        """Logarithm of the average of all evidence: of e-detectors it is one, whatever they have to do with each other.
+
+        What is in alarm begins anew, so an open incident makes it smaller.
+        """
         values = np.array([log_evalue for _, log_evalue in self.evidence()])
         return float(values.max() + np.log(np.exp(values - values.max()).mean()))
 
@@ -249,7 +214,7 @@ class VersionDetectors:
             "second": self._judged_second,
             "evidence": {
                 "errors": self.errors.dump(),
-                "latency": {phase.label: stream.dump() for phase, stream in self.latency.items()},
+                "latency": self.durations.dump(),
             },
         }
 
@@ -263,28 +228,12 @@ class VersionDetectors:
             ValueError, KeyError, TypeError: the data are of another make.
         """
         detectors = cls(budget, Reference.load(data), limit)
-        detectors.content.load(data.get("content", {}))
+        if "content" in data:
+            detectors.content.load(data["content"])
         detectors.replicas.load(data.get("replicas", {}), second=data.get("second", 0))
         detectors.shape.load(data.get("shape", {}))
         evidence = data.get("evidence", {})
         if "errors" in evidence:
             detectors.errors.load(evidence["errors"])
-        for phase, stream in detectors.latency.items():
-            if phase.label in evidence.get("latency", {}):
-                stream.load(evidence["latency"][phase.label])
+        detectors.durations.load(evidence.get("latency", {}))
         return detectors
-
-
-def _slot(second: int, parts: list[tuple[sketch.Counts, Normal]], limits: Floats) -> Slot:
-    """One phase's second, over the contexts in it, weighted by their batches or requests."""
-    weights = np.array([row.sum() for row, _ in parts], np.float64)
-    mean = weights / weights.sum()
-    shares = [sketch.shares_above(row, normal.edges) for row, normal in parts]
-    now = [sketch.quantiles(row, LEVELS) for row, _ in parts]
-    return Slot(
-        second,
-        shares=mean @ np.array(shares),
-        limits=np.minimum(limits, mean @ np.array([normal.limits for _, normal in parts])),
-        now=mean @ np.array(now),
-        normal=mean @ np.array([normal.quantiles_ns for _, normal in parts]),
-    )

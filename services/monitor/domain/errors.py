@@ -13,16 +13,17 @@ from typing import Any
 
 import numpy as np
 
-from services.monitor.domain.bits import QUARANTINE, BitReference, BitStream
+from services.monitor.domain.bit_reference import BitReference
+from services.monitor.domain.bits import BitStream
 from services.monitor.domain.blocks import Block
-from services.monitor.domain.evidence import Budget, Floats
+from services.monitor.domain.evidence import QUARANTINE, Budget, Floats
 from services.monitor.domain.findings import Alarm, Recovery
 from services.monitor.domain.outcomes import CODES, KIND_OF_CODE, OUTCOME_OF_CODE, ErrorKind, Outcome
 from services.monitor.domain.phases import Severity, Signal
 from services.monitor.domain.reference import ErrorReference, Reference
 
 _FAULTS = OUTCOME_OF_CODE[: len(CODES)] == Outcome.SERVER_ERROR
-_PAGE_SHARE = 0.005
+PAGE_SHARE = 0.005
 """Errors that stay below this share of requests wake nobody."""
 
 
@@ -40,9 +41,11 @@ class ErrorDetector:
     budget: Budget
     reference: Reference
     stream: BitStream = field(init=False)
+    _worse: BitStream | None = None
+    """Evidence, after an alarm that woke nobody, that errors are more than that; None while there is no such alarm."""
     _codes: deque[tuple[int, Floats]] = field(default_factory=lambda: deque(maxlen=300))
     _unsure: deque[tuple[int, Floats]] = field(default_factory=deque)
-    """Trials and shares of the last seconds, which are learnt from if they lead to no alarm."""
+    """Trials and shares of the last seconds, which are learnt from if they lead to no suspicion."""
 
     def __post_init__(self) -> None:
         self.stream = BitStream(self._bits(), threshold=self.budget.threshold)
@@ -52,12 +55,10 @@ class ErrorDetector:
         counted = failed + int(block.outcomes[Outcome.OK])
         if counted == 0:
             return
-        shares = np.concatenate([[failed], kinds_of(block)]) / counted
+        shares = np.minimum(np.concatenate([[failed], kinds_of(block)]) / counted, 1.0)
         trials = max(1, block.executions)
         self._codes.append((block.second, block.codes * _FAULTS))
-        self.stream.threshold = self.budget.threshold
-        if self.stream.observe(block.second, trials, np.minimum(shares, 1.0)):
-            yield self._alarm() if self.stream.is_alarmed else Recovery(Signal.ERROR_RATE, None)
+        yield from self._observe(block.second, trials, shares)
         if not may_learn or self.stream.is_suspicious:
             self._unsure.clear()
         elif not self.reference.errors.is_learnt:
@@ -66,6 +67,25 @@ class ErrorDetector:
             self._unsure.append((trials, shares))
             if len(self._unsure) > QUARANTINE:
                 self._learn(*self._unsure.popleft())
+
+    def _observe(self, second: int, trials: int, shares: Floats) -> Iterator[Alarm | Recovery]:
+        self.stream.threshold = self.budget.threshold
+        if self.stream.observe(second, trials, shares):
+            self._worse = None
+            if not self.stream.is_alarmed:
+                yield Recovery(Signal.ERROR_RATE, None)
+                return
+            alarm = self._alarm(self.stream)
+            self._watch_on(alarm.severity)
+            yield alarm
+        elif self._worse is not None and self._worse.observe(second, trials, shares[:1]):
+            yield self._alarm(self._worse)
+            self._worse = None
+
+    def _watch_on(self, told: Severity) -> None:
+        if told is Severity.TICKET:
+            limit, spread = np.array([PAGE_SHARE]), self.stream.reference.spread[:1]
+            self._worse = BitStream(BitReference(limit, limit, spread), threshold=self.budget.threshold)
 
     def _learn(self, trials: int, shares: Floats) -> None:
         for reference, share in zip(self._references, shares, strict=True):
@@ -84,32 +104,37 @@ class ErrorDetector:
             np.array([one.spread for one in references]),
         )
 
-    def _alarm(self) -> Alarm:
-        stream = self.stream
-        change = stream.change_second
-        _, shares = stream.since(change)
-        # Of normal errors only a limit is known.
-        before, after = stream.reference.limits[0], shares[0]
+    def _alarm(self, raised: BitStream) -> Alarm:
+        """Of the version's stream, or of the one that watches on."""
+        change = raised.change_second
+        _, shares = self.stream.since(change)
         codes = np.sum([codes for second, codes in self._codes if second >= change], axis=0)
         kind = ErrorKind(int(shares[1:].argmax()))
-        note = f"mostly {CODES[int(codes.argmax())]}: {kind.label}" if codes.any() else kind.label
-        alarm = Alarm(
+        return raised.told(
             Signal.ERROR_RATE,
-            None,
-            log_evalue=stream.log_evalue,
-            change_second=change,
-            level=0,
-            before=np.array([before]),
-            after=np.array([after]),
-            interval=stream.interval(0, change),
-            severity=Severity.PAGE if after >= _PAGE_SHARE else Severity.TICKET,
-            note=note,
+            0,
+            before=self.stream.reference.limits[:1],  # of normal errors only a limit is known
+            severity=Severity.PAGE if shares[0] >= PAGE_SHARE else Severity.TICKET,
+            note=f"mostly {CODES[int(codes.argmax())]}: {kind.label}" if codes.any() else kind.label,
         )
-        stream.restart()
-        return alarm
+
+    def adopt_alarm(self) -> None:
+        """Take over an alarm of before a restart: as it isn't known whether it woke anybody, it may do so again."""
+        self.stream.adopt_alarm()
+        self._watch_on(Severity.TICKET)
+
+    def restart(self) -> None:
+        """Forget the last seconds, and the evidence in them."""
+        self.stream.restart()
+        self._codes.clear()
+        self._unsure.clear()
+        if self._worse is not None:
+            self._worse.restart()
 
     def dump(self) -> dict[str, Any]:
         return self.stream.dump()
 
     def load(self, data: Mapping[str, Any]) -> None:
         self.stream.load(data)
+        if self.stream.is_alarmed:
+            self.adopt_alarm()

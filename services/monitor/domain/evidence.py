@@ -10,7 +10,9 @@ false alarm at threshold A once in at least A observations on average (Shin, Ram
 from __future__ import annotations
 
 import math
+from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -19,6 +21,12 @@ Floats = NDArray[np.float64]
 
 MULTIPLIERS: Floats = np.array([1.5, 3.0, 10.0, 40.0])
 """Rises that are bet on: a slow burn, a burst, an outage; 40 lets a failure of everything be seen within seconds."""
+SUSPICION = math.log(10)
+"""Evidence from which on seconds aren't learnt from, nats."""
+QUARANTINE = 30
+"""Seconds of traffic after which one that led to no suspicion was normal, and is learnt from."""
+RECOVERY_SLOTS = 30
+"""Seconds of traffic that must look normal before an alarm counts as over."""
 
 _RATE_CAP = 0.95
 SECONDS_PER_WEEK = 604_800
@@ -55,6 +63,84 @@ class Budget:
     def threshold(self) -> float:
         """Evidence that is an alarm, nats."""
         return math.log(self.run_length)
+
+
+class Evidence:
+    """Bets that some of several figures have risen, each by several factors, and whether they add up to an alarm."""
+
+    def __init__(self, figures: int, factors: int, *, threshold: float, weights: Floats | None = None) -> None:
+        """``threshold`` in nats; ``weights`` are those of the figures in the average, all alike by default."""
+        even = np.ones(figures) if weights is None else weights
+        self._log_weights = np.log(even / even.sum() / factors)[:, None]
+        self._log_m: Floats = np.zeros((figures, factors))
+        self._began: NDArray[np.int64] = np.zeros((figures, factors), np.int64)
+        self.threshold = threshold
+        self.is_alarmed = False
+        self.log_evalue = 0.0
+
+    @property
+    def is_suspicious(self) -> bool:
+        return self.is_alarmed or self.log_evalue > SUSPICION
+
+    def adopt_alarm(self) -> None:
+        """Take over an alarm, of before a restart or of what follows from this."""
+        self.is_alarmed = True
+
+    def _bet(self, gained: Floats, second: int) -> bool:
+        """Take in what each bet won in a second, [figures, factors], nats; True if that is an alarm.
+
+        A bet that had lost all begins again.
+        """
+        self._began[self._log_m <= 0.0] = second
+        self._log_m = np.maximum(self._log_m, 0.0) + gained
+        self.log_evalue = float(np.logaddexp.reduce(self.contributions))
+        self.is_alarmed = self.log_evalue >= self.threshold
+        return self.is_alarmed
+
+    @property
+    def contributions(self) -> Floats:
+        """Logarithm of what each figure adds to the evidence."""
+        return np.asarray(np.logaddexp.reduce(self._log_m + self._log_weights, axis=1))
+
+    @property
+    def change_second(self) -> int:
+        """When the strongest bet began to win."""
+        at = np.unravel_index(int(self._log_m.argmax()), self._log_m.shape)
+        return int(self._began[at])
+
+    @property
+    def strongest(self) -> int:
+        """The figure with the most evidence."""
+        return int(self._log_m.max(axis=1).argmax())
+
+    def restart(self) -> None:
+        """Start the evidence afresh, as after an alarm that was told."""
+        self._log_m[:] = 0.0
+        self.log_evalue = 0.0
+
+    def dump(self) -> dict[str, Any]:
+        """The running evidence, as plain JSON values."""
+        return {
+            "log_m": self._log_m.ravel().tolist(),
+            "began": self._began.ravel().tolist(),
+            "alarmed": self.is_alarmed,
+        }
+
+    def load(self, data: Mapping[str, Any]) -> None:
+        """The reverse of :meth:`dump`; evidence on other figures is left out."""
+        log_m, began = np.array(data["log_m"], np.float64), np.array(data["began"], np.int64)
+        if log_m.size == began.size == self._log_m.size:
+            self._log_m, self._began = log_m.reshape(self._log_m.shape), began.reshape(self._log_m.shape)
+            self.log_evalue = float(np.logaddexp.reduce(self.contributions))
+        self.is_alarmed = bool(data["alarmed"])
+
+
+def gains(shares: Floats, limits: Floats) -> Floats:
+    """What each bet wins by one observation, [..., levels, multipliers], nats; the others are [..., levels]."""
+    limit = limits[..., None]
+    rate = np.maximum(np.minimum(limit * MULTIPLIERS, _RATE_CAP), limit)
+    bet = (rate - limit) / (limit * (1 - limit))
+    return np.asarray(np.log1p(bet * (shares[..., None] - limit)))
 
 
 def upper_limit(mean: float, trials: float, *, risk: float = 0.01) -> float:
@@ -97,26 +183,3 @@ def _divergence(p: float, q: float) -> float:
         return 0.0 if p >= 1.0 else math.inf
     rest = (1 - p) * math.log((1 - p) / (1 - q)) if p < 1.0 else 0.0
     return rest + (p * math.log(p / q) if p > 0.0 else 0.0)
-
-
-def advance(log_m: Floats, shares: Floats, limits: Floats) -> Floats:
-    """One observation: ``log_m`` has shape (..., levels, multipliers), ``shares`` and ``limits`` (..., levels).
-
-    Returns the new ``log_m``; a component below 0 starts afresh at the next observation.
-    """
-    limit = limits[..., None]
-    rate = np.maximum(np.minimum(limit * MULTIPLIERS, _RATE_CAP), limit)
-    bet = (rate - limit) / (limit * (1 - limit))
-    return np.maximum(log_m, 0.0) + np.log1p(bet * (shares[..., None] - limit))
-
-
-def log_evidence(log_m: Floats) -> Floats:
-    """Logarithm of the components' average, over the last two axes: an average of e-detectors is one."""
-    top = log_m.max(axis=(-2, -1))
-    return np.asarray(top + np.log(np.exp(log_m - top[..., None, None]).mean(axis=(-2, -1))))
-
-
-def contributions(log_m: Floats) -> Floats:
-    """Logarithm of what each row of components, [rows, components], adds to the average of all of them."""
-    top = log_m.max(axis=1)
-    return np.asarray(top + np.log(np.exp(log_m - top[:, None]).sum(axis=1)) - math.log(log_m.size))

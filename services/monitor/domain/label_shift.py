@@ -23,6 +23,8 @@ SAME_CONFIDENCE = 0.25
 SURE = math.log(20)
 """Evidence, in nats, from which on inputs decide."""
 _LEAST_OF_CLASS = 20
+_OFF, _FAR = 3.0, 4.0
+"""Standard deviations of chance: of the shift of all classes together, and of the sum of squares of each one's own."""
 _RIDGE = 0.05
 """Share of the variance of inputs that is taken for noise of their own: columns may repeat each other."""
 
@@ -33,12 +35,6 @@ class AskedFor:
 
     number: int
     sums: Floats
-
-    @classmethod
-    def of(cls, rows: NDArray[np.float32], edges: Floats) -> Self:
-        if not len(rows) or rows.shape[1] != len(edges):
-            return cls(0, np.zeros(len(edges)))
-        return cls(len(rows), places_of(rows, edges).sum(axis=0))
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,10 +47,13 @@ class ClassInputs:
     """Inverse of the covariance of inputs, [width, width]."""
 
     @classmethod
-    def learnt(cls, rows: NDArray[np.float32], classes: NDArray[np.int32], edges: Floats) -> Self | None:
-        """Of requests with both; None where too few have a class, or no two classes came."""
+    def learnt(cls, places: NDArray[np.int64], classes: NDArray[np.int32]) -> Self | None:
+        """Of requests with both; None where too few have a class, or no two classes came.
+
+        ``places`` [requests, width] are bins that features are in: as telling as values, and no outlier is far away.
+        """
         is_class = classes >= 0
-        places, found = places_of(rows[is_class], edges), classes[is_class] % CLASSES
+        places, found = places[is_class], classes[is_class] % CLASSES
         counts = np.bincount(found, minlength=CLASSES)
         is_known = counts >= _LEAST_OF_CLASS
         if is_known.sum() < 2:
@@ -101,28 +100,33 @@ class ClassInputs:
         return cls(np.array(data["mix"], np.float64), means, precision)
 
 
-def places_of(rows: NDArray[np.float32], edges: Floats) -> Floats:
-    """Which bin each feature is in, [requests, width]: as telling as the value, and no outlier is far away."""
-    return np.asarray((rows[:, :, None] > edges[None, :, :]).sum(axis=2), np.float64)
-
-
 def confidence_shift(before: Numbers, after: Numbers) -> float:
     """How far confidence given the class has moved, in its standard deviations; 0 where that can't be told from chance.
 
-    Both are histograms of confidence by class. Infinite where most answers are of classes that were hardly seen before.
+    Both are histograms of confidence by class. Each class' own shift counts, so that opposite ones don't make up for
+    each other. Infinite where most answers are of classes that were hardly seen before.
     """
     seen = before.sum(axis=1) >= _LEAST_OF_CLASS
     now = after[seen].sum(axis=1).astype(np.float64)
-    if now.sum() < 0.7 * after.sum() or now.sum() < 1:
+    number = float(now.sum())
+    if number < 0.7 * after.sum() or number < 1:
         return math.inf
     places = np.arange(COARSE)
     known, total = before[seen], before[seen].sum(axis=1)
     means = known @ places / total
     variances = np.maximum(known @ places**2 / total - means**2, 0.1)
-    shift = float((after[seen] @ places - now * means).sum() / now.sum())
-    deviation = math.sqrt(float(now @ variances) / float(now.sum()))
-    is_chance = abs(shift) < 3 * deviation / math.sqrt(float(now.sum()))
-    return 0.0 if is_chance else abs(shift) / deviation
+    moves, came = after[seen] @ places - now * means, now > 0
+    squares = moves[came] ** 2 / now[came]
+    # Chance is in what was learnt, too.
+    by_chance = variances[came] * (1 + now[came] / total[came])
+    together = abs(float(moves.sum())) / number
+    apart = math.sqrt(max(0.0, float((squares - by_chance).sum())) / number)
+    classes = int(came.sum())
+    is_one_off = float((squares / by_chance).sum()) >= classes + _FAR * math.sqrt(2 * classes)
+    are_all_off = together >= _OFF * math.sqrt(float(now[came] @ by_chance)) / number
+    if not (is_one_off or are_all_off):
+        return 0.0
+    return max(together, apart) / math.sqrt(float(now @ variances) / number)
 
 
 def joined(parts: Sequence[AskedFor]) -> AskedFor:

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections import Counter, deque
-from collections.abc import Iterator
+from collections import Counter
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -11,25 +11,50 @@ import numpy as np
 from services.monitor.domain.blocks import Block
 from services.monitor.domain.findings import Alarm, Recovery
 from services.monitor.domain.phases import Cause, Signal
+from services.monitor.domain.replica import MAX_REPLICAS
 
 LEAST_REQUESTS = 3
 WINDOWS = ((13, 0.003), (120, 0.0005))
 """Seconds, and the share of their requests that is an alarm: many, or few again and again."""
+_KEPT_S = WINDOWS[-1][0] + 10
+
+_Seconds = dict[int, Counter[str]]
+"""Requests by second and replica."""
 
 
 @dataclass(slots=True)
 class NumberDetector:
-    """Watches one version and its replicas. ``alarmed`` is the replica at fault, "" for all; None while none is."""
+    """Watches one version and its replicas. ``alarmed`` is the replica at fault, "" for all; None while none is.
+
+    Bounded: two minutes, and ``MAX_REPLICAS`` in each second; the others' requests are nobody's.
+    """
 
     alarmed: str | None = None
     _window_s: int = WINDOWS[0][0]
     """Of the alarm: so long there must be none until it is over."""
-    _blocks: deque[tuple[int, str, int, int]] = field(default_factory=lambda: deque(maxlen=1_024))
-    """Second, replica, requests and those of them whose answers are no numbers, of the last blocks."""
+    _requests: _Seconds = field(default_factory=dict)
+    _wrong: _Seconds = field(default_factory=dict)
+    """Those whose answers are no numbers; nothing of seconds without any."""
 
     def add(self, block: Block) -> None:
-        if block.executions:
-            self._blocks.append((block.second, block.instance, block.requests, block.answers.nonfinite))
+        if not block.executions:
+            return
+        if block.second not in self._requests:
+            self._forget(block.second - _KEPT_S)
+        requests = self._requests.setdefault(block.second, Counter())
+        name = block.instance if block.instance in requests or len(requests) < MAX_REPLICAS else ""
+        requests[name] += block.requests
+        if block.answers.nonfinite:
+            self._wrong.setdefault(block.second, Counter())[name] += block.answers.nonfinite
+
+    def _forget(self, before: int) -> None:
+        for seconds in (self._requests, self._wrong):
+            for second in [second for second in seconds if second < before]:
+                del seconds[second]
+
+    def restart(self) -> None:
+        """Forget all seconds; an alarm goes on."""
+        self._requests, self._wrong = {}, {}
 
     def judge(self, now_s: float) -> Iterator[Alarm | Recovery]:
         """Judge the last seconds, complete or not."""
@@ -37,19 +62,18 @@ class NumberDetector:
             if alarm := next(filter(None, (self._judge(now_s, *window) for window in WINDOWS)), None):
                 yield alarm
             return
-        recent = self._since(now_s - self._window_s)
-        if recent and not any(nonfinite for *_, nonfinite in recent):
+        since = now_s - self._window_s
+        if _since(self._requests, since) and not _since(self._wrong, since):
             name, self.alarmed = self.alarmed, None
             yield Recovery(Signal.NONFINITE, None, replica=name)
 
     def _judge(self, now_s: float, window_s: int, least_share: float) -> Alarm | None:
-        recent = self._since(now_s - window_s)
-        requests, wrong = Counter[str](), Counter[str]()
-        for _, instance, count, nonfinite in recent:
-            requests[instance] += count
-            wrong[instance] += nonfinite
-        total, served = wrong.total(), max(1, requests.total())
-        if total < LEAST_REQUESTS or total < least_share * served:
+        wrong = _since(self._wrong, now_s - window_s)
+        if wrong.total() < LEAST_REQUESTS:
+            return None
+        requests = _since(self._requests, now_s - window_s)
+        total, served = wrong.total(), requests.total()
+        if total < least_share * served:
             return None
         guilty = [instance for instance, count in wrong.items() if count >= least_share * requests[instance]]
         name = guilty[0] if len(guilty) == 1 and len(requests) > 1 else ""
@@ -58,13 +82,19 @@ class NumberDetector:
             Signal.NONFINITE,
             None,
             log_evalue=0.0,
-            change_second=min(second for second, _, _, nonfinite in recent if nonfinite),
+            change_second=min(second for second in self._wrong if second >= now_s - window_s),
             level=0,
             before=np.array([0.0]),
-            after=np.array([wrong[name] / max(1, requests[name]) if name else total / served]),
+            after=np.array([wrong[name] / max(1, requests[name]) if name else total / max(1, served)]),
             replica=name,
             cause=Cause.REPLICA if name else Cause.VERSION,
         )
 
-    def _since(self, second: float) -> list[tuple[int, str, int, int]]:
-        return [one for one in self._blocks if one[0] >= second]
+
+def _since(seconds: Mapping[int, Counter[str]], since: float) -> Counter[str]:
+    """The sum of what was seen from a second on, by replica."""
+    total = Counter[str]()
+    for second, counts in seconds.items():
+        if second >= since:
+            total.update(counts)
+    return total

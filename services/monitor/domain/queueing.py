@@ -77,6 +77,11 @@ class QueueDetector:
             self.is_alarmed = True
             yield self._alarm(slope)
 
+    def restart(self) -> None:
+        """Forget the last seconds; an alarm goes on."""
+        self._flows.clear()
+        self._calm = 0
+
     def _growth(self) -> float | None:
         """How fast waits grow, in seconds a second, if it is an alarm."""
         flows = list(self._flows)[-GROWING_S - 1 :]

@@ -13,7 +13,8 @@ from typing import Any
 
 import numpy as np
 
-from services.monitor.domain.bits import BitReference, BitStream
+from services.monitor.domain.bit_reference import BitReference
+from services.monitor.domain.bits import BitStream
 from services.monitor.domain.blocks import Block
 from services.monitor.domain.evidence import Budget, Floats
 from services.monitor.domain.findings import Alarm, Recovery
@@ -23,8 +24,11 @@ LABELS = ("redelivered", "ended by callers")
 """What the bits are shares of, in their order."""
 LEARN_SLOTS = 60
 LEARN_REQUESTS = 500
+MOST_SLOTS = 8 * LEARN_SLOTS
+"""After so many it is learnt from fewer requests."""
 LEAST_LIMIT = 0.005
 """Shares up to this are nobody's alarm: the requests that one process had in hand when it died, say."""
+_HISTORY = 120
 _NOTES = (
     "processes died with them in hand, and others were given them",
     "callers left, or sent what isn't valid, and no model answered",
@@ -66,40 +70,31 @@ class ShapeDetector:
     def _learn(self, trials: float, shares: Floats) -> None:
         self._requests += trials
         self._learnt.append((trials, shares))
-        if len(self._learnt) >= LEARN_SLOTS and self._requests >= LEARN_REQUESTS:
+        slots = len(self._learnt)
+        # With few requests, spread and limits say how little was seen.
+        if slots >= LEARN_SLOTS and (self._requests >= LEARN_REQUESTS or slots >= MOST_SLOTS):
             counts = np.array([count for count, _ in self._learnt])
             found = BitReference.fit(counts, np.stack([row for _, row in self._learnt]))
             reference = replace(found, limits=np.maximum(found.limits, LEAST_LIMIT))
-            self.stream = BitStream(reference, threshold=self.budget.threshold, history=120)
+            self.stream = BitStream(reference, threshold=self.budget.threshold, history=_HISTORY)
             self._learnt = []
-        elif len(self._learnt) > 8 * LEARN_SLOTS:
-            self._requests -= self._learnt.pop(0)[0]
 
     def _alarm(self, stream: BitStream) -> Alarm:
-        change, bit = stream.change_second, stream.strongest
-        alarm = Alarm(
-            Signal.TRACE_SHAPE,
-            None,
-            log_evalue=stream.log_evalue,
-            change_second=change,
-            level=0,
-            before=np.array([float(stream.reference.rates[bit])]),
-            after=np.array([float(stream.since(change)[1][bit])]),
-            interval=stream.interval(bit, change),
-            severity=Severity.TICKET,
-            note=_NOTES[bit],
-        )
-        stream.restart()
-        return alarm
+        bit = stream.strongest
+        return stream.told(Signal.TRACE_SHAPE, bit, severity=Severity.TICKET, note=_NOTES[bit])
 
     def adopt_alarm(self) -> None:
         if self.stream is not None:
             self.stream.adopt_alarm()
 
+    def restart(self) -> None:
+        """Forget the last seconds, and the evidence in them."""
+        if self.stream is not None:
+            self.stream.restart()
+
     def dump(self) -> dict[str, Any]:
         """What was learnt, and the running evidence, as plain JSON values; nothing while it is being learnt."""
-        stream = self.stream
-        return {} if stream is None else {"reference": stream.reference.dump(), **stream.dump()}
+        return {} if self.stream is None else self.stream.dump()
 
     def load(self, data: Mapping[str, Any]) -> None:
         """The reverse of :meth:`dump`.
@@ -107,10 +102,5 @@ class ShapeDetector:
         Raises:
             ValueError, KeyError, TypeError: the data are of another make.
         """
-        if not data:
-            return
-        reference = BitReference.load(data["reference"])
-        if len(reference.rates) != len(LABELS):
-            raise ValueError(f"a reference has {len(reference.rates)} bits, expected {len(LABELS)}")
-        self.stream = BitStream(reference, threshold=self.budget.threshold, history=120)
-        self.stream.load(data)
+        if data:
+            self.stream = BitStream.restored(data, bits=len(LABELS), threshold=self.budget.threshold, history=_HISTORY)

@@ -2,17 +2,21 @@
 
 from __future__ import annotations
 
-from collections import deque
+import math
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import NamedTuple
 
 from services.monitor.domain.blocks import Block, Exemplar
-from services.monitor.domain.findings import ids_of
+from services.monitor.domain.findings import Alarm, ids_of
+from services.monitor.domain.per_replica import PerReplica
 from services.monitor.domain.phases import Phase, Signal
 
-_KEPT = 256
+_KEPT, _KEPT_OF_ONE = 4_096, 256
+"""Blocks: of all replicas together, and of one of them."""
 _ENOUGH = 3
+_SLOWER, _ORDINARY = 1.05, 1.3
+"""Of a normal duration: beyond the first a batch shows an alarm, within the second it is one to compare with."""
 
 
 class Shown(NamedTuple):
@@ -28,14 +32,33 @@ class Shown(NamedTuple):
 
 @dataclass(slots=True)
 class Showcase:
-    """Bounded: exemplars of the last ``_KEPT`` blocks of replicas."""
+    """Bounded: exemplars of the last blocks of each replica."""
 
-    _blocks: deque[Shown] = field(default_factory=lambda: deque(maxlen=_KEPT))
+    _blocks: PerReplica[Shown] = field(default_factory=PerReplica)
 
     def add(self, block: Block) -> None:
-        self._blocks.append(
-            Shown(block.second, block.instance, block.slowest, block.ordinary, block.shown, block.failed)
-        )
+        shown = Shown(block.second, block.instance, block.slowest, block.ordinary, block.shown, block.failed)
+        most = min(_KEPT_OF_ONE, _KEPT // max(1, len(self._blocks)))
+        self._blocks.add(block.instance, shown, most=most)
+
+    def with_traces(self, alarm: Alarm) -> Alarm:
+        """The alarm with traces that show it, beside any that it has, and with innocent ones."""
+        since, replica, phase = alarm.change_second, alarm.replica, alarm.phase or Phase.TOTAL
+        within = math.inf
+        if alarm.signal is Signal.LATENCY and alarm.phase is not None:
+            normal = float(alarm.before[alarm.level])
+            guilty = self.slow(phase, since=since, replica=replica, beyond_ns=_SLOWER * normal)
+            guilty = guilty or self.slow(phase, since=since, replica=replica)
+            within = _ORDINARY * normal
+        elif alarm.signal is Signal.ERROR_RATE:
+            guilty = self.failures(since=since, replica=replica)
+        elif alarm.signal in (Signal.QUEUEING, Signal.STUCK, Signal.DEAD):
+            guilty = self.slow(phase, since=since, replica=replica)
+        else:
+            guilty = self.answers(alarm.signal, since=since, replica=replica)
+        innocent = self.innocent(phase, before=since, guilty=replica, within_ns=within)
+        guilty = tuple(dict.fromkeys((*alarm.traces, *guilty)))
+        return replace(alarm, traces=guilty, innocent=tuple(trace for trace in innocent if trace not in guilty))
 
     def slow(self, phase: Phase, *, since: int, replica: str = "", beyond_ns: float = 0.0) -> tuple[bytes, ...]:
         """Batches that took longer than so much, the slowest first.
@@ -69,7 +92,7 @@ class Showcase:
         """Ordinary batches: of replicas that aren't at fault, or of before the change; the latest first."""
         found = [
             one.ordinary[phase]
-            for one in reversed(self._blocks)
+            for one in reversed(list(self._blocks))
             if phase in one.ordinary
             and one.ordinary[phase].duration_ns <= within_ns
             and (one.second < before or (guilty and one.instance != guilty))

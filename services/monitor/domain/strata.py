@@ -29,6 +29,16 @@ def sum_of(parts: Iterable[Strata]) -> Strata:
     return total
 
 
+def batches_in(strata: Strata) -> int:
+    return sum(int(counts[0].sum()) for counts in strata.values())
+
+
+def less(total: Strata, part: Strata) -> Strata:
+    """What is left of a sum without one of its parts."""
+    rest = {rows: counts - part[rows] if rows in part else counts for rows, counts in total.items()}
+    return {rows: counts for rows, counts in rest.items() if counts.any()}
+
+
 def compared(batches: Strata, siblings: Strata) -> tuple[float, Floats] | None:
     """How many batches there are to compare, and the share above each quantile of each phase; None for none."""
     total, above = 0.0, np.zeros(len(COMPUTE_PHASES) * len(LEVELS))
@@ -46,8 +56,17 @@ def compared(batches: Strata, siblings: Strata) -> tuple[float, Floats] | None:
     return (total, above / total) if total else None
 
 
-def quantiles(strata: Strata, phase: Phase, levels: tuple[float, ...] = (*LEVELS, 0.99)) -> Floats:
-    """Quantiles over batches of all sizes, ns."""
-    if not strata:
-        return np.zeros(len(levels))
-    return sketch.quantiles(np.sum([counts[COMPUTE_PHASES.index(phase)] for counts in strata.values()], axis=0), levels)
+def quantiles_beside(
+    siblings: Strata, batches: Strata, phase: Phase, levels: tuple[float, ...]
+) -> tuple[Floats, Floats]:
+    """Quantiles of siblings' batches, and of these, of the sizes that both have; ns, 0 where they have none.
+
+    A size counts as much among the siblings' as it does here.
+    """
+    row, sizes = COMPUTE_PHASES.index(phase), batches.keys() & siblings.keys()
+    usual, now = np.zeros(sketch.BINS), np.zeros(sketch.BINS)
+    for rows in sizes:
+        beside, here = siblings[rows][row], batches[rows][row]
+        usual += beside * (here.sum() / beside.sum())
+        now += here
+    return sketch.quantiles(usual, levels), sketch.quantiles(now, levels)

@@ -9,28 +9,32 @@ from __future__ import annotations
 
 import math
 from collections import deque
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Self
 
 import numpy as np
 
-from services.monitor.domain.evidence import MULTIPLIERS, Floats, advance, contributions, log_evidence, upper_limits
+from services.monitor.domain import sketch
+from services.monitor.domain.evidence import (
+    MULTIPLIERS,
+    QUARANTINE,
+    RECOVERY_SLOTS,
+    Evidence,
+    Floats,
+    gains,
+    upper_limits,
+)
 from services.monitor.domain.findings import Alarm
 from services.monitor.domain.phases import Phase, Signal
+from services.monitor.domain.reference import LEVELS, Normal
 
-RECOVERY_SLOTS = 30
-"""Seconds of traffic that must look normal before an alarm counts as over."""
 HISTORY_SLOTS = 300
 LOST_S = 300
 """An alarm ends when for so long there was traffic, but nothing like any that is known to compare it with."""
-QUARANTINE = 30
-"""Seconds after which one that led to no alarm was normal, and is learnt from."""
 LEARN_AT = (30, 60, 120, 240, 480)
-"""Numbers of such seconds at which limits are drawn closer; then they stay, so that a slow decline isn't learnt too."""
+"""Numbers of seconds at which limits are drawn closer; then they stay, so that a slow decline isn't learnt too."""
 LEAST_LIMIT = 0.02
-SUSPICION = math.log(10)
-"""Evidence from which on seconds aren't learnt from."""
 BLAME = math.log(100)
 """Evidence from which on a figure is blamed for the alarm of one that follows from it."""
 
@@ -47,36 +51,41 @@ class Slot:
     now: Floats
     normal: Floats
 
+    @classmethod
+    def of(cls, second: int, parts: Sequence[tuple[sketch.Counts, Normal]], limits: Floats) -> Self:
+        """Durations of one phase in each context that they were seen in, at least one, and what is normal there.
 
-class Stream:
+        Contexts weigh as much as they have durations. ``limits`` are those of the stream.
+        """
+        weights = np.array([row.sum() for row, _ in parts], np.float64)
+        mean = weights / weights.sum()
+        shares = [sketch.shares_above(row, normal.edges) for row, normal in parts]
+        now = [sketch.quantiles(row, LEVELS) for row, _ in parts]
+        return cls(
+            second,
+            shares=mean @ np.array(shares),
+            limits=np.minimum(limits, mean @ np.array([normal.limits for _, normal in parts])),
+            now=mean @ np.array(now),
+            normal=mean @ np.array([normal.quantiles_ns for _, normal in parts]),
+        )
+
+
+class Stream(Evidence):
     """Evidence on one figure. After an alarm it starts afresh, and says next that the figure is back."""
 
     def __init__(self, limits: Floats, *, threshold: float) -> None:
         """``threshold`` in nats; ``limits`` are those of shares of which nothing is known."""
-        levels = len(limits)
+        super().__init__(len(limits), len(MULTIPLIERS), threshold=threshold)
         self.limits = limits
         """Upper confidence limits of normal shares; a second is one trial, so noise of seconds adds up to nothing."""
         self._learnt = 0
-        self._sums = np.zeros(levels)
-        self.is_alarmed = False
-        self.log_evalue = 0.0
-        self.threshold = threshold
-        self._log_m = np.zeros((levels, len(MULTIPLIERS)))
-        self._began = np.zeros(self._log_m.shape, np.int64)
+        self._sums = np.zeros(len(limits))
         self._history: deque[Slot] = deque(maxlen=HISTORY_SLOTS)
         self._seen_second = 0
 
     @property
-    def is_suspicious(self) -> bool:
-        return self.is_alarmed or self.log_evalue > SUSPICION
-
-    @property
     def is_to_blame(self) -> bool:
-        return not self.is_alarmed and self.log_evalue > BLAME
-
-    def adopt_alarm(self) -> None:
-        """Take over an alarm, of before a restart or of what follows from this."""
-        self.is_alarmed = True
+        return not self.is_alarmed and self.log_evalue > BLAME and len(self._history) > 0
 
     def observe(self, slot: Slot) -> bool:
         """Take a second in; True if the stream went into alarm or came out of it."""
@@ -84,13 +93,10 @@ class Stream:
         self._seen_second = slot.second
         if self.is_alarmed:
             return self._has_recovered()
-        self._began[self._log_m <= 0.0] = slot.second
-        self._log_m = advance(self._log_m, slot.shares, slot.limits)
-        self.log_evalue = float(log_evidence(self._log_m))
-        self.is_alarmed = self.log_evalue >= self.threshold
-        if not self.is_alarmed and len(self._history) > QUARANTINE and self._learnt < LEARN_AT[-1]:
+        is_alarmed = self._bet(gains(slot.shares, slot.limits), slot.second)
+        if not self.is_suspicious and len(self._history) > QUARANTINE and self._learnt < LEARN_AT[-1]:
             self._learn(self._history[-QUARANTINE - 1].shares)
-        return self.is_alarmed
+        return is_alarmed
 
     def _learn(self, shares: Floats) -> None:
         self._learnt += 1
@@ -113,14 +119,17 @@ class Stream:
         if second - self._seen_second < LOST_S:
             return False
         self.is_alarmed = False
-        self._restart()
+        self.restart()
         return True
 
     def describe(self, signal: Signal, phase: Phase) -> Alarm:
-        """The alarm just raised, without its traces; starts the evidence afresh, and the wait for recovery."""
-        level, component = np.unravel_index(int(self._log_m.argmax()), self._log_m.shape)
-        change = int(self._began[level, component])
-        since = [slot for slot in self._history if slot.second >= change]
+        """The alarm just raised, without its traces; starts the evidence afresh, and the wait for recovery.
+
+        At least one second was observed since the last start.
+        """
+        # Evidence may be older than a restart of the monitor; seconds are not.
+        change = min(self.change_second, self._history[-1].second)
+        since = self.since(change)
         now = np.array([slot.now for slot in since])
         # Of a median: half again as wide as that of a mean.
         after, spread = np.median(now, axis=0), 1.25 * 1.96 * now[:, 0].std() / math.sqrt(len(now))
@@ -129,39 +138,31 @@ class Stream:
             phase,
             log_evalue=self.log_evalue,
             change_second=change,
-            level=int(level),
+            level=self.strongest,
             before=np.mean([slot.normal for slot in since], axis=0),
             after=after,
             interval=(max(0.0, float(after[0] - spread)), float(after[0] + spread)),
         )
-        self._restart()
+        self.restart()
         return alarm
-
-    @property
-    def contributions(self) -> Floats:
-        """Logarithm of what each level adds to the e-value."""
-        return contributions(self._log_m)
 
     def since(self, second: int) -> list[Slot]:
         """Seconds from one on, as far back as they are kept."""
         return [slot for slot in self._history if slot.second >= second]
 
+    def restart(self) -> None:
+        """Start the evidence afresh, as after an alarm that was told, and forget its seconds."""
+        super().restart()
+        self._history.clear()
+        self._seen_second = 0
+
     def dump(self) -> dict[str, Any]:
-        """The running evidence, as plain JSON values."""
-        return {
-            "log_m": self._log_m.ravel().tolist(),
-            "began": self._began.ravel().tolist(),
-            "alarmed": self.is_alarmed,
-            "learnt": [self._learnt, self._sums.tolist(), self.limits.tolist()],
-        }
+        """The running evidence, and limits as learnt, as plain JSON values."""
+        return {**super().dump(), "learnt": [self._learnt, self._sums.tolist(), self.limits.tolist()]}
 
     def load(self, data: Mapping[str, Any]) -> None:
-        """The reverse of :meth:`dump`; evidence on other levels is left out."""
-        log_m, began = np.array(data["log_m"], np.float64), np.array(data["began"], np.int64)
-        if log_m.size == began.size == self._log_m.size:
-            self._log_m, self._began = log_m.reshape(self._log_m.shape), began.reshape(self._log_m.shape)
-            self.log_evalue = float(log_evidence(self._log_m))
-        self.is_alarmed = bool(data["alarmed"])
+        """The reverse of :meth:`dump`; what is of other levels is left out."""
+        super().load(data)
         learnt, sums, limits = data["learnt"]
         if len(sums) == len(limits) == len(self._sums):
             self._learnt, self._sums, self.limits = int(learnt), np.array(sums), np.array(limits)
@@ -173,10 +174,5 @@ class Stream:
         shares = np.mean([slot.shares for slot in recent], axis=0)
         self.is_alarmed = bool((shares > np.mean([slot.limits for slot in recent], axis=0)).any())
         if not self.is_alarmed:
-            self._restart()
+            self.restart()
         return not self.is_alarmed
-
-    def _restart(self) -> None:
-        self._log_m[:] = 0.0
-        self.log_evalue = 0.0
-        self._history.clear()

@@ -9,30 +9,29 @@ were equally full, and by its mean bin.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field, replace
+from dataclasses import replace
 from typing import Any, Self
 
 import numpy as np
 from numpy.typing import NDArray
 
 from services.monitor.domain.answers import BINS, CLASSES, COARSE, Answers
-from services.monitor.domain.bits import STEADY, BitReference, BitStream, Nature
+from services.monitor.domain.bit_reference import STEADY, Nature
+from services.monitor.domain.bits import BitStream
 from services.monitor.domain.evidence import Floats
 from services.monitor.domain.phases import Signal
 
 LEARN_SLOTS = 60
 LEARN_TRIALS = 500
-MAX_SLOTS = 128
-"""Slots that are kept while learning; then two and two become one."""
 LEVELS = (0.1, 0.25, 0.5, 0.75, 0.9)
 INPUT_BINS = 16
-MAX_SKETCHES = 8_192
-MIN_DISTINCT = 32
-"""Inputs of which fewer are different, of thousands, are those of a test: no traffic to learn from."""
 LEAST_SHARE = 0.01
 """Classes that come more rarely can't be missed."""
 _ON_RARE = 0.1
 """What is bet on those, of what is bet on the others."""
+_OF_CLASSES = {"history": 120}
+_OF_INPUTS = {"history": 60, "most_learnt": 128}
+"""Slots that their streams keep, and learn from at most: they are large."""
 
 
 class ScalarWatch:
@@ -79,7 +78,6 @@ class ScalarWatch:
             "edges": self.edges.tolist(),
             "ranks": np.round(self.ranks, 5).tolist(),
             "class_ranks": None if self.class_ranks is None else np.round(self.class_ranks, 3).tolist(),
-            "reference": self.stream.reference.dump(),
             **self.stream.dump(),
         }
 
@@ -90,7 +88,7 @@ class ScalarWatch:
         if class_ranks is not None:
             class_ranks = np.array(class_ranks, np.float64).reshape(CLASSES, COARSE)
         bits = 2 * len(edges), 2 if class_ranks is None else 4
-        stream = _stream(data, _of_answers(*bits), bits=sum(bits), threshold=threshold)
+        stream = BitStream.restored(data, _of_answers(*bits), bits=sum(bits), threshold=threshold)
         return cls(signal, edges, ranks, class_ranks, stream)
 
 
@@ -146,7 +144,7 @@ class ClassWatch:
         shares = counts / np.maximum(counts.sum(axis=1, keepdims=True), 1)
         shares = np.concatenate([shares, 1 - shares[:, frequent]], axis=1)
         trials = counts.sum(axis=1)
-        stream = BitStream.learnt(trials, shares, cls._nature(frequent), threshold=threshold, history=120)
+        stream = BitStream.learnt(trials, shares, cls._nature(frequent), threshold=threshold, **_OF_CLASSES)
         return cls(frequent, stream)
 
     @staticmethod
@@ -169,13 +167,13 @@ class ClassWatch:
         return bit if bit < CLASSES else int(self.frequent[bit - CLASSES])
 
     def dump(self) -> dict[str, Any]:
-        return {"frequent": self.frequent.tolist(), "reference": self.stream.reference.dump(), **self.stream.dump()}
+        return {"frequent": self.frequent.tolist(), **self.stream.dump()}
 
     @classmethod
     def load(cls, data: Mapping[str, Any], *, threshold: float) -> Self:
         frequent = np.array(data["frequent"], np.int64)
-        bits = CLASSES + len(frequent)
-        return cls(frequent, _stream(data, cls._nature(frequent), bits=bits, threshold=threshold))
+        bits, nature = CLASSES + len(frequent), cls._nature(frequent)
+        return cls(frequent, BitStream.restored(data, nature, bits=bits, threshold=threshold, **_OF_CLASSES))
 
 
 class InputWatch:
@@ -193,16 +191,22 @@ class InputWatch:
         levels = np.arange(1, INPUT_BINS) / INPUT_BINS
         edges = np.quantile(rows, levels, axis=0, method="inverted_cdf").T.astype(np.float64)
         trials = np.array([len(slot) for slot in slots], np.float64)
-        shares = np.stack([_occupancy(slot, edges) for slot in slots])
+        shares = np.stack([_occupancy(_places(slot, edges)) for slot in slots])
         nature = _of_answers(INPUT_BINS * len(edges), 2 * len(edges))
-        stream = BitStream.learnt(trials, shares, nature, threshold=threshold, history=60, most_learnt=128)
+        stream = BitStream.learnt(trials, shares, nature, threshold=threshold, **_OF_INPUTS)
         return cls(edges, stream)
 
-    def bits(self, rows: NDArray[np.float32]) -> tuple[float, Floats]:
-        """Trials, and the share of each bin of each feature."""
+    def places(self, rows: NDArray[np.float32]) -> NDArray[np.int64]:
+        """Which bin each feature is in, [requests, width]; nothing of requests of another width."""
         if not len(rows) or rows.shape[1] != len(self.edges):
+            return np.zeros((0, len(self.edges)), np.int64)
+        return _places(rows, self.edges)
+
+    def bits(self, places: NDArray[np.int64]) -> tuple[float, Floats]:
+        """Trials, and the share of each bin of each feature."""
+        if not len(places):
             return 0.0, self.stream.reference.rates
-        return float(len(rows)), _occupancy(rows, self.edges)
+        return float(len(places)), _occupancy(places)
 
     def moved(self, second: int) -> list[int]:
         """Features, the one that moved most first."""
@@ -218,92 +222,26 @@ class InputWatch:
         return float(np.abs(shares - self.stream.reference.rates)[part].sum() / 2)
 
     def dump(self) -> dict[str, Any]:
-        return {"edges": self.edges.tolist(), "reference": self.stream.reference.dump(), **self.stream.dump()}
+        return {"edges": self.edges.tolist(), **self.stream.dump()}
 
     @classmethod
     def load(cls, data: Mapping[str, Any], *, threshold: float) -> Self:
         edges = np.array(data["edges"], np.float64).reshape(-1, INPUT_BINS - 1)
         bits = INPUT_BINS * len(edges), 2 * len(edges)
-        return cls(edges, _stream(data, _of_answers(*bits), bits=sum(bits), threshold=threshold, history=60))
+        nature = _of_answers(*bits)
+        return cls(edges, BitStream.restored(data, nature, bits=sum(bits), threshold=threshold, **_OF_INPUTS))
 
 
-def _occupancy(rows: NDArray[np.float32], edges: Floats) -> Floats:
-    """Share of rows in each bin of each feature, [width x bins]; each one's mean bin, 0 to 1, and what it lacks of 1.
+def _places(rows: NDArray[np.float32], edges: Floats) -> NDArray[np.int64]:
+    return np.asarray((rows[:, :, None] > edges[None, :, :]).sum(axis=2), np.int64)
 
-    NaN counts as the largest.
-    """
-    width = len(edges)
-    places = (rows[:, :, None] > edges[None, :, :]).sum(axis=2)
-    places[np.isnan(rows)] = INPUT_BINS - 1
+
+def _occupancy(places: NDArray[np.int64]) -> Floats:
+    """Share of rows in each bin of each feature, [width x bins]; mean bins, 0 to 1, and what they lack of 1."""
+    number, width = places.shape
     flat = (places + np.arange(width) * INPUT_BINS).ravel()
     ranks = places.mean(axis=0) / (INPUT_BINS - 1)
-    return np.concatenate([np.bincount(flat, minlength=width * INPUT_BINS) / len(rows), ranks, 1 - ranks])
-
-
-def _stream(data: Mapping[str, Any], nature: Nature, *, bits: int, threshold: float, history: int = 300) -> BitStream:
-    """Raises ValueError: the data are not of so many bits."""
-    reference = BitReference.load(data["reference"])
-    if len(reference.rates) != bits:
-        raise ValueError(f"a reference has {len(reference.rates)} bits, expected {bits}")
-    stream = BitStream(reference, nature, threshold=threshold, history=history)
-    stream.load(data)
-    return stream
+    return np.concatenate([np.bincount(flat, minlength=width * INPUT_BINS) / number, ranks, 1 - ranks])
 
 
 Watch = ScalarWatch | ClassWatch | InputWatch
-
-
-@dataclass(slots=True)
-class AnswerLearner:
-    """Answers of seconds, until there are enough to know what is normal."""
-
-    slots: list[Answers] = field(default_factory=list)
-    seconds: int = 0
-    trials: int = 0
-
-    @property
-    def is_done(self) -> bool:
-        return self.seconds >= LEARN_SLOTS and self.trials >= LEARN_TRIALS
-
-    def learn(self, answers: Answers, requests: int) -> None:
-        self.seconds += 1
-        self.trials += requests
-        self.slots.append(answers)
-        if len(self.slots) > MAX_SLOTS:
-            paired = []
-            for one, other in zip(self.slots[::2], self.slots[1::2], strict=False):
-                both = Answers()
-                both.add(one)
-                both.add(other)
-                paired.append(both)
-            self.slots = paired
-
-
-@dataclass(slots=True)
-class InputLearner:
-    """Sketches of seconds, until there are enough; the oldest leave when there are many."""
-
-    slots: list[NDArray[np.float32]] = field(default_factory=list)
-    classes: list[NDArray[np.int32]] = field(default_factory=list)
-    """What the same requests were answered; -1 where that was no class."""
-    seconds: int = 0
-    trials: int = 0
-
-    @property
-    def is_done(self) -> bool:
-        return self.seconds >= LEARN_SLOTS and self.trials >= LEARN_TRIALS
-
-    @property
-    def is_diverse(self) -> bool:
-        return len(np.unique(np.concatenate(self.slots), axis=0)) >= MIN_DISTINCT
-
-    def learn(self, rows: NDArray[np.float32], classes: NDArray[np.int32]) -> None:
-        if self.slots and self.slots[0].shape[1] != rows.shape[1]:
-            self.slots, self.classes, self.seconds, self.trials = [], [], 0, 0
-        self.seconds += 1
-        self.trials += len(rows)
-        # The same of every second, so that all of them fit.
-        self.slots.append(rows[: MAX_SKETCHES // LEARN_SLOTS])
-        self.classes.append(classes[: MAX_SKETCHES // LEARN_SLOTS])
-        if len(self.slots) > 8 * LEARN_SLOTS:
-            del self.slots[0], self.classes[0]

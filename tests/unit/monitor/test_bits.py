@@ -8,7 +8,9 @@ import math
 import numpy as np
 import pytest
 
-from services.monitor.domain.bits import STEADY, WAVERING, BitReference, BitStream, Nature
+from services.monitor.domain.bit_reference import STEADY, WAVERING, BitReference, Nature
+from services.monitor.domain.bits import BitStream
+from services.monitor.domain.evidence import QUARANTINE
 
 SLOTS, TRIALS = 60, 100.0
 
@@ -93,7 +95,8 @@ def test_what_is_steady_counts_for_more_than_what_wavers() -> None:
 def test_more_is_found_sooner_where_more_is_bet(weight: float, *, is_sooner: bool) -> None:
     slots, known = np.full(SLOTS, TRIALS), np.random.default_rng(9).binomial(int(TRIALS), 0.2, (SLOTS, 2)) / TRIALS
     even, other = (
-        BitStream.learnt(slots, known, nature, threshold=18.6) for nature in (Nature(), Nature(weights=np.array([weight, 1])))
+        BitStream.learnt(slots, known, nature, threshold=18.6)
+        for nature in (Nature(), Nature(weights=np.array([weight, 1])))
     )
     for stream in (even, other):
         stream.observe(0, TRIALS, np.array([0.4, 0.2]))
@@ -112,3 +115,37 @@ def test_evidence_survives_being_stored() -> None:
     other = BitStream(BitReference.fit(np.full(9, TRIALS), np.zeros((9, 2))), threshold=18.6)
     other.load(stream.dump())
     assert other.log_evalue == 0.0
+
+
+@pytest.mark.parametrize("share", [1.0, 0.9995])
+def test_what_is_always_so_is_no_evidence_however_often_it_is_seen(share: float) -> None:
+    shares = np.array([share, 1 - share])
+    stream = BitStream.learnt(np.full(SLOTS, TRIALS), np.tile(shares, (SLOTS, 1)), threshold=18.6)
+    for second in range(1_000):
+        stream.observe(second, 1_000.0, shares)
+    assert stream.log_evalue < 0.1
+
+
+@pytest.mark.parametrize(("rate", "is_learnt"), [(0.2, True), (0.3, False)])
+def test_what_is_suspicious_is_not_learnt(rate: float, *, is_learnt: bool) -> None:
+    random = np.random.default_rng(10)
+    stream = BitStream.learnt(np.full(SLOTS, TRIALS), clustered(random, SLOTS, 0.2, 1), threshold=1e9)
+    before = stream.reference
+    for second, shares in enumerate(clustered(random, 2 * SLOTS + QUARANTINE, rate, 1)):
+        stream.observe(second, TRIALS, shares)
+    assert (stream.reference is not before) is is_learnt
+
+
+def test_learning_goes_on_after_a_restart_and_ends() -> None:
+    random = np.random.default_rng(11)
+    stream = BitStream.learnt(np.full(SLOTS, TRIALS), clustered(random, SLOTS, 0.2, 1), threshold=18.6)
+    fitted = [SLOTS]
+    for second, shares in enumerate(clustered(random, 900, 0.2, 1)):
+        if second in (0, 200):
+            stream = BitStream.restored(json.loads(json.dumps(stream.dump())), bits=1, threshold=18.6)
+        stream.observe(second, TRIALS, shares)
+        fitted.append(stream.dump()["fitted"])
+    assert sorted(set(fitted)) == [0, SLOTS, 2 * SLOTS, 4 * SLOTS]
+    assert fitted[-1] == 0
+    with pytest.raises(ValueError, match="has 1 bits, expected 2"):
+        BitStream.restored(stream.dump(), bits=2, threshold=18.6)

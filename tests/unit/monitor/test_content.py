@@ -4,20 +4,23 @@ from __future__ import annotations
 
 import json
 import math
+from typing import Any
 
 import numpy as np
 import pytest
 
+from services.monitor.domain import blame, content
 from services.monitor.domain.answers import BINS, CLASSES, COARSE, SCALARS, Answers, answers_of, bins_of, value_of
 from services.monitor.domain.blocks import Block
 from services.monitor.domain.content import ContentDetectors
 from services.monitor.domain.evidence import Budget
 from services.monitor.domain.findings import Alarm, Recovery
 from services.monitor.domain.label_shift import SAME_CONFIDENCE, SURE, AskedFor, ClassInputs, confidence_shift
+from services.monitor.domain.learners import MAX_SLOTS, AnswerLearner
 from services.monitor.domain.numbers import NumberDetector
 from services.monitor.domain.outcomes import Outcome
-from services.monitor.domain.phases import Signal
-from services.monitor.domain.watches import LEARN_SLOTS, MAX_SLOTS, AnswerLearner, ScalarWatch
+from services.monitor.domain.phases import Cause, Severity, Signal
+from services.monitor.domain.watches import LEARN_SLOTS, InputWatch, ScalarWatch
 
 BUDGET = Budget(false_alarms_per_week=1, series=200)
 
@@ -51,11 +54,11 @@ def test_answers_add_up_and_what_is_missing_is_not_counted() -> None:
     assert one.scalars[Signal.CONFIDENCE].sum() == 2, "parts are left as they were"
 
 
-def by_class(random: np.random.Generator, requests: np.ndarray, *, shift: float = 0.0) -> np.ndarray:
-    """Confidence by class, each with a mean of its own."""
+def by_class(random: np.random.Generator, requests: np.ndarray, *, shift: float | np.ndarray = 0.0) -> np.ndarray:
+    """Confidence by class, each with a mean of its own, and a shift if there is one for each."""
     counts = np.zeros((CLASSES, COARSE), np.int64)
-    for number, count in enumerate(requests):
-        places = np.clip(random.normal(12 + number + 2 * shift, 2, int(count)), 0, COARSE - 1).astype(int)
+    for number, (count, more) in enumerate(zip(requests, np.broadcast_to(shift, len(requests)), strict=True)):
+        places = np.clip(random.normal(12 + number + 2 * more, 2, int(count)), 0, COARSE - 1).astype(int)
         counts[number] += np.bincount(places, minlength=COARSE)
     return counts
 
@@ -66,6 +69,8 @@ def test_another_mix_of_classes_is_no_shift_of_confidence_given_the_class() -> N
     assert confidence_shift(before, by_class(random, np.array([10, 10, 10, 10, 10, 500]))) < SAME_CONFIDENCE
     assert confidence_shift(before, by_class(random, np.full(6, 50), shift=1.0)) > SAME_CONFIDENCE
     assert confidence_shift(before, by_class(random, np.full(6, 1), shift=0.2)) == 0, "too few to tell"
+    opposite = np.array([1.0, -1.0] * 3)
+    assert confidence_shift(before, by_class(random, np.full(6, 50), shift=opposite)) == pytest.approx(1.0, rel=0.2)
     unseen = np.roll(by_class(random, np.full(6, 50)), 20, axis=0)
     assert confidence_shift(before, unseen) == math.inf
 
@@ -80,10 +85,10 @@ def apart(random: np.random.Generator, *, shift: float = 0.0, requests: int = 40
 def test_confidence_is_watched_among_the_answers_of_its_class() -> None:
     random = np.random.default_rng(4)
     watch = ScalarWatch.learnt(Signal.CONFIDENCE, [apart(random) for _ in range(100)], threshold=18.6)
-    of_all, _, of_class, _ = (watch.bits(apart(random, requests=4_000))[1] - 0.5)[-4:]
+    of_all, of_class, _, _ = (watch.bits(apart(random, requests=4_000))[1] - 0.5)[-4:]
     assert abs(of_all) < 0.03
     assert abs(of_class) < 0.03
-    of_all, _, of_class, _ = (watch.bits(apart(random, shift=0.5, requests=4_000))[1] - 0.5)[-4:]
+    of_all, of_class, _, _ = (watch.bits(apart(random, shift=0.5, requests=4_000))[1] - 0.5)[-4:]
     assert of_class < 1.5 * of_all < 0
 
     again = ScalarWatch.load(Signal.CONFIDENCE, json.loads(json.dumps(watch.dump())), threshold=18.6)
@@ -107,37 +112,114 @@ def shares(classes: np.ndarray) -> np.ndarray:
 def test_inputs_tell_classes_that_were_asked_for_from_those_that_were_made_up() -> None:
     random = np.random.default_rng(3)
     rows, classes = asked_and_answered(random, [0.2, 0.4, 0.4])
-    edges = np.quantile(rows, np.arange(1, 16) / 16, axis=0).T
-    known = ClassInputs.learnt(rows, classes, edges)
+    watch = InputWatch.learnt([rows], threshold=18.6)
+    known = ClassInputs.learnt(watch.places(rows), classes)
     assert known is not None
     known = ClassInputs.load(json.loads(json.dumps(known.dump())))
 
+    def asked(rows: np.ndarray) -> AskedFor:
+        places = watch.places(rows)
+        return AskedFor(len(places), places.sum(axis=0))
+
     asked_for, answers = asked_and_answered(random, [0.5, 0.25, 0.25], requests=100)
-    assert known.evidence(shares(answers), AskedFor.of(asked_for, edges)) > SURE
+    assert known.evidence(shares(answers), asked(asked_for)) > SURE
     as_ever, answers = asked_and_answered(random, [0.2, 0.4, 0.4], answered=[1, 0, 2], requests=200)
-    assert known.evidence(shares(answers), AskedFor.of(as_ever, edges)) < -SURE
-    assert known.evidence(shares(classes), AskedFor.of(rows[:0], edges)) == 0.0
-    assert ClassInputs.learnt(rows, np.zeros_like(classes), edges) is None, "one class tells nothing"
-    assert ClassInputs.learnt(rows, np.full_like(classes, -1), edges) is None
+    assert known.evidence(shares(answers), asked(as_ever)) < -SURE
+    assert known.evidence(shares(classes), asked(rows[:0])) == 0.0
+    assert ClassInputs.learnt(watch.places(rows), np.zeros_like(classes)) is None, "one class tells nothing"
+    assert ClassInputs.learnt(watch.places(rows), np.full_like(classes, -1)) is None
 
 
 def second(
-    number: int, random: np.random.Generator, *, requests: int = 40, width: int = 3, shift: float = 0.0
+    number: int,
+    random: np.random.Generator,
+    *,
+    requests: int = 40,
+    width: int = 3,
+    shift: float = 0.0,
+    inputs: float = 0.0,
+    is_constant: bool = False,
 ) -> Block:
+    """``shift`` is of confidence. What is constant: a feature, the size of answers, and how sure many of them are."""
     block = Block("digits", "1", number, np.zeros(len(Outcome), np.int64), executions=requests)
-    confidence = 1 / (1 + np.exp(-random.normal(1 - shift, 1, requests)))
+    columns = {Signal.CONFIDENCE: 1 / (1 + np.exp(-random.normal(1 - shift, 1, requests)))}
     classes = random.integers(0, 5, requests).astype(np.int32)
-    block.answers = answers_of({Signal.CONFIDENCE: confidence}, classes, 0)
-    block.sketches = [random.normal(size=(requests, width)).astype(np.float32)] if width else []
+    rows = inputs + random.normal(size=(requests, width))
+    if is_constant:
+        columns[Signal.CONFIDENCE][: requests // 4] = 1.0
+        columns[Signal.NORM] = np.ones(requests)
+        rows = np.pad(rows, ((0, 0), (0, 1)))
+    block.answers = answers_of(columns, classes, 0)
+    block.sketches = [rows.astype(np.float32)] if width else []
     block.sketched_classes = [classes] if width else []
     return block
 
 
-def learnt(random: np.random.Generator, *, width: int = 3) -> ContentDetectors:
+Found = list[Alarm | Recovery]
+
+
+def run(detectors: ContentDetectors, seconds: range, random: np.random.Generator, **what: Any) -> Found:
+    return [one for number in seconds for one in detectors.judge(second(number, random, **what), may_learn=True)]
+
+
+def learnt(random: np.random.Generator, **what: Any) -> ContentDetectors:
     detectors = ContentDetectors(BUDGET)
-    for number in range(LEARN_SLOTS):
-        assert list(detectors.judge(second(number, random, width=width), may_learn=True)) == []
+    assert run(detectors, range(LEARN_SLOTS), random, **what) == []
     return detectors
+
+
+def test_what_is_always_the_same_is_never_an_alarm() -> None:
+    random = np.random.default_rng(8)
+    detectors = learnt(random, is_constant=True)
+    assert run(detectors, range(60, 600), random, requests=200, is_constant=True) == []
+    assert dict(detectors.streams())[Signal.NORM] < 0.1
+    alarm = run(detectors, range(600, 610), random, requests=200, width=4)[0]
+    assert isinstance(alarm, Alarm)
+    assert (alarm.signal, alarm.note) == (Signal.INPUTS, "feature 3"), "and yet it is watched"
+
+
+@pytest.mark.parametrize("saved_s", [60, 80], ids=["before they were said to have changed", "after"])
+def test_inputs_that_stay_changed_are_learnt_anew_after_a_restart_too(
+    monkeypatch: pytest.MonkeyPatch, saved_s: int
+) -> None:
+    monkeypatch.setattr(content, "ADOPT_S", 100)
+    random = np.random.default_rng(9)
+    detectors, again = learnt(random), ContentDetectors(BUDGET)
+    run(detectors, range(60, saved_s), random, inputs=2.0)
+    again.load(json.loads(json.dumps(detectors.dump())))
+    again.adopt_alarm(Signal.INPUTS, second=saved_s)
+    assert run(again, range(saved_s, 155), random, inputs=2.0) == []
+    assert run(again, range(155, 170), random, inputs=2.0) == [Recovery(Signal.INPUTS, None, is_lost=True)]
+    assert (again.watches, again.scalars) == ({}, {})
+
+
+def test_answers_that_were_wrong_before_inputs_changed_are_not_learnt(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(content, "ADOPT_S", 30)
+    random = np.random.default_rng(10)
+    detectors = learnt(random)
+    (wrong,) = run(detectors, range(60, 80), random, shift=2.0)
+    (moved,) = run(detectors, range(80, 150), random, shift=2.0, inputs=2.0)
+    assert isinstance(wrong, Alarm)
+    assert isinstance(moved, Alarm)
+    assert (wrong.signal, wrong.cause, wrong.severity) == (Signal.CONFIDENCE, Cause.VERSION, Severity.PAGE)
+    assert (moved.signal, moved.cause, moved.severity) == (Signal.INPUTS, Cause.INPUTS, Severity.TICKET)
+    assert Signal.CONFIDENCE in detectors.watches
+
+
+def test_an_alarm_that_waits_outlives_a_restart_and_a_clock_that_is_set_back(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(blame, "STAYED", -math.inf)
+    random = np.random.default_rng(11)
+    detectors, number = learnt(random), 60
+    while not detectors.dump()["waiting"]:
+        assert run(detectors, range(number, number + 1), random, shift=2.0) == []
+        number += 1
+    restarted, set_back = ContentDetectors(BUDGET), ContentDetectors(BUDGET)
+    for one in (restarted, set_back):
+        one.load(json.loads(json.dumps(detectors.dump())))
+    set_back.clock_was_set_back(second=7)
+    for one, seconds in ((restarted, range(number, number + 5)), (set_back, range(8, 18))):
+        (told,) = run(one, seconds, random, shift=2.0)
+        assert (told.signal, type(told)) == (Signal.CONFIDENCE, Alarm)
 
 
 def test_what_was_learnt_survives_being_stored() -> None:
@@ -169,8 +251,7 @@ def test_nothing_is_learnt_in_bad_times() -> None:
 def test_without_sketches_answers_are_judged_alone() -> None:
     random = np.random.default_rng(5)
     detectors = learnt(random, width=0)
-    found = [one for n in range(60, 70) for one in detectors.judge(second(n, random, width=0, shift=2), may_learn=True)]
-    assert found
+    assert run(detectors, range(60, 70), random, width=0, shift=2)
     assert Signal.INPUTS not in detectors.watches
 
 
@@ -225,3 +306,18 @@ def test_few_answers_that_are_no_numbers_add_up_over_two_minutes() -> None:
     assert list(again.judge(101)) == [], "it may come again"
     again.add(nonfinite(140, 0))
     assert isinstance(next(again.judge(141)), Recovery)
+
+
+def test_two_minutes_of_a_large_fleet_are_two_minutes() -> None:
+    fleet, detector = [str(number) for number in range(64)], NumberDetector()
+    found = list[tuple[int, Alarm | Recovery]]()
+    for number in range(300):
+        for instance in fleet:
+            one = nonfinite(number, int(instance == "7" and number in (10, 40, 70)), instance)
+            one.outcomes = np.array([1, 0, 0])
+            detector.add(one)
+        found += [(number, finding) for finding in detector.judge(number + 1)]
+    (_, alarm), (recovered_at, recovery) = found
+    assert isinstance(alarm, Alarm)
+    assert (alarm.replica, alarm.change_second) == ("7", 10)
+    assert (recovered_at, recovery) == (70 + 120, Recovery(Signal.NONFINITE, None, replica="7"))

@@ -7,10 +7,19 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from services.monitor.domain.evidence import MULTIPLIERS, advance, average_run_length, log_evidence, upper_limit
+from services.monitor.domain.evidence import MULTIPLIERS, average_run_length, gains, upper_limit
 from services.monitor.domain.reference import LATENCY_LIMITS
 
 LIMITS = {"errors at most 0.2 %": np.array([0.002]), "errors at most 5 %": np.array([0.05]), "latency": LATENCY_LIMITS}
+
+
+def advance(log_m: np.ndarray, shares: np.ndarray, limits: np.ndarray) -> np.ndarray:
+    return np.maximum(log_m, 0.0) + gains(shares, limits)
+
+
+def log_evidence(log_m: np.ndarray) -> np.ndarray:
+    """Of several streams, [..., levels, multipliers]."""
+    return np.log(np.exp(log_m).mean(axis=(-2, -1)))
 
 
 @pytest.mark.parametrize("limits", LIMITS.values(), ids=LIMITS.keys())

@@ -234,13 +234,16 @@ def test_an_alarm_ends_when_traffic_becomes_unlike_any_before() -> None:
     assert at == 89 + LOST_S
 
 
-def test_late_blocks_are_left_out_and_counted() -> None:
+def test_late_blocks_are_left_out() -> None:
     detectors = VersionDetectors(BUDGET)
     replay([batch(end_ns=(START_S + t) * NS) for t in range(10)], detectors=detectors)
 
-    replay([batch(end_ns=(START_S + 3) * NS)], detectors=detectors)
+    before = list(detectors.evidence())
+    (late,) = gather([batch(end_ns=(START_S + 3) * NS, status=[13])], [], now_ns=(START_S + 10) * NS)
+    detectors.add(late)
 
-    assert detectors.late_blocks == 1
+    assert list(detectors.judge(START_S + 20)) == []
+    assert (list(detectors.evidence()), detectors.judged_second) == (before, START_S + 9)
 
 
 def test_a_clock_that_is_set_back_does_not_blind_the_detectors() -> None:
@@ -250,6 +253,20 @@ def test_a_clock_that_is_set_back_does_not_blind_the_detectors() -> None:
     found = replay([batch(end_ns=(START_S + t) * NS, status=[13]) for t in range(20)], detectors=detectors)
 
     assert [type(finding) for _, finding in found] == [Alarm]
+
+
+def test_an_alarm_ends_although_the_clock_was_set_back() -> None:
+    detectors = VersionDetectors(BUDGET)
+    failing = [
+        batch(end_ns=(START_S + 7_200 + t) * NS, status=[0 if t < 40 else 13], trace_id=t.to_bytes(16))
+        for t in range(60)
+    ]
+    (_, alarm), *rest = replay(failing, detectors=detectors)
+
+    found = replay([batch(end_ns=(START_S + t) * NS) for t in range(60)], detectors=detectors)
+
+    assert isinstance(alarm, Alarm)
+    assert (rest, [finding for _, finding in found]) == ([], [Recovery(Signal.ERROR_RATE, None)])
 
 
 def test_an_adopted_alarm_ends_with_recovery_and_is_not_raised_again() -> None:

@@ -13,7 +13,7 @@ from services.monitor.domain.findings import Alarm, Recovery
 from services.monitor.domain.gathering import gather, merged
 from services.monitor.domain.outcomes import Outcome
 from services.monitor.domain.phases import Severity, Signal
-from services.monitor.domain.shape import LEARN_SLOTS, ShapeDetector
+from services.monitor.domain.shape import LEARN_SLOTS, MOST_SLOTS, ShapeDetector
 from services.monitor.domain.summaries import summarise
 from tests.support.traffic import START_S, batch
 
@@ -110,3 +110,12 @@ def test_blocks_count_what_spans_say() -> None:
     ]
     (block,) = merged(gather([claimed(batch(end_ns=end_ns)), batch(end_ns=end_ns)], rejections, now_ns=end_ns))
     assert (block.redelivered, block.ended_by_callers, block.requests) == (1, 3, 10)
+
+
+def test_few_requests_are_learnt_from_in_the_end() -> None:
+    detector = ShapeDetector(BUDGET)
+    for number in range(MOST_SLOTS):
+        assert detector.stream is None
+        list(detector.judge(second(number, requests=1), may_learn=True))
+    assert detector.stream is not None
+    assert run(detector, 600, start=MOST_SLOTS, requests=1) == []
