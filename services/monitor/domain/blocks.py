@@ -22,9 +22,13 @@ PLAUSIBLE_AGE_NS = 10 * NS
 """A span that says it ended longer ago than this, or in the future, is taken to have ended when it came:
 a sender's clock, or its network, is off."""
 
-
 STABLE = "stable"
 """The arm of a version whose spans name none."""
+
+
+def plausible_ns(end_ns: int, now_ns: int) -> int:
+    """When a span ended, in Unix ns: when it says, or now where that was long ago or is still to come."""
+    return end_ns if now_ns - PLAUSIBLE_AGE_NS <= end_ns <= now_ns else now_ns
 
 
 @dataclass(slots=True)  # not frozen: that takes 1 µs for each
@@ -121,7 +125,9 @@ class Block:
     executions: int = 0
     rows: int = 0
     largest: int = 0
-    """Most requests that shared a fate: of one batch, or refused by the gateway by the server's fault."""
+    """Requests of the largest batch."""
+    refused: int = 0
+    """Requests that the gateway refused by the server's fault."""
     counts: Counts = field(default_factory=lambda: np.zeros((len(Phase), sketch.BINS), np.int64))
     """Durations by phase and bin, one per request."""
     sums_ns: NDArray[np.float64] = field(default_factory=lambda: np.zeros(len(Phase)))
@@ -163,6 +169,7 @@ class Block:
         self.executions += other.executions
         self.rows += other.rows
         self.largest = max(self.largest, other.largest)
+        self.refused += other.refused
         self.counts = self.counts + other.counts
         self.sums_ns = self.sums_ns + other.sums_ns
         self.ok_counts = self.ok_counts + other.ok_counts

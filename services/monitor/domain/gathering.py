@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from services.monitor.domain import sketch
 from services.monitor.domain.answers import answers_of
-from services.monitor.domain.blocks import ABANDONED, NS, PLAUSIBLE_AGE_NS, Batch, Block, Exemplar, Rejection
+from services.monitor.domain.blocks import ABANDONED, NS, Batch, Block, Exemplar, Rejection, plausible_ns
 from services.monitor.domain.outcomes import CODES, OUTCOME_OF_CODE, Outcome
 from services.monitor.domain.phases import COMPUTE_PHASES, FLOW_PHASES, Signal
 from services.monitor.domain.sketch import Counts
@@ -29,12 +29,12 @@ def gather(batches: Iterable[Batch], rejections: Iterable[Rejection], *, now_ns:
     """Fold what came in into blocks, one for each replica, arm and second, and one for what reached no replica."""
     groups: dict[_Key, list[Batch]] = defaultdict(list)
     for batch in batches:
-        second = _second(batch.end_ns, now_ns)
+        second = plausible_ns(batch.end_ns, now_ns) // NS
         groups[batch.model, batch.version, second, batch.instance, batch.arm].append(batch)
     blocks = [_executed(key, group) for key, group in groups.items()]
     rejected: dict[_Key, Block] = {}
     for rejection in rejections:
-        second = _second(rejection.end_ns, now_ns)
+        second = plausible_ns(rejection.end_ns, now_ns) // NS
         key = rejection.model, rejection.version, second, "", rejection.arm
         block = rejected.get(key) or rejected.setdefault(key, _blank(key))
         block.outcomes[rejection.outcome] += rejection.weight
@@ -43,7 +43,7 @@ def gather(batches: Iterable[Batch], rejections: Iterable[Rejection], *, now_ns:
         if rejection.outcome is Outcome.SERVER_ERROR:
             block.codes[rejection.code] += rejection.weight
             block.failed = rejection.trace_id
-            block.largest += rejection.weight
+            block.refused += rejection.weight
     return [*blocks, *rejected.values()]
 
 
@@ -63,10 +63,6 @@ def merged(blocks: Iterable[Block]) -> list[Block]:
 def _blank(key: _Key) -> Block:
     model, version, second, instance, arm = key
     return Block(model, version, second, np.zeros(len(Outcome), np.int64), instance=instance, arm=arm)
-
-
-def _second(end_ns: int, now_ns: int) -> int:
-    return (end_ns if now_ns - PLAUSIBLE_AGE_NS <= end_ns <= now_ns else now_ns) // NS
 
 
 def _executed(key: _Key, batches: list[Batch]) -> Block:

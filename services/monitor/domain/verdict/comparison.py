@@ -143,6 +143,7 @@ class Comparison:
         for arm, sample in ((progress.candidate, slot.candidate), (progress.baseline, slot.baseline)):
             arm.requests += sample.requests
             arm.last_second = second if sample.requests else arm.last_second
+            sample.close()
         if not (progress.candidate.requests and progress.baseline.requests):
             return
         progress.seconds += 1

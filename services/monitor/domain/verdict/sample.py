@@ -33,9 +33,10 @@ class Tally:
 class Sample:
     """A version's figures over a second, or several. Samples of one version add up.
 
-    ``largest`` is the most requests that may have shared a fate: those of the largest batch, or all that the gateway
-    refused in a second. ``durations``: of requests by phase, and by log2 of the batch's rows where that matters, of
-    batches then. ``finite_shares``, ``confidence`` and ``wrong``: NaN share, confidence and wrong labels of requests.
+    ``largest`` is the most requests that may have shared a fate: those of the largest batch, or, once their second is
+    over, all that the gateway refused in it. ``durations``: of requests by phase, and by log2 of the batch's rows where
+    that matters, of batches then. ``confidence``, ``nonfinite`` and ``wrong``: confidence, answers that are not finite
+    and wrong labels of requests.
     """
 
     requests: int = 0
@@ -43,6 +44,8 @@ class Sample:
     outcomes: Tally = Tally()
     """Requests that succeeded or failed by the server's fault, and of these the latter."""
     largest: int = 1
+    refused: int = 0
+    """Requests that the gateway refused by the server's fault in a second that isn't over."""
     durations: dict[Phase, dict[int, Counts]] = field(default_factory=dict)
     confidence: Tally = Tally()
     nonfinite: Tally = Tally()
@@ -55,6 +58,7 @@ class Sample:
         self.requests += other.requests
         self.outcomes += other.outcomes
         self.largest = max(self.largest, other.largest)
+        self.refused += other.refused
         for phase, strata in other.durations.items():
             own = self.durations.setdefault(phase, {})
             for rows, counts in strata.items():
@@ -64,6 +68,10 @@ class Sample:
         for label, count in other.classes.items():
             self.classes[label] = self.classes.get(label, 0) + count
         self.wrong += other.wrong
+
+    def close(self) -> None:
+        """Its second is over: what was refused in it shared a fate, however many gateways told of it."""
+        self.largest, self.refused = max(self.largest, self.refused), 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -102,10 +110,10 @@ def sample_of(block: Block) -> Sample:
         requests=block.requests,
         outcomes=Tally(failed + good, failed),
         largest=max(1, block.largest),
+        refused=block.refused,
         durations=durations,
     )
-    if block.answers is not None:
-        _add_answers(sample, block.answers, answered=good)
+    _add_answers(sample, block.answers, answered=good)
     return sample
 
 

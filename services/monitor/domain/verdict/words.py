@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 
+from services.monitor.domain.summaries import duration_text
 from services.monitor.domain.verdict.guardrails import Evidence, Figure, Kind
 
 _NAMES = {
@@ -41,7 +42,7 @@ def summary_of(evidence: Evidence) -> str:
 
 def figure_text(evidence: Evidence, figure: Figure) -> str:
     """A figure in the unit that reads best."""
-    return _milliseconds(figure.value) if evidence.guardrail.kind is Kind.LATENCY else _percent(figure.value)
+    return duration_text(figure.value) if evidence.guardrail.kind is Kind.LATENCY else _percent(figure.value)
 
 
 def change_text(evidence: Evidence) -> str:
@@ -58,9 +59,3 @@ def change_text(evidence: Evidence) -> str:
 
 def _percent(share: float) -> str:
     return f"{share * 100:.3g} %"
-
-
-def _milliseconds(ns: float) -> str:
-    if ns >= 1e9:
-        return f"{ns / 1e9:.3g} s"
-    return f"{ns / 1e6:.3g} ms" if ns >= 1e6 else f"{ns / 1e3:.3g} µs"

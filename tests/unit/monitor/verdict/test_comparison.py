@@ -337,6 +337,7 @@ def test_a_block_becomes_a_sample() -> None:
     both = Sample()
     for block in gather(sent, refused, now_ns=sent[0].end_ns):
         both.add(sample_of(block))
+    both.close()
 
     assert both.requests == 12
     assert both.outcomes == Tally(11, 8)
