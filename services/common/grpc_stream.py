@@ -17,11 +17,14 @@ UNAVAILABLE = 14
 
 
 class CallEndedError(Exception):
-    """The call is over. ``code`` is a google.rpc.Code, OK too: the server ended it in order."""
+    """The call is over. ``code`` is a google.rpc.Code, OK too: the server ended it in order. ``retry_after_s``: when it
+    said that one may come again; None where it didn't.
+    """
 
-    def __init__(self, code: int, text: str) -> None:
+    def __init__(self, code: int, text: str, *, retry_after_s: int | None = None) -> None:
         super().__init__(f"{text} (status {code})")
         self.code = code
+        self.retry_after_s = retry_after_s
 
 
 class GrpcStream(Stream):
@@ -99,7 +102,13 @@ class GrpcStream(Stream):
     def _end_with(self, headers: Headers) -> None:
         status = headers.get(b"grpc-status") or b""
         text = unquote((headers.get(b"grpc-message") or b"").decode("ascii", "replace"))
-        self._end(CallEndedError(int(status) if status.isdigit() else UNKNOWN, text or "the call ended"))
+        after = headers.get(b"retry-after") or b""
+        error = CallEndedError(
+            int(status) if status.isdigit() else UNKNOWN,
+            text or "the call ended",
+            retry_after_s=int(after[:9]) if after[:9].isdigit() else None,
+        )
+        self._end(error)
 
     def _end(self, error: Exception) -> None:
         if not self.ended.done():

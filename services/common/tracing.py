@@ -171,7 +171,9 @@ class SpanExporter:
             reason = await self._offer(message, self._choose(), timeout_s=_TIMEOUT_S / receivers)
             if reason is None:
                 return
-            is_last = await _wait(self._is_closing, _RETRY_S) and attempt >= receivers
+            asked_s = reason.retry_after_s if isinstance(reason, CallEndedError) else None
+            pause_s = min(asked_s or _RETRY_S, max(0.0, give_up_at - time.monotonic()))
+            is_last = await _wait(self._is_closing, pause_s) and attempt >= receivers
             if is_last or time.monotonic() >= give_up_at:
                 raise reason
 
@@ -190,7 +192,9 @@ class SpanExporter:
         if isinstance(reason, CallEndedError) and reason.code != UNAVAILABLE:
             if reason.code == OK:
                 return None
-            raise reason
+            if reason.retry_after_s is None:
+                raise reason
+            return reason  # it is there, and has no room for the moment
         self._fail(address)
         return reason
 

@@ -13,11 +13,14 @@ from opentelemetry.proto.collector.trace.v1 import trace_service_pb2_grpc
 
 
 class Receiver(trace_service_pb2_grpc.TraceServiceServicer):
-    """Takes spans; with ``refuses`` it says that it has no room, with ``leaves`` that it can't now."""
+    """Takes spans; with ``refuses`` it says that it has no room, with ``is_full`` that it has some in a second, with
+    ``leaves`` that it can't now.
+    """
 
     def __init__(self) -> None:
         self.requests: list[pb.ExportTraceServiceRequest] = []
         self.refuses = False
+        self.is_full = False
         self.leaves = False
         self._news = asyncio.Event()
 
@@ -26,6 +29,9 @@ class Receiver(trace_service_pb2_grpc.TraceServiceServicer):
         self.requests.append(request)
         if self.refuses:
             await context.abort(grpc.StatusCode.RESOURCE_EXHAUSTED, "there is no room")
+        if self.is_full:
+            later = (("retry-after", "1"),)
+            await context.abort(grpc.StatusCode.RESOURCE_EXHAUSTED, "there is no room now", later)
         if self.leaves:
             await context.abort(grpc.StatusCode.UNAVAILABLE, "it leaves")
         return pb.ExportTraceServiceResponse()

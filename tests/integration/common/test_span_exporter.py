@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import socket
+import time
 from typing import Any
 
 import pytest
@@ -174,3 +175,32 @@ async def test_a_receiver_that_leaves_while_it_is_asked_does_not_cost_spans() ->
         await exporter.close()
 
     assert exporter.results == {"sent": 1, "dropped": 0}
+
+
+async def test_a_receiver_that_has_no_room_for_a_moment_does_not_cost_spans() -> None:
+    receiver, port = Receiver(), free_port()
+    exporter = exporter_to(port)
+    receiver.is_full = True
+    async with receiver.listening(port):
+        export(exporter, "kept")
+        await receiver.wait_for("kept")
+        refused_s = time.monotonic()
+        receiver.is_full = False
+        await receiver.wait_for("kept", times=2)
+        assert time.monotonic() - refused_s > 0.8, "it is asked again when it said"
+        await exporter.close()
+
+    assert exporter.results == {"sent": 1, "dropped": 0}
+
+
+async def test_a_receiver_that_never_has_room_costs_spans(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("services.common.tracing._TIMEOUT_S", 1.5)
+    receiver, port = Receiver(), free_port()
+    exporter = exporter_to(port)
+    receiver.is_full = True
+    async with receiver.listening(port):
+        export(exporter, "lost")
+        await until(lambda: exporter.results["dropped"] == 1)
+        await exporter.close()
+
+    assert 2 <= receiver.names.count("lost") <= 3
