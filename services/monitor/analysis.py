@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Container, Iterable, Iterator, Mapping, Sequence
+from dataclasses import replace
 from functools import partial
 from typing import Any
 
-from services.monitor.domain.blocks import NS, Batch, Block, Pulse, Rejection
+from services.monitor.domain.blocks import NS, Batch, Block, Pulse, Rejection, plausible_ns
 from services.monitor.domain.detectors import DEFAULT_LIMIT_S, StreamKey, VersionDetectors
 from services.monitor.domain.evidence import Budget
 from services.monitor.domain.figures import OVERFLOW, PANE_S, PANES, Figures
@@ -68,7 +69,7 @@ class Analysis:
         self._stored = {version: data for version, data in references.items() if not is_probes(version[0])}
         try:
             self.probes.load({version: data for version, data in references.items() if is_probes(version[0])})
-        except (KeyError, TypeError, ValueError) as error:
+        except (AttributeError, LookupError, TypeError, ValueError) as error:
             _log.warning("what was stored of golden probes can't be used: %s", error)
         closed = []
         for incident in open_incidents:
@@ -89,15 +90,21 @@ class Analysis:
         rejections = [observation for observation in new if isinstance(observation, Rejection)]
         self._count(gather(batches, rejections, now_ns=now_ns), now_ns=now_ns)
         for observation in new:
-            if isinstance(observation, ProbeReport):
-                self.probes.take(observation)
-                self.incidents.saw_traffic(observation.model, observation.version, now_ns=now_ns)
-            if isinstance(observation, Pulse):
-                if observation.is_stopping:
-                    self.probes.forget((observation.model, observation.version), observation.instance)
-                detectors = self._detectors.get((observation.model, observation.version))
-                if detectors is not None:
-                    detectors.beat(observation)
+            if isinstance(observation, ProbeReport | Pulse):
+                self._hear(replace(observation, end_ns=plausible_ns(observation.end_ns, now_ns)), now_ns=now_ns)
+
+    def _hear(self, told: ProbeReport | Pulse, *, now_ns: int) -> None:
+        """Take in what a replica says of itself."""
+        version = told.model, told.version
+        if isinstance(told, ProbeReport):
+            self.probes.take(told)
+            self.incidents.saw_probe(*version, now_ns=now_ns)
+            return
+        if told.is_stopping:
+            self.probes.forget(version, told.instance)
+        detectors = self._detectors.get(version)
+        if detectors is not None:
+            detectors.beat(told)
 
     def _count(self, blocks: Iterable[Block], *, now_ns: int) -> None:
         blocks = list(blocks)
@@ -128,7 +135,7 @@ class Analysis:
         if stored is not None:
             try:
                 return VersionDetectors.load(stored, budget=self._budget, limit=limit)
-            except (KeyError, TypeError, ValueError) as error:
+            except (AttributeError, LookupError, TypeError, ValueError) as error:
                 _log.warning("what was learnt of %s version %s can't be used: %s", *version, error)
         return VersionDetectors(self._budget, limit=limit)
 
@@ -180,8 +187,16 @@ class Analysis:
 
     def references(self) -> dict[Version, Mapping[str, Any]]:
         """What has been learnt, to be stored: of versions that had no traffic since a restart too."""
-        learnt = {version: detectors.dump() for version, detectors in self._detectors.items()}
-        return {**self._stored, **learnt, **self.probes.dump()}
+        return dict(self.learnt())
+
+    def learnt(self, only: Container[Version] | None = None) -> Iterator[tuple[Version, Mapping[str, Any]]]:
+        """The same, one version at a time, as each takes a while; or of those in ``only`` that have traffic."""
+        if only is None:
+            yield from list(self._stored.items())
+            yield from self.probes.dump().items()
+        for version, detectors in list(self._detectors.items()):
+            if only is None or version in only:
+                yield version, detectors.dump()
 
     def evidence(self) -> Iterator[tuple[Version, StreamKey, float]]:
         """Every stream's logarithm of the e-value; safe to use from another thread."""

@@ -4,6 +4,7 @@ that is of another make, and sent on with its trace if that is worth it.
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from typing import Any, Protocol
 
@@ -17,6 +18,8 @@ from services.monitor.domain.ring import KeptSpan, TraceRing
 from services.monitor.domain.slowness import UNKNOWN, Limits
 from services.monitor.domain.tail import Decision, Reason, Tail
 from services.monitor.otlp import Reading
+
+_log = logging.getLogger(__name__)
 
 _LIMITS_AGE_NS = 10 * NS
 _MAX_LIMITS = 10_000
@@ -138,15 +141,15 @@ class Arrivals:
             for trace in incident.traces:
                 self._ring.pin(bytes.fromhex(trace))
         self.punctuality.expire(now_ns=now_ns)
-        self.services.expire(now_ns / NS)
+        changed += self.incidents.forget(self.services.expire(now_ns / NS), now_ns=now_ns)
         if now_ns - self._adopted_ns > _FORGET_REFERENCES_NS:
             self.services.forget_references()
         return changed
 
     def show(self, incidents: Iterable[Incident]) -> None:
-        """Send on the traces that show incidents."""
+        """Send on the traces that show open incidents."""
         if self._onward is not None:
-            traces = [bytes.fromhex(trace) for incident in incidents for trace in incident.traces]
+            traces = [bytes.fromhex(trace) for incident in incidents if incident.is_open for trace in incident.traces]
             self._forward(self.tail.keep(traces, Reason.INCIDENT))
 
     def forward(self, *, at_once: bool = False) -> None:
@@ -185,13 +188,14 @@ class Arrivals:
     def adopt(self, *, open_incidents: Iterable[Incident], references: Mapping[SeriesKey, Mapping[str, Any]]) -> None:
         """Go on where the monitor stopped."""
         self._adopted_ns = self._clock()
-        self.services.adopt(references)
+        for key in self.services.adopt(references):
+            _log.warning("what was learnt of %s of service %s can't be used", key.operation, key.service)
         for incident in open_incidents:
             self.incidents.adopt(incident, now_ns=self._adopted_ns)
 
     def references(self) -> Iterator[tuple[Version, Mapping[str, Any]]]:
         """What has been learnt of foreign services, under names beside those of models' versions."""
-        for key, data in self.services.references().items():
+        for key, data in self.services.references():
             yield (f"{PREFIX}{key.service}", f"{key.operation}\n{key.replica}"), data
 
 

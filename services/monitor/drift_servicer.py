@@ -21,16 +21,13 @@ class DriftServicer(drift_service_pb2_grpc.DriftServiceServicer):
 
     async def ListDrift(self, request: pb.ListDriftRequest, _context: Any) -> pb.ListDriftResponse:
         model = names.model_id(request.model) if request.model else ""
-        size, question = paging.size_of(request.page_size), ("drift", model)
-        after = tuple(paging.cursor_of(request.page_token, *question).split("\n"))
         detectors = self._analysis.detectors
-        rest = [one for one in sorted(detectors) if model in ("", one[0]) and one > after]
-        response = pb.ListDriftResponse()
-        for version in rest[:size]:
+        versions = sorted(version for version in detectors if model in ("", version[0]))
+        page, following = paging.page(versions, tuple, request, "drift", model)
+        response = pb.ListDriftResponse(next_page_token=following)
+        for version in page:
             response.versions.append(
                 drift_messages.version_drift(*version, detectors[version], now_s=self._clock() / NS)
             )
             await asyncio.sleep(0)  # Spans come in meanwhile.
-        if len(rest) > size:
-            response.next_page_token = paging.token("\n".join(rest[size - 1]), *question)
         return response

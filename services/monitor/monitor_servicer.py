@@ -49,27 +49,30 @@ class MonitorServicer(monitor_service_pb2_grpc.MonitorServiceServicer):
         self._clock = clock
 
     async def ListFigures(self, request: pb.ListFiguresRequest, _context: Any) -> pb.ListFiguresResponse:
-        model, size = _model(request.model), paging.size_of(request.page_size)
-        window_s = _window_s(request)
-        question = ("figures", model, window_s)
-        after = tuple(paging.cursor_of(request.page_token, *question).split("\n"))
-        windows = self._figures.over(model=model, window_s=window_s, now_s=self._clock() / NS)
-        rest = [window for window in windows if (window.model, window.version) > after]
-        page = rest[:size]
-        following = paging.token(f"{page[-1].model}\n{page[-1].version}", *question) if len(rest) > size else ""
-        return pb.ListFiguresResponse(figures=map(messages.figures, page), next_page_token=following)
+        model, window_s = _model(request.model), _window_s(request)
+        keys = self._figures.keys(model=model)
+        page, following = paging.page(keys, tuple, request, "figures", model, window_s)
+        response = pb.ListFiguresResponse(next_page_token=following)
+        for key in page:
+            window = self._figures.window(key, window_s=window_s, now_s=self._clock() / NS)
+            if window is not None:
+                response.figures.append(messages.figures(window))
+            await asyncio.sleep(0)  # Spans come in meanwhile.
+        return response
 
     async def ListServiceFigures(
         self, request: pb.ListServiceFiguresRequest, _context: Any
     ) -> pb.ListServiceFiguresResponse:
-        service, size, window_s = request.service, paging.size_of(request.page_size), _window_s(request)
-        question = ("services", service, window_s)
-        after = tuple(paging.cursor_of(request.page_token, *question).split("\n"))
-        windows = self._services.over(service=service, window_s=window_s, now_s=self._clock() / NS)
-        rest = [window for window in windows if window.key > after]
-        page = rest[:size]
-        following = paging.token("\n".join(page[-1].key), *question) if len(rest) > size else ""
-        return pb.ListServiceFiguresResponse(figures=map(messages.service_figures, page), next_page_token=following)
+        service, window_s = request.service, _window_s(request)
+        keys = self._services.keys(service=service)
+        page, following = paging.page(keys, tuple, request, "services", service, window_s)
+        response = pb.ListServiceFiguresResponse(next_page_token=following)
+        for key in page:
+            window = self._services.window(key, window_s=window_s, now_s=self._clock() / NS)
+            if window is not None:
+                response.figures.append(messages.service_figures(window))
+            await asyncio.sleep(0)  # Spans come in meanwhile.
+        return response
 
     async def ListTraces(self, request: pb.ListTracesRequest, _context: Any) -> pb.ListTracesResponse:
         model, size = _model(request.model), paging.size_of(request.page_size)
@@ -107,12 +110,8 @@ class MonitorServicer(monitor_service_pb2_grpc.MonitorServiceServicer):
         return pb.GetIncidentResponse(incident=messages.incident(incident))
 
     async def ListProbes(self, request: pb.ListProbesRequest, _context: Any) -> pb.ListProbesResponse:
-        model, size = _model(request.model), paging.size_of(request.page_size)
-        question = ("probes", model)
-        after = tuple(paging.cursor_of(request.page_token, *question).split("\n"))
-        rest = [one for one in self._probes.states(model=model) if one.key > after]
-        page = rest[:size]
-        following = paging.token("\n".join(page[-1].key), *question) if len(rest) > size else ""
+        model = _model(request.model)
+        page, following = paging.page(self._probes.states(model=model), lambda one: one.key, request, "probes", model)
         return pb.ListProbesResponse(probes=map(messages.probe, page), next_page_token=following)
 
     async def WatchIncidents(

@@ -5,11 +5,25 @@ from __future__ import annotations
 import base64
 import binascii
 import hashlib
+from collections.abc import Callable, Iterable
+from typing import Protocol, TypeVar
 
 from services.common.errors import InvalidArgumentError
 
 DEFAULT_SIZE = 50
 MAX_SIZE = 1_000
+
+T = TypeVar("T")
+
+
+class Request(Protocol):
+    """Asks for a page."""
+
+    @property
+    def page_size(self) -> int: ...
+
+    @property
+    def page_token(self) -> str: ...
 
 
 def size_of(page_size: int) -> int:
@@ -40,6 +54,20 @@ def cursor_of(page_token: str, *question: object) -> str:
     if not cursor or raw[:8] != _digest(cursor, question):
         raise InvalidArgumentError(f"got page_token {page_token[:64]!r}, expected the next_page_token of the same list")
     return cursor
+
+
+def page(
+    items: Iterable[T], key_of: Callable[[T], tuple[str, ...]], request: Request, *question: object
+) -> tuple[list[T], str]:
+    """A page of items that are sorted by their keys, and the token for the next one; "" after the last.
+
+    Raises:
+        InvalidArgumentError: the size is out of range, or the token is none of ours for this question.
+    """
+    size, after = size_of(request.page_size), tuple(cursor_of(request.page_token, *question).split("\n"))
+    rest = [item for item in items if key_of(item) > after]
+    following = token("\n".join(key_of(rest[size - 1])), *question) if len(rest) > size else ""
+    return rest[:size], following
 
 
 def _digest(cursor: str, question: tuple[object, ...]) -> bytes:

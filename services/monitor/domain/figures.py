@@ -170,16 +170,15 @@ class Figures:
             if series.last_second < now_s - PANES * PANE_S:
                 series.panes, series.exemplars = {}, {}
 
-    def over(self, *, model: str, window_s: int, now_s: float) -> list[Window]:
-        """Figures of one model's versions ("" for all), by model and version.
+    def keys(self, *, model: str) -> list[tuple[str, str]]:
+        """Model and version of each of one model's series ("" for all) with traffic lately, in order."""
+        return sorted(key for key, series in self._series.items() if series.panes and model in ("", key[0]))
+
+    def window(self, key: tuple[str, str], *, window_s: int, now_s: float) -> Window | None:
+        """Figures of a series; None where there is none any more.
 
         The window is rounded up to whole panes, and the pane that is being filled is added.
         """
-        panes = -(-window_s // PANE_S)
-        first = int(now_s) // PANE_S - panes
-        seconds = now_s - first * PANE_S
-        return [
-            Window(series.model, series.version, seconds, series.over(first_pane=first))
-            for _, series in sorted(self._series.items())
-            if series.panes and model in ("", series.model)
-        ]
+        series = self._series.get(key)
+        first = int(now_s) // PANE_S + window_s // -PANE_S
+        return None if series is None else Window(*key, now_s - first * PANE_S, series.over(first_pane=first))

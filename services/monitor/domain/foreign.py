@@ -11,7 +11,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
-from services.monitor.domain.blocks import NS, PLAUSIBLE_AGE_NS
+from services.monitor.domain.blocks import NS, plausible_ns
 from services.monitor.domain.figures import PANE_S
 from services.monitor.domain.findings import Alarm, Recovery
 from services.monitor.domain.foreign_series import ForeignSeries, Tally
@@ -91,18 +91,28 @@ class ForeignServices:
         live = {key: series.totals for key, series in self}
         return {**self._idle, **live}
 
-    def adopt(self, references: Mapping[SeriesKey, Mapping[str, Any]]) -> None:
-        """What was learnt before a restart."""
-        self._references = dict(references)
+    def adopt(self, references: Mapping[SeriesKey, Mapping[str, Any]]) -> list[SeriesKey]:
+        """Take over what was learnt before a restart; return the series of which it is of another make."""
+        self._references = {}
+        odd: list[SeriesKey] = []
+        for key, data in references.items():
+            try:
+                ForeignSeries(threshold=self._threshold).load(data)
+            except (AttributeError, LookupError, TypeError, ValueError):
+                odd.append(key)
+            else:
+                self._references[key] = data
+        return odd
 
-    def references(self) -> dict[SeriesKey, Mapping[str, Any]]:
-        """What has been learnt, to be stored."""
-        return self._references | {key: series.dump() for key, series in self._series.items()}
+    def references(self) -> Iterator[tuple[SeriesKey, Mapping[str, Any]]]:
+        """What has been learnt, to be stored, one series at a time: others may come and go meanwhile."""
+        yield from list(self._references.items())
+        for key, series in list(self._series.items()):
+            yield key, series.dump()
 
     def add(self, calls: Iterable[Call], *, now_ns: int) -> None:
         for call in calls:
-            is_plausible = now_ns - PLAUSIBLE_AGE_NS <= call.end_ns <= now_ns
-            second = (call.end_ns if is_plausible else now_ns) // NS
+            second = plausible_ns(call.end_ns, now_ns) // NS
             self._find(call.key).add(second, call.duration_ns, call.outcome, call.trace_id)
 
     def get(self, key: SeriesKey) -> ForeignSeries | None:
@@ -140,18 +150,18 @@ class ForeignServices:
                 stream.adopt_alarm()
         return made
 
-    def over(self, *, service: str, window_s: int, now_s: float) -> list[ServiceWindow]:
-        """Figures of one service's series ("" for all), in order.
+    def keys(self, *, service: str) -> list[SeriesKey]:
+        """Those of one service's series ("" for all), in order."""
+        return sorted(key for key in self._series if service in ("", key.service))
+
+    def window(self, key: SeriesKey, *, window_s: int, now_s: float) -> ServiceWindow | None:
+        """Figures of a series; None where there is none any more.
 
         The window is rounded up to whole panes, and the pane that is being filled is added.
         """
+        series = self._series.get(key)
         first = int(now_s) // PANE_S + window_s // -PANE_S
-        seconds = now_s - first * PANE_S
-        return [
-            ServiceWindow(key, seconds, series.over(first_pane=first))
-            for key, series in sorted(self._series.items(), key=lambda item: item[0])
-            if service in ("", key.service)
-        ]
+        return None if series is None else ServiceWindow(key, now_s - first * PANE_S, series.over(first_pane=first))
 
     def judge(self, now_s: float) -> Iterator[Finding]:
         """Judge every second that is over, series by series."""
@@ -159,16 +169,16 @@ class ForeignServices:
             for finding in series.judge(now_s):
                 yield key, finding
 
-    def expire(self, now_s: float) -> None:
-        """Forget series without calls for ``IDLE_S``, so that others find room."""
-        for key, series in list(self._series.items()):
-            if series.last_second < now_s - IDLE_S:
-                self._idle[key] = series.totals
-                self._idle[key] = series.totals
-                del self._series[key]
-                self._of_service[key.service] -= 1
-                self._of_operation[key.service, key.operation] -= 1
+    def expire(self, now_s: float) -> list[SeriesKey]:
+        """Forget all but the totals of series without calls for ``IDLE_S``, so that others find room; return which."""
+        idle = [key for key, series in self._series.items() if series.last_second < now_s - IDLE_S]
+        for key in idle:
+            self._idle[key] = self._series[key].totals
+            del self._series[key]
+            self._of_service[key.service] -= 1
+            self._of_operation[key.service, key.operation] -= 1
         self._of_service, self._of_operation = +self._of_service, +self._of_operation
+        return idle
 
     def forget_references(self) -> None:
         """Of series that did not come back after a restart."""

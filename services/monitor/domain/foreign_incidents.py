@@ -13,6 +13,7 @@ from services.monitor.domain.foreign import SeriesKey
 from services.monitor.domain.incidents import IDLE_S, MAX_TRACES, Incident
 from services.monitor.domain.phases import Signal
 from services.monitor.domain.reference import LEVELS
+from services.monitor.domain.summaries import duration_text
 
 PREFIX = "services/"
 """Begins the ``model`` of such an incident, and the service's name follows: no model's id has a slash."""
@@ -36,6 +37,7 @@ class ForeignIncidents:
         self._open: dict[tuple[str, Signal], Incident] = {}
         self._alarmed: dict[tuple[str, Signal], set[SeriesKey]] = {}
         self._last_call_ns: dict[str, int] = {}
+        self._adopted_ns: dict[tuple[str, Signal], int] = {}
 
     @property
     def open(self) -> list[Incident]:
@@ -47,7 +49,7 @@ class ForeignIncidents:
         service = incident.model.removeprefix(PREFIX)
         self._open[service, incident.signal] = incident
         self._alarmed[service, incident.signal] = set()
-        self._last_call_ns[service] = now_ns
+        self._last_call_ns[service] = self._adopted_ns[service, incident.signal] = now_ns
 
     def goes_on(self, key: SeriesKey, signal: Signal) -> bool:
         """Whether a series that comes back after a restart was in alarm; it counts as one that is from now on."""
@@ -65,22 +67,42 @@ class ForeignIncidents:
     def take(self, key: SeriesKey, finding: Alarm | Recovery, *, traces: Iterable[str], now_ns: int) -> list[Incident]:
         """Let a finding open or close an incident; ``traces`` show an alarm, at most ``MAX_TRACES`` are kept."""
         of = key.service, finding.signal
-        alarmed = self._alarmed.setdefault(of, set())
         if isinstance(finding, Recovery):
-            alarmed.discard(key)
             how = "lost sight of, as calls became unlike any before," if finding.is_lost else "back to normal"
-            return [self._close(of, how=how, now_ns=now_ns)] if of in self._open and not alarmed else []
-        alarmed.add(key)
+            return self._leave(of, key, how=how, now_ns=now_ns)
+        self._alarmed.setdefault(of, set()).add(key)
         self._last_call_ns[key.service] = now_ns
         if of in self._open:
             return []
         self._open[of] = self._opened(key, finding, tuple(traces)[:MAX_TRACES], now_ns)
         return [self._open[of]]
 
+    def forget(self, keys: Iterable[SeriesKey], *, now_ns: int) -> list[Incident]:
+        """Series were forgotten, and will not recover: close the incidents that only they kept open."""
+        changed: list[Incident] = []
+        for key in keys:
+            for of in [of for of in self._open if key in self._alarmed[of]]:
+                changed += self._leave(of, key, how="closed, as what was in alarm is called no more,", now_ns=now_ns)
+        return changed
+
+    def _leave(self, of: tuple[str, Signal], key: SeriesKey, *, how: str, now_ns: int) -> list[Incident]:
+        """A series is in alarm no more."""
+        alarmed = self._alarmed.get(of, set())
+        alarmed.discard(key)
+        return [self._close(of, how=how, now_ns=now_ns)] if of in self._open and not alarmed else []
+
     def close_idle(self, *, now_ns: int) -> list[Incident]:
-        """Close the incidents of services that have had no calls for ``IDLE_S``."""
-        idle = [of for of in self._open if self._last_call_ns[of[0]] <= now_ns - IDLE_S * NS]
-        return [self._close(of, how="closed, as there were no more calls,", now_ns=now_ns) for of in idle]
+        """Close the incidents of services that have had no calls for ``IDLE_S``, and those of before a restart that no
+        series went on with for so long.
+        """
+        before_ns = now_ns - IDLE_S * NS
+        closed: list[Incident] = []
+        for of in list(self._open):
+            if self._last_call_ns[of[0]] <= before_ns:
+                closed.append(self._close(of, how="closed, as there were no more calls,", now_ns=now_ns))
+            elif not self._alarmed[of] and self._adopted_ns.get(of, now_ns) <= before_ns:
+                closed.append(self._close(of, how="lost sight of in a restart", now_ns=now_ns))
+        return closed
 
     def _opened(self, key: SeriesKey, alarm: Alarm, traces: tuple[str, ...], now_ns: int) -> Incident:
         scale, level = (1.0, 0) if alarm.signal is Signal.ERROR_RATE else (1e9, _MEDIAN)
@@ -104,9 +126,10 @@ class ForeignIncidents:
     def _close(self, of: tuple[str, Signal], *, how: str, now_ns: int) -> Incident:
         incident = self._open.pop(of)
         self._alarmed.pop(of, None)
+        self._adopted_ns.pop(of, None)
         if not any(service == of[0] for service, _ in self._open):
             self._last_call_ns.pop(of[0], None)
-        lasted = _duration(now_ns - incident.change_ns)
+        lasted = duration_text(now_ns - incident.change_ns)
         return replace(
             incident, close_ns=now_ns, summary=f"{incident.summary.removesuffix('.')}; {how} after {lasted}."
         )
@@ -121,10 +144,4 @@ def summarise(key: SeriesKey, alarm: Alarm) -> str:
         # What was normal is known as an upper limit only.
         return f"Errors of {where} rose from at most {before:.2%} to {after:.2%} of calls at {since}."
     level = _QUANTILES[LEVELS[alarm.level]]
-    return f"{where} became slower: {level} rose from {_duration(before)} to {_duration(after)} at {since}."
-
-
-def _duration(ns: float) -> str:
-    if ns < 1e9:
-        return f"{ns / 1e6:.3g} ms"
-    return f"{ns / 1e9:.3g} s" if ns < 6e10 else f"{ns / 6e10:.3g} min"
+    return f"{where} became slower: {level} rose from {duration_text(before)} to {duration_text(after)} at {since}."

@@ -158,8 +158,8 @@ class ForeignSeries:
             return
         share = failed / counted
         self._shares.append((second, share))
-        values = (np.array([value]) for value in (share, self._errors.limit, share, self._errors.limit))
-        yield from self._observe(Signal.ERROR_RATE, Slot(second, *values))
+        now, limit = np.array([share]), np.array([self._errors.limit])
+        yield from self._observe(Signal.ERROR_RATE, Slot(second, shares=now, limits=limit, now=now, normal=limit))
         if self._settled > SETTLING_SLOTS and not self.streams[Signal.ERROR_RATE].is_suspicious:
             self._errors.learn(share, counted)
 
@@ -213,7 +213,11 @@ class ForeignSeries:
         }
 
     def load(self, data: Mapping[str, Any]) -> None:
-        """The reverse of :meth:`dump`; what is known needs no settling."""
+        """The reverse of :meth:`dump`; what is known needs no settling.
+
+        Raises:
+            LookupError, TypeError, ValueError: the data are of another make.
+        """
         self._errors = ErrorReference(*data["errors"])
         for rate, normal in data["latency"]:
             self._latency.know(Context(0, rate), [Normal.load(Phase.TOTAL, normal)])

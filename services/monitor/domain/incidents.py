@@ -81,7 +81,8 @@ class Incidents:
         self._budget = budget
         self._open: dict[IncidentKey, Incident] = {}
         self._alarmed: dict[IncidentKey, set[_Alarmed]] = {}
-        self._last_traffic_ns: dict[tuple[str, str], int] = {}
+        self._last_seen_ns: dict[IncidentKey, int] = {}
+        """When what an open incident is about was last seen to go on: traffic, or golden probes."""
 
     @property
     def open(self) -> list[Incident]:
@@ -93,11 +94,20 @@ class Incidents:
         key = _key(incident.model, incident.version, incident.signal)
         self._open[key] = incident
         self._alarmed[key] = {(incident.signal, incident.phase, source) for source in _sources(incident)}
-        self._last_traffic_ns[incident.model, incident.version] = now_ns
+        self._last_seen_ns[key] = now_ns
 
     def saw_traffic(self, model: str, version: str, *, now_ns: int) -> None:
-        if (model, version) in self._last_traffic_ns:
-            self._last_traffic_ns[model, version] = now_ns
+        """A version answers. Golden probes are none: they come whether or not anybody asks."""
+        for family in Family:
+            if family is not Family.PROBES:
+                self._saw((model, version, family), now_ns)
+
+    def saw_probe(self, model: str, version: str, *, now_ns: int) -> None:
+        self._saw((model, version, Family.PROBES), now_ns)
+
+    def _saw(self, key: IncidentKey, now_ns: int) -> None:
+        if key in self._last_seen_ns:
+            self._last_seen_ns[key] = now_ns
 
     def take(
         self,
@@ -116,7 +126,7 @@ class Incidents:
         known = self._open.get(key)
         source = "" if finding.is_versions else finding.replica
         self._alarmed.setdefault(key, set()).add((finding.signal, finding.phase, source))
-        self._last_traffic_ns[model, version] = now_ns
+        self._last_seen_ns[key] = now_ns
         shown = tuple(traces)[:MAX_TRACES], tuple(innocent)[:MAX_TRACES]
         if known is None or _is_deeper(finding, known):
             self._open[key] = self._opened(key, finding, *shown, now_ns)
@@ -134,9 +144,9 @@ class Incidents:
         return [self.close(key, how=how, now_ns=now_ns)] if key in self._open and not alarmed else []
 
     def close_idle(self, *, now_ns: int) -> list[Incident]:
-        """Close the incidents of versions that have had no traffic for ``IDLE_S``."""
-        idle = [key for key in self._open if self._last_traffic_ns[key[:2]] <= now_ns - _idle_s(key[2]) * NS]
-        return [self.close(key, how="closed, as there was no more traffic,", now_ns=now_ns) for key in idle]
+        """Close the incidents of versions without traffic for ``IDLE_S``, or without a probe for ``IDLE_PROBES_S``."""
+        idle = [key for key in self._open if self._last_seen_ns[key] <= now_ns - _idle_s(key[2]) * NS]
+        return [self.close(key, how=_idle_text(key[2]), now_ns=now_ns) for key in idle]
 
     def _opened(
         self, key: IncidentKey, alarm: Alarm, traces: tuple[str, ...], innocent: tuple[str, ...], now_ns: int
@@ -179,8 +189,7 @@ class Incidents:
         """Close an open incident; ``how`` continues its summary."""
         incident = self._open.pop(key)
         self._alarmed.pop(key, None)
-        if not any(other[:2] == key[:2] for other in self._open):
-            self._last_traffic_ns.pop(key[:2], None)
+        self._last_seen_ns.pop(key, None)
         lasted = duration_text(now_ns - incident.change_ns)
         return replace(
             incident, close_ns=now_ns, summary=f"{incident.summary.removesuffix('.')}; {how} after {lasted}."
@@ -211,6 +220,10 @@ def _key(model: str, version: str, signal: Signal) -> IncidentKey:
 
 def _idle_s(family: Family) -> int:
     return IDLE_PROBES_S if family is Family.PROBES else IDLE_S
+
+
+def _idle_text(family: Family) -> str:
+    return f"closed, as there {'were no more probes' if family is Family.PROBES else 'was no more traffic'},"
 
 
 def _is_deeper(alarm: Alarm, known: Incident) -> bool:

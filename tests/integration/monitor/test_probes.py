@@ -13,6 +13,7 @@ import pytest
 from opentelemetry.proto.trace.v1.trace_pb2 import Span
 
 from penstock.monitor.v1 import monitor_service_pb2 as pb
+from services.monitor.domain.blocks import NS
 from tests.support.monitor_process import Clock, RunningMonitor, monitor, span
 
 Eventually = Callable[[Callable[[], Awaitable[Any]]], Awaitable[Any]]
@@ -129,6 +130,29 @@ async def test_golden_answers_and_incidents_outlive_a_restart(tmp_path: Path, ev
         await eventually(is_the_next_one_named)
         clock.skip(5)
         await running.send(probe_span(running), instance="d@x")
+
+        async def is_closed() -> bool:
+            return not await incidents(running)
+
+        await eventually(is_closed)
+
+
+@pytest.mark.parametrize(
+    "off_ns", [-7_200 * NS, -15 * NS, 300 * NS, 2**64 - 1], ids=["hours behind", "behind", "ahead", "no time at all"]
+)
+async def test_a_replica_whose_clock_is_off_is_heard_all_the_same(
+    tmp_path: Path, eventually: Eventually, off_ns: int
+) -> None:
+    async with monitor(tmp_path) as running:
+        failing = probe_span(running, penstock__probe__outcome="fail")
+        failing.end_time_unix_nano = min(failing.end_time_unix_nano + off_ns, 2**64 - 1)
+        failing.start_time_unix_nano = failing.end_time_unix_nano - 9
+        await running.send(failing, instance="a@x")
+
+        (incident,) = await eventually(lambda: incidents(running))
+        assert abs(incident.change_time.ToNanoseconds() - running.clock()) < 60 * NS
+        running.clock.skip(5)
+        await running.send(probe_span(running), instance="a@x")  # the clock is right again
 
         async def is_closed() -> bool:
             return not await incidents(running)

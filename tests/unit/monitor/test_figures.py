@@ -7,7 +7,7 @@ import pytest
 from services.monitor.domain.blocks import NS, Block, Rejection
 from services.monitor.domain.detectors import VersionDetectors
 from services.monitor.domain.evidence import Budget
-from services.monitor.domain.figures import OVERFLOW, PANES, Figures, Sums
+from services.monitor.domain.figures import OVERFLOW, PANES, Figures, Sums, Window
 from services.monitor.domain.gathering import gather
 from services.monitor.domain.outcomes import Outcome
 from tests.support.traffic import START_S, batch
@@ -22,12 +22,17 @@ def rejected(outcome: Outcome, *, model: str, version: str = "1") -> Block:
     return gather([], [rejection], now_ns=START_S * NS)[0]
 
 
+def over(figures: Figures, *, model: str, window_s: int, now_s: float) -> list[Window]:
+    found = [figures.window(key, window_s=window_s, now_s=now_s) for key in figures.keys(model=model)]
+    return [window for window in found if window is not None]
+
+
 def test_a_window_covers_whole_panes_and_the_one_that_is_being_filled() -> None:
     figures = Figures(max_series=10)
     for second in range(START_S, START_S + 100):
         figures.add(executed(second))
 
-    (window,) = figures.over(model="digits", window_s=15, now_s=START_S + 99.5)
+    (window,) = over(figures, model="digits", window_s=15, now_s=START_S + 99.5)
 
     assert window.seconds == pytest.approx(29.5)
     assert window.sums.executions == 30
@@ -40,7 +45,7 @@ def test_closed_panes_lose_nothing_and_take_what_comes_late() -> None:
         whole.add(block)
         figures.add(block)
 
-    (window,) = figures.over(model="", window_s=600, now_s=START_S + 60)
+    (window,) = over(figures, model="", window_s=600, now_s=START_S + 60)
 
     assert (window.sums.counts == whole.counts).all()
     assert (window.sums.sums_ns == whole.sums_ns).all()
@@ -78,7 +83,7 @@ def test_a_clock_that_is_set_back_leaves_nothing_of_the_future() -> None:
     figures.add(executed(START_S + 7_200))
     figures.add(executed(START_S))
 
-    (window,) = figures.over(model="", window_s=60, now_s=START_S + 1)
+    (window,) = over(figures, model="", window_s=60, now_s=START_S + 1)
     assert window.sums.executions == 1
     figures.expire(START_S + 601 + 10)
     assert len(figures) == 0
@@ -89,7 +94,7 @@ def test_a_late_block_removes_nothing() -> None:
     for second in (START_S + 19, START_S + 9):
         figures.add(executed(second))
 
-    (window,) = figures.over(model="", window_s=60, now_s=START_S + 20)
+    (window,) = over(figures, model="", window_s=60, now_s=START_S + 20)
     assert window.sums.executions == 2
 
 
@@ -98,7 +103,7 @@ def test_versions_above_the_cap_share_one_series() -> None:
     for version in "12345":
         figures.add(executed(version=version))
 
-    windows = figures.over(model="", window_s=60, now_s=START_S)
+    windows = over(figures, model="", window_s=60, now_s=START_S)
 
     assert {(window.model, window.version): window.sums.executions for window in windows} == {
         ("digits", "1"): 1, ("digits", "2"): 1, OVERFLOW: 3,
@@ -129,7 +134,7 @@ def test_what_is_called_now_and_then_counts_on() -> None:
     figures.add(executed())
     figures.expire(START_S + 611)
     assert [series.totals.executions for series in figures.counted()] == [1]
-    assert (list(figures), len(figures), figures.over(model="", window_s=60, now_s=START_S)) == ([], 0, [])
+    assert (list(figures), len(figures), figures.keys(model="")) == ([], 0, [])
 
     series = figures.add(executed(START_S + 900))
 

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import base64
+from types import SimpleNamespace
 
 import pytest
 from hypothesis import given
@@ -47,3 +48,25 @@ def test_a_page_size_of_zero_is_the_default(asked: int, meant: int) -> None:
 def test_other_page_sizes_are_refused(asked: int) -> None:
     with pytest.raises(InvalidArgumentError, match="expected 0 to 1000"):
         paging.size_of(asked)
+
+
+def test_a_list_comes_page_by_page_in_the_order_of_its_keys() -> None:
+    items = [("a", "1"), ("a", "2"), ("b", "1"), ("c", "")]
+    pages, request = [], SimpleNamespace(page_size=3, page_token="")
+    while True:
+        page, request.page_token = paging.page(items, tuple, request, "figures", "")
+        pages.append(page)
+        if not request.page_token:
+            break
+
+    assert pages == [items[:3], items[3:]]
+    assert paging.page(items, tuple, SimpleNamespace(page_size=4, page_token=""), "figures", "") == (items, "")
+
+
+def test_what_came_meanwhile_moves_no_page() -> None:
+    request = SimpleNamespace(page_size=1, page_token="")
+    _, request.page_token = paging.page([("a",), ("c",)], tuple, request, "probes")
+
+    assert paging.page([("a",), ("b",), ("c",)], tuple, request, "probes")[0] == [("b",)]
+    with pytest.raises(InvalidArgumentError):
+        paging.page([("a",)], tuple, request, "figures")

@@ -241,6 +241,23 @@ def test_a_failing_replica_that_nobody_calls_stays_a_matter_until_it_is_long_gon
     assert closed.incident_id == incident.incident_id
 
 
+def test_golden_probes_keep_no_incident_open_of_a_version_that_nobody_calls() -> None:
+    stage = Stage()
+    errors = Alarm(Signal.ERROR_RATE, None, 21.0, NOW_NS // NS, 0, np.array([0.001]), np.array([0.053]))
+    stage.incidents.take("m", "1", errors, traces=[], now_ns=NOW_NS)
+    stage(report("a", outcome=ProbeOutcome.ERROR, detail="no memory"))
+    later_ns = NOW_NS + (60 + IDLE_PROBES_S) * NS
+    for second in range(0, IDLE_PROBES_S, 30):
+        stage.incidents.saw_probe("m", "1", now_ns=NOW_NS + second * NS)
+
+    (closed,) = stage.incidents.close_idle(now_ns=later_ns)
+    assert (closed.signal, "was no more traffic" in closed.summary) == (Signal.ERROR_RATE, True)
+
+    stage.incidents.saw_traffic("m", "1", now_ns=later_ns)
+    (closed,) = stage.incidents.close_idle(now_ns=later_ns + IDLE_PROBES_S * NS)
+    assert (closed.signal, "were no more probes" in closed.summary) == (Signal.PROBE, True)
+
+
 def test_one_incident_moves_from_a_replica_to_the_version() -> None:
     stage = Stage()
     fault = {"outcome": ProbeOutcome.ERROR, "detail": "no memory"}
