@@ -104,11 +104,11 @@ class Arrivals:
         span, observation = reading.span, reading.observation
         if span.is_probe:
             return Reason.PROBE
-        if span.is_canary:
-            return Reason.CANARY
         if span.has_error:
             return Reason.ERROR
         if isinstance(observation, Batch):
+            if span.is_canary:
+                return Reason.CANARY
             return Reason.SLOW if self._limits_of(observation, now_ns).are_exceeded(observation) else Reason.NONE
         if isinstance(observation, Call):
             series = self.services.get(observation.key)

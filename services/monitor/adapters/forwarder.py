@@ -9,6 +9,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from typing import Any
 
 import grpc
+from google.protobuf.message import DecodeError
 from google.rpc.error_details_pb2 import RetryInfo
 from grpc_status import rpc_status
 from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTraceServiceResponse
@@ -143,5 +144,8 @@ def _is_retryable(error: grpc.aio.AioRpcError) -> bool:
     """Without a RetryInfo, RESOURCE_EXHAUSTED is mostly a request over the receiver's size limit: it stays so."""
     if error.code() is not grpc.StatusCode.RESOURCE_EXHAUSTED:
         return error.code() in _RETRYABLE
-    status = rpc_status.from_call(error)
+    try:
+        status = rpc_status.from_call(error)
+    except (DecodeError, ValueError):  # It contradicts itself, or is none: a proxy may have changed it.
+        return False
     return status is not None and any(detail.Is(RetryInfo.DESCRIPTOR) for detail in status.details)

@@ -28,9 +28,9 @@ class Reason(IntEnum):
     NONE = 0
     CONTRAST = 1
     SLOW = 2
-    ERROR = 3
-    HEAD = 4
-    CANARY = 5
+    CANARY = 3
+    ERROR = 4
+    HEAD = 5
     PROBE = 6
     INCIDENT = 7
 
@@ -41,7 +41,7 @@ class Reason(IntEnum):
 
 _UNCAPPED = frozenset({Reason.HEAD, Reason.INCIDENT})
 """Those who sampled it had a cap of their own; an incident names a handful."""
-_FRUGAL = frozenset({Reason.CONTRAST, Reason.SLOW})
+_FRUGAL = frozenset({Reason.CONTRAST, Reason.SLOW, Reason.CANARY})
 """These leave half of the allowance to stronger reasons."""
 
 

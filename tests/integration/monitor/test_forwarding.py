@@ -11,6 +11,7 @@ from typing import Any
 import grpc
 import httpx
 import pytest
+from google.rpc.status_pb2 import Status
 from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import (
     ExportTraceServiceRequest,
     ExportTraceServiceResponse,
@@ -143,22 +144,24 @@ async def test_failed_slow_and_probing_ones_go_on_and_normal_ones_stay(tmp_path:
         await eventually(is_slow_known)
         probe = span("process digits", {}, start_ns=1, end_ns=2)
         probe.attributes.add(key="penstock.probe").value.bool_value = True
-        canary = span("process digits", {"penstock.deployment.arm": "canary"}, start_ns=1, end_ns=2)
+        sampled = span("process digits", {"penstock.deployment.arm": "canary"}, start_ns=1, end_ns=2)
+        canary = batch_span(end_ns=near.clock(), infer_ns=4_000_000)
+        canary.attributes.add(key="penstock.deployment.arm").value.string_value = "canary"
         failed = span("POST /infer", {}, start_ns=1, end_ns=2, kind=2, is_error=True)
-        await near.send(batch_span(end_ns=near.clock()), probe, canary, failed)
+        await near.send(batch_span(end_ns=near.clock()), probe, sampled, canary, failed)
         await receiver.wait_for("process digits", times=2)
         await receiver.wait_for("POST /infer", "batch digits")
 
         reasons = {
             reason: await metric(near, f'penstock_monitor_traces_total{{reason="{reason}"}}')
-            for reason in ("probe", "canary", "error", "contrast")
+            for reason in ("probe", "head", "canary", "error", "contrast")
         }
-    assert reasons == {"probe": 1, "canary": 1, "error": 1, "contrast": 0}
+    assert reasons == {"probe": 1, "head": 1, "canary": 1, "error": 1, "contrast": 0}
     forwarded = spans_of(receiver)
-    expected = {one.span_id for one in (probe, canary, failed)}
+    expected = {one.span_id for one in (probe, sampled, failed)}
     assert {one.span_id for one in forwarded if not one.name.startswith("batch")} == expected
     durations = {one.end_time_unix_nano - one.start_time_unix_nano for one in forwarded if one.name == "batch digits"}
-    assert durations == {500_000_000}
+    assert durations == {500_000_000, 4_000_000}
 
 
 async def test_what_shows_an_incident_goes_on_although_it_was_not_chosen(
@@ -214,6 +217,46 @@ async def test_a_request_over_the_receivers_limit_keeps_nothing_else(tmp_path: P
 
         assert Small.spans == 1
         assert await metric(near, 'penstock_monitor_forwarded_spans_total{result="dropped"}') == 2
+    await server.stop(None)
+
+
+@pytest.mark.parametrize(
+    "details",
+    [b"\xff\xff", Status(code=14, message="else").SerializeToString(), Status(code=8, message="x").SerializeToString()],
+    ids=["no status", "another code", "another message"],
+)
+async def test_a_receiver_that_contradicts_itself_costs_its_spans_and_nothing_else(
+    tmp_path: Path, eventually: Eventually, details: bytes
+) -> None:
+    class Odd(TraceServiceServicer):
+        taken = 0
+        is_odd = True
+
+        async def Export(self, request: ExportTraceServiceRequest, context: Any) -> ExportTraceServiceResponse:
+            if self.is_odd:
+                context.set_trailing_metadata((("grpc-status-details-bin", details),))
+                await context.abort(grpc.StatusCode.RESOURCE_EXHAUSTED, "there is no room")
+            self.taken += otlp.span_count(request)
+            return ExportTraceServiceResponse()
+
+    server, odd = grpc.aio.server(), Odd()
+    add_TraceServiceServicer_to_server(odd, server)
+    port = server.add_insecure_port("127.0.0.1:0")
+    await server.start()
+    async with monitor(tmp_path, forward_endpoint=f"127.0.0.1:{port}", **AT_ONCE) as near:
+        await near.send(span("lost", {}, start_ns=1, end_ns=2))
+
+        async def is_dropped() -> bool:
+            return await metric(near, 'penstock_monitor_forwarded_spans_total{result="dropped"}') == 1
+
+        await eventually(is_dropped)
+        odd.is_odd = False
+        await near.send(span("taken", {}, start_ns=1, end_ns=2))
+
+        async def is_taken() -> bool:
+            return odd.taken == 1
+
+        await eventually(is_taken)
     await server.stop(None)
 
 

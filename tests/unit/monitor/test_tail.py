@@ -88,6 +88,22 @@ def test_the_cap_leaves_half_to_stronger_reasons_and_all_to_those_sampled_elsewh
     assert tail.results["capped"] == 100 + 90 + 95
 
 
+def test_a_canary_leaves_half_of_the_allowance_to_failures_and_what_was_sampled_is_not_capped_by_it() -> None:
+    tail = made(rate=5)  # ten at once
+    for number in range(50):
+        see(tail, number, Reason.CANARY)
+    assert sorted(kept(tail).values()) == [Reason.CANARY] * 5
+
+    for number in range(100, 150):
+        see(tail, number, Reason.CANARY, now_ns=NOW + DELAY)
+        see(tail, number + 100, Reason.ERROR, now_ns=NOW + DELAY)
+        see(tail, number + 200, Reason.CANARY, now_ns=NOW + DELAY)
+        see(tail, number + 200, Reason.HEAD, now_ns=NOW + DELAY)
+    reasons = list(kept(tail, NOW + 2 * DELAY).values())
+
+    assert [reasons.count(reason) for reason in (Reason.CANARY, Reason.ERROR, Reason.HEAD)] == [0, 10, 50]
+
+
 def test_a_few_innocent_ones_of_each_version_go_on_each_minute() -> None:
     tail = made(contrasts=2)
     for number in range(20):
