@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import logging
 from collections import Counter
 from collections.abc import Callable, Sequence
 from datetime import UTC, datetime
@@ -13,8 +12,6 @@ from services.monitor.adapters.web_api import WebApi
 from services.monitor.domain.alerts import Alert, AlertBook, Links, alert_of
 from services.monitor.domain.blocks import NS
 from services.monitor.domain.incidents import Incident
-
-_log = logging.getLogger(__name__)
 
 _LASTS = 4
 """An alert that wasn't sent again for so many periods ends by itself, as Prometheus' do."""
@@ -48,11 +45,17 @@ class Alertmanager:
         self._book.take(alert_of(incident, self._links), now_ns=self._clock())
 
     async def tell(self) -> None:
+        """Also when there is nothing to tell, so that it shows before the first incident whether it can be told."""
         due = self._book.due()
-        for start in range(0, len(due), _AT_ONCE):
-            await self._send(due[start : start + _AT_ONCE])
+        refusal: FailedPreconditionError | None = None
+        for start in range(0, max(1, len(due)), _AT_ONCE):
+            refusal = await self._send(due[start : start + _AT_ONCE]) or refusal
+        if refusal is not None:
+            raise refusal
 
-    async def _send(self, alerts: Sequence[Alert]) -> None:
+    async def _send(self, alerts: Sequence[Alert]) -> FailedPreconditionError | None:
+        """Post alerts; return why they were refused for good, if they were."""
+        refusal: FailedPreconditionError | None = None
         until_ns = self._clock() + self._lasts_ns
         try:
             await self._api.call("POST", "/api/v2/alerts", [_posted(alert, until_ns=until_ns) for alert in alerts])
@@ -61,12 +64,13 @@ class Alertmanager:
             raise
         except FailedPreconditionError as error:
             # Sent again they would be refused again; what fires is tried with the next period all the same.
-            _log.error("alerts are lost: %s", error)
+            refusal = error
             self._drop(len(alerts))
         else:
             self.results["sent"] += len(alerts)
         for alert in alerts:
             self._book.told(alert)
+        return refusal
 
     def _drop(self, count: int) -> None:
         self.results["dropped"] += count

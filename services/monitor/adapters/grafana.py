@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import html
-import logging
 from collections import Counter, OrderedDict
 from typing import Any
 from urllib.parse import quote
@@ -13,8 +12,6 @@ from services.monitor.adapters.web_api import WebApi
 from services.monitor.domain.alerts import Links, annotations_of, labels_of
 from services.monitor.domain.incidents import Incident
 
-_log = logging.getLogger(__name__)
-
 MAX_PENDING = 1_000
 """Incidents whose latest state waits to be told; beyond it the oldest are dropped and counted."""
 _MAX_KNOWN = 10_000
@@ -22,13 +19,14 @@ _TAG = "penstock"
 _SHOWN = ("model", "version", "signal", "phase", "replica", "arm", "cause", "severity")
 """Labels that are tags too."""
 _MS = 1_000_000
+_LOOK_EVERY_S = 60.0
 
 
 class Grafana:
     """One Grafana. Each incident is one annotation, found again by its tag after a restart of either side."""
 
     kind = "grafana"
-    every_s: float | None = None
+    every_s: float | None = _LOOK_EVERY_S
 
     def __init__(self, api: WebApi, *, links: Links) -> None:
         self.address = api.address
@@ -49,6 +47,10 @@ class Grafana:
             self.results["dropped"] += 1
 
     async def tell(self) -> None:
+        """Also when there is nothing to tell, so that it shows before the first incident whether it can be told."""
+        if not self._pending:
+            await self._api.call("GET", f"/api/annotations?limit=1&tags={_TAG}")
+        refusal: FailedPreconditionError | None = None
         while self._pending:
             incident = next(iter(self._pending.values()))
             try:
@@ -57,12 +59,14 @@ class Grafana:
                 self.results["failed"] += 1
                 raise
             except FailedPreconditionError as error:
-                _log.error("an annotation is lost: %s", error)
+                refusal = error
                 self.results["dropped"] += 1
             else:
                 self.results["sent"] += 1
             if self._pending.get(incident.incident_id) is incident:  # it may have changed meanwhile
                 del self._pending[incident.incident_id]
+        if refusal is not None:
+            raise refusal
 
     async def _write(self, incident: Incident) -> None:
         body = _annotation(incident, self._links)

@@ -9,7 +9,7 @@ from collections.abc import AsyncGenerator, Callable
 from contextlib import aclosing
 from typing import Protocol
 
-from services.common.errors import UnavailableError
+from services.common.errors import FailedPreconditionError, PenstockError, UnavailableError
 from services.monitor.domain.incidents import Incident
 
 _log = logging.getLogger(__name__)
@@ -40,7 +40,12 @@ class Receiver(Protocol):
         """Note how an incident is now."""
 
     async def tell(self) -> None:
-        """Tell all that is to be told. Raises UnavailableError: try again later."""
+        """Tell all that is to be told.
+
+        Raises:
+            UnavailableError: try again later.
+            FailedPreconditionError: something was refused for good, and is lost.
+        """
 
 
 class Outlet:
@@ -80,6 +85,9 @@ class Outlet:
                 self._is_changed.set()
                 await asyncio.sleep(pause_s)
                 pause_s = min(2 * pause_s, _LONGEST_PAUSE_S)
+            except FailedPreconditionError as error:
+                self._note(error)
+                pause_s = self._first_pause_s
             else:
                 self._note(None)
                 pause_s = self._first_pause_s
@@ -92,9 +100,11 @@ class Outlet:
             """It is time to tell it again."""
         self._is_changed.clear()
 
-    def _note(self, error: UnavailableError | None) -> None:
-        """Log that it went away or came back, once."""
-        if error is not None and self.is_up:
+    def _note(self, error: PenstockError | None) -> None:
+        """Log that it went away or came back, once, and each time that something is lost."""
+        if isinstance(error, FailedPreconditionError):
+            _log.error("the %s was not told of incidents: %s", self.receiver.kind, error)
+        elif error is not None and self.is_up:
             _log.warning("the %s can't be told of incidents, trying again: %s", self.receiver.kind, error)
         elif error is None and not self.is_up:
             _log.info("the %s at %s is told of incidents again", self.receiver.kind, self.receiver.address)

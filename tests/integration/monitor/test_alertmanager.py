@@ -121,6 +121,27 @@ async def test_a_slow_model_is_one_alert_that_names_the_phase_at_fault_and_links
                 assert (await running.api.GetTrace(pb.GetTraceRequest(name=name))).trace.model == "digits"
 
 
+async def test_it_shows_before_the_first_incident_whether_an_alertmanager_can_be_told(
+    tmp_path: Path, eventually: Eventually
+) -> None:
+    with AlertmanagerServer() as alertmanager:
+        lost = f"http://127.0.0.1:{free_port()}"
+        mistyped = f"{alertmanager.url}/alertmanager"
+        settings = {"alertmanager_url": ",".join([alertmanager.url, lost, mistyped]), "alertmanager_resend_s": 1.0}
+        async with monitor(tmp_path, **settings) as running:
+            up, results = "penstock_monitor_receiver_up", "penstock_monitor_notifications_total"
+
+            async def is_noticed() -> bool:
+                return await metric(running, up, address=lost.removeprefix("http://")) == 0.0
+
+            assert await eventually(is_noticed)
+            async with httpx.AsyncClient() as client:
+                page = (await client.get(f"http://127.0.0.1:{running.metrics_port}/metrics")).text
+            told = [line.rpartition(" ")[2] for line in page.splitlines() if line.startswith(f"{up}{{")]
+            assert sorted(told) == ["0.0", "0.0", "1.0"]
+            assert {line.rpartition(" ")[2] for line in page.splitlines() if line.startswith(f"{results}{{")} == {"0.0"}
+
+
 async def test_an_alertmanager_that_was_away_is_told_when_it_is_back(tmp_path: Path, eventually: Eventually) -> None:
     with AlertmanagerServer() as alertmanager:
         alertmanager.kill()

@@ -6,7 +6,7 @@ import asyncio
 from collections import Counter
 from collections.abc import AsyncGenerator
 
-from services.common.errors import UnavailableError
+from services.common.errors import FailedPreconditionError, UnavailableError
 from services.monitor.adapters.outlet import Outlet
 from services.monitor.domain.incidents import Incident
 from tests.support.virtual_loop import run
@@ -18,11 +18,12 @@ class Receiver:
 
     kind, address = "alertmanager", "127.0.0.1:9093"
 
-    def __init__(self, *, works_from_s: float, every_s: float | None) -> None:
+    def __init__(self, *, works_from_s: float, every_s: float | None, refuses: bool = False) -> None:
         self.every_s = every_s
         self.results: Counter[str] = Counter()
         self.taken: list[Incident] = []
         self.attempts: list[float] = []
+        self.refuses = refuses
         self._works_from_s = works_from_s
 
     def __len__(self) -> int:
@@ -37,6 +38,8 @@ class Receiver:
         if now < self._works_from_s:
             raise UnavailableError("it is away")
         self.taken.clear()
+        if self.refuses:
+            raise FailedPreconditionError("it knows no such token")
 
 
 async def once_then_nothing(incident: Incident = INCIDENT) -> AsyncGenerator[Incident]:
@@ -84,6 +87,22 @@ def test_what_goes_on_is_told_again_every_period() -> None:
     run(scenario())
     first, *rest = receiver.attempts
     assert [round(at - first) for at in rest] == [60, 120, 180]
+
+
+def test_a_receiver_that_refuses_is_down_and_asked_again_with_the_next_period() -> None:
+    receiver = Receiver(works_from_s=0.0, every_s=60.0, refuses=True)
+    outlet = Outlet(receiver)
+
+    async def scenario() -> list[bool]:
+        await run_for(70.0, outlet)
+        seen = [outlet.is_up]
+        receiver.refuses = False
+        await run_for(70.0, outlet)
+        return [*seen, outlet.is_up]
+
+    assert run(scenario()) == [False, True]
+    first, *rest = receiver.attempts
+    assert [round(at - first) for at in rest] == [60, 70, 130]
 
 
 def test_an_outlet_ends_with_the_watch_that_it_follows() -> None:
