@@ -28,9 +28,9 @@ def call_of(span: Span, *, service: str, instance: str, has_error: bool) -> Call
     if span.kind not in _ENTRY_KINDS and span.parent_span_id:
         return None
     key = SeriesKey(
-        _name(service, _MAX_SERVICE) or _UNKNOWN,
-        _name(_operation(span.name, span.attributes), _MAX_OPERATION),
-        _name(instance, _MAX_REPLICA),
+        printable(service, _MAX_SERVICE) or _UNKNOWN,
+        printable(_operation(span.name, span.attributes), _MAX_OPERATION),
+        printable(instance, _MAX_REPLICA),
     )
     outcome = _outcome(span.attributes, has_error=has_error)
     start_ns, end_ns = span.start_time_unix_nano, span.end_time_unix_nano
@@ -84,6 +84,7 @@ def _number(attributes: Attributes, name: str) -> int:
     return int(attributes[name].int_value)
 
 
-def _name(text: str, limit: int) -> str:
+def printable(text: str, limit: int) -> str:
+    """So many characters of a text at most; those that can't be shown are replaced."""
     short = text[:limit]
     return short if short.isprintable() else "".join(one if one.isprintable() else "\ufffd" for one in short)

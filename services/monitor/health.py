@@ -2,15 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 
 from prometheus_client import Metric
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily
 from prometheus_client.registry import Collector
 
 from services.monitor.adapters.outlet import Outlet
-from services.monitor.domain.blocks import NS
-from services.monitor.domain.punctuality import Punctuality
 from services.monitor.domain.ring import TraceRing
 from services.monitor.intake import Intake
 from services.monitor.settings import MonitorSettings
@@ -25,23 +23,18 @@ class HealthCollector(Collector):
         *,
         intake: Intake,
         ring: TraceRing,
-        punctuality: Punctuality,
         outlets: Sequence[Outlet],
     ) -> None:
         self._settings = settings
         self._intake = intake
         self._ring = ring
-        self._punctuality = punctuality
         self._outlets = outlets
-
-    def describe(self) -> Iterable[Metric]:
-        return ()
 
     def collect(self) -> Iterator[Metric]:
         settings = self._settings
         mebibytes = 1 << 20
         for name, text, value in (
-            ("penstock_monitor_lag_seconds", "Age of the newest span analysed.", self._punctuality.lag_ns / NS),
+            ("penstock_monitor_lag_seconds", "How long spans wait to be analysed.", self._intake.lag_s),
             ("penstock_monitor_queue_spans", "Spans that wait to be analysed.", self._intake.waiting_spans),
             ("penstock_monitor_queue_limit_spans", "Most that may wait.", settings.intake_max_spans),
             ("penstock_monitor_queue_bytes", "Memory of spans that wait.", self._intake.waiting_bytes),

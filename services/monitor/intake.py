@@ -7,9 +7,10 @@ import time
 from collections import Counter, deque
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from typing import NamedTuple
 
 from penstock.otlp.v1.trace_pb2 import TraceRequest
-from services.common.errors import ResourceExhaustedError
+from services.common.errors import InvalidArgumentError, ResourceExhaustedError
 from services.monitor import otlp
 from services.monitor.domain.blocks import Batch
 
@@ -29,6 +30,14 @@ class Refusal:
     reason: str
 
 
+class _Chunk(NamedTuple):
+    """Spans that are analysed together; ``came_s`` by the intake's clock."""
+
+    readings: Sequence[otlp.Reading]
+    size_bytes: int
+    came_s: float
+
+
 class Intake:
     """Reads requests, queues what they hold, and feeds it to the analysis.
 
@@ -41,13 +50,16 @@ class Intake:
         *,
         max_spans: int,
         max_bytes: int,
+        clock: Callable[[], float] = time.monotonic,
     ) -> None:
+        """``clock`` gives seconds and is never set."""
         self.results: Counter[str] = Counter(batch=0, request=0, foreign=0, malformed=0, dropped=0, refused=0)
         """Spans by what became of them. Of those that were refused for now, the sender may send some again."""
         self._analyse = analyse
         self._max_spans = max_spans
         self._max_bytes = max_bytes
-        self._queue: deque[tuple[Sequence[otlp.Reading], int]] = deque()
+        self._clock = clock
+        self._queue: deque[_Chunk] = deque()
         self._spans = self._bytes = 0
         self._is_filled = asyncio.Event()
 
@@ -59,12 +71,24 @@ class Intake:
     def waiting_bytes(self) -> int:
         return self._bytes
 
+    @property
+    def lag_s(self) -> float:
+        """How long what is analysed next has waited; safe to use from another thread."""
+        try:
+            return self._clock() - self._queue[0].came_s
+        except IndexError:
+            return 0.0
+
     def offer(self, request: TraceRequest) -> Refusal:
         """Take a request in. While the queue is full it is refused before it costs anything.
 
         Raises:
+            InvalidArgumentError: it has more resources and scopes than so many spans could have.
             ResourceExhaustedError: the queue is full now; repeating the request may work.
         """
+        most = 2 * self._max_spans  # each span may have a resource and a scope of its own
+        if (holders := otlp.holder_count(request, most=most)) > most:
+            raise InvalidArgumentError(f"got {holders} resources and scopes or more, expected at most {most}")
         offered, size = otlp.span_count(request), request.ByteSize()
         if offered > self._max_spans or size > self._max_bytes:
             self.results["dropped"] += offered
@@ -89,7 +113,7 @@ class Intake:
         for start in range(0, len(spans), _CHUNK_SPANS):
             chunk = spans[start : start + _CHUNK_SPANS]
             size = sum(reading.span.size_bytes for reading in chunk)
-            self._queue.append((chunk, size))
+            self._queue.append(_Chunk(chunk, size, self._clock()))
             self._spans += len(chunk)
             self._bytes += size
         self._is_filled.set()
@@ -110,10 +134,10 @@ class Intake:
 
     def _work_until(self, deadline: float) -> None:
         while self._queue and time.monotonic() < deadline:
-            chunk, size = self._queue.popleft()
-            self._spans -= len(chunk)
-            self._bytes -= size
-            self._analyse(chunk)
+            chunk = self._queue.popleft()
+            self._spans -= len(chunk.readings)
+            self._bytes -= chunk.size_bytes
+            self._analyse(chunk.readings)
 
 
 def _kind(reading: otlp.Reading) -> str:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 
 import numpy as np
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, HistogramMetricFamily, Metric
@@ -26,9 +26,6 @@ class IntakeCollector(Collector):
 
     def __init__(self, arrivals: Arrivals) -> None:
         self._arrivals = arrivals
-
-    def describe(self) -> Iterable[Metric]:
-        return ()
 
     def collect(self) -> Iterator[Metric]:
         punctuality, tail = self._arrivals.punctuality, self._arrivals.tail

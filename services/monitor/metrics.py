@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 
 import numpy as np
 from numpy.typing import NDArray
@@ -41,9 +41,6 @@ class MonitorCollector(Collector):
         self._spans = spans
         self._forwarded = forwarded
         self._objectives = objectives
-
-    def describe(self) -> Iterable[Metric]:
-        return ()
 
     def collect(self) -> Iterator[Metric]:
         yield _counter("penstock_monitor_spans", "Spans that came in, by what became of them.", self._spans)

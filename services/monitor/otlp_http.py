@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import zlib
 from collections.abc import Awaitable, Callable, MutableMapping
+from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 from google.protobuf.json_format import MessageToJson
@@ -22,14 +23,12 @@ from services.common.errors import (
 )
 from services.monitor import otlp_json
 from services.monitor.intake import RETRY_AFTER_S, Intake
-from services.monitor.trace_servicer import request_of, response_to
+from services.monitor.trace_servicer import MAX_MESSAGE_BYTES, request_of, response_to
 
 PATH = "/v1/traces"
 _PROTOBUF, _JSON = "application/x-protobuf", "application/json"
-_MAX_BODY_BYTES = 16 << 20
-"""Of a body, before and after it is unpacked."""
 _MAX_JSON_BYTES = 4 << 20
-"""Reading JSON takes a hundred times as long, and as much more memory."""
+"""Of a body, before and after it is unpacked: reading JSON takes a hundred times as long, and as much more memory."""
 _BODY_TIMEOUT_S = 10.0
 
 Send = Callable[[MutableMapping[str, Any]], Awaitable[None]]
@@ -57,7 +56,8 @@ class TraceEndpoint:
         self._intake = intake
         self._max_bytes = max_bytes
         self._held_bytes = 0
-        self._reads_json = asyncio.Semaphore(1)
+        # One body at a time, beside the event loop, and not behind what waits for the database.
+        self._json_reader = ThreadPoolExecutor(1, "OTLP/JSON")
 
     async def __call__(self, scope: MutableMapping[str, Any], receive: Receive, send: Send) -> None:
         headers = {name.decode("latin-1").lower(): value.decode("latin-1") for name, value in scope["headers"]}
@@ -83,7 +83,7 @@ class TraceEndpoint:
         if kind not in (_PROTOBUF, _JSON):
             expected = f"expected {_PROTOBUF} or {_JSON}"
             raise HttpError(415, InvalidArgumentError(f"got Content-Type {kind[:64]!r}, {expected}"))
-        limit = _MAX_JSON_BYTES if kind == _JSON else _MAX_BODY_BYTES
+        limit = _MAX_JSON_BYTES if kind == _JSON else MAX_MESSAGE_BYTES
         encoding = headers.get("content-encoding", "").strip().lower()
         if encoding not in ("", "identity", "gzip"):
             raise HttpError(415, InvalidArgumentError(f"got Content-Encoding {encoding[:64]!r}, expected gzip or none"))
@@ -104,9 +104,7 @@ class TraceEndpoint:
 
     async def _request(self, body: bytes, kind: str) -> TraceRequest:
         if kind == _JSON:
-            # One at a time, and beside the event loop, which has more urgent things to do.
-            async with self._reads_json:
-                return await asyncio.to_thread(otlp_json.request_of, body)
+            return await asyncio.get_running_loop().run_in_executor(self._json_reader, otlp_json.request_of, body)
         return request_of(body)
 
     def hold(self, size: int) -> None:
@@ -121,6 +119,10 @@ class TraceEndpoint:
 
     def release(self, size: int) -> None:
         self._held_bytes -= size
+
+    def close(self) -> None:
+        """Nothing more comes."""
+        self._json_reader.shutdown(wait=False, cancel_futures=True)
 
 
 class _Held:

@@ -9,7 +9,6 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
-import grpc
 from prometheus_client import CollectorRegistry, ProcessCollector
 from sqlalchemy.exc import ArgumentError, SQLAlchemyError
 
@@ -41,6 +40,7 @@ from services.monitor.domain.incidents import Incident, Incidents
 from services.monitor.domain.ring import TraceRing
 from services.monitor.domain.tail import Tail
 from services.monitor.drift_servicer import DriftServicer
+from services.monitor.grpc_server import GrpcServer
 from services.monitor.health import HealthCollector
 from services.monitor.http_server import HttpServer
 from services.monitor.intake import Intake
@@ -57,10 +57,7 @@ from services.monitor.verdict_servicer import VerdictServicer
 
 _MONITOR_SERVICE = "penstock.monitor.v1.MonitorService"
 
-_MAX_OTLP_MESSAGE_BYTES = 16 << 20
-_MAX_OTLP_CALLS = 64
-_MAX_API_CALLS = 1_000
-_GRACE_S = 1.0
+_FLUSH_S = 1.0
 JUDGE_PERIOD_S = 1.0
 _FORWARD_PERIOD_S = 0.25
 _SAVE_PERIOD_S = 60.0
@@ -166,11 +163,9 @@ class Monitor:
             closing.push_async_callback(api.stop)
             closing.callback(self._journal.close)
             closing.callback(self._verdicts.close)
-            otlp_http = HttpServer(
-                TraceEndpoint(self._intake, max_bytes=self._settings.intake_max_mebibytes << 20),
-                host=self._suite.bind,
-                port=self._settings.otlp_http_port,
-            )
+            endpoint = TraceEndpoint(self._intake, max_bytes=self._settings.intake_max_mebibytes << 20)
+            closing.callback(endpoint.close)
+            otlp_http = HttpServer(endpoint, host=self._suite.bind, port=self._settings.otlp_http_port)
             await otlp_http.start()
             closing.push_async_callback(otlp_http.stop)
             otlp = await self._start_otlp()
@@ -182,9 +177,12 @@ class Monitor:
             on_start(Ports(otlp.port, otlp_http.port, api.port))
             await self._run(stop, registry, otlp, otlp_http)
 
-    async def _run(self, stop: asyncio.Event, registry: FollowingChannel, *intakes: _Server | HttpServer) -> None:
+    async def _run(
+        self, stop: asyncio.Event, registry: FollowingChannel, otlp: GrpcServer, otlp_http: HttpServer
+    ) -> None:
         async with asyncio.TaskGroup() as group:
             background = [
+                group.create_task(otlp_http.running()),
                 group.create_task(self._intake.work()),
                 group.create_task(self._judge()),
                 group.create_task(self._discovery.run()),
@@ -195,12 +193,12 @@ class Monitor:
                 background += [group.create_task(self._forwarder.work()), group.create_task(self._forward())]
             await stop.wait()
             await self._discovery.withdraw()
-            for intake in intakes:
+            for intake in (otlp, otlp_http):
                 await intake.stop()
             self._intake.drain()
             self._arrivals.forward(at_once=True)
             if self._forwarder is not None:
-                await self._forwarder.flush(_GRACE_S)
+                await self._forwarder.flush(_FLUSH_S)
             for task in background:
                 task.cancel()
 
@@ -258,19 +256,13 @@ class Monitor:
         registry.register(VerdictCollector(self._verdicts))
         registry.register(IntakeCollector(self._arrivals))
         registry.register(
-            HealthCollector(
-                self._settings,
-                intake=self._intake,
-                ring=self._analysis.ring,
-                punctuality=self._arrivals.punctuality,
-                outlets=self._outlets,
-            )
+            HealthCollector(self._settings, intake=self._intake, ring=self._analysis.ring, outlets=self._outlets)
         )
         registry.register(DiscoveryCollector(self._discovery))
         ProcessCollector(registry=registry)
         return serving.serve_metrics(registry, host=self._suite.bind, port=self._settings.metrics_port)
 
-    async def _start_api(self) -> _Server:
+    async def _start_api(self) -> GrpcServer:
         servicer = MonitorServicer(
             figures=self._analysis.figures,
             ring=self._analysis.ring,
@@ -280,7 +272,7 @@ class Monitor:
             probes=self._analysis.probes,
             clock=self._clock,
         )
-        server = _Server(_MONITOR_SERVICE, serving.SERVER_OPTIONS, max_calls=_MAX_API_CALLS)
+        server = GrpcServer(_MONITOR_SERVICE)
         add_MonitorServiceServicer_to_server(translated(servicer), server.grpc)
         verdicts = VerdictServicer(self._verdicts, clock=self._clock)
         add_VerdictServiceServicer_to_server(translated(verdicts), server.grpc)
@@ -289,35 +281,11 @@ class Monitor:
         await server.start(joined(self._suite.bind, self._settings.port))
         return server
 
-    async def _start_otlp(self) -> _Server:
-        limit = "grpc.max_receive_message_length"
-        options = [option for option in serving.SERVER_OPTIONS if option[0] != limit]
-        server = _Server(
-            trace_servicer.SERVICE, [*options, (limit, _MAX_OTLP_MESSAGE_BYTES)], max_calls=_MAX_OTLP_CALLS
-        )
+    async def _start_otlp(self) -> GrpcServer:
+        server = GrpcServer(trace_servicer.SERVICE, max_message_bytes=trace_servicer.MAX_MESSAGE_BYTES)
         trace_servicer.add_to_server(translated(TraceServicer(self._intake)), server.grpc)
         await server.start(joined(self._suite.bind, self._settings.otlp_port))
         return server
-
-
-class _Server:
-    """A gRPC server with its health."""
-
-    def __init__(self, service: str, options: list[tuple[str, int]], *, max_calls: int) -> None:
-        self.port = 0
-        self.grpc = grpc.aio.server(options=options, maximum_concurrent_rpcs=max_calls)
-        self._health = serving.Health(service)
-
-    async def start(self, address: str) -> None:
-        await self._health.attach(self.grpc)
-        self.port = serving.bind(self.grpc, address)
-        await self.grpc.start()
-        await self._health.set_serving(is_serving=True)
-
-    async def stop(self) -> None:
-        """Let calls under way finish, for a moment. May be called twice."""
-        await self._health.leave()
-        await self.grpc.stop(_GRACE_S)
 
 
 def _open_store(home: Path, database_url: str | None) -> IncidentStore:

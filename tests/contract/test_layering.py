@@ -21,7 +21,7 @@ DOMAIN_MAY_IMPORT = re.compile(
 )
 SPEAKS_GRPC = re.compile(
     r"services\.common\.(boundary|discovery\.channel|serving|status|tracing|watch)$"
-    r"|services\.(\w+\.)+((\w+_)?(servicers?|codecs?|link)|server|adapters|fronts)(\.|$)"
+    r"|services\.(\w+\.)+((\w+_)?(servicers?|codecs?|link|server)|adapters|fronts)(\.|$)"
     r"|services\.inference\.backends\.remote$"
     r"|penstock(\.|$)"
 )

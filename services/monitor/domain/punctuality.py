@@ -31,8 +31,6 @@ class Punctuality:
         """
         self.watermark_ns = 0
         """Seconds that ended before are judged."""
-        self.lag_ns = 0
-        """How long ago the newest plausible span of the last chunk ended when it was analysed."""
         self._waiting: OrderedDict[tuple[bytes, bytes], tuple[int, int]] = OrderedDict()
 
     def __len__(self) -> int:
@@ -44,7 +42,6 @@ class Punctuality:
         self.watermark_ns = max(self.watermark_ns, now_ns - WATERMARK_LAG_NS)
         if self.watermark_ns > now_ns:  # The clock was set back.
             self.watermark_ns = now_ns - WATERMARK_LAG_NS
-        self.lag_ns = PLAUSIBLE_AGE_NS
 
     def see(self, span: KeptSpan, *, now_ns: int) -> None:
         """Look at a new span's time."""
@@ -53,10 +50,8 @@ class Punctuality:
             self.irregular["future"] += 1
         elif age_ns > PLAUSIBLE_AGE_NS:
             self.irregular["past"] += 1
-        else:
-            if span.end_ns < self.watermark_ns:
-                self.irregular["late"] += 1
-            self.lag_ns = min(self.lag_ns, max(0, age_ns))
+        elif span.end_ns < self.watermark_ns:
+            self.irregular["late"] += 1
         # What came may be what others wait for.
         if self._waiting:
             self._waiting.pop((span.trace_id, span.span_id), None)

@@ -7,6 +7,7 @@ import contextlib
 import gzip
 import json
 import os
+import threading
 from collections.abc import AsyncIterator, Awaitable, Callable
 from pathlib import Path
 from typing import Any
@@ -23,6 +24,7 @@ from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import (
 )
 
 from penstock.monitor.v1 import monitor_service_pb2 as pb
+from services.monitor.http_server import HttpServer
 from tests.support.monitor_process import RunningMonitor, batch_span, export_request, monitor
 from tests.unit.monitor.test_otlp_json import as_json
 
@@ -242,3 +244,66 @@ async def test_whatever_comes_is_answered_by_http_and_grpc(running: RunningMonit
             await export(body)
 
     assert (await client.post("/v1/traces", content=batches(running).SerializeToString(), headers=PROTOBUF)).is_success
+
+
+async def test_json_is_read_while_threads_wait_for_the_database(
+    running: RunningMonitor, client: httpx.AsyncClient
+) -> None:
+    loop, is_back = asyncio.get_running_loop(), threading.Event()
+    waiting = [loop.run_in_executor(None, is_back.wait) for _ in range(64)]
+
+    answer = await client.post("/v1/traces", content=as_json(batches(running)), headers=JSON)
+
+    assert answer.status_code == 200
+    is_back.set()
+    await asyncio.gather(*waiting)
+
+
+@pytest.mark.parametrize("sent", [b"", b"POST /v1/traces HTTP/1.1\r\nHost: x\r\n"], ids=["nothing", "half a head"])
+async def test_a_connection_that_sends_no_whole_head_is_closed(
+    running: RunningMonitor, monkeypatch: pytest.MonkeyPatch, sent: bytes
+) -> None:
+    monkeypatch.setattr("services.monitor.http_server._HEAD_TIMEOUT_S", 0.2)
+    reader, writer = await asyncio.open_connection("127.0.0.1", running.ports.otlp_http)
+    writer.write(sent)
+
+    async with asyncio.timeout(5):
+        assert await reader.read() == b""
+    writer.close()
+
+
+async def test_a_connection_may_rest_between_requests_but_not_within_a_head(
+    running: RunningMonitor, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("services.monitor.http_server._HEAD_TIMEOUT_S", 0.2)
+    reader, writer = await asyncio.open_connection("127.0.0.1", running.ports.otlp_http)
+    for _ in range(2):
+        writer.write(b"GET / HTTP/1.1\r\nHost: x\r\n\r\n")
+        assert b" 404 " in await reader.readuntil(b"\r\n\r\n")
+        await asyncio.sleep(0.5)
+    writer.write(b"GET / HT")
+
+    async with asyncio.timeout(5):
+        while await reader.read(65_536):
+            """The last answer's body."""
+    writer.close()
+
+
+async def test_an_http_server_that_ends_by_itself_is_noticed() -> None:
+    async def nobody(_scope: Any, _receive: Any, _send: Any) -> None: ...
+
+    server = HttpServer(nobody, host="127.0.0.1", port=0)
+    await server.start()
+    watching = asyncio.create_task(server.running())
+    await asyncio.sleep(0)
+    assert server._running is not None
+    server._running.cancel()
+
+    with pytest.raises(RuntimeError, match="ended by itself"):
+        await watching
+    await server.shutdown(sockets=[server._socket])
+    stopped = HttpServer(nobody, host="127.0.0.1", port=0)
+    await stopped.start()
+    watching = asyncio.create_task(stopped.running())
+    await stopped.stop()
+    await watching

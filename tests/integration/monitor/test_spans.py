@@ -253,6 +253,44 @@ async def test_a_wrong_question_gets_a_clear_answer(
     assert text in str(error.value.details())
 
 
+async def test_many_senders_at_once_are_all_taken(running: RunningMonitor, eventually: Eventually) -> None:
+    now_ns = running.clock()
+
+    await asyncio.gather(*(running.send(batch_span(end_ns=now_ns)) for _ in range(300)))
+
+    async def all_counted() -> bool:
+        return [one.execution_count for one in await figures(running)] == [300]
+
+    assert await eventually(all_counted)
+
+
+async def test_a_sender_that_says_nothing_is_sent_away_and_others_wait_no_longer_than_that(
+    running: RunningMonitor, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("services.monitor.trace_servicer._MESSAGE_TIMEOUT_S", 0.5)
+    export = running.otlp_channel.stream_unary("/opentelemetry.proto.collector.trace.v1.TraceService/Export")
+    silent = [export() for _ in range(64)]
+    for call in silent:
+        await call.wait_for_connection()
+
+    await running.send(batch_span(end_ns=running.clock()))
+
+    assert {await call.code() for call in silent} == {grpc.StatusCode.DEADLINE_EXCEEDED}
+    empty = export()
+    await empty.done_writing()
+    assert await empty.code() is grpc.StatusCode.INVALID_ARGUMENT
+
+
+async def test_a_message_that_is_too_large_is_refused_and_the_next_one_taken(running: RunningMonitor) -> None:
+    large = span("large", {"text": "x" * (16 << 20)}, start_ns=1, end_ns=2)
+
+    with pytest.raises(grpc.aio.AioRpcError) as raised:
+        await running.send(large)
+
+    assert raised.value.code() is grpc.StatusCode.RESOURCE_EXHAUSTED
+    assert (await running.send(batch_span(end_ns=running.clock()))).partial_success.rejected_spans == 0
+
+
 async def test_a_flood_is_cut_off_counted_and_survived(tmp_path: Path, eventually: Eventually) -> None:
     async with monitor(tmp_path, intake_max_spans=4_000, ring_max_spans=1_000) as running:
         now_ns = running.clock()

@@ -4,7 +4,7 @@ from collections.abc import Sequence
 
 import pytest
 
-from services.common.errors import ResourceExhaustedError
+from services.common.errors import InvalidArgumentError, ResourceExhaustedError
 from services.monitor.intake import Intake
 from services.monitor.otlp import Reading
 from tests.unit.monitor.test_otlp import BATCH, REJECTED, request, span
@@ -64,3 +64,32 @@ def test_the_queue_is_bounded_by_bytes_too() -> None:
     assert intake.offer(one).spans == 0
     with pytest.raises(ResourceExhaustedError):
         intake.offer(one)
+
+
+def test_a_request_of_scopes_alone_is_refused() -> None:
+    intake = Intake(lambda _: None, max_spans=10, max_bytes=1 << 20)
+    told = request(span(BATCH))
+    for _ in range(18):
+        told.resource_spans[0].scope_spans.add()
+    assert intake.offer(told).spans == 0
+
+    told.resource_spans[0].scope_spans.add()
+    with pytest.raises(InvalidArgumentError, match="got 21 resources and scopes or more, expected at most 20"):
+        intake.offer(told)
+    assert intake.results["batch"] == 1
+
+
+def test_the_lag_is_how_long_what_comes_next_has_waited() -> None:
+    now_s, seen = 100.0, []
+    intake = Intake(lambda _: seen.append(intake.lag_s), max_spans=100, max_bytes=1 << 20, clock=lambda: now_s)
+    assert intake.lag_s == 0.0
+    for second in range(3):
+        now_s = 100.0 + second
+        intake.offer(request(span(BATCH, span_id=bytes([second + 1]) * 8)))
+
+    now_s = 145.0
+    assert intake.lag_s == 45.0
+    intake.drain()
+
+    assert seen == [44.0, 43.0, 0.0]
+    assert intake.lag_s == 0.0

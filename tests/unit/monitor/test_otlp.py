@@ -18,6 +18,7 @@ from services.monitor.domain.blocks import ABANDONED, Batch, Pulse, Rejection
 from services.monitor.domain.foreign import Call, SeriesKey
 from services.monitor.domain.gathering import gather
 from services.monitor.domain.outcomes import Outcome
+from services.monitor.span_values import READERS
 
 Attributes = dict[str, str | int | bytes]
 
@@ -231,6 +232,31 @@ def test_what_made_a_span_is_kept_once_for_all_its_spans() -> None:
     assert sum(reading.span.origin_share for reading in readings) == pytest.approx(origin.size_bytes, abs=4)
 
 
+def test_what_a_resource_says_is_made_printable() -> None:
+    told = request(span(BATCH))
+    told.resource_spans[0].resource.attributes["service.instance.id"].string_value = "node\0-1" + "x" * 300
+
+    (reading,) = otlp.read(told).spans
+
+    assert isinstance(reading.observation, Batch)
+    assert reading.observation.instance == "node\ufffd-1" + "x" * 249
+
+
+def test_a_resource_is_kept_once_for_all_its_scopes_and_empty_ones_cost_nothing() -> None:
+    told = request(span({}), span({}, span_id=b"1" * 8))
+    scopes = told.resource_spans[0].scope_spans
+    scopes.add(spans=[span({}, span_id=b"2" * 8).SerializeToString()])
+    for _ in range(1_000):
+        scopes.add()
+
+    readings = otlp.read(told).spans
+
+    assert [reading.span.span_id for reading in readings] == [b"s" * 8, b"1" * 8, b"2" * 8]
+    assert len({id(reading.span.origin.resource) for reading in readings}) == 1
+    assert len({id(reading.span.origin) for reading in readings}) == 2
+    assert otlp.holder_count(told, most=9) == 1_003
+
+
 def test_an_endless_resource_is_refused_with_its_spans() -> None:
     told = request(span({}), span({}))
     told.resource_spans[0].resource.attributes["essay"].string_value = "x" * (1 << 17)
@@ -317,7 +343,7 @@ ANY_VALUES = st.recursive(
 
 
 @given(
-    attributes=st.dictionaries(st.sampled_from([*otlp._READERS, "other"]), ANY_VALUES, max_size=16),
+    attributes=st.dictionaries(st.sampled_from([*READERS, "other"]), ANY_VALUES, max_size=16),
     trace_id=st.binary(max_size=20),
     times=st.tuples(st.integers(0, 2**64 - 1), st.integers(0, 2**64 - 1)),
     kind=st.integers(0, 7),
