@@ -38,6 +38,18 @@ FIRST_SHARE = 0.9
 """Share of the money that is laid on the first observation, where the rest is laid on later ones."""
 
 
+def restored(values: Any, like: Floats) -> Floats:
+    """The reverse of ``tolist``, for an array of the shape of ``like``.
+
+    Raises:
+        ValueError: it is of another shape, or of no numbers.
+    """
+    found = np.array(values, np.float64)
+    if found.shape != like.shape:
+        raise ValueError(f"got figures of shape {found.shape}, expected {like.shape}")
+    return found
+
+
 class Race:
     """E-processes against "the candidate's mean is at most the baseline's", one for each of ``cells`` questions."""
 
@@ -99,9 +111,13 @@ class Race:
         return {"log_m": self._log_m.tolist(), "aside": self._aside, "best": self.best.tolist()}
 
     def load(self, data: Mapping[str, Any]) -> None:
-        """The reverse of :meth:`dump`, into a race made with the same arguments."""
-        self._log_m, self._aside = np.array(data["log_m"], np.float64), float(data["aside"])
-        self.best = np.array(data["best"], np.float64)
+        """The reverse of :meth:`dump`, into a race made with the same arguments.
+
+        Raises:
+            KeyError, TypeError, ValueError: the data are of another make.
+        """
+        log_m, best = restored(data["log_m"], self._log_m), restored(data["best"], self.best)
+        self._log_m, self.best, self._aside = log_m, best, float(data["aside"])
 
 
 class Difference:
@@ -179,4 +195,4 @@ class Limit:
         return {"log_m": self._log_m.tolist(), "best": self.best.tolist()}
 
     def load(self, data: Mapping[str, Any]) -> None:
-        self._log_m, self.best = np.array(data["log_m"], np.float64), np.array(data["best"], np.float64)
+        self._log_m, self.best = restored(data["log_m"], self._log_m), restored(data["best"], self.best)

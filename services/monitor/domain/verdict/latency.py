@@ -22,7 +22,7 @@ from numpy.typing import NDArray
 from services.monitor.domain import sketch
 from services.monitor.domain.phases import Phase
 from services.monitor.domain.sketch import BINS, BINS_PER_OCTAVE, EDGES, Counts
-from services.monitor.domain.verdict.betting import Race
+from services.monitor.domain.verdict.betting import Race, restored
 from services.monitor.domain.verdict.dispersion import Dispersion
 from services.monitor.domain.verdict.guardrails import Evidence, Figure, Guardrail, Standing
 from services.monitor.domain.verdict.intervals import overlap_p_values, quantile_interval
@@ -65,7 +65,7 @@ class _Arm:
 
     @classmethod
     def load(cls, data: list[Any]) -> _Arm:
-        return cls(np.array(data[0], np.int64), data[1], Dispersion.load(data[2]))
+        return cls(_counts(data[0]), data[1], Dispersion.load(data[2]))
 
 
 @dataclass(slots=True)
@@ -180,10 +180,14 @@ class LatencyMeasure:
 
     def load(self, data: Mapping[str, Any]) -> None:
         self._candidate, self._baseline = (_Arm.load(arm) for arm in data["arms"])
-        self._reference = {rows: np.array(counts, np.int64) for rows, counts in data["reference"]}
+        self._reference = {rows: _counts(counts) for rows, counts in data["reference"]}
         self._edge = data["edge"]
         self._above.load(data["above"])
         self._below.load(data["below"])
+
+
+def _counts(values: Any) -> Counts:
+    return restored(values, np.zeros(BINS)).astype(np.int64)
 
 
 def _ratio(shift: int) -> float:

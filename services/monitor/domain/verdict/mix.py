@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from services.monitor.domain.verdict.betting import Race
+from services.monitor.domain.verdict.betting import Race, restored
 from services.monitor.domain.verdict.guardrails import Evidence, Figure, Guardrail, Standing
 from services.monitor.domain.verdict.intervals import share_interval
 from services.monitor.domain.verdict.rates import FAULT_SECONDS, Stakes
@@ -103,7 +103,8 @@ class MixMeasure:
 
     def load(self, data: Mapping[str, Any]) -> None:
         self._labels = list(data["labels"])
-        self._candidate, self._baseline = (np.array(data[arm], np.float64) for arm in ("candidate", "baseline"))
+        self._candidate = restored(data["candidate"], self._candidate)
+        self._baseline = restored(data["baseline"], self._baseline)
         self._harm_best = data["harm_best"]
         for name, race in self._races.items():
             race.load(data["races"][name])

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import math
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 
 import numpy as np
 import pytest
@@ -176,3 +176,14 @@ def test_evidence_survives_json() -> None:
 
     assert again.dump() == difference.dump()
     assert again.interval(0.1) == difference.interval(0.1)
+
+
+@pytest.mark.parametrize("change", ["fewer", "more", "none"])
+@pytest.mark.parametrize("made", [lambda: Race(3, most_at_once=5.0), lambda: Limit(0.01, most_at_once=5.0)])
+def test_evidence_of_another_shape_is_refused(made: Callable[[], Race | Limit], change: str) -> None:
+    data = json.loads(json.dumps(made().dump()))
+    rows = data["log_m"]
+    data["log_m"] = {"fewer": [row[:-1] for row in rows], "more": [*rows, rows[0]], "none": []}[change]
+
+    with pytest.raises(ValueError, match="got figures of shape"):
+        made().load(data)
