@@ -8,11 +8,10 @@ from collections.abc import AsyncGenerator, Callable, Iterable, Mapping, Sequenc
 from dataclasses import dataclass, field
 from typing import Any
 
-from sqlalchemy.exc import SQLAlchemyError
-
-from services.common.errors import UnavailableError
+from services.common.errors import InvalidArgumentError, UnavailableError
 from services.monitor.adapters.incident_store import IncidentStore
 from services.monitor.domain.incidents import Incident
+from services.monitor.saving import Saving
 
 _log = logging.getLogger(__name__)
 
@@ -33,34 +32,48 @@ class Journal:
         self._store = store
         self._open_incidents = open_incidents
         self._unsaved: dict[str, Incident] = {}
+        self._saving = Saving(self._save)
         self._watchers: set[_Watcher] = set()
         self._is_closed = False
 
     async def record(self, changed: Sequence[Incident]) -> None:
-        """Log, store and tell, so that who is told finds it stored. Without changes: try again what wasn't stored."""
+        """Log, store and tell, so that who is told finds it stored, unless that takes long.
+
+        Without changes: try again what wasn't stored.
+        """
         for incident in changed:
             _log.warning("%s", incident.summary, extra=_fields(incident))
             self._unsaved[incident.incident_id] = incident
-        await self._save()
+        if self._unsaved:
+            await self._saving.wait()
         for incident in changed:
             for watcher in self._watchers:
                 self._tell(watcher, incident)
 
+    async def finish(self) -> None:
+        """Store what isn't yet, however long it takes."""
+        await self._saving.wait(None)
+
     async def _save(self) -> None:
-        for incident in list(self._unsaved.values()):
+        while self._unsaved:
+            incident_id, incident = next(iter(self._unsaved.items()))
             try:
                 await asyncio.to_thread(self._store.save, incident)
-            except SQLAlchemyError as error:
-                _log.error("could not save incident %s, trying again: %s", incident.incident_id, error)
+            except UnavailableError as error:
+                _log.error("could not save incident %s, trying again: %s", incident_id, error)
                 return
-            if self._unsaved[incident.incident_id] is incident:
-                del self._unsaved[incident.incident_id]
+            except InvalidArgumentError as error:
+                _log.error("incident %s can't be stored, ever: %s", incident_id, error)
+            if self._unsaved[incident_id] is incident:
+                del self._unsaved[incident_id]
 
-    async def save_references(self, references: Mapping[tuple[str, str], Mapping[str, Any]], *, now_ns: int) -> None:
+    async def save_references(
+        self, references: Mapping[tuple[str, str], Mapping[str, Any]], *, now_ns: int, keeps_others: bool = False
+    ) -> None:
         """Store what has been learnt; a failure is logged, and the next time is as good."""
         try:
-            await asyncio.to_thread(self._store.save_references, references, now_ns=now_ns)
-        except SQLAlchemyError as error:
+            await asyncio.to_thread(self._store.save_references, references, now_ns=now_ns, keeps_others=keeps_others)
+        except (InvalidArgumentError, UnavailableError) as error:
             _log.error("could not save what has been learnt: %s", error)
 
     def _tell(self, watcher: _Watcher, incident: Incident) -> None:
@@ -68,8 +81,8 @@ class Journal:
             watcher.pending[incident.incident_id] = incident
             watcher.is_changed.set()
 
-    async def watch(self, model: str) -> AsyncGenerator[Incident]:
-        """The open incidents of a model ("" for all), then each one that changes.
+    async def watch(self, model: str, *, ended: Iterable[Incident] = ()) -> AsyncGenerator[Incident]:
+        """Those that ``ended`` before, the open incidents of a model ("" for all), then each one that changes.
 
         Raises:
             UnavailableError: the monitor stops.
@@ -77,7 +90,7 @@ class Journal:
         watcher = _Watcher(model)
         self._watchers.add(watcher)
         try:
-            for incident in self._open_incidents():
+            for incident in (*ended, *self._open_incidents()):
                 self._tell(watcher, incident)
             while not self._is_closed:
                 while watcher.pending:

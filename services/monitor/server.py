@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from prometheus_client import CollectorRegistry, ProcessCollector
+from sqlalchemy.engine import Engine
 from sqlalchemy.exc import ArgumentError, SQLAlchemyError
 
 from penstock.endpoints import joined
@@ -25,17 +26,18 @@ from services.common.discovery.registration import MONITOR, OTLP_PORT, REGISTRY,
 from services.common.errors import InvalidArgumentError, UnavailableError
 from services.common.settings import SuiteSettings
 from services.monitor import outlets, trace_servicer
+from services.monitor.adapters import database
 from services.monitor.adapters.comparison_store import ComparisonStore
 from services.monitor.adapters.forwarder import Forwarder
 from services.monitor.adapters.incident_store import IncidentStore
 from services.monitor.adapters.objectives import Objectives
 from services.monitor.analysis import Analysis
-from services.monitor.arrivals import Arrivals, series_of
+from services.monitor.arrivals import Arrivals
 from services.monitor.domain.blocks import NS
 from services.monitor.domain.evidence import Budget
-from services.monitor.domain.figures import PANE_S, PANES, Figures
+from services.monitor.domain.figures import Figures
 from services.monitor.domain.foreign import ForeignServices
-from services.monitor.domain.foreign_incidents import ForeignIncidents, is_foreign
+from services.monitor.domain.foreign_incidents import ForeignIncidents
 from services.monitor.domain.incidents import Incident, Incidents
 from services.monitor.domain.ring import TraceRing
 from services.monitor.domain.tail import Tail
@@ -49,6 +51,7 @@ from services.monitor.journal import Journal
 from services.monitor.metrics import MonitorCollector
 from services.monitor.monitor_servicer import MonitorServicer
 from services.monitor.otlp_http import TraceEndpoint
+from services.monitor.rounds import Rounds
 from services.monitor.settings import MonitorSettings
 from services.monitor.trace_servicer import TraceServicer
 from services.monitor.verdict_keeper import VerdictKeeper
@@ -58,10 +61,7 @@ from services.monitor.verdict_servicer import VerdictServicer
 _MONITOR_SERVICE = "penstock.monitor.v1.MonitorService"
 
 _FLUSH_S = 1.0
-JUDGE_PERIOD_S = 1.0
 _FORWARD_PERIOD_S = 0.25
-_SAVE_PERIOD_S = 60.0
-_MAX_ADOPTED = 1_000
 
 
 @dataclass(frozen=True, slots=True)
@@ -89,8 +89,8 @@ class Monitor:
         self._settings = settings
         self._clock = clock
         budget = Budget(settings.false_alarms_per_week, settings.assumed_series)
-        self._store = _open_store(suite.home, settings.database_url)
-        self._verdicts = VerdictKeeper(ComparisonStore(self._store.engine), clock=clock)
+        self._engine, self._store, comparisons = _open_stores(suite.home, settings.database_url)
+        self._verdicts = VerdictKeeper(comparisons, clock=clock)
         self._objectives = Objectives()
         ring = TraceRing(max_spans=settings.ring_max_spans, max_bytes=settings.ring_max_mebibytes << 20)
         self._analysis = Analysis(
@@ -137,6 +137,14 @@ class Monitor:
         )
         self._discovery = Discovery(suite.consul)
         self._journal = Journal(self._store, open_incidents=self._open_incidents)
+        self._rounds = Rounds(
+            analysis=self._analysis,
+            arrivals=self._arrivals,
+            verdicts=self._verdicts,
+            store=self._store,
+            journal=self._journal,
+            clock=clock,
+        )
         self._outlets = outlets.build(settings, clock=clock)
 
     def _open_incidents(self) -> list[Incident]:
@@ -153,11 +161,11 @@ class Monitor:
         """
         async with contextlib.AsyncExitStack() as closing:
             # What is entered last closes first.
-            closing.callback(self._store.close)
+            closing.callback(self._engine.dispose)
             if self._forwarder is not None:
                 closing.push_async_callback(self._forwarder.close)
-            await self._adopt()
-            closing.push_async_callback(self._save)
+            await self._rounds.adopt()
+            closing.push_async_callback(self._rounds.finish)
             closing.callback(self._serve_metrics())
             api = await self._start_api()
             closing.push_async_callback(api.stop)
@@ -184,10 +192,13 @@ class Monitor:
             background = [
                 group.create_task(otlp_http.running()),
                 group.create_task(self._intake.work()),
-                group.create_task(self._judge()),
+                group.create_task(self._rounds.run()),
                 group.create_task(self._discovery.run()),
                 group.create_task(self._objectives.follow(registry)),
-                *(group.create_task(outlet.run(lambda: self._journal.watch(""))) for outlet in self._outlets),
+                *(
+                    group.create_task(outlet.run(lambda: self._journal.watch("", ended=self._rounds.ended)))
+                    for outlet in self._outlets
+                ),
             ]
             if self._forwarder is not None:
                 background += [group.create_task(self._forwarder.work()), group.create_task(self._forward())]
@@ -202,48 +213,10 @@ class Monitor:
             for task in background:
                 task.cancel()
 
-    async def _adopt(self) -> None:
-        """Take over what the last run left open; what it had learnt is good as long as figures are kept."""
-        since_ns = self._clock() - PANES * PANE_S * NS
-        references = await asyncio.to_thread(self._store.references, since_ns=since_ns)
-        left_open = await asyncio.to_thread(self._store.newest, model="", is_open=True, before="", limit=_MAX_ADOPTED)
-        self._arrivals.adopt(
-            open_incidents=[one for one in left_open if is_foreign(one.model)],
-            references={series_of(version): data for version, data in references.items() if is_foreign(version[0])},
-        )
-        ours = [one for one in left_open if not is_foreign(one.model)]
-        learnt = {version: data for version, data in references.items() if not is_foreign(version[0])}
-        await self._journal.record(self._analysis.adopt(open_incidents=ours, references=learnt))
-        await self._verdicts.adopt()
-
-    async def _judge(self) -> None:
-        saved_s = time.monotonic()
-        while True:
-            await asyncio.sleep(JUDGE_PERIOD_S)
-            changed: list[Incident] = []
-            for found in self._analysis.judge():
-                changed += found
-                await asyncio.sleep(0)
-            changed += self._arrivals.judge()
-            self._arrivals.show(changed)
-            # Once for all versions: a database that is away takes its time to say so.
-            await self._journal.record(changed)
-            await self._verdicts.judge()
-            self._analysis.expire()
-            if time.monotonic() - saved_s >= _SAVE_PERIOD_S:
-                await self._save()
-                saved_s = time.monotonic()
-
     async def _forward(self) -> None:
         while True:
             await asyncio.sleep(_FORWARD_PERIOD_S)
             self._arrivals.forward()
-
-    async def _save(self) -> None:
-        await self._journal.record(())
-        await self._verdicts.save()
-        references = {**self._analysis.references(), **dict(self._arrivals.references())}
-        await self._journal.save_references(references, now_ns=self._clock())
 
     def _serve_metrics(self) -> Callable[[], None]:
         registry = CollectorRegistry(auto_describe=False)
@@ -288,11 +261,12 @@ class Monitor:
         return server
 
 
-def _open_store(home: Path, database_url: str | None) -> IncidentStore:
+def _open_stores(home: Path, database_url: str | None) -> tuple[Engine, IncidentStore, ComparisonStore]:
     try:
         if database_url is None:
             home.mkdir(parents=True, exist_ok=True)
-        return IncidentStore(database_url or f"sqlite:///{home / 'monitor.db'}")
+        engine = database.engine_of(database_url or f"sqlite:///{home / 'monitor.db'}")
+        return engine, IncidentStore(engine), ComparisonStore(engine)
     except (ArgumentError, ModuleNotFoundError) as error:
         raise InvalidArgumentError(f"PENSTOCK_MONITOR__DATABASE_URL is unfit: {error}") from error
     except (SQLAlchemyError, OSError) as error:

@@ -3,63 +3,34 @@
 from __future__ import annotations
 
 import asyncio
-import json
 import logging
+from collections import deque
 from collections.abc import AsyncGenerator, Callable, Iterator
-from dataclasses import dataclass
 
 from penstock.monitor.v1 import verdict_service_pb2 as pb
 from services.common.errors import (
     AlreadyExistsError,
     FailedPreconditionError,
+    InvalidArgumentError,
     NotFoundError,
     ResourceExhaustedError,
     UnavailableError,
 )
-from services.monitor import verdict_messages
-from services.monitor.adapters.comparison_store import ComparisonStore, Record
+from services.monitor.adapters.comparison_store import ComparisonStore
 from services.monitor.domain.blocks import NS, Block
 from services.monitor.domain.verdict.comparison import Comparison
 from services.monitor.domain.verdict.decision import Decision
 from services.monitor.domain.verdict.question import Mode, Question
 from services.monitor.domain.verdict.sample import Pairs, sample_of
+from services.monitor.live_comparison import LiveComparison, given_up
+from services.monitor.saving import Saving
 
 _log = logging.getLogger(__name__)
 
 MAX_UNDER_WAY = 32
-_SAVE_PERIOD_S = 5
-
-
-@dataclass(eq=False, slots=True)
-class _Live:
-    """A comparison under way, and what of it is stored."""
-
-    comparison: Comparison
-    fingerprint: str
-    begin_ns: int
-    serial: int = 1
-    """Rises with every change."""
-    saved_serial: int = 0
-    report: pb.Comparison | None = None
-    """As of now; None after a change."""
-
-    def message(self) -> pb.Comparison:
-        if self.report is None:
-            self.report = verdict_messages.comparison(self.comparison)
-        return self.report
-
-    def record(self) -> Record:
-        question, is_final = self.comparison.question, self.comparison.is_over
-        return Record(
-            comparison_id=question.comparison_id,
-            model=question.model,
-            begin_ns=self.begin_ns,
-            is_final=is_final,
-            fingerprint=self.fingerprint,
-            question=json.dumps(question.dump()),
-            state="" if is_final else json.dumps(self.comparison.dump()),
-            report=self.message().SerializeToString(),
-        )
+_SAVE_PERIOD_NS = 5 * NS
+_SHOWN_NS = 600 * NS
+"""How long one that is over is shown among the metrics: a scrape must not miss how it ended."""
 
 
 class VerdictKeeper:
@@ -70,23 +41,31 @@ class VerdictKeeper:
     def __init__(self, store: ComparisonStore, *, clock: Callable[[], int]) -> None:
         self._store = store
         self._clock = clock
-        self._live: dict[str, _Live] = {}
+        self._live: dict[str, LiveComparison] = {}
         self._is_changed = asyncio.Event()
         self._is_closed = False
         self._beginning = asyncio.Lock()
-        self._saved_ns = 0
+        self._writing = asyncio.Lock()
+        self._saving = Saving(self._save_due)
+        self._is_ending = False
+        self._ended: deque[tuple[int, Comparison]] = deque(maxlen=MAX_UNDER_WAY)
+        """Comparisons that are over, and since when in Unix ns."""
 
     async def adopt(self) -> None:
         """Go on with what was under way when the monitor stopped."""
         now_s = self._clock() / NS
         for record in await asyncio.to_thread(self._store.under_way):
-            question = Question.load(json.loads(record.question))
-            comparison = Comparison.load(question, json.loads(record.state), now_s=now_s)
-            self._live[record.comparison_id] = _Live(comparison, record.fingerprint, record.begin_ns)
+            try:
+                self._live[record.comparison_id] = LiveComparison.load(record, now_s=now_s)
+            except (AttributeError, LookupError, TypeError, ValueError) as error:
+                _log.warning("what was learnt by comparison %s can't be used: %s", record.comparison_id, error)
+                await asyncio.to_thread(self._store.save, given_up(record))
 
     def __iter__(self) -> Iterator[Comparison]:
-        """Those under way; safe to use from another thread."""
-        return iter([live.comparison for live in list(self._live.values())])
+        """Those under way, and before them those that ended of late; safe to use from another thread."""
+        since_ns = self._clock() - _SHOWN_NS
+        ended = [comparison for ended_ns, comparison in self._ended.copy() if ended_ns >= since_ns]
+        return iter([*ended, *(live.comparison for live in list(self._live.values()))])
 
     async def begin(self, question: Question, fingerprint: str) -> pb.Comparison:
         """Begin a comparison, or tell how the one with this id stands.
@@ -111,7 +90,7 @@ class VerdictKeeper:
                 return pb.Comparison.FromString(stored.report)
             if len(self._live) >= MAX_UNDER_WAY:
                 raise ResourceExhaustedError(f"{len(self._live)} comparisons are under way, expected fewer; stop some")
-            live = self._live[question.comparison_id] = _Live(Comparison(question), fingerprint, self._clock())
+            live = self._live[question.comparison_id] = LiveComparison(Comparison(question), fingerprint, self._clock())
             await self._save(live)
             return live.message()
 
@@ -149,36 +128,49 @@ class VerdictKeeper:
             if is_ruled:
                 self._tell(live.comparison)
             await asyncio.sleep(0)
-        is_due = not 0 <= now_ns - self._saved_ns < _SAVE_PERIOD_S * NS
-        await self._save_all(only_final=not is_due)
-        if is_due:
-            self._saved_ns = now_ns
+        while self._ended and self._ended[0][0] < now_ns - _SHOWN_NS:
+            self._ended.popleft()
+        await self._saving.wait()
 
-    def _change(self, live: _Live) -> None:
+    def _change(self, live: LiveComparison) -> None:
         live.serial += 1
         live.report = None
         self._is_changed.set()
         self._is_changed = asyncio.Event()
 
-    async def save(self) -> None:
-        """Store all that has changed."""
-        await self._save_all(only_final=False)
+    async def finish(self) -> None:
+        """Store all that has changed, however long it takes."""
+        self._is_ending = True
+        await self._saving.wait(None)
 
-    async def _save_all(self, *, only_final: bool) -> None:
-        for live in list(self._live.values()):
-            if live.saved_serial != live.serial and (live.comparison.is_over or not only_final):
-                await self._save(live)
-            if live.comparison.is_over and live.saved_serial == live.serial:
-                self._live.pop(live.comparison.question.comparison_id, None)
+    async def _save_due(self) -> None:
+        while (live := next(filter(self._is_due, self._live.values()), None)) is not None:
+            if not (live.is_saved or await self._save(live)):
+                return
+            if live.comparison.is_over and live.is_saved:
+                self._end(live)
 
-    async def _save(self, live: _Live) -> None:
-        serial, record = live.serial, live.record()
-        try:
-            await asyncio.to_thread(self._store.save, record)
-        except UnavailableError as error:
-            _log.error("could not save comparison %s, trying again: %s", record.comparison_id, error)
-        else:
+    def _is_due(self, live: LiveComparison) -> bool:
+        is_fresh = 0 <= self._clock() - live.saved_ns < _SAVE_PERIOD_NS
+        return live.comparison.is_over or (not live.is_saved and (self._is_ending or not is_fresh))
+
+    async def _save(self, live: LiveComparison) -> bool:
+        """Store a comparison as it is now; False if that fails, and is to be tried again."""
+        async with self._writing:
+            serial, record, live.saved_ns = live.serial, live.record(), self._clock()
+            try:
+                await asyncio.to_thread(self._store.save, record)
+            except UnavailableError as error:
+                _log.error("could not save comparison %s, trying again: %s", record.comparison_id, error)
+                return False
+            except InvalidArgumentError as error:
+                _log.error("comparison %s can't be stored, ever: %s", record.comparison_id, error)
             live.saved_serial = serial
+            return True
+
+    def _end(self, live: LiveComparison) -> None:
+        self._live.pop(live.comparison.question.comparison_id, None)
+        self._ended.append((self._clock(), live.comparison))
 
     async def get(self, comparison_id: str) -> pb.Comparison:
         """How a comparison stands.
@@ -214,7 +206,7 @@ class VerdictKeeper:
             live.comparison.stop(f"stopped: {reason}" if reason else "stopped")
             self._change(live)
             self._tell(live.comparison)
-            await self._save_all(only_final=True)
+            await self._saving.wait()
             return live.message()
         return await self.get(comparison_id)
 

@@ -1,8 +1,8 @@
-"""Metrics of the comparisons under way. Names: docs/telemetry.md."""
+"""Metrics of the comparisons under way, and of those that ended of late. Names: docs/telemetry.md."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 
 from prometheus_client import Metric
 from prometheus_client.core import GaugeMetricFamily
@@ -19,9 +19,6 @@ class VerdictCollector(Collector):
 
     def __init__(self, keeper: VerdictKeeper) -> None:
         self._keeper = keeper
-
-    def describe(self) -> Iterable[Metric]:
-        return ()
 
     def collect(self) -> Iterator[Metric]:
         verdict = GaugeMetricFamily(

@@ -2,17 +2,13 @@
 
 from __future__ import annotations
 
-import contextlib
-import logging
-from collections.abc import Iterator
 from dataclasses import asdict, dataclass
 
 import sqlalchemy as sa
 from sqlalchemy.engine import Engine
 
-from services.common.errors import UnavailableError
-
-_log = logging.getLogger(__name__)
+from services.monitor.adapters import database
+from services.monitor.adapters.database import translated
 
 KEPT_COMPARISONS = 1_000
 """The newest that are kept; older ones that are final are deleted."""
@@ -50,44 +46,38 @@ class Record:
 
 
 class ComparisonStore:
-    """Raises :class:`UnavailableError` when the database fails."""
+    """All methods raise :class:`UnavailableError` when the database fails."""
 
     def __init__(self, engine: Engine) -> None:
-        """Makes the table where it is missing.
+        """Makes what is missing.
 
         Raises:
             sqlalchemy.exc.SQLAlchemyError: the database can't be used.
         """
         self._engine = engine
-        _metadata.create_all(engine)
+        database.make(engine, _metadata)
 
     def save(self, record: Record) -> None:
-        """Write a comparison, new or changed, and delete the oldest ones that are final."""
-        oldest_kept = (
-            sa.select(_comparisons.c.begin_ns)
-            .order_by(_comparisons.c.begin_ns.desc())
-            .offset(KEPT_COMPARISONS)
-            .limit(1)
-            .scalar_subquery()
-        )
-        is_this = _comparisons.c.comparison_id == record.comparison_id
-        with _translated(), self._engine.begin() as connection:
-            connection.execute(sa.delete(_comparisons).where(is_this))
-            connection.execute(sa.insert(_comparisons), asdict(record))
-            connection.execute(
-                sa.delete(_comparisons).where(_comparisons.c.is_final, _comparisons.c.begin_ns <= oldest_kept)
-            )
+        """Write a comparison, new or changed, and delete the oldest ones that are final.
+
+        Raises:
+            InvalidArgumentError: the database will never take it.
+        """
+        by, is_final = _comparisons.c.begin_ns, _comparisons.c.is_final
+        with translated(), self._engine.begin() as connection:
+            database.replace(connection, _comparisons, asdict(record))
+            database.thin(connection, _comparisons, by=by, kept=KEPT_COMPARISONS, is_done=is_final)
 
     def get(self, comparison_id: str) -> Record | None:
         query = sa.select(_comparisons).where(_comparisons.c.comparison_id == comparison_id)
-        with _translated(), self._engine.connect() as connection:
+        with translated(), self._engine.connect() as connection:
             row = connection.execute(query).mappings().one_or_none()
         return None if row is None else Record(**row)
 
     def under_way(self) -> list[Record]:
         """Those that aren't final, oldest first."""
         query = sa.select(_comparisons).where(sa.not_(_comparisons.c.is_final)).order_by(_comparisons.c.begin_ns)
-        with _translated(), self._engine.connect() as connection:
+        with translated(), self._engine.connect() as connection:
             return [Record(**row) for row in connection.execute(query).mappings()]
 
     def reports(self, *, model: str, before: tuple[int, str] | None, limit: int) -> list[tuple[int, str, bytes]]:
@@ -99,14 +89,5 @@ class ComparisonStore:
             query = query.where(_comparisons.c.model == model)
         if before is not None:
             query = query.where(at < sa.tuple_(*map(sa.literal, before)))
-        with _translated(), self._engine.connect() as connection:
+        with translated(), self._engine.connect() as connection:
             return [(row.begin_ns, row.comparison_id, row.report) for row in connection.execute(query)]
-
-
-@contextlib.contextmanager
-def _translated() -> Iterator[None]:
-    try:
-        yield
-    except sa.exc.SQLAlchemyError as error:
-        _log.warning("the database failed: %s", error)
-        raise UnavailableError("the monitor's database can't be used now, try again") from error

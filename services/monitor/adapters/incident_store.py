@@ -1,28 +1,30 @@
-"""Incidents and references in a database: SQLite, or what else SQLAlchemy has a driver for. Blocking."""
+"""Incidents and what was learnt, in the monitor's database. Blocking."""
 
 from __future__ import annotations
 
-import contextlib
 import json
-import logging
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from dataclasses import fields
 from typing import Any
 
 import sqlalchemy as sa
 from sqlalchemy.engine import Engine
 
-from services.common.errors import UnavailableError
+from services.monitor.adapters import database
+from services.monitor.adapters.database import translated
 from services.monitor.domain.incidents import Incident
 from services.monitor.domain.phases import Cause, Phase, Severity, Signal
-
-_log = logging.getLogger(__name__)
 
 _LISTS = ("traces", "innocent_traces")
 """Columns of words."""
 
 KEPT_INCIDENTS = 10_000
 """The newest that are kept; older ones that are closed are deleted."""
+_MAX_NAME_LENGTH = 256
+"""Of what references are stored by."""
+
+Version = tuple[str, str]
+"""Model and version, or other names in their place."""
 
 _metadata = sa.MetaData()
 
@@ -55,66 +57,40 @@ _incidents = sa.Table(
 _references = sa.Table(
     "references",
     _metadata,
-    sa.Column("model", sa.String(256), primary_key=True),
-    sa.Column("version", sa.String(256), primary_key=True),
+    sa.Column("model", sa.String(_MAX_NAME_LENGTH), primary_key=True),
+    sa.Column("version", sa.String(_MAX_NAME_LENGTH), primary_key=True),
     sa.Column("data", sa.Text, nullable=False),
     sa.Column("saved_ns", sa.BigInteger, nullable=False),
 )
 
 
 class IncidentStore:
-    """The monitor's database. What reads raises :class:`UnavailableError` when the database fails."""
+    """Incidents, and what was learnt. All methods raise :class:`UnavailableError` when the database fails, and those
+    that write :class:`InvalidArgumentError` for what it will never take.
+    """
 
-    def __init__(self, url: str) -> None:
-        """Opens the database and makes what is missing.
+    def __init__(self, engine: Engine) -> None:
+        """Makes what is missing.
 
         Raises:
             sqlalchemy.exc.SQLAlchemyError: the database can't be used.
         """
-        self._engine = _engine(url)
-        _metadata.create_all(self._engine)
-        self._add_columns()
-
-    def _add_columns(self) -> None:
-        """Add what tables of an earlier release lack."""
-        for table in _metadata.sorted_tables:
-            there = {column["name"] for column in sa.inspect(self._engine).get_columns(table.name)}
-            for column in table.columns:
-                if column.name not in there:
-                    statement = sa.schema.CreateColumn(column).compile(self._engine)
-                    with self._engine.begin() as connection:
-                        connection.execute(sa.text(f"ALTER TABLE {table.name} ADD COLUMN {statement}"))
-
-    @property
-    def engine(self) -> Engine:
-        """For stores of other things in the same database."""
-        return self._engine
-
-    def close(self) -> None:
-        self._engine.dispose()
+        self._engine = engine
+        database.make(engine, _metadata)
 
     def save(self, incident: Incident) -> None:
         """Write an incident, new or changed, and delete the oldest ones that are closed."""
         row: dict[str, Any] = {field.name: getattr(incident, field.name) for field in fields(incident)}
         for name in _LISTS:
             row[name] = " ".join(row[name])
-        oldest_kept = (
-            sa.select(_incidents.c.incident_id)
-            .order_by(_incidents.c.incident_id.desc())
-            .offset(KEPT_INCIDENTS)
-            .limit(1)
-            .scalar_subquery()
-        )
-        with self._engine.begin() as connection:
-            connection.execute(sa.delete(_incidents).where(_incidents.c.incident_id == incident.incident_id))
-            connection.execute(sa.insert(_incidents), row)
-            connection.execute(
-                sa.delete(_incidents).where(_incidents.c.close_ns.is_not(None), _incidents.c.incident_id <= oldest_kept)
-            )
+        by, is_closed = _incidents.c.incident_id, _incidents.c.close_ns.is_not(None)
+        with translated(), self._engine.begin() as connection:
+            database.replace(connection, _incidents, row)
+            database.thin(connection, _incidents, by=by, kept=KEPT_INCIDENTS, is_done=is_closed)
 
     def get(self, incident_id: str) -> Incident | None:
         query = sa.select(_incidents).where(_incidents.c.incident_id == incident_id)
-        with _translated(), self._engine.connect() as connection:
+        with translated(), self._engine.connect() as connection:
             row = connection.execute(query).mappings().one_or_none()
         return None if row is None else _incident(dict(row))
 
@@ -127,57 +103,43 @@ class IncidentStore:
             query = query.where(_incidents.c.close_ns.is_(None))
         if before:
             query = query.where(_incidents.c.incident_id < before)
-        with _translated(), self._engine.connect() as connection:
+        return self._found(query)
+
+    def ended(self, *, since_ns: int, limit: int) -> list[Incident]:
+        """Incidents that were closed at or after an instant (Unix ns), the last one first."""
+        is_late = _incidents.c.close_ns >= since_ns
+        return self._found(sa.select(_incidents).where(is_late).order_by(_incidents.c.close_ns.desc()).limit(limit))
+
+    def _found(self, query: sa.Select[Any]) -> list[Incident]:
+        with translated(), self._engine.connect() as connection:
             return [_incident(dict(row)) for row in connection.execute(query).mappings()]
 
-    def save_references(self, references: Mapping[tuple[str, str], Mapping[str, Any]], *, now_ns: int) -> None:
-        """Replace all references, by model and version, in one transaction."""
+    def save_references(
+        self, references: Mapping[Version, Mapping[str, Any]], *, now_ns: int, keeps_others: bool = False
+    ) -> None:
+        """Write references by model and version in one transaction, in place of all, or of those of these versions.
+
+        Those with names that are longer than a column are left out.
+        """
         rows = [
             {"model": model, "version": version, "data": json.dumps(dict(data)), "saved_ns": now_ns}
             for (model, version), data in references.items()
+            if max(len(model), len(version)) <= _MAX_NAME_LENGTH
         ]
-        with self._engine.begin() as connection:
+        with translated(), self._engine.begin() as connection:
+            if keeps_others:
+                for row in rows:
+                    database.replace(connection, _references, row)
+                return
             connection.execute(sa.delete(_references))
             if rows:
                 connection.execute(sa.insert(_references), rows)
 
-    def references(self, *, since_ns: int) -> dict[tuple[str, str], dict[str, Any]]:
+    def references(self, *, since_ns: int) -> dict[Version, dict[str, Any]]:
         """The references that were saved at or after an instant."""
         query = sa.select(_references).where(_references.c.saved_ns >= since_ns)
-        with _translated(), self._engine.connect() as connection:
+        with translated(), self._engine.connect() as connection:
             return {(row.model, row.version): json.loads(row.data) for row in connection.execute(query)}
-
-
-def driver_url(url: str) -> sa.URL:
-    """A database's URL with the driver that is used."""
-    parsed = sa.make_url(url)
-    if parsed.drivername in ("postgres", "postgresql"):
-        parsed = parsed.set(drivername="postgresql+psycopg")
-    return parsed
-
-
-def _engine(url: str) -> Engine:
-    parsed = driver_url(url)
-    is_postgresql = parsed.get_backend_name() == "postgresql"
-    engine = sa.create_engine(parsed, connect_args={"connect_timeout": 5} if is_postgresql else {})
-    if engine.dialect.name == "sqlite":
-
-        @sa.event.listens_for(engine, "connect")
-        def configure(connection: Any, _record: Any) -> None:
-            connection.execute("PRAGMA journal_mode=WAL")
-            connection.execute("PRAGMA synchronous=NORMAL")
-            connection.execute("PRAGMA busy_timeout=5000")
-
-    return engine
-
-
-@contextlib.contextmanager
-def _translated() -> Iterator[None]:
-    try:
-        yield
-    except sa.exc.SQLAlchemyError as error:
-        _log.warning("the database failed: %s", error)
-        raise UnavailableError("the monitor's database can't be used now, try again") from error
 
 
 def _incident(row: dict[Any, Any]) -> Incident:

@@ -9,9 +9,8 @@ from pathlib import Path
 
 import pytest
 
-from services.monitor.adapters import comparison_store
 from services.monitor.adapters.comparison_store import ComparisonStore, Record
-from services.monitor.adapters.incident_store import IncidentStore
+from tests.support.monitor_database import comparison_store, url_of
 from tests.support.postgresql import PostgresqlUnavailableError, running_postgresql
 
 RECORD = Record("trial", "digits", 2**62, False, "f" * 64, '{"a": 1}', '{"b": 2}', b"\x00\xffreport")
@@ -21,15 +20,14 @@ RECORD = Record("trial", "digits", 2**62, False, "f" * 64, '{"a": 1}', '{"b": 2}
 def store(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[ComparisonStore]:
     with contextlib.ExitStack() as stack:
         if request.param == "sqlite":
-            url = f"sqlite:///{tmp_path}/monitor.db"
+            url = url_of(tmp_path)
         else:
             try:
                 server = stack.enter_context(running_postgresql())
             except PostgresqlUnavailableError as error:
                 pytest.skip(str(error))
             url = stack.enter_context(server.database())
-        incidents = stack.enter_context(contextlib.closing(IncidentStore(url)))
-        yield ComparisonStore(incidents.engine)
+        yield stack.enter_context(comparison_store(url))
 
 
 def test_comparisons_are_kept_and_changed(store: ComparisonStore) -> None:
@@ -60,7 +58,7 @@ def test_reports_come_newest_first_page_by_page(store: ComparisonStore) -> None:
 
 
 def test_the_oldest_that_are_final_are_deleted(store: ComparisonStore, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(comparison_store, "KEPT_COMPARISONS", 3)
+    monkeypatch.setattr("services.monitor.adapters.comparison_store.KEPT_COMPARISONS", 3)
     for number in range(8):
         store.save(replace(RECORD, comparison_id=f"c{number}", begin_ns=number, is_final=number != 1))
 

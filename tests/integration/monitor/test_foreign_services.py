@@ -19,7 +19,7 @@ from opentelemetry.trace import SpanKind, Status, StatusCode
 
 from penstock.monitor.v1 import monitor_service_pb2 as pb
 from services.monitor.domain.blocks import NS
-from services.monitor.server import JUDGE_PERIOD_S
+from services.monitor.rounds import JUDGE_PERIOD_S
 from tests.support.monitor_process import Clock, RunningMonitor, monitor
 
 Eventually = Callable[[Callable[[], Awaitable[Any]]], Awaitable[Any]]

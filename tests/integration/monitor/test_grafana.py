@@ -10,6 +10,10 @@ import pytest
 from pydantic import SecretStr
 
 from penstock.monitor.v1 import monitor_service_pb2 as pb
+from services.common.errors import FailedPreconditionError
+from services.monitor.adapters.grafana import Grafana
+from services.monitor.adapters.web_api import WebApi
+from services.monitor.domain.alerts import Links
 from tests.integration.monitor.test_alertmanager import TRACES, fail, metric, slow_down
 from tests.support.grafana import AnnotationServer
 from tests.support.monitor_process import Clock, monitor
@@ -111,3 +115,63 @@ async def test_a_refused_token_is_counted_and_hurts_nobody(
     assert grafana.annotations == {}
     assert "refused GET" in caplog.text
     assert "old-secret" not in caplog.text
+
+
+async def test_it_shows_before_the_first_incident_whether_a_token_is_good(grafana: AnnotationServer) -> None:
+    good, old = (
+        Grafana(WebApi(grafana.url, authorization=f"Bearer {token}"), links=Links()) for token in (TOKEN, "old-secret")
+    )
+
+    await good.tell()
+    with pytest.raises(FailedPreconditionError, match="refused GET"):
+        await old.tell()
+
+    assert good.every_s is not None
+
+
+async def test_an_incident_that_ends_in_a_restart_ends_its_region(
+    tmp_path: Path, eventually: Eventually, grafana: AnnotationServer
+) -> None:
+    clock = Clock()
+    async with monitor(tmp_path, clock=clock, **settings(grafana)) as running:
+        await slow_down(running)
+
+        async def is_written() -> bool:
+            return bool(grafana.annotations)
+
+        assert await eventually(is_written)
+    clock.skip(3_600)
+    async with monitor(tmp_path, clock=clock, **settings(grafana)):
+        await eventually(has_ended_in(grafana))
+    assert len(grafana.annotations) == 1
+    assert "lost sight of in a restart" in grafana.annotations[1]["text"]
+
+
+async def test_an_incident_that_ended_while_grafana_was_away_ends_its_region_after_a_restart(
+    tmp_path: Path, eventually: Eventually, grafana: AnnotationServer
+) -> None:
+    clock = Clock()
+    async with monitor(tmp_path, clock=clock, **settings(grafana)) as running:
+        await fail(running)
+
+        async def is_written() -> bool:
+            return bool(grafana.annotations)
+
+        assert await eventually(is_written)
+    async with monitor(tmp_path, clock=clock) as running:  # which can tell nobody
+        await running.serve_seconds(48)
+
+        async def is_closed() -> bool:
+            return not (await running.api.ListIncidents(pb.ListIncidentsRequest(is_open=True))).incidents
+
+        assert await eventually(is_closed)
+    assert "open" in grafana.annotations[1]["tags"]
+    async with monitor(tmp_path, clock=clock, **settings(grafana)):
+        await eventually(has_ended_in(grafana))
+
+
+def has_ended_in(grafana: AnnotationServer) -> Callable[[], Awaitable[bool]]:
+    async def has_ended() -> bool:
+        return "closed" in grafana.annotations[1]["tags"]
+
+    return has_ended

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import json
 import logging
 from collections.abc import Awaitable, Callable
@@ -15,7 +14,7 @@ import pytest
 
 from penstock.monitor.v1 import monitor_service_pb2 as pb
 from services.common.logs import EcsFormatter
-from services.monitor.adapters.incident_store import IncidentStore
+from tests.support.monitor_database import incident_store, url_of
 from tests.support.monitor_process import Clock, RunningMonitor, monitor
 
 Eventually = Callable[[Callable[[], Awaitable[Any]]], Awaitable[Any]]
@@ -133,6 +132,23 @@ async def test_after_a_restart_an_open_incident_goes_on_and_ends_with_recovery(
         watch.cancel()
 
 
+async def test_what_made_an_incident_is_stored_with_it(
+    tmp_path: Path, running: RunningMonitor, eventually: Eventually
+) -> None:
+    """A monitor that is killed a moment later knows that its figure is in alarm."""
+    await running.serve_seconds(48)
+    await running.serve_seconds(24, **SLOW)
+    await eventually(lambda: incidents(running))
+
+    with incident_store(url_of(tmp_path)) as store:
+
+        async def alarmed() -> list[str]:
+            stored = store.references(since_ns=0).get(("digits", "1"), {"evidence": {"latency": {}}})
+            return [phase for phase, one in stored["evidence"]["latency"].items() if one["alarmed"]]
+
+        assert "compute_infer" in await eventually(alarmed)
+
+
 async def test_what_was_learnt_survives_a_restart(tmp_path: Path, eventually: Eventually) -> None:
     """A model that is slow from the first moment after a restart isn't taken for normal."""
     clock = Clock()
@@ -154,7 +170,7 @@ async def test_what_was_learnt_of_a_version_that_never_comes_back_is_forgotten(t
         async with monitor(tmp_path, clock=clock):
             clock.skip(without_traffic_s)
             await asyncio.sleep(1.5)
-        with contextlib.closing(IncidentStore(f"sqlite:///{tmp_path}/monitor.db")) as store:
+        with incident_store(url_of(tmp_path)) as store:
             assert bool(store.references(since_ns=0)) is is_kept
 
 

@@ -2,8 +2,11 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import sqlite3
+from collections.abc import Awaitable, Callable
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import grpc
 import pytest
@@ -15,14 +18,15 @@ from services.monitor.adapters.incident_store import IncidentStore
 from services.monitor.domain.incidents import Incident
 from services.monitor.journal import Journal
 from tests.integration.monitor.test_incident_store import INCIDENT
+from tests.support.monitor_database import incident_store, url_of
 from tests.support.monitor_process import batch_span, monitor
 
 
 async def test_while_the_database_fails_watchers_are_told_and_changes_are_stored_later(
     tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
-    url = f"sqlite:///{tmp_path}/monitor.db"
-    with contextlib.closing(IncidentStore(url)) as store:
+    url = url_of(tmp_path)
+    with incident_store(url) as store:
         journal = Journal(store, open_incidents=list)
         watch = journal.watch("")
         told = asyncio.create_task(anext(aiter(watch)))
@@ -48,7 +52,7 @@ async def test_the_database_is_tried_once_a_second_whatever_the_number_of_versio
     def save(_store: IncidentStore, _incident: Incident) -> None:
         nonlocal attempts
         attempts += 1
-        raise sa.exc.OperationalError("INSERT", {}, Exception("away"))
+        raise UnavailableError("it is away")
 
     monkeypatch.setattr(IncidentStore, "save", save)
     async with monitor(tmp_path) as running:
@@ -70,7 +74,7 @@ async def test_the_database_is_tried_once_a_second_whatever_the_number_of_versio
 
 async def test_a_question_while_the_database_fails_is_answered_with_unavailable(tmp_path: Path) -> None:
     async with monitor(tmp_path) as running:
-        rename(f"sqlite:///{tmp_path}/monitor.db", "incidents", "away")
+        rename(url_of(tmp_path), "incidents", "away")
 
         for question in (
             running.api.ListIncidents(pb.ListIncidentsRequest()),
@@ -89,7 +93,7 @@ def rename(url: str, old: str, new: str) -> None:
 
 
 async def test_a_slow_watcher_gets_the_latest_state_of_each_incident_only(tmp_path: Path) -> None:
-    with contextlib.closing(IncidentStore(f"sqlite:///{tmp_path}/monitor.db")) as store:
+    with incident_store(url_of(tmp_path)) as store:
         journal = Journal(store, open_incidents=lambda: [INCIDENT])
         watch = journal.watch("digits")
         assert await anext(aiter(watch)) == INCIDENT
@@ -101,3 +105,37 @@ async def test_a_slow_watcher_gets_the_latest_state_of_each_incident_only(tmp_pa
         journal.close()
         with pytest.raises(UnavailableError):
             await anext(aiter(watch))
+
+
+async def test_an_incident_that_no_database_can_hold_is_named_and_holds_nobody_up(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    with incident_store(url_of(tmp_path)) as store:
+        journal = Journal(store, open_incidents=list)
+
+        await journal.record([replace(INCIDENT, incident_id="odd", change_ns=2**64), INCIDENT])
+        await journal.record([])
+
+        assert store.get(INCIDENT.incident_id) == INCIDENT
+        assert caplog.text.count("incident odd can't be stored, ever") == 1
+
+
+async def test_what_is_found_is_told_and_judging_goes_on_while_the_database_hangs(
+    tmp_path: Path, eventually: Callable[[Callable[[], Awaitable[Any]]], Awaitable[Any]]
+) -> None:
+    async with monitor(tmp_path) as running:
+        watch = running.api.WatchIncidents(pb.WatchIncidentsRequest())
+        await watch.initial_metadata()
+        with contextlib.closing(sqlite3.connect(tmp_path / "monitor.db", isolation_level=None)) as other:
+            other.execute("BEGIN EXCLUSIVE")
+            for version in ("1", "2"):
+                await running.serve_seconds(16, version=version, status=(13,) * 8)
+                async with asyncio.timeout(4):  # less than SQLite waits for the lock
+                    assert (await watch.read()).incident.version == version
+            other.execute("ROLLBACK")
+
+        async def are_stored() -> bool:
+            return len((await running.api.ListIncidents(pb.ListIncidentsRequest())).incidents) == 2
+
+        assert await eventually(are_stored)
+        watch.cancel()

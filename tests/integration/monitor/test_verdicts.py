@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import time
 from collections.abc import Awaitable, Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -16,8 +18,11 @@ from google.protobuf.duration_pb2 import Duration
 from penstock.monitor.v1 import monitor_service_pb2 as monitor_pb
 from penstock.monitor.v1 import verdict_service_pb2 as pb
 from penstock.monitor.v1.verdict_service_pb2_grpc import VerdictServiceStub
+from services.monitor import verdict_messages
 from services.monitor.domain.blocks import NS
-from services.monitor.verdict_keeper import MAX_UNDER_WAY
+from services.monitor.verdict_keeper import MAX_UNDER_WAY, VerdictKeeper
+from tests.integration.monitor.test_journal import rename
+from tests.support.monitor_database import comparison_store, url_of
 from tests.support.monitor_process import Clock, RunningMonitor, batch_span, monitor
 
 Eventually = Callable[[Callable[[], Awaitable[Any]]], Awaitable[Any]]
@@ -243,3 +248,68 @@ async def test_the_verdict_is_a_metric(running: RunningMonitor, eventually: Even
     lines = [line for line in text.splitlines() if line.startswith("penstock_verdict{")]
     assert len(lines) == 4
     assert any('decision="continue"' in line and line.endswith(" 1.0") for line in lines), labels
+
+
+async def test_how_a_comparison_ended_stays_a_metric_for_a_while(
+    running: RunningMonitor, eventually: Eventually
+) -> None:
+    await stub(running).CompareVersions(asked())
+    await serve(running, 20, status=(13,))
+    labels = 'baseline="1",candidate="2",decision="roll_back",model="digits"'
+
+    async def shown() -> bool:
+        async with httpx.AsyncClient() as client:
+            text = (await client.get(f"http://127.0.0.1:{running.metrics_port}/metrics")).text
+        return f"penstock_verdict{{{labels}}} 1.0" in text
+
+    async def over() -> Any:
+        found = (await stub(running).GetComparison(pb.GetComparisonRequest(name="comparisons/trial"))).comparison
+        return found.is_final
+
+    await eventually(over)
+    await asyncio.sleep(2)  # it is stored by then
+    assert await shown()
+    running.clock.skip(601)
+    assert not await shown()
+
+
+@pytest.mark.parametrize(
+    "changed",
+    [{"state": "{}"}, {"question": '{"guardrails": []}'}, {"state": '{"progress": {"odd": 1}}'}, {"state": "[]"}],
+    ids=["nothing", "another question", "another progress", "a list"],
+)
+async def test_a_comparison_of_another_release_is_held_and_keeps_no_monitor_from_starting(
+    tmp_path: Path, changed: dict[str, str]
+) -> None:
+    async with monitor(tmp_path) as first:
+        await stub(first).CompareVersions(asked())
+    with comparison_store(url_of(tmp_path)) as store:
+        (record,) = store.under_way()
+        store.save(replace(record, **changed))
+
+    async with monitor(tmp_path) as second:
+        found = (await stub(second).GetComparison(pb.GetComparisonRequest(name="comparisons/trial"))).comparison
+        assert (found.decision, found.is_final) == (pb.DECISION_HOLD, True)
+        assert found.reason.endswith("compare anew")
+        assert (await stub(second).CompareVersions(asked(comparison_id="anew"))).comparison.candidate == "2"
+
+
+async def test_of_many_comparisons_one_is_tried_a_second_while_the_database_fails(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    with comparison_store(url_of(tmp_path)) as store:
+        keeper = VerdictKeeper(store, clock=time.time_ns)
+        for number in range(MAX_UNDER_WAY):
+            question = verdict_messages.question_of(asked(comparison_id=f"trial-{number}"), now_ns=time.time_ns())
+            await keeper.begin(question, "f" * 64)
+        rename(url_of(tmp_path), "comparisons", "away")
+        for number in range(MAX_UNDER_WAY):
+            await keeper.stop(f"trial-{number}", "")
+        caplog.clear()
+
+        await keeper.judge()
+
+        assert caplog.text.count("could not save comparison") == 1
+        rename(url_of(tmp_path), "away", "comparisons")
+        await keeper.finish()
+        assert store.under_way() == []
