@@ -19,6 +19,7 @@ _EMPTY_AGAIN_S = 0.1
 # Whoever comes next makes the group anew, from the stream's beginning.
 _LEAVE = """
 redis.call('ZREM', KEYS[1], ARGV[1])
+redis.call('ZREM', KEYS[2], ARGV[1])
 if redis.call('ZCOUNT', KEYS[1], redis.call('TIME')[1] * 1000, '+inf') > 0 then
   return
 end
@@ -32,9 +33,10 @@ redis.call('DEL', unpack(KEYS))
 
 
 async def end_lease(redis: RedisMasters, lane: LaneKeys, streams: Sequence[str], consumer: str) -> None:
-    """End the lease of a consumer that is known to be dead; the last one takes along a lane in which nothing is left.
+    """End the lease of a consumer that is known to be dead, and that it waits for requests.
 
-    The lease would run out by itself, and empty streams take little: failure is no harm.
+    The last one takes along a lane in which nothing is left. The lease would run out by itself, and empty streams take
+    little: failure is no harm.
     """
     keys = (lane.leases, lane.idle, *streams)
     try:

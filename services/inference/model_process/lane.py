@@ -35,9 +35,9 @@ class Lane(Protocol):
     async def take(self, count: int, *, wait_s: float | None) -> list[Delivery]:
         """Up to ``count`` deliveries, the most urgent first.
 
-        Waits for the first one for ``wait_s`` seconds, None for a good while; what has come with it is taken along. May
-        answer nothing before that time: when woken, or when the lane can't be reached. Must not be cancelled: what was
-        about to be delivered would be lost until this process ends.
+        Waits for the first one for ``wait_s`` seconds at most, None for a good while; what has come with it is taken
+        along. May answer nothing before that time. Must not be cancelled: what was about to be delivered would be lost
+        until this process ends.
         """
 
     def put_back(self, delivery: Delivery) -> None:

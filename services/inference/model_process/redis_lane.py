@@ -26,6 +26,7 @@ from services.inference.model_process.settlements import EntryKey, Settlements
 _log = logging.getLogger(__name__)
 
 _BLOCK_MS = 5_000
+"""The longest read: a process that was killed in one counts for so long as one that has nothing to do."""
 _READ_S = 5.0
 """How long an answer with requests in it may take; see :meth:`RedisLane._look_at_reader`."""
 _PAUSE_S, _LAST_PAUSE_S = 0.1, 0.5
@@ -97,7 +98,7 @@ class RedisLane:
                 if not await self._reopen():
                     await self._pause()
             else:
-                block_ms = _BLOCK_MS if wait_s is None else int(wait_s * 1000)
+                block_ms = _BLOCK_MS if wait_s is None else min(_BLOCK_MS, int(wait_s * 1000))
                 if wait_s and not block_ms:
                     await asyncio.sleep(wait_s)  # Redis waits in whole milliseconds
                 await self._read(count, block_ms)

@@ -41,6 +41,7 @@ async def test_a_lane_that_others_read_stays(redis: Redis, redis_url: str) -> No
     await redis.zadd(LANE.leases, {"another": time.time() * 1000 + 60_000})
     await end(redis_url)
     assert await redis.zrange(LANE.leases, 0, -1) == [b"another"]
+    assert await redis.zrange(LANE.idle, 0, -1) == [], "the dead one waits for nothing any more"
     assert await redis.exists(*STREAMS) == 2
     await redis.aclose()
 

@@ -417,6 +417,17 @@ async def test_idle_instances_share_a_burst(redis_url: str, burst: int) -> None:
     await redis.aclose()
 
 
+async def test_an_instance_that_waits_for_long_says_so_again_every_few_seconds(redis_url: str) -> None:
+    redis = connect(redis_url)
+    async with several(redis_url, 2) as (lane, _):
+        taking = asyncio.create_task(lane.take(64, wait_s=600))
+        await until(lambda: redis.zscore(KEYS.idle, "lane-0"))
+        assert await redis.zscore(KEYS.idle, "lane-0") < (time.time() + 6) * 1000
+        await put_at_once(redis, 1)
+        lane.settle(await taking)
+    await redis.aclose()
+
+
 async def test_an_instance_takes_whole_batches_while_the_others_are_busy(redis_url: str) -> None:
     redis = connect(redis_url)
     async with several(redis_url, 4) as instances:
