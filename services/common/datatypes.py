@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import numpy as np
+from numpy.typing import NDArray
 
 from services.common.errors import InvalidArgumentError
 
@@ -23,6 +24,10 @@ class Datatype:
     dtype: np.dtype[np.generic]
     contents_field: str | None
     config_name: str
+
+    @property
+    def is_float(self) -> bool:
+        return self.dtype.kind == "f" or self.name == "BF16"
 
 
 def _table() -> dict[str, Datatype]:
@@ -61,6 +66,11 @@ def datatype(name: str) -> Datatype:
         return DATATYPES[name]
     except KeyError:
         raise InvalidArgumentError(f"unknown datatype {name!r}, expected one of {', '.join(DATATYPES)}") from None
+
+
+def bfloat16_as_floats(bits: NDArray[np.uint16]) -> NDArray[np.float32]:
+    """The numbers that BF16's bit patterns stand for: each is the upper half of a float32."""
+    return (bits.astype(np.uint32) << 16).view(np.float32)
 
 
 def split_bytes(raw: bytes | memoryview) -> list[bytes]:

@@ -12,7 +12,7 @@ from pathlib import Path
 
 import numpy as np
 
-from services.common.datatypes import datatype
+from services.common.datatypes import bfloat16_as_floats, datatype
 from services.inference.backends import Array, Arrays, Drained, Model, RunError
 from services.inference.backends.samples import examples_of, sample, working_sizes
 from services.inference.domain.agreement import compare
@@ -132,8 +132,8 @@ class Prober:
     def _extreme(self, name: str, array: Array, factor: float) -> Array:
         spec = next(one for one in self._signature.inputs if one.name == name)
         kind = datatype(spec.datatype)
-        if kind.name == "BF16":  # the upper half of a float32
-            floats = (array.astype(np.uint32) << 16).view(np.float32) * np.float32(factor)
+        if kind.name == "BF16":
+            floats = bfloat16_as_floats(array) * np.float32(factor)
             return (floats.view(np.uint32) >> 16).astype(np.uint16)
         if kind.name == "BYTES":
             return np.full_like(array, max(self._examples.get(name, (b"x" * 1000,)), key=len))

@@ -8,6 +8,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from services.common.datatypes import bfloat16_as_floats
+
 Array = NDArray[Any]
 
 TOLERANCES = {"FP64": 1e-6, "FP32": 1e-4, "FP16": 1e-2, "BF16": 5e-2}
@@ -48,9 +50,7 @@ def compare(name: str, datatype: str, got: Array, expected: Array, *, slack: flo
 
 def as_floats(array: Array, datatype: str) -> NDArray[np.float64]:
     """Elements as numbers, of an array in the numpy type of a v2 ``datatype``."""
-    if datatype == "BF16":  # bit patterns: the upper half of a float32
-        array = (array.astype(np.uint32) << 16).view(np.float32)
-    return array.astype(np.float64)
+    return (bfloat16_as_floats(array) if datatype == "BF16" else array).astype(np.float64)
 
 
 def _compare_floats(name: str, tolerance: float, got: NDArray[np.float64], expected: NDArray[np.float64]) -> Agreement:

@@ -9,7 +9,7 @@ from typing import ClassVar
 
 import numpy as np
 
-from services.common.datatypes import DATATYPES
+from services.common.datatypes import DATATYPES, bfloat16_as_floats
 from services.inference.backends.backend import Array
 from services.inference.backends.errors import LoadError
 from services.inference.backends.files import ModelFiles
@@ -124,7 +124,7 @@ class Transformation(Operation):
         is_pattern = self.is_arithmetic and given.datatype == "BF16"
 
         def call(array: Array) -> list[Array]:
-            return [self.compute(as_floats(array) if is_pattern else array)]
+            return [self.compute(bfloat16_as_floats(array) if is_pattern else array)]
 
         return Bound((given.name,), (made,), call)
 
@@ -149,11 +149,6 @@ def float_type(datatype: str) -> str:
 def floats(array: Array) -> Array:
     """Numbers to compute with: float64 stays, all others become float32."""
     return array if array.dtype == np.float64 else array.astype(np.float32, copy=False)
-
-
-def as_floats(array: Array) -> Array:
-    """Float32 of BF16's patterns, which are its upper halves."""
-    return (array.astype(np.uint32) << 16).view(np.float32)
 
 
 def check_datatype(datatype: str, expected: Iterable[str] = tuple(DATATYPES)) -> None:

@@ -8,6 +8,7 @@ from typing import ClassVar
 
 import numpy as np
 
+from services.common.datatypes import bfloat16_as_floats
 from services.inference.backends.backend import Array
 from services.inference.backends.errors import RunError
 from services.inference.backends.files import ModelFiles
@@ -18,7 +19,6 @@ from services.inference.processing.operation import (
     Scope,
     StepError,
     Transformation,
-    as_floats,
     float_type,
     floats,
     shown,
@@ -117,7 +117,7 @@ class TopK(Operation):
         )
 
         def call(scores: Array) -> Sequence[Array]:
-            return self._top(floats(as_floats(scores) if is_bfloat else scores), names)
+            return self._top(floats(bfloat16_as_floats(scores) if is_bfloat else scores), names)
 
         return Bound((given.name,), made, call)
 

@@ -9,7 +9,7 @@ from typing import Any, ClassVar, Literal
 
 import numpy as np
 
-from services.common.datatypes import datatype
+from services.common.datatypes import bfloat16_as_floats, datatype
 from services.inference.backends.backend import Array
 from services.inference.backends.errors import InputError, public_message
 from services.inference.backends.files import ModelFiles
@@ -20,7 +20,6 @@ from services.inference.processing.operation import (
     Operation,
     Scope,
     StepError,
-    as_floats,
     check_datatype,
     float_type,
     floats,
@@ -167,7 +166,7 @@ class Pool(Operation):
         return Bound((given.name, mask.name), (made,), partial(self._pool, is_bfloat=given.datatype == "BF16"))
 
     def _pool(self, vectors: Array, mask: Array, *, is_bfloat: bool) -> Sequence[Array]:
-        vectors = floats(as_floats(vectors) if is_bfloat else vectors)
+        vectors = floats(bfloat16_as_floats(vectors) if is_bfloat else vectors)
         if self.mode == "cls":
             return [vectors[:, 0]]
         if self.mode == "max":
