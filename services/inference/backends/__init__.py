@@ -21,7 +21,7 @@ from services.inference.backends.errors import (
 from services.inference.backends.files import PRODUCT, ModelFiles
 from services.inference.backends.streams import DecoupledModel, Drained, Responses, decoupled
 from services.inference.backends.unknown import likeness
-from services.inference.domain.manifest import NOTHING_SAID, Manifest, MismatchError
+from services.inference.domain.manifest import NOTHING_SAID, PROBE, Manifest, MismatchError
 from services.inference.domain.signature import Signature
 from services.inference.domain.variants import ORIGINAL, Level, Variant
 
@@ -115,6 +115,12 @@ def is_elsewhere(model_format: str) -> bool:
     return backend is not None and backend.is_elsewhere
 
 
+def is_code(model_format: str) -> bool:
+    """Whether models of a format are code of their authors."""
+    backend = _backends().get(model_format)
+    return backend is not None and backend.is_code
+
+
 def installed_formats() -> list[str]:
     """Formats whose library is there; nothing is imported."""
     return [name for name, backend in _backends().items() if is_installed(backend)]
@@ -150,6 +156,9 @@ def load(
             manifest says, or it can't be loaded as this variant.
     """
     backend, options = _backend(model_format), dict(variant.options)
+    if manifest.probe not in ("", "on", "off"):
+        raise LoadError(f"got the option {PROBE} = {manifest.probe!r}, expected on or off")
+    manifest = manifest.for_backend
     if not backend.recognises(files):
         raise LoadError(f"{likeness(files)}: expected a model in the format {model_format}")
     if threads := options.pop("threads", ""):

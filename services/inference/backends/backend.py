@@ -55,6 +55,8 @@ class Backend(ABC):
     """The module that must be installed, for example "onnxruntime"."""
     is_elsewhere: ClassVar[bool] = False
     """Whether its models are reached by the network."""
+    is_code: ClassVar[bool] = False
+    """Whether its models are code of their authors: what they do besides answering, nobody knows."""
 
     @abstractmethod
     def recognises(self, files: ModelFiles) -> bool:

@@ -49,6 +49,7 @@ _MODULE = "model_of_version"
 class Python(Backend):
     format = "python"
     library = "numpy"
+    is_code = True
 
     def recognises(self, files: ModelFiles) -> bool:
         return _CODE in files.names

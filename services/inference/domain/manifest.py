@@ -8,6 +8,9 @@ from typing import Any
 
 from services.inference.domain.signature import Signature, TensorSpec, has_free_first_dimension, specs_from_json
 
+PROBE = "probe"
+"""An option of every format: "on" or "off" says whether a model is probed while it serves."""
+
 
 class MismatchError(ValueError):
     """The author and the files say different things; the message has both."""
@@ -38,6 +41,16 @@ class Manifest:
         """Whether it describes tensors of which the files say nothing."""
         tensors = (*self.inputs, *self.outputs)
         return bool(self.inputs and self.outputs) and all(one.datatype and one.shape for one in tensors)
+
+    @property
+    def probe(self) -> str:
+        """What the author says of probes: "on", "off", or nothing."""
+        return self.options.get(PROBE, "")
+
+    @property
+    def for_backend(self) -> Manifest:
+        """Without the options that are not the backend's."""
+        return replace(self, options={name: value for name, value in self.options.items() if name != PROBE})
 
     @classmethod
     def from_json(cls, fields: Mapping[str, Any]) -> Manifest:

@@ -23,6 +23,12 @@ def test_nothing_said_changes_nothing() -> None:
     assert Manifest().complete(FOUND) == FOUND
 
 
+@pytest.mark.parametrize(("options", "probe"), [({}, ""), ({"probe": "on"}, "on"), ({"probe": "off"}, "off")])
+def test_what_is_said_of_probes_is_not_the_backends(options: dict[str, str], probe: str) -> None:
+    manifest = said(options={**options, "provider": "cpu"})
+    assert (manifest.probe, manifest.for_backend) == (probe, said(options={"provider": "cpu"}))
+
+
 def test_free_dimensions_are_given_sizes_and_classes_names() -> None:
     signature = said(outputs=(TensorSpec("y", "", (-1, 2), ("cat", "dog")),)).complete(FOUND)
     assert signature.outputs == (TensorSpec("y", "FP32", (-1, 2), ("cat", "dog")), FOUND.outputs[1])
