@@ -83,7 +83,7 @@ def inspect(request: Inspection) -> dict[str, Any]:
         "device": model.device,
         "signature": asdict(signature),
         "load_s": load_s,
-        "infer_s": warm_up(model, signature, rows=effective_batch_size(0, signature)),
+        "infer_s": warm_up(model, signature, rows=effective_batch_size(0, signature)).row_s,
         "probes": list(map(asdict, (*scan, *probes))),
         "batches": list(map(asdict, batches)),
         "resident_bytes": prober.resident_bytes,

@@ -22,6 +22,7 @@ from services.inference.adapters.child import Child, Event
 from services.inference.domain.content import Content
 from services.inference.domain.fleet import Assignment, Slot
 from services.inference.domain.restarts import CrashHistory
+from services.inference.domain.sketching import SketchInputs
 from services.inference.domain.variants import ORIGINAL
 from services.inference.model_process.spec import ProcessSpec, consumer_name
 
@@ -75,6 +76,7 @@ class Surroundings:
     is_confined: bool
     probe_period_s: float = 0.0
     """How often models are probed; 0: never."""
+    sketch_inputs: SketchInputs = "all"
     on_loaded: Callable[[float], None] = lambda _seconds: None
     """Told how long a process took from its start until it took requests."""
 
@@ -284,6 +286,7 @@ class Instance:
             is_confined=around.is_confined,
             variant=self.variant,
             probe_period_s=around.probe_period_s,
+            sketch_inputs=around.sketch_inputs,
             files=tuple(file.path for file in self.assignment.content.files),
             digest=self.assignment.content.digest,
         )

@@ -98,6 +98,7 @@ class InferenceServer:
                 shared_payload_bytes=suite.shared_payload_bytes,
                 is_confined=settings.confine,
                 probe_period_s=settings.probe_period_s,
+                sketch_inputs=settings.sketch_inputs,
                 on_loaded=self._load_seconds.observe,
             ),
             on_change=self._instances_changed,

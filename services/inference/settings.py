@@ -9,6 +9,8 @@ from typing import Literal
 from pydantic import Field, field_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
+from services.inference.domain.sketching import SketchInputs
+
 
 class InferenceSettings(BaseSettings):
     """Settings of the inference agent (`PENSTOCK_INFERENCE__…`)."""
@@ -38,7 +40,12 @@ class InferenceSettings(BaseSettings):
     """Longest that a model process waits for gateways to take its last replies, in seconds; then it is ended."""
     probe_period_s: float = Field(default=30.0, ge=0, le=600)
     """How often each model process runs a made-up row with a known answer through its model, in seconds, while nothing
-    waits for it; 0: never. Rarer where a row takes more than a five-hundredth of that."""
+    waits for it; 0: never. Rarer where a row takes more than a five-hundredth of that. Models in Python are left alone
+    unless their manifest has the option `probe = "on"`, and others if it has `probe = "off"`."""
+    sketch_inputs: SketchInputs = "all"
+    """What the monitor is told of callers' inputs, of 256 requests a second and process at most. `all`: the first row
+    as it is where it has no more than 32 numbers, projections of any other; `projections`: only those, of rows of more
+    than 32 numbers; `off`: nothing."""
     validation_timeout_s: float = Field(default=300.0, gt=0)
     """Longest that loading and trying a new version may take, in seconds."""
     validation_memory_share: float = Field(default=0.8, gt=0, le=1)

@@ -3,14 +3,22 @@
 from __future__ import annotations
 
 import time
+from typing import NamedTuple
 
 from services.inference.backends import Drained, LoadError, Model, RunError
 from services.inference.backends.samples import examples_of, sample, working_sizes
 from services.inference.domain.signature import Signature
 
 
-def warm_up(model: Model, signature: Signature, *, rows: int) -> float:
-    """Infer one row twice, and a whole batch; return how long the second inference took, in seconds.
+class WarmUp(NamedTuple):
+    """What was found: a size of free dimensions, besides the batch, that the model takes; seconds for one row."""
+
+    free_size: int
+    row_s: float
+
+
+def warm_up(model: Model, signature: Signature, *, rows: int) -> WarmUp:
+    """Infer one row twice, the second time by the clock, and a whole batch.
 
     Of a decoupled model the first response is enough.
 
@@ -22,10 +30,10 @@ def warm_up(model: Model, signature: Signature, *, rows: int) -> float:
     (free_size,), examples = working_sizes(model, signature), examples_of(model)
     start = time.perf_counter()
     model.run(sample(signature, rows=1, free_size=free_size, examples=examples))
-    elapsed = time.perf_counter() - start
+    row_s = time.perf_counter() - start
     if signature.is_batchable and rows > 1:
         try:
             model.run(sample(signature, rows=rows, free_size=free_size, examples=examples))
         except RunError as error:
             raise LoadError(f"the model fails on a batch of {rows} rows: {error}") from error
-    return elapsed
+    return WarmUp(free_size, row_s)

@@ -12,8 +12,9 @@ import numpy.typing as npt
 from services.common.status import code_of
 from services.common.trace_context import TraceContext
 from services.common.tracing import AttributeValue
+from services.inference.model_process.answer_columns import AnswerColumns
 from services.inference.model_process.input_sketch import InputSketcher, Sample
-from services.inference.model_process.statistics import AnswerColumns
+from services.inference.model_process.statistics import Statistics
 from services.inference.model_process.worker import BatchReport, Settled
 
 _U32_MAX = 2**32 - 1
@@ -59,10 +60,10 @@ class BatchColumns:
         contexts: bytes,
         *,
         sketcher: InputSketcher,
+        has_lengths: bool,
         failed: int = 0,
-        lengths: Sequence[int] = (),
     ) -> None:
-        """As :meth:`add`."""
+        """As :meth:`add`. ``has_lengths``: answers differ in size."""
         first = reports[0]
         self.span = first.span
         self.start_ns = first.start_ns
@@ -74,29 +75,21 @@ class BatchColumns:
         self._enqueue_ns = array("q")
         self._status = bytearray()
         self._answers = AnswerColumns()
+        self._has_lengths = has_lengths
         self._lengths = array("L")
         self._sketcher = sketcher
         self._samples: list[Sample] = []
         self._batches = array("q")
-        self.add(reports, settled, contexts, failed=failed, lengths=lengths)
+        self.add(reports, settled, contexts, failed=failed)
 
     def __len__(self) -> int:
         """Requests."""
         return len(self._status)
 
     def add(
-        self,
-        reports: Sequence[BatchReport],
-        settled: Sequence[Settled],
-        contexts: bytes,
-        *,
-        failed: int = 0,
-        lengths: Sequence[int] = (),
+        self, reports: Sequence[BatchReport], settled: Sequence[Settled], contexts: bytes, *, failed: int = 0
     ) -> None:
-        """``settled`` are the reports' requests, of which so many failed, ``contexts`` their :func:`trace_contexts`.
-
-        ``lengths`` are there if those of answers differ.
-        """
+        """``settled`` are the reports' requests, of which so many failed, ``contexts`` their :func:`trace_contexts`."""
         first = len(self)
         self.end_ns, self._close_reason = reports[-1].end_ns, reports[-1].close_reason
         self._contexts += contexts
@@ -105,12 +98,14 @@ class BatchColumns:
             self._status += bytes(map(_status_of, settled))
         else:
             self._status += bytes(len(settled))
-        self._lengths.extend(lengths)
+        if self._has_lengths:
+            self._lengths.extend([one.outcome.sent_bytes or len(one.outcome.response) for one in settled])
+        self._answers.add(reports)
+        if self._sketcher.is_on:
+            requests = [one for report in reports for one in report.requests]
+            self._samples += self._sketcher.choose(requests, now_ns=self.end_ns, first=first)
         for report in reports:
             execution = report.execution
-            self._answers.add(execution.answers, len(report.settled))
-            self._samples += self._sketcher.choose(report.tensors, now_ns=report.end_ns, first=first)
-            first += len(report.settled)
             self._batches.extend(
                 (
                     len(report.settled),
@@ -142,9 +137,12 @@ class BatchColumns:
             "penstock.requests.total_us": _u32((np.repeat(end_ns, requests) - enqueue_ns) // 1000),
             "penstock.requests.status": bytes(self._status),
         }
-        self._add_answers(attributes)
+        if (statistics := self._answers.statistics()) is not None:
+            attributes |= _told_of(statistics)
+        if self._has_lengths:
+            attributes["penstock.requests.length"] = _u32(np.array(self._lengths))
         if self._samples:
-            attributes["penstock.inputs.sampled"] = _u32(np.array([one.number for one in self._samples]))
+            attributes["penstock.inputs.sampled"] = _u32(np.array([number for number, _, _ in self._samples]))
             attributes["penstock.inputs.sketch"] = self._sketcher.rows(self._samples).tobytes()
         if len(requests) > 1:
             attributes["penstock.batch.count"] = len(requests)
@@ -155,18 +153,19 @@ class BatchColumns:
             attributes["penstock.batches.output_ns"] = _u32(output_ns)
         return attributes
 
-    def _add_answers(self, attributes: dict[str, AttributeValue]) -> None:
-        statistics = self._answers.statistics()
-        if statistics.is_classifiers:
-            attributes["penstock.requests.confidence"] = statistics.confidence.astype("<f4").tobytes()
-            attributes["penstock.requests.class"] = statistics.top_class.astype("<i4").tobytes()
-            attributes["penstock.requests.entropy"] = statistics.entropy.astype("<f4").tobytes()
-        if not np.isnan(statistics.norm).all():
-            attributes["penstock.requests.norm"] = statistics.norm.astype("<f4").tobytes()
-        if statistics.nonfinite.any():
-            attributes["penstock.requests.nonfinite"] = _u32(statistics.nonfinite)
-        if len(self._lengths) == len(self):
-            attributes["penstock.requests.length"] = _u32(np.array(self._lengths))
+
+def _told_of(statistics: Statistics) -> dict[str, AttributeValue]:
+    """Attributes that say what answers look like."""
+    attributes: dict[str, AttributeValue] = {}
+    if statistics.is_classifiers:
+        attributes["penstock.requests.confidence"] = statistics.confidence.astype("<f4").tobytes()
+        attributes["penstock.requests.class"] = statistics.top_class.astype("<i4").tobytes()
+        attributes["penstock.requests.entropy"] = statistics.entropy.astype("<f4").tobytes()
+    if not np.isnan(statistics.norm).all():
+        attributes["penstock.requests.norm"] = statistics.norm.astype("<f4").tobytes()
+    if statistics.nonfinite.any():
+        attributes["penstock.requests.nonfinite"] = _u32(statistics.nonfinite)
+    return attributes
 
 
 def _status_of(one: Settled) -> int:

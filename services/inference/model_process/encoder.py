@@ -4,9 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
 from functools import lru_cache
-from typing import Any
 
 import numpy as np
 from tritonclient.grpc import service_pb2 as pb
@@ -15,9 +13,12 @@ from services.common.datatypes import datatype, join_bytes
 from services.common.errors import InternalError
 from services.inference.backends import Array
 from services.inference.domain.signature import Signature
+from services.inference.model_process.outputs import Column, Head, Heads, Layout, Outputs, layout_of
 from services.inference.model_process.tensors import Tensors
 
 Keep = Callable[[Sequence[bytes | memoryview], int], memoryview | None]
+Shapes = tuple[tuple[str, tuple[int, ...]], ...]
+"""Of outputs, by name."""
 
 KEPT_BYTES = 32 * 1024
 """Responses from this size on are put into shared memory."""
@@ -28,43 +29,29 @@ _ID = pb.ModelInferResponse.ID_FIELD_NUMBER
 _RAW_OUTPUT_CONTENTS = pb.ModelInferResponse.RAW_OUTPUT_CONTENTS_FIELD_NUMBER
 
 
-@dataclass(slots=True)
-class Column:
-    """An output of a batch: its bytes in one piece where its elements have a fixed size, and how many a row takes.
-
-    ``shape`` and ``size`` are those of one row where the model is batchable, else of the whole.
-    """
-
-    array: Array
-    content: bytes | memoryview | None
-    shape: tuple[int, ...]
-    size: int
-
-
-Head = list[tuple[str, bytes]]
-"""Of a response: the names of its outputs, each with all that precedes its contents."""
-
-
-@dataclass(slots=True)
-class Outputs:
-    """What a model gave for a batch. ``heads`` are known beginnings of responses, by output names and rows."""
-
-    arrays: Mapping[str, Array]
-    columns: dict[str, Column]
-    heads: dict[tuple[tuple[str, ...], int], Head]
-
-
 class Encoder:
     """Writes the responses of one model version; one begins like all of its shapes."""
 
-    def __init__(self, *, model: str, version: str, signature: Signature, keep: Keep | None = None) -> None:
-        """``keep`` is where large responses go; it answers None when it has no room."""
+    def __init__(
+        self,
+        *,
+        model: str,
+        version: str,
+        signature: Signature,
+        keep: Keep | None = None,
+        is_watched: bool = True,
+    ) -> None:
+        """``keep`` is where large responses go; it answers None when it has no room.
+
+        ``is_watched``: somebody is told what answers look like.
+        """
         self._model = model
         self._version = version
         self._is_batchable = signature.is_batchable
         self._keep = keep
         self._outputs = {spec.name: datatype(spec.datatype) for spec in signature.outputs}
-        self._heads: dict[Any, dict[tuple[tuple[str, ...], int], Head]] = {}
+        self._is_watched = is_watched
+        self._shapes: dict[Shapes, tuple[Heads, Layout | None]] = {}
 
     def prepare(self, outputs: Mapping[str, Array]) -> Outputs:
         """What the responses of a batch have in common."""
@@ -77,10 +64,17 @@ class Encoder:
             shape = array.shape[skipped:]
             content = _content(array) if kind.itemsize else None
             columns[name] = Column(array, content, shape, math.prod(shape) * kind.itemsize)
-        heads = self._heads.setdefault(tuple([(name, column.shape) for name, column in columns.items()]), {})
-        if len(self._heads) > _MOST_KNOWN:
-            self._heads.clear()
-        return Outputs(outputs, columns, heads)
+        shapes = tuple([(name, column.shape) for name, column in columns.items()])
+        return Outputs(outputs, columns, *(self._shapes.get(shapes) or self._learn(shapes, columns)))
+
+    def _learn(self, shapes: Shapes, columns: Mapping[str, Column]) -> tuple[Heads, Layout | None]:
+        """What all batches of such shapes have in common."""
+        if len(self._shapes) >= _MOST_KNOWN:
+            self._shapes.clear()
+        layout = layout_of(columns, self._outputs, is_batchable=self._is_batchable) if self._is_watched else None
+        known: tuple[Heads, Layout | None] = {}, layout
+        self._shapes[shapes] = known
+        return known
 
     def encode(self, tensors: Tensors, outputs: Outputs, first_row: int) -> bytes | memoryview:
         """A serialised ModelInferResponse with one request's share of the outputs, always as raw contents.

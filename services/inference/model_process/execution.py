@@ -17,7 +17,7 @@ from services.common.boundary import internal_message
 from services.common.errors import InternalError, InvalidArgumentError, PenstockError
 from services.inference.backends import Array, ElsewhereError, InputError, Model, RefusedError, RunError
 from services.inference.model_process.encoder import Encoder
-from services.inference.model_process.statistics import Answers, Statistics, answers_of
+from services.inference.model_process.statistics import Kept, Statistics, answers_of
 from services.inference.model_process.tensors import Tensors, join
 
 MODEL_ERROR = "MODEL_ERROR"
@@ -51,7 +51,7 @@ class Execution:
     input_ns: int
     infer_ns: int
     output_ns: int
-    answers: Answers | Statistics | None = None
+    answers: Kept | Statistics | None = None
 
     @property
     def took_ns(self) -> int:
@@ -250,7 +250,7 @@ def _checked(outputs: dict[str, Array], rows: int, *, is_batchable: bool) -> dic
 
 def _split(
     encoder: Encoder, batch: Sequence[Tensors], outputs: dict[str, Array], *, is_batchable: bool
-) -> tuple[list[Outcome], Answers | Statistics | None]:
+) -> tuple[list[Outcome], Kept | Statistics | None]:
     rows = [one.form.rows for one in batch]
     starts = list(accumulate(rows, initial=0)) if is_batchable else [0]
     prepared = encoder.prepare(outputs)
@@ -262,7 +262,7 @@ def _split(
             outcomes.append(Outcome(error=error if isinstance(error, PenstockError) else model_error(error)))
         else:
             outcomes.append(Outcome(response))
-    return outcomes, answers_of(prepared.columns, rows, is_batchable=is_batchable)
+    return outcomes, answers_of(prepared, rows, starts[-1] or 1)
 
 
 def _sum(parts: Sequence[Execution]) -> Execution:

@@ -2,31 +2,29 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-
 from services.common.span_encoding import AttributeValue
 from services.common.tracing import SpanExporter, SpanKind, TraceContext
 from services.inference.model_process.golden_probe import Outcome, ProbeResult
+from services.inference.model_process.weights_digest import WeightsDigest
 
 _MOST_TEXT = 200
+_ERROR_TYPES = {Outcome.FAIL: "PROBE_FAILED", Outcome.ERROR: "MODEL_ERROR"}
 
 
 class ProbeSpans:
-    """``weights`` gives the digest of the files that were loaded once it is known, ``expected`` is the registry's."""
+    """``weights`` are told with each, once they are known."""
 
-    def __init__(self, exporter: SpanExporter, *, model: str, constants: bytes) -> None:
+    def __init__(
+        self, exporter: SpanExporter, *, model: str, constants: bytes, weights: WeightsDigest | None = None
+    ) -> None:
         """``constants`` are encoded attributes of all its spans."""
         self._exporter = exporter
         self._name = f"probe {model}"
         self._constants = constants
-        self.weights: Callable[[], str] = str
-        self.expected = ""
+        self._weights = weights
 
     def export(self, result: ProbeResult, start_ns: int, end_ns: int) -> None:
         """Send a probe's span; times are Unix ns."""
-        if not self._exporter.is_enabled:
-            return
-        is_bad = result.outcome in (Outcome.FAIL, Outcome.ERROR)
         self._exporter.export(
             self._name,
             TraceContext.new_root(is_sampled=True),
@@ -35,26 +33,22 @@ class ProbeSpans:
             end_ns=end_ns,
             attributes=self._attributes(result),
             more=self._constants,
-            error=result.detail if is_bad else None,
+            error=result.detail if result.outcome in _ERROR_TYPES else None,
         )
 
     def _attributes(self, result: ProbeResult) -> dict[str, AttributeValue]:
         attributes: dict[str, AttributeValue] = {
-            "penstock.probe": True,
             "penstock.probe.outcome": str(result.outcome),
             "penstock.probe.worst_error": result.worst_error,
         }
-        texts = {
-            "penstock.probe.output": result.output,
-            "penstock.probe.detail": result.detail,
-            "penstock.weights.sha256": self.weights(),
-            "penstock.weights.expected_sha256": self.expected,
-        }
+        if result.outcome in _ERROR_TYPES:
+            # Traces with it go on to where people look at them; of those that passed nobody wants to see any.
+            attributes |= {"penstock.probe": True, "error.type": _ERROR_TYPES[result.outcome]}
+        texts = {"penstock.probe.output": result.output, "penstock.probe.detail": result.detail}
+        if self._weights is not None:
+            texts["penstock.weights.sha256"] = self._weights.value
+            texts["penstock.weights.expected_sha256"] = self._weights.expected
         attributes |= {name: _plain(text) for name, text in texts.items() if text}
-        if result.outcome is Outcome.FAIL:
-            attributes["error.type"] = "PROBE_FAILED"
-        elif result.outcome is Outcome.ERROR:
-            attributes["error.type"] = "MODEL_ERROR"
         if result.answer is not None:
             attributes |= {
                 "penstock.probe.exact_sha256": result.answer.exact,

@@ -32,22 +32,23 @@ class Pulse:
         self._constants = constants
         self._later = later
         self._now_ns = now_ns
-        self._running: tuple[int, int] | None = None
-        """When the batch in hand began, and its requests."""
+        self._since_ns = self._requests = 0
+        """When the batch in hand began, and its requests; 0 where there is none."""
         self._began = 0
         """Batches that began since the last look."""
         self._timer: asyncio.TimerHandle | None = None
 
     def batch_began(self, requests: int, start_ns: int) -> None:
-        self._running = start_ns, requests
+        self._since_ns = start_ns
+        self._requests = requests
         self._began += 1
         if self._timer is None and self._exporter.is_enabled:
             self._timer = self._later(_PERIOD_S, self._look)
 
     def batch_ended(self, start_ns: int) -> None:
         """The next may have begun meanwhile."""
-        if self._running is not None and self._running[0] == start_ns:
-            self._running = None
+        if self._since_ns == start_ns:
+            self._since_ns = 0
 
     def stop(self) -> None:
         """Say that nothing will follow."""
@@ -58,12 +59,11 @@ class Pulse:
 
     def _look(self) -> None:
         began, self._began = self._began, 0
-        self._timer = self._later(_PERIOD_S, self._look) if began or self._running else None
-        if self._running is not None:
-            start_ns, requests = self._running
-            running_ns = self._now_ns() - start_ns
+        self._timer = self._later(_PERIOD_S, self._look) if began or self._since_ns else None
+        if self._since_ns:
+            running_ns = self._now_ns() - self._since_ns
             if running_ns >= _PERIOD_S * 1e9:
-                self._tell("running", start_ns, running_ns, requests)
+                self._tell("running", self._since_ns, running_ns, self._requests)
 
     def _tell(self, state: str, start_ns: int, running_ns: int = 0, requests: int = 0) -> None:
         if not self._exporter.is_enabled:

@@ -4,14 +4,11 @@ from __future__ import annotations
 
 import asyncio
 import logging
-import os
 import secrets
 import time
-from collections.abc import Iterator
 from functools import partial
 from pathlib import Path
-from typing import Any, BinaryIO
-from urllib.parse import parse_qs, urlsplit
+from typing import BinaryIO
 
 from penstock import __version__
 from penstock.gateway.v1.reply_service_pb2 import Hello
@@ -23,23 +20,22 @@ from services.common.memory import keep_freed_memory
 from services.common.payloads import PayloadStore
 from services.common.tracing import SpanExporter
 from services.inference import backends, sandbox
-from services.inference.backends import LoadError, Model, ModelFiles, Placement
+from services.inference.backends import LoadError
 from services.inference.domain.batching import BatchPolicy
-from services.inference.domain.signature import Signature
 from services.inference.model_process.control import AgentPipe, end_with_agent
 from services.inference.model_process.decoder import Decoder
 from services.inference.model_process.encoder import Encoder
 from services.inference.model_process.execution import ModelExecutor
 from services.inference.model_process.gateways import ReplyStreams
-from services.inference.model_process.golden_probe import GoldenProbe
-from services.inference.model_process.prober import Prober, left_alone
+from services.inference.model_process.golden_probe import Judge, Outcome, ProbeResult
+from services.inference.model_process.loading import Loaded, load_unless, readable
+from services.inference.model_process.prober import Prober
 from services.inference.model_process.redis_lane import RedisLane
 from services.inference.model_process.spec import ProcessSpec, is_successor
 from services.inference.model_process.streamer import Streamer
 from services.inference.model_process.telemetry import Telemetry
 from services.inference.model_process.weights_digest import WeightsDigest
 from services.inference.model_process.worker import Worker
-from services.inference.warm_up import warm_up
 
 _log = logging.getLogger(__name__)
 
@@ -59,63 +55,36 @@ async def serve(stop: asyncio.Event, events: BinaryIO) -> None:
     pipe.tell(state="loading")
     with sandbox.scratch() as folder:
         if spec.is_confined:
-            sandbox.restrict(read=_readable(spec), scratch=folder)
+            sandbox.restrict(read=readable(spec), scratch=folder)
         try:
-            model = await _load_unless(stop, spec)
+            loaded = await load_unless(stop, spec)
         except LoadError as error:
             pipe.tell(failure=str(error))
             raise
         end_with_agent(is_meant=False)  # from now on it serves on without one
         keep_freed_memory()
-        process = ModelProcess(spec, model, pipe)
+        process = ModelProcess(spec, loaded, pipe)
         await process.run(stop)
-
-
-def _readable(spec: ProcessSpec) -> Iterator[Path]:
-    """The model, what is made of it, and certificates for Redis."""
-    files = ModelFiles(Path(spec.path))
-    yield files.root
-    yield from files.products
-    for values in parse_qs(urlsplit(spec.redis_url).query).values():
-        yield from (Path(value) for value in values if value.startswith("/"))
-
-
-async def _load_unless(stop: asyncio.Event, spec: ProcessSpec) -> Model:
-    """Load the model; end the process when ``stop`` is set first, since nothing is in its hands."""
-    loading, stopping = asyncio.create_task(asyncio.to_thread(_load, spec)), asyncio.create_task(stop.wait())
-    await asyncio.wait((loading, stopping), return_when=asyncio.FIRST_COMPLETED)
-    if not loading.done():
-        os._exit(0)  # loading can't be interrupted, and may take minutes
-    stopping.cancel()
-    return loading.result()
-
-
-def _load(spec: ProcessSpec) -> Model:
-    placement = Placement(spec.device, spec.threads)
-    model = backends.load(ModelFiles(Path(spec.path)), spec.format, placement, spec.variant, manifest=spec.manifest)
-    if _said_by(model.signature) != _said_by(spec.signature):
-        raise LoadError(f"the file's signature is {model.signature}, expected {spec.signature}")
-    warm_up(model, spec.signature, rows=spec.batching.max_batch_size)
-    return model
-
-
-def _said_by(signature: Signature) -> tuple[Any, ...]:
-    """What the file says, whatever was found out of its batches."""
-    return signature.inputs, signature.outputs, signature.is_decoupled
 
 
 class ModelProcess:
     """One loaded model and the parts around it, wired by hand."""
 
-    def __init__(self, spec: ProcessSpec, model: Model, pipe: AgentPipe) -> None:
-        batching = spec.batching
+    def __init__(self, spec: ProcessSpec, loaded: Loaded, pipe: AgentPipe) -> None:
+        batching, model = spec.batching, loaded.model
         self._payloads = PayloadStore(secrets.token_hex(16), limit_bytes=spec.shared_payload_bytes)
-        encoder = Encoder(model=spec.model, version=spec.version, signature=spec.signature, keep=self._payloads.put)
         self._spec = spec
         self._pipe = pipe
         self._monitors = Peers.at(spec.otlp_endpoint)
         self._exporter = SpanExporter(
             receivers=self._monitors, service="penstock-inference", instance=spec.consumer, version=__version__
+        )
+        encoder = Encoder(
+            model=spec.model,
+            version=spec.version,
+            signature=spec.signature,
+            keep=self._payloads.put,
+            is_watched=self._exporter.is_enabled,
         )
         self._telemetry = Telemetry(
             self._exporter,
@@ -124,6 +93,8 @@ class ModelProcess:
             device=model.device,
             later=asyncio.get_running_loop().call_later,
             signature=spec.signature,
+            sketch_inputs=spec.sketch_inputs,
+            weights=WeightsDigest(Path(spec.path), spec.files, expected=spec.digest) if spec.is_probed else None,
             now_ns=lambda: self._lane.clock.now_ns(),  # noqa: PLW0108 - the lane is made after it
         )
         self._lane = RedisLane(
@@ -161,27 +132,25 @@ class ModelProcess:
             policy=BatchPolicy(batching.max_batch_size, batching.max_queue_delay_us / 1e6),
             max_attempts=batching.max_attempts,
             observer=self._telemetry,
-            prober=self._prober(model) if spec.probe_period_s else None,
+            prober=self._prober(loaded) if spec.is_probed else None,
             now_ns=now_ns,
         )
         self._device = model.device
 
-    def _prober(self, model: Model) -> Prober:
-        """What probes the model, where it can be, and tells which files it was loaded from."""
-        spec, executor = self._spec, self._executor
-        digest = WeightsDigest(Path(spec.path), spec.files)
-        self._telemetry.probes.weights = lambda: digest.value
-        self._telemetry.probes.expected = spec.digest
-        run = partial(left_alone, "its answers are streams")
-        if backends.is_elsewhere(spec.format):
-            run = partial(left_alone, "it is reached by the network")
-        elif isinstance(executor, ModelExecutor):
-            run = partial(executor.call, GoldenProbe(model, spec.signature).run)
+    def _prober(self, loaded: Loaded) -> Prober:
+        """What probes the model where it may, and tells in any case which files it was loaded from."""
+        executor, probe = self._executor, loaded.probe
+        skip = partial(ProbeResult, Outcome.SKIP, detail=loaded.why_not)
+
+        async def run() -> Judge:
+            return skip if probe is None or isinstance(executor, Streamer) else await executor.call(probe.run)
+
         return Prober(
             run,
-            period_s=spec.probe_period_s,
+            period_s=self._spec.probe_period_s,
             observer=self._telemetry,
             now_ns=self._lane.clock.now_ns,
+            takes_s=0.0 if probe is None else loaded.row_s,
         )
 
     async def run(self, stop: asyncio.Event) -> None:

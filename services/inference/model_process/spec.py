@@ -12,6 +12,7 @@ from services.common.logs import LogFormat
 from services.inference.domain.fleet import Batching
 from services.inference.domain.manifest import NOTHING_SAID, Manifest
 from services.inference.domain.signature import Signature
+from services.inference.domain.sketching import SketchInputs
 from services.inference.domain.variants import ORIGINAL, Variant
 
 
@@ -40,10 +41,16 @@ class ProcessSpec:
     variant: Variant = ORIGINAL
     probe_period_s: float = 0.0
     """0: the model isn't probed."""
+    sketch_inputs: SketchInputs = "all"
     files: tuple[str, ...] = ()
     """Names of the version's files, to be hashed after the load."""
     digest: str = ""
     """What the registry says that comes of that."""
+
+    @property
+    def is_probed(self) -> bool:
+        """Whether the model is probed, if it can be: somebody must hear of it."""
+        return bool(self.probe_period_s and self.otlp_endpoint)
 
     def to_json(self) -> str:
         return json.dumps({**dataclasses.asdict(self), "variant": dict(self.variant.options)})

@@ -6,45 +6,36 @@ microsecond, whatever it is given.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
-from typing import Any
+import logging
+from collections.abc import Sequence
+from dataclasses import dataclass
 
 import numpy as np
-import numpy.typing as npt
+from numpy.typing import NDArray
 
-from services.inference.model_process.encoder import KEPT_BYTES, Column
+from services.common.datatypes import Datatype, bfloat16_as_floats
+from services.inference.backends import Array
+from services.inference.model_process.encoder import KEPT_BYTES
+from services.inference.model_process.outputs import Layout, Outputs
+
+_log = logging.getLogger(__name__)
 
 Content = bytes | bytearray | memoryview
+Kept = tuple[Layout, list[int], list[bytes | memoryview]]
+"""Of a batch's answers: where numbers are, the rows of each request, and the bytes of each output."""
+Runs = Sequence[tuple[Layout, int]]
+"""Layouts of requests in a row, each with how many requests there are up to its end."""
 
-MOST_BYTES = 256 * 1024
+_Sums = tuple[NDArray[np.float64], NDArray[np.int64]]
+"""Sums of squares, and how many elements are infinite or no number."""
+
 _LOGARITHMS = 128
 """For each request, on average; of twice as many classes every other request has an entropy."""
-_MOST_CLASSES = 10_000
 _SUM_TOLERANCE = 1e-2
 _TINY = np.float32(1e-30)
-
-
-@dataclass(slots=True)  # not frozen: that takes 1 µs for each
-class Answers:
-    """The floating-point outputs of a batch, or of several: their types, the elements of a row, and their bytes.
-
-    ``rows`` are those of each request. ``is_flat`` if a row of the first output is a list of numbers, as those of a
-    classifier are.
-    """
-
-    dtypes: Sequence[np.dtype[Any]]
-    sizes: Sequence[int]
-    contents: Sequence[Content]
-    rows: Sequence[int]
-    is_flat: bool
-
-    @property
-    def size_bytes(self) -> int:
-        return sum([len(content) for content in self.contents])
-
-    def is_like(self, other: Answers) -> bool:
-        return self.sizes == other.sizes and self.dtypes == other.dtypes and self.is_flat == other.is_flat
+_LARGEST = float(np.finfo(np.float32).max)
+_BLOCK = 1 << 18
+"""Elements that are looked at in one go, so that no answer needs much memory beside its own."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,11 +44,11 @@ class Statistics:
     ``top_class`` is -1, where there is none. ``nonfinite`` counts NaN and infinities in all floating-point outputs.
     """
 
-    confidence: npt.NDArray[np.float32]
-    top_class: npt.NDArray[np.int32]
-    entropy: npt.NDArray[np.float32]
-    norm: npt.NDArray[np.float32]
-    nonfinite: npt.NDArray[np.uint32]
+    confidence: NDArray[np.float32]
+    top_class: NDArray[np.int32]
+    entropy: NDArray[np.float32]
+    norm: NDArray[np.float32]
+    nonfinite: NDArray[np.uint32]
 
     def __len__(self) -> int:
         return len(self.nonfinite)
@@ -69,7 +60,7 @@ class Statistics:
 
     @classmethod
     def none(cls, requests: int) -> Statistics:
-        """Of requests that have no floating-point outputs."""
+        """Of requests of which there is nothing to tell."""
         blank = np.full(requests, np.nan, np.float32)
         return cls(blank, np.full(requests, -1, np.int32), blank, blank, np.zeros(requests, np.uint32))
 
@@ -80,140 +71,131 @@ class Statistics:
         return cls(*(np.concatenate([getattr(one, name) for one in parts]) for name in cls.__slots__))
 
 
-def answers_of(
-    columns: Mapping[str, Column], rows: Sequence[int], *, is_batchable: bool
-) -> Answers | Statistics | None:
+def answers_of(outputs: Outputs, rows: list[int], total: int) -> Kept | Statistics | None:
     """What is to be kept of a batch's outputs: their bytes where these are few, else what there is to tell of them.
 
-    ``rows`` are those of each request. None where a model has no floating-point outputs.
+    ``rows`` are those of each request, ``total`` of all. None where there is nothing to tell.
     """
-    found = [one for one in columns.values() if one.content is not None and one.array.dtype.kind == "f"]
-    if not found:
+    layout = outputs.layout
+    if layout is None:
         return None
-    first = found[0]
-    sizes = [one.size // one.array.dtype.itemsize for one in found]
-    is_flat = len(first.shape) == (1 if is_batchable else 2)
-    if not is_batchable:  # a row is what the first dimension counts, if it looks like that
-        rows = [first.shape[0]] if is_flat and first.shape[0] else [1]
-        sizes[0] //= rows[0]
-    contents = [one.content for one in found if one.content is not None]
-    answers = Answers([one.array.dtype for one in found], sizes, contents, rows, is_flat)
+    columns = outputs.columns
+    kept = layout, rows, [columns[name].content or b"" for name in layout.names]
     # Larger ones are views of arrays that belong to the model.
-    return answers if answers.size_bytes < KEPT_BYTES else statistics_of([(answers, len(rows))])
+    return kept if layout.row_bytes * total < KEPT_BYTES else _looked_at(kept)
 
 
-def statistics_of(batches: Sequence[tuple[Answers | Statistics | None, int]]) -> Statistics:
-    """The figures of batches in a row, given with their numbers of requests."""
-    gathered = AnswerColumns()
-    for answers, requests in batches:
-        gathered.add(answers, requests)
-    return gathered.statistics()
+def _looked_at(kept: Kept) -> Statistics | None:
+    layout, rows, contents = kept
+    try:
+        return summarised([(layout, len(rows))], rows, contents)
+    except Exception as error:  # noqa: BLE001 - no figure may cost the caller the answer
+        _log.warning("a batch's answers can't be looked at: %r", error)
+        return None
 
 
-class AnswerColumns:
-    """Answers to requests in a row, looked at many at a time. Holds ``MOST_BYTES`` of them, and a batch, at most."""
+def summarised(runs: Runs, rows: Sequence[int], contents: Sequence[Content]) -> Statistics:
+    """The figures of requests of so many rows each.
 
-    def __init__(self) -> None:
-        self._parts: list[Statistics] = []
-        self._like: Answers | None = None
-        """The first of those that weren't looked at yet, all of which are alike."""
-        self._contents: list[bytearray] = []
-        self._rows: list[int] = []
-        self._size_bytes = 0
-
-    def add(self, answers: Answers | Statistics | None, requests: int) -> None:
-        """Take a batch's in, which has so many requests."""
-        if not isinstance(answers, Answers):
-            self._work_off()
-            self._parts.append(Statistics.none(requests) if answers is None else answers)
-            return
-        if self._like is None or not self._like.is_like(answers):
-            self._work_off()
-            self._like, self._contents = answers, [bytearray() for _ in answers.contents]
-        for held, content in zip(self._contents, answers.contents, strict=True):
-            held.extend(content)
-        self._rows.extend(answers.rows)
-        self._size_bytes += answers.size_bytes
-        if self._size_bytes >= MOST_BYTES:
-            self._work_off()
-
-    def statistics(self) -> Statistics:
-        """Of all requests so far."""
-        self._work_off()
-        return Statistics.joined(self._parts)
-
-    def _work_off(self) -> None:
-        like, self._like = self._like, None
-        if like is not None:
-            self._parts.append(_summarised(replace(like, contents=self._contents, rows=self._rows)))
-            self._contents, self._rows, self._size_bytes = [], [], 0
-
-
-def _summarised(answers: Answers) -> Statistics:
-    rows = answers.rows
-    if not sum(rows):
-        return Statistics.none(len(rows))
-    starts = np.cumsum(rows) - rows
-    is_single = len(starts) == int(starts[-1]) + rows[-1]
-    given = np.frombuffer(answers.contents[0], answers.dtypes[0]).reshape(sum(rows), -1)
-    with np.errstate(all="ignore"):  # a model may give anything
-        values = given.astype(np.float32, copy=False)
-        confidence, top_class, entropy = _classified(values if is_single else values[starts], answers.is_flat)
-        nonfinite, norm = np.zeros(len(rows), np.uint32), np.full(len(rows), np.nan, np.float32)
-        is_classified = bool((top_class >= 0).all())
-        if not (is_classified and is_single):  # what sums to 1 is finite
-            squares = np.einsum("ij,ij->i", values, values)
-            if not np.isfinite(squares).all():
-                wrong = (~np.isfinite(given)).sum(axis=1)
-                nonfinite += _per_request(wrong, starts, is_single=is_single).astype(np.uint32)
-            if not (top_class >= 0).any() and values.shape[1]:
-                means = _per_request(squares, starts, is_single=is_single) / (np.array(rows) * values.shape[1])
-                norm = np.sqrt(means).astype(np.float32)
-        for number in range(1, len(answers.contents)):
-            nonfinite += _nonfinite(answers, number)
-    return Statistics(confidence, top_class, entropy, norm, nonfinite)
-
-
-def _per_request(values: npt.NDArray[Any], starts: npt.NDArray[Any], *, is_single: bool) -> npt.NDArray[Any]:
-    return values if is_single else np.add.reduceat(values, starts)
-
-
-def _nonfinite(answers: Answers, number: int) -> npt.NDArray[np.uint32]:
-    """Of each request in another output than the first; one sum says whether there are any."""
-    values, rows = np.frombuffer(answers.contents[number], answers.dtypes[number]), answers.rows
-    counts = np.zeros(len(rows), np.uint32)
-    if values.size and not np.isfinite(values.sum()):
-        # Of a model without rows each request has as many of all.
-        has_rows = len(values) == sum(rows) * answers.sizes[number]
-        sizes = [count * answers.sizes[number] for count in rows] if has_rows else [answers.sizes[number]] * len(rows)
-        ends = np.cumsum(sizes)
-        wrong = np.concatenate([[0], np.cumsum(~np.isfinite(values))])
-        counts += (wrong[ends] - wrong[ends - sizes]).astype(np.uint32)
-    return counts
-
-
-def _classified(
-    scores: npt.NDArray[np.float32], is_flat: bool
-) -> tuple[npt.NDArray[np.float32], npt.NDArray[np.int32], npt.NDArray[np.float32]]:
-    """Highest probability, its index, and entropy, of each request's first row.
-
-    A classifier's first floating-point output is [rows, 2 to 10,000 classes], and its rows sum to 1.
+    Their layouts are alike; ``contents`` are the bytes of each output.
     """
+    layout, units, requests = runs[0][0], np.array(rows), len(rows)
+    lengths = np.diff([end for _, end in runs], prepend=0)
+    found, norm = Statistics.none(requests), np.full(requests, np.nan, np.float32)
+    nonfinite = np.zeros(requests, np.int64)
+    with np.errstate(all="ignore"):  # a model may give anything
+        for place, (content, kind) in enumerate(zip(contents, layout.datatypes, strict=True)):
+            values = np.frombuffer(content, kind.dtype)
+            counts = units * np.repeat([one.sizes[place] for one, _ in runs], lengths)
+            if not place and layout.classes:
+                found = _classified(_first_rows(values, kind, counts, layout.classes))
+                if len(values) == requests * layout.classes and (found.top_class >= 0).all():
+                    continue  # what sums to 1 is finite
+            if len(runs) == 1:
+                squares, wrong = _of_requests(_of_rows(values.reshape(units.sum(), layout.sizes[place]), kind), units)
+            else:
+                squares, wrong = _of_shares(_widened(values, kind), counts)
+            nonfinite += wrong
+            if not place and not found.is_classifiers:
+                norm = _norm(squares, wrong, counts)
+    return Statistics(found.confidence, found.top_class, found.entropy, norm, nonfinite.astype(np.uint32))
+
+
+def _widened(values: Array, kind: Datatype) -> Array:
+    """Numbers to compute with: a copy of those that have 16 bits."""
+    if kind.name == "BF16":
+        return bfloat16_as_floats(values)
+    return values.astype(np.float32) if kind.itemsize < 4 else values
+
+
+def _of_rows(table: Array, kind: Datatype) -> _Sums:
+    rows, width = table.shape
+    squares, wrong = np.zeros(rows), np.zeros(rows, np.int64)
+    step = max(1, _BLOCK // max(1, width))
+    for first in range(0, rows, step):
+        some = slice(first, first + step)
+        for left in range(0, width, _BLOCK):
+            block = _widened(table[some, left : left + _BLOCK], kind)
+            sums = np.einsum("ij,ij->i", block, block)
+            if not np.isfinite(sums).all():
+                sums = np.einsum("ij,ij->i", block, block, dtype=np.float64)
+                wrong[some] += block.shape[1] - np.count_nonzero(np.isfinite(block), axis=1)
+            squares[some] += sums
+    return squares, wrong
+
+
+def _of_requests(sums: _Sums, rows: NDArray[np.int64]) -> _Sums:
+    """What rows have, added up for requests of one or more."""
+    squares, wrong = sums
+    if len(squares) == len(rows):
+        return sums
+    starts = np.cumsum(rows) - rows
+    return np.add.reduceat(squares, starts), np.add.reduceat(wrong, starts)
+
+
+def _of_shares(values: Array, counts: NDArray[np.int64]) -> _Sums:
+    """Of so many elements each, perhaps none."""
+    squares, wrong = np.zeros(len(counts)), np.zeros(len(counts), np.int64)
+    some = counts > 0
+    if some.any():
+        starts = (np.cumsum(counts) - counts)[some]
+        squares[some] = np.add.reduceat(np.square(values, dtype=np.float64), starts)
+        if not np.isfinite(squares).all():
+            wrong[some] = np.add.reduceat(~np.isfinite(values), starts, dtype=np.int64)
+    return squares, wrong
+
+
+def _norm(squares: NDArray[np.float64], wrong: NDArray[np.int64], counts: NDArray[np.int64]) -> NDArray[np.float32]:
+    """Root mean square; of what is finite it is finite too."""
+    norm = np.sqrt(squares / counts)
+    return np.where(wrong == 0, np.minimum(norm, _LARGEST), norm).astype(np.float32)
+
+
+def _first_rows(values: Array, kind: Datatype, counts: NDArray[np.int64], classes: int) -> NDArray[np.float32]:
+    """The first row of each request, which has so many elements: as [requests, classes]."""
+    table = values.reshape(-1, classes)
+    if len(table) > len(counts):
+        table = table[(np.cumsum(counts) - counts) // classes]
+    return _widened(table, kind).astype(np.float32, copy=False)
+
+
+def _classified(scores: NDArray[np.float32]) -> Statistics:
+    """Highest probability, its index, and entropy, where rows sum to 1 as those of a classifier do."""
     requests, classes = scores.shape
-    blank = np.full(requests, np.nan, np.float32)
-    nothing = blank, np.full(requests, -1, np.int32), blank
-    if not is_flat or not 2 <= classes <= _MOST_CLASSES:
-        return nothing
-    sums, least = scores.sum(axis=1), scores.min(axis=1)
-    is_distribution = (np.abs(sums - 1.0) < _SUM_TOLERANCE) & (least >= 0)
+    nothing = Statistics.none(requests)
+    sums = scores.sum(axis=1)
+    is_distribution = np.abs(sums - 1.0) < _SUM_TOLERANCE
+    if not scores.min() >= 0:  # NaN, too: by rows that takes several times as long
+        is_distribution &= scores.min(axis=1) >= 0
     found = int(is_distribution.sum())
     if (2 * found <= requests and found < int(np.isfinite(sums).sum())) or not found:
         return nothing  # some rows of anything sum to 1
-    entropy = blank.copy()
+    entropy = nothing.entropy.copy()
     some = scores[:: max(1, classes // _LOGARITHMS)]
     entropy[:: max(1, classes // _LOGARITHMS)] = -np.einsum("ij,ij->i", some, np.log(np.maximum(some, _TINY)))
-    confidence, top_class = scores.max(axis=1), scores.argmax(axis=1).astype(np.int32)
+    top_class = scores.argmax(axis=1).astype(np.int32)
+    confidence = scores[np.arange(requests), top_class]
     if found < requests:
         confidence[~is_distribution] = entropy[~is_distribution] = np.nan
         top_class[~is_distribution] = -1
-    return confidence, top_class, entropy
+    return Statistics(confidence, top_class, entropy, nothing.norm, nothing.nonfinite)

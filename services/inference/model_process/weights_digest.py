@@ -12,7 +12,6 @@ from pathlib import Path
 
 _log = logging.getLogger(__name__)
 
-_BLOCK = 1 << 20
 _NICEST = 19
 
 
@@ -24,19 +23,21 @@ def digest_of_files(root: Path, names: Sequence[str]) -> str:
     """
     lines = []
     for name in sorted(names):
-        digest = hashlib.sha256()
         with (root / name).open("rb") as file:
-            while block := file.read(_BLOCK):
-                digest.update(block)
-        lines.append(f"{digest.hexdigest()}  {name}\n")
+            digest = hashlib.file_digest(file, "sha256").hexdigest()
+        lines.append(f"{digest}  {name}\n")
     return hashlib.sha256("".join(lines).encode()).hexdigest()
 
 
 class WeightsDigest:
-    """Hashes in a thread of its own, which steps back behind all others. ``value`` is empty until it is known."""
+    """Hashes in a thread of its own, which steps back behind all others. ``value`` is empty until it is known.
 
-    def __init__(self, root: Path, names: Sequence[str]) -> None:
+    ``expected`` is what the registry says.
+    """
+
+    def __init__(self, root: Path, names: Sequence[str], *, expected: str) -> None:
         self.value = ""
+        self.expected = expected
         self._root = root
         self._names = names
         if names:

@@ -6,7 +6,7 @@ import asyncio
 import logging
 import time
 from collections.abc import Awaitable, Callable, Coroutine, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from functools import partial
 from typing import Protocol, runtime_checkable
 
@@ -19,6 +19,7 @@ from services.inference.model_process.ahead import ReadAhead
 from services.inference.model_process.decoder import Decoder
 from services.inference.model_process.execution import Execution, Executor, Outcome, Pick
 from services.inference.model_process.lane import Delivery, Lane
+from services.inference.model_process.large_requests import LargeRequests, PayloadSource
 from services.inference.model_process.tensors import Bucket, Tensors
 
 _log = logging.getLogger(__name__)
@@ -28,9 +29,6 @@ DEADLINE_EXCEEDED = "DEADLINE_EXCEEDED"
 
 _FRESH_NS = 1_000_000
 """Requests that were looked at so recently are run without a second look."""
-
-_PROMPT_S = 0.1
-"""How long requests wait for the bytes of those that were taken along with them."""
 
 
 class Request:
@@ -61,7 +59,7 @@ class Settled:
 class BatchReport:
     """An executed batch. Instants are nanoseconds of Unix time; ``close_reason`` is "full", "drained" or "delay".
 
-    ``tensors`` are what its requests asked, in their order.
+    ``requests`` are those that were settled, in their order.
     """
 
     settled: Sequence[Settled]
@@ -71,7 +69,7 @@ class BatchReport:
     end_ns: int
     close_reason: str
     span: TraceContext
-    tensors: Sequence[Tensors] = ()
+    requests: Sequence[Request] = ()
 
 
 @dataclass(slots=True)
@@ -94,7 +92,7 @@ class Batch:
 Running = tuple[Batch, Awaitable[Execution]]
 
 
-class Gateways(Protocol):
+class Gateways(PayloadSource, Protocol):
     """The gateways that wait for replies."""
 
     def is_gone(self, envelope: Envelope) -> bool:
@@ -102,13 +100,6 @@ class Gateways(Protocol):
 
     def is_cancelled(self, envelope: Envelope) -> bool:
         """True when the caller left."""
-
-    async def fetch(self, envelope: Envelope) -> bytes | memoryview | None:
-        """The request's bytes, which stayed with the gateway; None when it was settled meanwhile.
-
-        Raises:
-            PenstockError: they can't be had.
-        """
 
     def reply(self, settled: Sequence[Settled], report: BatchReport | None) -> None:
         """Hand over outcomes; the deliveries are settled on the lane when their gateway has them. Returns at once."""
@@ -194,8 +185,7 @@ class Worker:
         self._next: Running | None = None
         """What the executor was given while it ran another batch."""
         self._ended_ns = 0
-        self._late: set[asyncio.Task[Delivery | None]] = set()
-        """What fetches bytes that others don't wait for."""
+        self._large = LargeRequests(gateways, lane, refuse=self._refuse)
 
     async def serve(self) -> None:
         """Serve until :meth:`stop`, then finish what is in hand."""
@@ -266,15 +256,14 @@ class Worker:
 
     async def _take_rest(self) -> bool:
         """Take what was delivered although this process stops; whether there was, or is to come, something."""
-        if self._late:
-            await asyncio.wait(self._late)
+        await self._large.finish()
         await self._accept(await self._lane.rest())
-        return bool(self._backlog or self._late)
+        return bool(self._backlog or self._large.are_coming)
 
     async def _accept(self, deliveries: Sequence[Delivery]) -> None:
         deliveries = self._screen_deliveries(deliveries)
         if any(not one.entry.request for one in deliveries):
-            deliveries = await self._opened(deliveries)
+            deliveries = await self._large.opened(deliveries)
         for delivery in deliveries:
             try:
                 self._backlog.add(Request(delivery, self._decoder.decode(delivery.entry.request)))
@@ -297,38 +286,6 @@ class Worker:
         batch.given_up = [one for one in batch.requests if self._is_abandoned(one, now_ns)]
         batch.requests = [one for one in batch.requests if one not in batch.given_up]
         return batch.tensors()
-
-    async def _opened(self, deliveries: Sequence[Delivery]) -> list[Delivery]:
-        """Those whose bytes are here soon. A gateway that can't be reached keeps nobody else's requests waiting."""
-        opening = [asyncio.create_task(self._open(one), name="open a large request") for one in deliveries]
-        _, late = await asyncio.wait(opening, timeout=_PROMPT_S)
-        for task in late:
-            self._late.add(task)
-            task.add_done_callback(self._open_late)
-        return [one for task in opening if task not in late and (one := task.result()) is not None]
-
-    def _open_late(self, task: asyncio.Task[Delivery | None]) -> None:
-        self._late.discard(task)
-        if not task.cancelled() and (delivery := task.result()) is not None:
-            self._lane.put_back(delivery)
-
-    async def _open(self, delivery: Delivery) -> Delivery | None:
-        """Fetch the bytes of a large request."""
-        entry = delivery.entry
-        if entry.request or not entry.envelope.payload_bytes:
-            return delivery
-        try:
-            content = await self._gateways.fetch(entry.envelope)
-        except PenstockError as error:
-            self._refuse(delivery, error)
-            return None
-        except Exception as error:  # noqa: BLE001 - one request must not take the process along
-            self._refuse(delivery, InternalError(internal_message(error)))
-            return None
-        if content is None:
-            self._lane.settle([delivery])
-            return None
-        return replace(delivery, entry=replace(entry, request=content))
 
     def _screen(self, requests: Sequence[Request]) -> list[Request]:
         """Those that are still worth running; the others are settled."""
@@ -389,7 +346,7 @@ class Worker:
             end_ns,
             batch.close_reason,
             TraceContext.new_root(is_sampled=True),
-            batch.tensors(),
+            batch.requests,
         )
         self._gateways.reply(report.settled, report)
         # Once the replies have left, which they do at the end of this turn of the event loop.

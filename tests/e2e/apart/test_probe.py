@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 import pytest
 
+from services.inference.model_process.golden_probe import SURE_AFTER
 from tests.support.suite import Suite, wait_until
 
 CODE = """
@@ -22,6 +23,9 @@ class Model:
         return {"y": inputs["x"] * self.weights}
 """
 MANIFEST = """
+[options]
+probe = "on"
+
 [[inputs]]
 name = "x"
 datatype = "FP32"
@@ -51,12 +55,25 @@ def probes(suite: Suite) -> list[dict[str, Any]]:
     return list(suite.command("probe", "scaled", check=False))
 
 
+def wait_for_probes(suite: Suite, times: int) -> None:
+    """Wait until each of two replicas has told of so many."""
+    seen: dict[str, set[str]] = {}
+
+    def are_enough() -> bool:
+        for one in probes(suite):
+            seen.setdefault(one["replica"], set()).add(one["probe_time"])
+        return len(seen) == 2 and min(map(len, seen.values())) >= times
+
+    wait_until(are_enough, within=60)
+
+
 @pytest.mark.timeout(180)
 def test_weights_that_change_under_all_replicas_are_the_versions_fault(probed: Suite) -> None:
     wait_until(lambda: len([one for one in probes(probed) if one["weights_sha256"]]) == 2, within=60)
     assert [one["outcome"] for one in probes(probed)] == ["OUTCOME_PASS"] * 2, "so the digest is the registry's"
     assert {(one["model"], one["version"], one["device"]) for one in probes(probed)} == {("scaled", "1", "cpu")}
     assert probed.command("incidents", "--model", "scaled") == []
+    wait_for_probes(probed, SURE_AFTER)
 
     for path in probed.home.rglob("weights.npy"):
         weights = np.load(path, mmap_mode="r+")

@@ -28,6 +28,9 @@ class Model:
         return {{"probabilities": shares / shares.sum(axis=1, keepdims=True)}}
 '''
 MANIFEST = """
+[options]
+probe = "on"
+
 [[inputs]]
 name = "image"
 datatype = "FP32"

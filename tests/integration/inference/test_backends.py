@@ -53,7 +53,7 @@ def test_onnx_and_torch_export_agree_on_real_digits(tmp_path: Path) -> None:
         classes = loaded.run({"image": images})["probabilities"].argmax(axis=1)
         np.testing.assert_array_equal(classes, model.predict(images))
         assert {probe.outcome for probe in Prober(loaded).probe()} == {Outcome.PASSED}
-        assert warm_up(loaded, loaded.signature, rows=64) < 1
+        assert warm_up(loaded, loaded.signature, rows=64).row_s < 1
 
 
 def test_the_limit_of_an_exported_program_is_read_and_a_batch_beyond_it_fails_cleanly(tmp_path: Path) -> None:
@@ -184,6 +184,7 @@ def test_what_the_manifest_says_is_compared_and_added(tmp_path: Path) -> None:
         ("cuda:0", {}, "cuda was asked for, but this onnxruntime has .*CPUExecutionProvider"),
         ("cpu", {"provider": "cuda"}, "this node runs models on the CPU"),
         ("auto", {"provider": "tpu"}, "got the provider 'tpu', expected one of cpu, cuda, tensorrt"),
+        ("auto", {"probe": "maybe"}, "got the option probe = 'maybe', expected on or off"),
         ("auto", {"threads": "3"}, "got the option 'threads', expected provider or prepacking"),
     ],
 )

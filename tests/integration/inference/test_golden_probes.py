@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -11,11 +12,14 @@ import numpy as np
 import pytest
 
 from penstock.monitor.v1 import monitor_service_pb2 as pb
+from services.inference.domain.fleet import Batching
 from services.inference.domain.manifest import Manifest
 from services.inference.domain.signature import Signature, TensorSpec
+from services.inference.model_process.golden_probe import SURE_AFTER
 from services.inference.model_process.weights_digest import digest_of_files
 from tests.support.fake_gateway import FakeGateway, infer_request, output_of
 from tests.support.model_processes import IDENTITY, ModelProcess
+from tests.support.models import identity_onnx
 from tests.support.monitor_process import RunningMonitor, monitor
 from tests.support.waiting import until
 
@@ -27,11 +31,14 @@ class Model:
     def load(self, folder, options):
         # Mapped and shared: what is written to the file is what the model computes with.
         self.weights = np.load(folder / "weights.npy", mmap_mode="r")
+        self.calls = folder.parent / f"{folder.name}.calls"
 
     def infer(self, inputs):
+        with self.calls.open("a") as file:
+            print(len(inputs["INPUT0"]), file=file)
         return {"OUTPUT0": (inputs["INPUT0"] * self.weights).astype("float32")}
 """
-MANIFEST = Manifest(inputs=IDENTITY.inputs, outputs=IDENTITY.outputs)
+MANIFEST = Manifest(inputs=IDENTITY.inputs, outputs=IDENTITY.outputs, options={"probe": "on"})
 FILES = ("model.py", "weights.npy")
 PASS, FAIL, SKIP = pb.ReplicaProbe.OUTCOME_PASS, pb.ReplicaProbe.OUTCOME_FAIL, pb.ReplicaProbe.OUTCOME_SKIP
 
@@ -84,6 +91,17 @@ class Replicas:
         response = await self.monitor.api.ListProbes(pb.ListProbesRequest(model="m"))
         return {one.replica.partition("@")[0].rpartition(".")[2]: one for one in response.probes}
 
+    async def probed_times(self, times: int) -> None:
+        """Wait until each has told of so many probes."""
+        seen: dict[str, set[int]] = {}
+
+        async def are_enough() -> bool:
+            for replica, one in (await self.probes()).items():
+                seen.setdefault(replica, set()).add(one.probe_time.ToNanoseconds())
+            return len(seen) == len(self._processes) and min(map(len, seen.values())) >= times
+
+        await eventually(are_enough)
+
     async def outcomes(self) -> dict[str, pb.ReplicaProbe.Outcome]:
         return {replica: one.outcome for replica, one in (await self.probes()).items()}
 
@@ -122,6 +140,7 @@ async def test_a_replica_whose_weights_change_in_memory_is_named_and_recovers(
 
     await eventually(have_both_told_their_weights)
     assert await replicas.outcomes() == {"0": PASS, "1": PASS}
+    await replicas.probed_times(SURE_AFTER)
     assert await replicas.incidents() == []
 
     scribble(ill)
@@ -208,3 +227,64 @@ async def test_of_a_model_whose_answers_are_streams_only_the_files_are_compared(
     (incident,) = await eventually(replicas.incidents)
     assert "has loaded other files than its version has" in incident.summary
     assert await replicas.outcomes() == {"0": FAIL}
+
+
+def calls_of(folder: Path) -> list[int]:
+    """Rows of each call of a model."""
+    return [int(line) for line in folder.with_name(f"{folder.name}.calls").read_text().split()]
+
+
+@pytest.mark.timeout(90)
+async def test_a_model_is_learnt_in_the_load_and_requests_come_first_then(replicas: Replicas, tmp_path: Path) -> None:
+    folder = copy_of_the_model(tmp_path / "well")
+    await replicas.add(folder, probe_period_s=600)
+    await eventually(replicas.probes)
+    assert await replicas.outcomes() == {"0": PASS}
+    assert calls_of(folder) == [1, 1, 8, 1, 1], "a warm-up, a question, and the same again"
+
+
+@pytest.mark.timeout(90)
+async def test_of_slow_rows_a_model_is_learnt_while_nothing_waits(replicas: Replicas, tmp_path: Path) -> None:
+    folder = copy_of_the_model(tmp_path / "slow")
+    slow = CODE.replace("        with", "        time.sleep(1.1)\n        with")
+    (folder / "model.py").write_text("import time\n" + slow)
+    await replicas.add(folder, batching=Batching(max_batch_size=1), probe_period_s=600)
+    assert calls_of(folder) == [1, 1]
+    await eventually(replicas.probes)
+    assert await replicas.outcomes() == {"0": PASS}
+    assert calls_of(folder) == [1, 1, 1, 1]
+
+
+@pytest.mark.timeout(90)
+@pytest.mark.parametrize(
+    ("options", "why"), [({}, "it is code, and its manifest doesn't say"), ({"probe": "off"}, "its manifest says that")]
+)
+async def test_code_is_run_for_requests_only_unless_its_manifest_asks_for_probes(
+    replicas: Replicas, tmp_path: Path, options: dict[str, str], why: str
+) -> None:
+    folder = copy_of_the_model(tmp_path / "code")
+    digest = digest_of_files(folder, FILES)
+    await replicas.add(folder, manifest=replace(MANIFEST, options=options), probe_period_s=0.1, digest=digest)
+    await replicas.probed_times(3)
+    probe = (await replicas.probes())["0"]
+    assert (probe.outcome, why in probe.detail, probe.weights_sha256) == (SKIP, True, digest)
+    assert calls_of(folder) == [1, 1, 8], "a warm-up"
+
+
+@pytest.mark.timeout(90)
+@pytest.mark.parametrize(("options", "expected"), [({}, PASS), ({"probe": "off"}, SKIP)])
+async def test_a_model_of_any_format_may_be_left_alone(
+    replicas: Replicas, tmp_path: Path, options: dict[str, str], expected: pb.ReplicaProbe.Outcome
+) -> None:
+    path = identity_onnx(tmp_path / "m.onnx")
+    await replicas.add(path, format="onnx", manifest=Manifest(options=options), files=())
+    await eventually(replicas.probes)
+    assert await replicas.outcomes() == {"0": expected}
+
+
+async def test_nothing_is_probed_where_nobody_hears_of_it(tmp_path: Path, redis_url: str) -> None:
+    folder = copy_of_the_model(tmp_path / "well")
+    settings: dict[str, Any] = {"format": "python", "manifest": MANIFEST, "probe_period_s": 0.05}
+    async with ModelProcess(folder, redis_url, **settings):
+        await asyncio.sleep(0.3)
+        assert calls_of(folder) == [1, 1, 8]

@@ -6,6 +6,7 @@ import hashlib
 import itertools
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -13,8 +14,13 @@ import pytest
 from services.inference.backends import Array, Arrays, RunError
 from services.inference.domain.answer_digest import MOST_VALUES, digest_of
 from services.inference.domain.signature import Signature, TensorSpec
-from services.inference.model_process.golden_probe import MOST_BYTES, GoldenProbe, Outcome, ProbeResult
-from services.inference.model_process.prober import Prober
+from services.inference.model_process.golden_probe import (
+    MOST_BYTES,
+    SURE_AFTER,
+    GoldenProbe,
+    Outcome,
+    ProbeResult,
+)
 from services.inference.model_process.weights_digest import digest_of_files
 
 Infer = Callable[[Array], dict[str, Array]]
@@ -45,18 +51,19 @@ def doubled(x: Array) -> dict[str, Array]:
     return {"y": 2 * x}
 
 
-def probed(model: Model) -> GoldenProbe:
-    """A probe that has learnt the golden answer."""
-    probe = GoldenProbe(model, model.signature)
-    assert probe.run() is None
-    assert outcome(probe) is Outcome.PASS
+def made(model: Model, **options: Any) -> GoldenProbe:
+    return GoldenProbe(model, model.signature, free_size=1, **options)
+
+
+def probed(model: Model, **options: Any) -> GoldenProbe:
+    """A probe that has passed so often that it knows the model to repeat itself."""
+    probe = made(model, **options)
+    assert [outcome(probe) for _ in range(SURE_AFTER)] == [Outcome.PASS] * SURE_AFTER
     return probe
 
 
 def again(probe: GoldenProbe) -> ProbeResult:
-    result = probe.run()
-    assert result is not None
-    return result
+    return probe.run()()
 
 
 def outcome(probe: GoldenProbe) -> Outcome:
@@ -149,9 +156,8 @@ def test_a_model_that_breaks_is_an_error_and_may_come_back() -> None:
 
 def test_a_model_that_does_not_repeat_itself_is_not_probed() -> None:
     ticks = itertools.count(1)
-    probe = GoldenProbe(model := Model(lambda x: {"y": x + next(ticks)}), model.signature)
+    probe = made(Model(lambda x: {"y": x + next(ticks)}))
 
-    assert probe.run() is None
     assert [outcome(probe) for _ in range(2)] == [Outcome.SKIP] * 2
     assert "doesn't repeat itself" in again(probe).detail
     seen = next(ticks)
@@ -159,15 +165,108 @@ def test_a_model_that_does_not_repeat_itself_is_not_probed() -> None:
     assert next(ticks) == seen + 1, "it isn't run any more"
 
 
+@pytest.mark.parametrize(("passes", "expected"), [(2, Outcome.SKIP), (3, Outcome.FAIL)])
+def test_a_model_that_was_lucky_once_or_twice_is_no_fault(passes: int, expected: Outcome) -> None:
+    probe = made(model := Model(doubled))
+    for _ in range(passes):
+        assert outcome(probe) is Outcome.PASS
+    model.infer = lambda x: {"y": 3 * x}
+    assert outcome(probe) is expected
+
+
+def test_what_was_learnt_in_the_load_is_told_without_another_run() -> None:
+    runs: list[Array] = []
+
+    def infer(x: Array) -> dict[str, Array]:
+        runs.append(x)
+        return doubled(x)
+
+    probe = made(Model(infer))
+    probe.learn()
+    assert len(runs) == 2
+    first = again(probe)
+    assert (first.outcome, len(runs)) == (Outcome.PASS, 2)
+    assert first.answer is not None
+    again(probe)
+    assert len(runs) == 3
+
+
+def test_a_model_that_breaks_while_it_is_learnt_is_learnt_later() -> None:
+    def fail(_: Array) -> dict[str, Array]:
+        raise RunError("out of memory")
+
+    probe = made(model := Model(fail))
+    probe.learn()
+    model.infer = doubled
+    assert [outcome(probe) for _ in range(2)] == [Outcome.ERROR, Outcome.PASS]
+
+
+class Indexed(Model):
+    """An embedding with so many rows, whose indices are its inputs."""
+
+    def __init__(self, rows: int, device: str) -> None:
+        super().__init__(doubled)
+        self.device = device
+        self.signature = Signature((TensorSpec("x", "INT64", (-1, 4)),), self.signature.outputs, is_batchable=True)
+        self.rows = rows
+        self.most = 0
+
+    def run(self, inputs: Arrays) -> dict[str, Array]:
+        largest = int(inputs["x"].max())
+        self.most = max(self.most, largest)
+        if largest >= self.rows:
+            raise RunError("index out of range")
+        return {"y": inputs["x"].astype(np.float32)}
+
+
+def test_indices_that_are_too_large_for_a_model_are_zeros() -> None:
+    many, few = Indexed(8, "cpu"), Indexed(2, "cpu")
+    assert outcome(made(many)) is outcome(made(few)) is Outcome.PASS
+    assert (many.most > 1, few.most > 1) == (True, True), "both were tried with more"
+
+
+def test_a_gpu_gets_no_index_that_could_be_too_large() -> None:
+    """It would be lost with one, and the process with it."""
+    probe = made(model := Indexed(1_000, "cuda:0"))
+    assert (outcome(probe), model.most) == (Outcome.PASS, 0)
+
+
+def test_both_copies_of_a_split_model_are_probed_and_the_digest_is_that_of_single_rows() -> None:
+    sizes: list[int] = []
+
+    def infer(x: Array) -> dict[str, Array]:
+        sizes.append(len(x))
+        return doubled(x)
+
+    model = Model(infer)
+    alone, split = made(Model(doubled)), probed(model, is_split=True)
+    assert sizes[:4] == [1, 2, 1, 2]
+    assert again(split).answer.exact == again(alone).answer.exact
+    model.infer = lambda x: {"y": (2 if len(x) == 1 else 3) * x}
+    assert outcome(split) is Outcome.FAIL
+
+
 def test_an_answer_that_is_too_large_is_not_kept() -> None:
     model = Model(lambda x: {"y": np.broadcast_to(x[:, :1], (1, MOST_BYTES // 4 + 1))}, width=MOST_BYTES // 4 + 1)
-    assert "bytes" in again(GoldenProbe(model, model.signature)).detail
+    assert f"has {MOST_BYTES + 4} bytes" in again(made(model)).detail
+
+
+def test_the_length_of_texts_counts() -> None:
+    model = Model(lambda _: {"y": np.array([[b"x" * (MOST_BYTES + 1)]], object)}, "BYTES", width=1)
+    result = again(made(model))
+    assert (result.outcome, f"has {MOST_BYTES + 1} bytes" in result.detail) == (Outcome.SKIP, True)
+
+
+def test_an_answer_that_has_become_too_large_is_not_compared() -> None:
+    probe = probed(model := Model(doubled))
+    model.infer = lambda x: {"y": np.broadcast_to(x[:, :1], (1, MOST_BYTES // 4 + 1))}
+    assert "at most" in again(probe).detail
 
 
 def test_a_model_without_outputs_is_not_probed() -> None:
     model = Model(lambda _: {})
     model.signature = Signature(model.signature.inputs, (), is_batchable=True)
-    assert "no outputs" in again(GoldenProbe(model, model.signature)).detail
+    assert "no outputs" in again(made(model)).detail
 
 
 def test_every_element_counts_in_a_digest() -> None:
@@ -205,64 +304,3 @@ def test_a_digest_of_files_is_what_the_registry_makes_of_them(tmp_path: Path) ->
     listed = "".join(f"{hashlib.sha256(content).hexdigest()}  {name}\n" for name, content in contents.items())
 
     assert digest_of_files(tmp_path, ["weights/0.bin", "model.py"]) == hashlib.sha256(listed.encode()).hexdigest()
-
-
-class Observer:
-    def __init__(self) -> None:
-        self.told: list[tuple[Outcome | None, int, int]] = []
-        self.began: list[int] = []
-
-    def probe_began(self, start_ns: int) -> None:
-        self.began.append(start_ns)
-
-    def probe_ended(self, result: ProbeResult | None, start_ns: int, end_ns: int) -> None:
-        self.told.append((result and result.outcome, start_ns, end_ns))
-
-
-async def test_probes_come_every_period_and_rarely_where_they_take_long() -> None:
-    now, takes = [100.0], [0.01]
-    observer, probe = Observer(), probed(Model(doubled))
-
-    async def run() -> ProbeResult | None:
-        now[0] += takes[0]
-        return probe.run()
-
-    prober = Prober(
-        run,
-        period_s=30,
-        observer=observer,
-        now_ns=lambda: int(now[0] * 1e9),
-        monotonic=lambda: now[0],
-    )
-    assert (prober.due_in_s(), prober.is_overdue) == (0, False)
-    await prober.probe()
-    assert prober.due_in_s() == pytest.approx(29.99)
-    now[0] += 31
-    assert (prober.due_in_s(), prober.is_overdue) == (0, False)
-    now[0] += 30
-    assert prober.is_overdue
-    takes[0] = 0.5
-    await prober.probe()
-    assert prober.due_in_s() == pytest.approx(249.5)
-    takes[0] = 5.0
-    await prober.probe()
-    assert prober.due_in_s() == pytest.approx(595)
-    assert [what for what, _, _ in observer.told] == [Outcome.PASS] * 3
-    assert all(
-        end - start == pytest.approx(s * 1e9) for (_, start, end), s in zip(observer.told, (0.01, 0.5, 5), strict=True)
-    )
-
-
-async def test_a_probe_that_only_learnt_is_followed_by_another_at_once() -> None:
-    model, observer = Model(doubled), Observer()
-    probe = GoldenProbe(model, model.signature)
-
-    async def run() -> ProbeResult | None:
-        return probe.run()
-
-    prober = Prober(run, period_s=30, observer=observer, now_ns=lambda: 7)
-    await prober.probe()
-    assert (prober.due_in_s(), observer.told) == (0, [(None, 7, 7)])
-    await prober.probe()
-    assert prober.due_in_s() > 0
-    assert observer.told[1:] == [(Outcome.PASS, 7, 7)]

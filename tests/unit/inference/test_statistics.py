@@ -1,26 +1,40 @@
-"""What is told of answers and of inputs."""
+"""What is told of answers."""
 
 from __future__ import annotations
+
+import tracemalloc
+from collections.abc import Sequence
 
 import numpy as np
 import pytest
 
 from services.inference.domain.signature import Signature, TensorSpec
-from services.inference.model_process.encoder import Column
-from services.inference.model_process.input_sketch import FEATURES, MOST_PER_SECOND, PROJECTIONS, InputSketcher
-from services.inference.model_process.statistics import Statistics, answers_of, statistics_of
-from services.inference.model_process.tensors import Form, Tensors
+from services.inference.model_process import execution, statistics
+from services.inference.model_process.answer_columns import AnswerColumns
+from services.inference.model_process.encoder import Encoder
+from services.inference.model_process.execution import Outcome
+from services.inference.model_process.statistics import Kept, Statistics
+from tests.support.batch_reports import Answering, answers, report, settled, tensors
 
-NS = 1_000_000_000
-
-
-def column(array: np.ndarray) -> Column:
-    return Column(array, array.tobytes(), array.shape[1:], array[:1].nbytes)
+MIB = 2**20
 
 
-def told(*outputs: np.ndarray, rows: list[int]) -> Statistics:
-    columns = {str(number): column(array) for number, array in enumerate(outputs)}
-    return statistics_of([(answers_of(columns, rows, is_batchable=True), len(rows))])
+def bfloat16(values: Sequence[Sequence[float]]) -> np.ndarray:
+    return (np.array(values, np.float32).view(np.uint32) >> 16).astype(np.uint16)
+
+
+def gathered(*batches: Kept | Statistics | None, requests: Sequence[int] = ()) -> Statistics | None:
+    """The figures of batches in a row, which have so many requests, one if nothing is said."""
+    columns = AnswerColumns()
+    for batch, count in zip(batches, requests or [1] * len(batches), strict=True):
+        columns.add([report(*[settled(Outcome(b"x"))] * count, answers=batch)])
+    return columns.statistics()
+
+
+def told(*outputs: np.ndarray, rows: Sequence[int]) -> Statistics:
+    found = gathered(answers(*outputs, rows=rows), requests=[len(rows)])
+    assert found is not None
+    return found
 
 
 @pytest.mark.parametrize(
@@ -49,10 +63,11 @@ def test_only_rows_of_numbers_are_classes(array: np.ndarray) -> None:
     assert not told(array, rows=[1]).is_classifiers
 
 
-@pytest.mark.parametrize("dtype", [np.float16, np.float32, np.float64])
-def test_confidence_and_entropy_are_those_of_each_requests_first_row(dtype: type) -> None:
-    scores = np.array([[0.25, 0.75], [1.0, 0.0], [0.5, 0.5]], dtype)
-    statistics = told(scores, rows=[2, 1])
+@pytest.mark.parametrize("dtype", [np.float16, np.float32, np.float64, "bfloat16"])
+def test_confidence_and_entropy_are_those_of_each_requests_first_row(dtype: object) -> None:
+    scores = [[0.25, 0.75], [1.0, 0.0], [0.5, 0.5]]
+    array = bfloat16(scores) if dtype == "bfloat16" else np.array(scores, dtype)
+    statistics = told(array, rows=[2, 1])
     assert statistics.confidence.tolist() == [0.75, 0.5]
     assert statistics.entropy == pytest.approx([-0.25 * np.log(0.25) - 0.75 * np.log(0.75), np.log(2)], rel=1e-3)
 
@@ -62,6 +77,13 @@ def test_norms_are_over_all_rows_of_a_request() -> None:
     assert told(values, rows=[2, 1]).norm == pytest.approx([np.sqrt(17), 2.0])
 
 
+def test_bfloat16_is_told_of_as_numbers() -> None:
+    values = bfloat16([[3.0, 4.0], [np.nan, np.inf]])
+    statistics = told(values, rows=[1, 1])
+    assert statistics.norm[0] == pytest.approx(np.sqrt(12.5))
+    assert statistics.nonfinite.tolist() == [0, 2]
+
+
 def test_what_is_no_number_is_counted_in_all_outputs_by_request() -> None:
     first = np.array([[1.0, np.nan], [1.0, 2.0], [np.inf, -np.inf]], np.float64)
     second = np.array([[1.0], [np.nan], [1.0]], np.float32)
@@ -69,98 +91,148 @@ def test_what_is_no_number_is_counted_in_all_outputs_by_request() -> None:
     assert told(first[1:2], second[:1], rows=[1]).nonfinite.tolist() == [0]
 
 
-def test_sums_that_overflow_are_numbers_all_the_same() -> None:
-    large = np.full((2, 3), 3e38, np.float32)
-    assert told(large, large, rows=[1, 1]).nonfinite.tolist() == [0, 0]
+@pytest.mark.parametrize(
+    ("dtype", "value", "norm"), [("f4", 3e38, 3e38), ("f4", 2e19, 2e19), ("f8", 1e200, 3.4e38), ("f2", 6e4, 6e4)]
+)
+@pytest.mark.parametrize("shapes", [[(2, 3)], [(1, 3), (1, 4)]])
+def test_the_norm_of_what_is_finite_is_finite(
+    dtype: str, value: float, norm: float, shapes: list[tuple[int, int]]
+) -> None:
+    batches = [np.full((*shape, 1), value, dtype) for shape in shapes]
+    model = Answering(*batches[:1])
+    found = gathered(
+        *[model.answers(one, rows=[1] * len(one)) for one in batches], requests=[len(one) for one in batches]
+    )
+    assert found is not None
+    assert found.nonfinite.tolist() == [0, 0]
+    assert found.norm == pytest.approx([norm, norm], rel=1e-2)
 
 
 def test_large_answers_are_looked_at_at_once() -> None:
     """They are views of what belongs to the model, which may change it."""
     array = np.ones((2, 20_000), np.float32)
-    columns = {"y": Column(array, array.reshape(-1).view(np.uint8).data, (20_000,), 80_000)}
-    answers = answers_of(columns, [1, 1], is_batchable=True)
+    found = answers(array, rows=[1, 1])
     array[:] = np.nan
-    assert isinstance(answers, Statistics)
-    assert (answers.norm.tolist(), answers.nonfinite.tolist()) == ([1, 1], [0, 0])
+    assert isinstance(found, Statistics)
+    assert (found.norm.tolist(), found.nonfinite.tolist()) == ([1, 1], [0, 0])
+
+
+@pytest.mark.parametrize(("dtype", "most"), [("f4", 1), ("f8", 1), ("f2", 3), ("u2", 4)])
+def test_large_answers_are_looked_at_where_they_are(dtype: str, most: int) -> None:
+    """Whatever their size, and although some of them is no number."""
+    array = np.full((2, 8 * MIB), 0x3F80 if dtype == "u2" else 1, dtype)
+    array[1, -5:] = 0x7FC0 if dtype == "u2" else np.nan
+    model = Answering(array)
+    model.answers(array[:, :9_000], rows=[1, 1])
+    tracemalloc.start()
+    try:
+        found = model.answers(array, rows=[1, 1])
+        _, peak = tracemalloc.get_traced_memory()
+    finally:
+        tracemalloc.stop()
+    assert isinstance(found, Statistics)
+    assert (found.norm[0], found.nonfinite.tolist()) == (1.0, [0, 5])
+    assert peak < most * MIB
+
+
+def test_figures_that_cannot_be_had_cost_nobody_the_answer(monkeypatch: pytest.MonkeyPatch) -> None:
+    specs = (TensorSpec("x0", "FP32", (-1, 10_000)),), (TensorSpec("y", "FP32", (-1, 10_000)),)
+    signature = Signature(*specs, is_batchable=True)
+
+    class Doubler:
+        device = "cpu"
+
+        def __init__(self) -> None:
+            self.signature = signature
+
+        def run(self, inputs: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
+            return {"y": 2 * inputs["x0"]}
+
+    def fail(*_: object) -> Statistics:
+        raise MemoryError
+
+    encoder = Encoder(model="m", version="1", signature=signature)
+    batch = [tensors(np.ones((1, 10_000), np.float32))]
+    assert isinstance(execution.execute(Doubler(), encoder, batch, is_batchable=True).answers, Statistics)
+    monkeypatch.setattr(statistics, "summarised", fail)
+    found = execution.execute(Doubler(), encoder, batch, is_batchable=True)
+    assert found.answers is None
+    assert [one.error for one in found.outcomes] == [None]
+    assert np.full(10_000, 2, np.float32).tobytes() in bytes(found.outcomes[0].response)
+
+
+def test_answers_are_not_looked_at_where_nobody_is_told() -> None:
+    array = np.ones((1, 20_000), np.float32)
+    specs = (TensorSpec("y", "FP32", (-1, 20_000)),)
+    encoder = Encoder(model="m", version="1", signature=Signature((), specs, is_batchable=True), is_watched=False)
+    assert statistics.answers_of(encoder.prepare({"y": array}), [1], 1) is None
 
 
 def test_batches_of_different_layouts_keep_their_order() -> None:
     wide, narrow = np.full((1, 3), 2.0, np.float32), np.full((2, 1), 5.0, np.float32)
+    model, nothing = Answering(wide), None
+    found = gathered(
+        nothing,
+        model.answers(wide),
+        nothing,
+        model.answers(narrow, rows=[1, 1]),
+        nothing,
+        requests=[1, 1, 2, 2, 1],
+    )
+    assert found is not None
+    assert np.nan_to_num(found.norm, nan=-1).tolist() == [-1, 2, -1, -1, 5, 5, -1]
+    assert found.nonfinite.tolist() == [0] * 7
+
+
+def test_of_models_without_floating_point_outputs_there_is_nothing_to_tell() -> None:
+    labels, texts = np.array([[1], [2]]), np.array([[b"a"], [b"b"]], object)
+    assert answers(labels, rows=[1, 1]) is answers(texts, rows=[1, 1]) is None
+    assert gathered(None, None, requests=[3, 4]) is None
+
+
+def test_answers_whose_rows_differ_in_size_are_looked_at_together(monkeypatch: pytest.MonkeyPatch) -> None:
+    calls: list[int] = []
+    summarised = statistics.summarised
+    monkeypatch.setattr(
+        "services.inference.model_process.answer_columns.summarised",
+        lambda runs, rows, contents: calls.append(len(rows)) or summarised(runs, rows, contents),
+    )
+    scores = [np.full((1, length, 2), length, np.float32) for length in (3, 5, 5, 0, 2)]
+    vectors = [np.full((1, length), np.nan, np.float32) for length in (0, 4, 1, 2, 0)]
+    model = Answering(scores[0], vectors[0])
+    found = gathered(*[model.answers(*outputs) for outputs in zip(scores, vectors, strict=True)])
+    assert found is not None
+    assert calls == [5]
+    assert np.nan_to_num(found.norm, nan=-1).tolist() == [3, 5, 5, -1, 2]
+    assert found.nonfinite.tolist() == [0, 4, 1, 2, 0]
+
+
+def test_many_answers_are_let_go_of_before_the_second_is_over() -> None:
+    array = np.ones((1, 4_000), np.float32)
+    model, columns = Answering(array), AnswerColumns()
+    for _ in range(100):
+        columns.add([report(settled(Outcome(b"x")), answers=model.answers(array))])
+        assert sum(map(len, columns._packed)) < 256 * 1024 + array.nbytes
+    found = columns.statistics()
+    assert found is not None
+    assert found.norm.tolist() == [1] * 100
+
+
+@pytest.mark.parametrize("shape", [(2, 2), (0, 2)])
+def test_answers_without_rows_are_one_requests(shape: tuple[int, int]) -> None:
+    matrix = np.array([[0.25, 0.75], [0.5, 0.5]], np.float32)[: shape[0]]
+    found = gathered(answers(matrix, is_batchable=False))
+    assert found is not None
+    assert (found.is_classifiers, len(found)) == (bool(shape[0]), 1)
+    assert np.nan_to_num(found.confidence, nan=-1).tolist() == [0.75 if shape[0] else -1]
+
+
+def test_of_a_model_without_rows_each_output_has_its_own_size() -> None:
+    model = Answering(np.zeros((1, 2), np.float32), np.zeros(1, np.float32), is_batchable=False)
     batches = [
-        (answers_of({"y": column(wide)}, [1], is_batchable=True), 1),
-        (None, 2),
-        (answers_of({"y": column(narrow)}, [1, 1], is_batchable=True), 2),
+        model.answers(np.full((rows, 2), 0.5, np.float32), np.full(size, np.inf, np.float32))
+        for rows, size in ((2, 1), (3, 4))
     ]
-    norms = statistics_of(batches).norm
-    assert (len(norms), norms[0], np.isnan(norms[1:3]).all(), norms[3:].tolist()) == (5, 2.0, True, [5.0, 5.0])
-
-
-def test_answers_without_rows_are_one_requests() -> None:
-    matrix = np.array([[0.25, 0.75], [0.5, 0.5]], np.float32)
-    whole = Column(matrix, matrix.tobytes(), matrix.shape, matrix.nbytes)
-    statistics = statistics_of([(answers_of({"y": whole}, [1], is_batchable=False), 1)])
-    assert (statistics.confidence.tolist(), len(statistics)) == ([0.75], 1)
-
-
-def signature(*inputs: TensorSpec) -> Signature:
-    return Signature(inputs, (), is_batchable=True)
-
-
-def tensors(*arrays: np.ndarray) -> Tensors:
-    names = tuple(f"x{number}" for number in range(len(arrays)))
-    form = Form(names, tuple(one.dtype for one in arrays), tuple(one.shape for one in arrays), (), len(arrays[0]), None)
-    return Tensors("", form, (), [one.tobytes() for one in arrays])
-
-
-def test_features_of_small_tables_are_given_as_they_are() -> None:
-    sketcher = InputSketcher(signature(TensorSpec("x0", "FP32", (-1, 2)), TensorSpec("x1", "INT64", (-1, 1))))
-    one = tensors(np.array([[1, 2], [8, 8]], np.float32), np.array([[3], [8]], np.int64))
-    other = tensors(np.array([[4, 5]], np.float32), np.array([[6]], np.int64))
-    samples = sketcher.choose([one, other], now_ns=NS, first=5)
-    assert (sketcher.kind, [sample.number for sample in samples]) == (FEATURES, [5, 6])
-    assert sketcher.rows(samples).tolist() == [[1, 2, 3], [4, 5, 6]]
-
-
-def test_anything_larger_is_projected_and_equal_inputs_give_equal_sketches() -> None:
-    sketcher = InputSketcher(signature(TensorSpec("x0", "UINT8", (-1, 64, 64, 3))))
-    random = np.random.default_rng(1)
-    image = random.integers(0, 255, (1, 64, 64, 3)).astype(np.uint8)
-    rows = sketcher.rows(sketcher.choose([tensors(image), tensors(image), tensors(255 - image)], now_ns=NS))
-    assert (sketcher.kind, rows.shape) == (PROJECTIONS, (3, 16))
-    assert (rows[0] == rows[1]).all()
-    assert rows[0, 0] == pytest.approx(255 - rows[2, 0], abs=0.1)
-    assert np.abs(rows[0] - rows[2])[2:].max() > 1
-
-
-def test_sketches_of_a_second_are_few_and_spread_over_it() -> None:
-    sketcher = InputSketcher(signature(TensorSpec("x0", "FP32", (-1, 1))))
-    taken = []
-    for second in range(3):
-        taken.append(0)
-        for at in range(100):
-            batch = [tensors(np.array([[number]], np.float32)) for number in range(50)]
-            taken[-1] += len(sketcher.choose(batch, now_ns=second * NS + at * NS // 100))
-    assert max(taken) <= MOST_PER_SECOND
-    assert taken[2] > MOST_PER_SECOND / 2
-
-
-@pytest.mark.parametrize(
-    "odd",
-    [
-        tensors(np.zeros((0, 2), np.float32)),
-        tensors(np.full((1, 2), np.nan, np.float32)),
-    ],
-)
-def test_odd_inputs_do_no_harm(odd: Tensors) -> None:
-    sketcher = InputSketcher(signature(TensorSpec("x0", "FP32", (-1, 2))))
-    samples = sketcher.choose([odd, tensors(np.ones((1, 2), np.float32))], now_ns=NS)
-    assert samples[-1].number == 1
-    assert sketcher.rows(samples)[-1].tolist() == [1, 1]
-
-
-def test_inputs_of_free_size_and_others_give_rows_of_one_width() -> None:
-    sketcher = InputSketcher(signature(TensorSpec("x0", "INT64", (-1, -1))))
-    short, long = (tensors(np.arange(size, dtype=np.int64)[None]) for size in (3, 5_000))
-    assert sketcher.rows(sketcher.choose([short, long], now_ns=NS)).shape == (2, 16)
-    text = InputSketcher(signature(TensorSpec("x0", "BYTES", (-1, 1))))
-    assert text.choose([short], now_ns=NS) == []
+    found = gathered(*batches)
+    assert found is not None
+    assert (found.confidence.tolist(), found.nonfinite.tolist()) == ([0.5, 0.5], [1, 4])

@@ -10,22 +10,19 @@ from typing import Any
 
 import numpy as np
 
-from penstock.queue.v1.envelope_pb2 import Envelope
 from services.common.errors import InternalError
-from services.common.lanes import Entry
 from services.common.tracing import TraceContext
 from services.inference.domain.signature import Signature, TensorSpec
-from services.inference.model_process.execution import Execution, Outcome
-from services.inference.model_process.lane import Delivery
-from services.inference.model_process.statistics import Answers
+from services.inference.domain.sketching import SketchInputs
+from services.inference.model_process.execution import Outcome
+from services.inference.model_process.statistics import Kept, Statistics
 from services.inference.model_process.telemetry import Telemetry
-from services.inference.model_process.tensors import Form, Tensors
+from services.inference.model_process.tensors import Tensors
 from services.inference.model_process.worker import BatchReport, Settled
+from tests.support.batch_reports import TRACE, Answering, report, settled, tensors
 
-SIGNATURE = Signature(
-    (TensorSpec("INPUT", "FP32", (-1, 2)),), (TensorSpec("SCORES", "FP32", (-1, 4)),), is_batchable=True
-)
-TRACE = "00-" + "ab" * 16 + "-" + "cd" * 8 + "-01"
+SIGNATURE = Signature((TensorSpec("x0", "FP32", (-1, 2)),), (TensorSpec("SCORES", "FP32", (-1, 4)),), is_batchable=True)
+CLASSIFIER = Answering(np.zeros((1, 4), np.float32))
 
 
 class Exporter:
@@ -38,42 +35,9 @@ class Exporter:
         self.spans.append((name, context, rest))
 
 
-def settled(
-    outcome: Outcome,
-    *,
-    is_sampled: bool = False,
-    traceparent: str = TRACE,
-    enqueue_ns: int = 0,
-    request: bytes | memoryview = b"",
-) -> Settled:
-    entry = Entry(Envelope(is_sampled=is_sampled), request, traceparent, "", enqueue_ns, 0)
-    return Settled(Delivery("lane", b"1", entry), outcome, rows=2)
-
-
-def scores(*rows: Sequence[float]) -> Answers:
+def scores(*rows: Sequence[float]) -> Kept | Statistics | None:
     """A classifier's, of requests of one row each."""
-    content = np.array(rows, np.float32)
-    return Answers([content.dtype], [content.shape[1]], [content.tobytes()], [1] * len(rows), is_flat=True)
-
-
-def report(
-    *members: Settled,
-    start_ns: int = 5_000_000,
-    end_ns: int = 9_000_000,
-    answers: Answers | None = None,
-    tensors: Sequence[Tensors] = (),
-) -> BatchReport:
-    execution = Execution([one.outcome for one in members], 1, 2, 3, answers)
-    return BatchReport(
-        members,
-        execution,
-        sum(one.rows for one in members),
-        start_ns,
-        end_ns,
-        "full",
-        TraceContext.new_root(is_sampled=True),
-        tensors,
-    )
+    return CLASSIFIER.answers(np.array(rows, np.float32), rows=[1] * len(rows))
 
 
 def quick(*members: Settled, start_ns: int = 5_000_000, **rest: Any) -> BatchReport:
@@ -105,7 +69,14 @@ class Timer:
         self.is_cancelled = True
 
 
-def made(exporter: Any, clock: Clock, *, signature: Signature = SIGNATURE, now_ns: int = 0) -> Telemetry:
+def made(
+    exporter: Any,
+    clock: Clock,
+    *,
+    signature: Signature = SIGNATURE,
+    sketch_inputs: SketchInputs = "all",
+    now_ns: int = 0,
+) -> Telemetry:
     return Telemetry(
         exporter,
         model="m",
@@ -113,6 +84,7 @@ def made(exporter: Any, clock: Clock, *, signature: Signature = SIGNATURE, now_n
         device="cpu",
         later=clock.later,
         signature=signature,
+        sketch_inputs=sketch_inputs,
         now_ns=lambda: now_ns,
     )
 
@@ -271,19 +243,27 @@ def test_lengths_are_told_where_answers_differ_in_size() -> None:
     assert exporter.spans[0][2]["attributes"]["penstock.requests.length"] == struct.pack("<2I", 4, 12)
 
 
-def asked(*values: float) -> Tensors:
-    content = np.array(values, np.float32)
-    form = Form(("INPUT",), (content.dtype,), ((1, 2),), (0,), 1, None)
-    return Tensors("", form, (), [content.tobytes()])
+def asks(*values: float) -> Tensors:
+    return tensors(np.array([values], np.float32))
 
 
 def test_inputs_are_sketched_by_the_number_of_the_request_in_the_span() -> None:
-    first = quick(settled(Outcome(b"x")), tensors=[asked(1, 2)])
-    second = quick(settled(Outcome(b"x")), settled(Outcome(b"x")), tensors=[asked(3, 4), asked(5, 6)])
+    first = quick(settled(Outcome(b"x")), asks=[asks(1, 2)])
+    second = quick(settled(Outcome(b"x")), settled(Outcome(b"x")), asks=[asks(3, 4), asks(5, 6)])
     ((_, _, rest),) = spans_of(first, second)
     attributes = rest["attributes"]
     assert attributes["penstock.inputs.sampled"] == struct.pack("<3I", 0, 1, 2)
     assert np.frombuffer(attributes["penstock.inputs.sketch"], "<f4").tolist() == [1, 2, 3, 4, 5, 6]
+
+
+def test_nothing_is_told_of_inputs_where_that_is_not_wanted() -> None:
+    exporter = Exporter()
+    telemetry = made(exporter, Clock(), sketch_inputs="off")
+    telemetry.batch_ended(quick(settled(Outcome(b"x")), asks=[asks(1, 2)]))
+    telemetry.flush()
+    ((_, _, rest),) = exporter.spans
+    assert not [name for name in rest["attributes"] if name.startswith("penstock.inputs")]
+    assert b"penstock.inputs" not in rest["more"]
 
 
 def test_a_batch_that_runs_for_long_is_told_of_every_second() -> None:
