@@ -99,14 +99,13 @@ def summarised(runs: Runs, rows: Sequence[int], contents: Sequence[Content]) -> 
 
     Their layouts are alike; ``contents`` are the bytes of each output.
     """
-    layout, units, requests = runs[0][0], np.array(rows), len(rows)
-    lengths = np.diff([end for _, end in runs], prepend=0)
+    layout, units, requests = runs[0][0], np.array(rows, np.int64), len(rows)
     found, norm = Statistics.none(requests), np.full(requests, np.nan, np.float32)
     nonfinite = np.zeros(requests, np.int64)
     with np.errstate(all="ignore"):  # a model may give anything
         for place, (content, kind) in enumerate(zip(contents, layout.datatypes, strict=True)):
             values = np.frombuffer(content, kind.dtype)
-            counts = units * np.repeat([one.sizes[place] for one, _ in runs], lengths)
+            counts = units * _sizes(runs, place)
             if not place and layout.classes:
                 found = _classified(_first_rows(values, kind, counts, layout.classes))
                 if len(values) == requests * layout.classes and (found.top_class >= 0).all():
@@ -119,6 +118,13 @@ def summarised(runs: Runs, rows: Sequence[int], contents: Sequence[Content]) -> 
             if not place and not found.is_classifiers:
                 norm = _norm(squares, wrong, counts)
     return Statistics(found.confidence, found.top_class, found.entropy, norm, nonfinite.astype(np.uint32))
+
+
+def _sizes(runs: Runs, place: int) -> int | NDArray[np.int64]:
+    """The elements that an output has for a row of each request; one number where that is the same for all."""
+    if len(runs) == 1:
+        return runs[0][0].sizes[place]
+    return np.repeat([one.sizes[place] for one, _ in runs], np.diff([end for _, end in runs], prepend=0))
 
 
 def _widened(values: Array, kind: Datatype) -> Array:
