@@ -31,6 +31,9 @@ def main(
     seconds: Annotated[float, typer.Option(min=0.2, help="Length of a round.")] = 3.0,
     quick: Annotated[bool, typer.Option("--quick", help="One round of a second; keeps RESULTS.md.")] = False,
     front: Annotated[str, typer.Option(help="The gateway's front; with grpcio, RESULTS.md is kept.")] = "native",
+    clients: Annotated[
+        str, typer.Option(help="Only so many at a time in `telemetry`, such as 16,64; keeps RESULTS.md.")
+    ] = "",
     models: Annotated[int, typer.Option(min=1, help="Idle models in the scenario `many`.")] = 200,
 ) -> None:
     """Measure what a request costs: Penstock as a user gets it, beside bare yardsticks of the same run.
@@ -43,6 +46,9 @@ def main(
     names = [name.strip() for name in only.split(",") if name.strip()] or list(SCENARIOS)
     if unknown := [name for name in names if name not in SCENARIOS]:
         sys.exit(f"unknown scenarios {', '.join(unknown)}: expected some of {', '.join(SCENARIOS)}")
+    if not all(one.isdigit() and int(one) > 0 for one in clients.split(",") if one):
+        sys.exit(f"got {clients!r}, expected numbers of clients such as 16,64")
+    numbers = [int(one) for one in clients.split(",") if one]
     plan = Plan(rounds=1, seconds=1.0) if quick else Plan(rounds=rounds, seconds=seconds)
     console, failed = Console(stderr=True), []
     try:
@@ -57,6 +63,7 @@ def main(
                 say=lambda step, name=name, status=status: status.update(f"{name}: {step}"),
                 idle_models=min(models, 10) if quick else models,
                 front=front,
+                clients=numbers,
             )
             try:
                 section = SCENARIOS[name](bench)
@@ -72,7 +79,7 @@ def main(
             f"python -m benchmarks --only {name}", strangers=strangers, rounds=plan.rounds, seconds=plan.seconds
         )
         report.keep_raw(name, section, circumstances)
-        if not quick and front == "native":
+        if not quick and front == "native" and not numbers:
             page = report.Page()
             page.put(name, section.markdown(circumstances))
             page.write(ORDER)

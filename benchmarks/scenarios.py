@@ -24,7 +24,7 @@ from benchmarks.workloads import Cnn, Digits, Identity, Mebibyte, Workload
 from penstock.serving import Serving
 
 SLEEPING = Path(__file__).resolve().parent / "sleeping"
-_SHORTER, _PAIRS, _PAIRS_OF_ONE = 4, 8, 80
+_SHORTER, _PAIRS, _PAIRS_OF_ONE = 4, 30, 80
 """Rounds of a pair of suites: so much shorter, so many pairs, and so many where there is one client."""
 
 Pairs = Sequence[tuple[Figures, Figures]]
@@ -39,6 +39,8 @@ class Bench:
     say: Callable[[str], None]
     idle_models: int = 200
     front: str = "native"
+    clients: Sequence[int] = ()
+    """How many ask at a time in comparisons by pairs; the workload's own numbers where there are none."""
     results: list[Result] = field(default_factory=list)
 
     def suite(self, *, settings: Mapping[str, str] | None = None, **options: Any) -> PenstockSystem:
@@ -171,13 +173,13 @@ def _in_pairs(bench: Bench, workload: Workload, settings: Mapping[str, Mapping[s
             for suite in suites:
                 bench.deploy(suite, workload)
             subjects = [Subject(suite, workload) for suite in suites]
-            for concurrency in workload.concurrencies:
+            for concurrency in bench.clients or workload.concurrencies:
                 plan = Plan(_PAIRS if concurrency > 1 else _PAIRS_OF_ONE, bench.plan.seconds / _SHORTER)
                 for one in measure(plan, subjects, client=bench.client, say=bench.say, concurrencies=[concurrency]):
                     rounds.setdefault((concurrency, one.system), []).extend(one.rounds)
     results = [
         Result(workload.title, concurrency, title, tuple(rounds[concurrency, title]))
-        for concurrency in workload.concurrencies
+        for concurrency in bench.clients or workload.concurrencies
         for title in settings
     ]
     bench.results.extend(results)

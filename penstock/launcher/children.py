@@ -76,8 +76,11 @@ class Nursery:
         environ: Mapping[str, str],
         output: int | None = None,
         passed: Mapping[str, int] | None = None,
+        has_session: bool = False,
     ) -> Child:
         """Start a process that doesn't outlive this one. ``output`` takes its standard output and error.
+
+        It leads a process group, and with ``has_session`` a session.
 
         It gets the descriptors ``passed`` (made by :func:`listeners.high`) by name, as sd_listen_fds(3) describes.
         """
@@ -91,9 +94,8 @@ class Nursery:
         if passed:
             actions += [(os.POSIX_SPAWN_DUP2, one, at) for at, one in enumerate(passed.values(), _FIRST_PASSED)]
             environ |= {"LISTEN_FDS": str(len(passed)), "LISTEN_FDNAMES": ":".join(passed)}
-        pid = os.posix_spawn(
-            sys.executable, wrapped, environ, file_actions=actions, setpgroup=0, setsigdef=_RESET_SIGNALS
-        )
+        group: dict[str, Any] = {"setsid": True} if has_session else {"setpgroup": 0}
+        pid = os.posix_spawn(sys.executable, wrapped, environ, file_actions=actions, setsigdef=_RESET_SIGNALS, **group)
         child = self._running[pid] = Child(pid, self._loop.create_future())
         return child
 

@@ -121,7 +121,13 @@ class Keeper:
             passed["notices"] = high(pipe)
             to_close += [pipe, passed["notices"]]
         try:
-            child = self._nursery.start(self.part.command, environ=self._environ, output=output, passed=passed)
+            child = self._nursery.start(
+                self.part.command,
+                environ=self._environ,
+                output=output,
+                passed=passed,
+                has_session=self.part.is_aside,
+            )
         finally:
             for descriptor in to_close:
                 os.close(descriptor)

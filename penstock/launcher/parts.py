@@ -7,7 +7,7 @@ import importlib.util
 import os
 import sys
 from collections.abc import Awaitable, Callable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from penstock.endpoints import (
@@ -54,6 +54,8 @@ class Part:
     survey: Survey | None = None
     """Tells the state of each process that works for it, or None when it doesn't answer. They work on when it leaves by
     SIGHUP, until its successor has others."""
+    is_aside: bool = False
+    """Whether it has a session to itself: where the kernel shares processors out by session, it can step back alone."""
 
 
 def redis(path: Path) -> Part:
@@ -86,7 +88,7 @@ def registry(bind: str, environ: Mapping[str, str]) -> Part:
 
 
 def monitor(bind: str, environ: Mapping[str, str]) -> Part:
-    return _serving("monitor", _address(bind, MONITOR, environ))
+    return replace(_serving("monitor", _address(bind, MONITOR, environ)), is_aside=True)
 
 
 def _serving(name: str, address: str) -> Part:

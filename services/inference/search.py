@@ -19,6 +19,7 @@ from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
+from services.common import priority
 from services.inference import backends, sandbox
 from services.inference.backends import Arrays, LoadError, Model, ModelFiles, Placement, RunError
 from services.inference.backends.samples import examples_of, sample, working_sizes
@@ -264,16 +265,11 @@ def search(spec: SearchSpec, tell: Callable[[Mapping[str, Any]], None]) -> None:
         tell({"trial": trials[found.variant].to_json()})
 
 
-def step_back(niceness: int) -> None:
-    """Let every other process go first. Each step is skipped where the system doesn't know or allow it."""
-    with contextlib.suppress(OSError):
-        os.nice(niceness)
+def _step_back(niceness: int) -> None:
+    priority.step_back(niceness)
     with contextlib.suppress(OSError):
         if niceness == _LOWEST:
             os.sched_setscheduler(0, os.SCHED_IDLE, os.sched_param(0))
-    # We are a session of our own: where the kernel groups by session, only the group's niceness counts.
-    with contextlib.suppress(OSError):
-        Path("/proc/self/autogroup").write_text(str(niceness))
 
 
 def _retreat(spec: SearchSpec) -> None:
@@ -296,7 +292,7 @@ def main() -> None:
     end_with_agent()
     events = take_standard_output()
     spec = SearchSpec.from_json(sys.stdin.readline())
-    step_back(spec.niceness)
+    _step_back(spec.niceness)
 
     def tell(event: Mapping[str, Any]) -> None:
         events.write(json.dumps(event).encode() + b"\n")

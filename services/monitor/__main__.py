@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import os
 import sys
 
 from services.common import logs, serving
 from services.common.latency import favour_latency
+from services.common.priority import step_back
 from services.common.settings import load
 from services.monitor.server import Monitor
 from services.monitor.settings import MonitorSettings
@@ -20,13 +20,13 @@ def main() -> None:
     except ValueError as error:
         sys.exit(str(error))
     logs.configure("penstock-monitor", suite.log_level, suite.log_format)
-    serving.run(lambda stop: Monitor(suite, settings).serve(stop, on_start=lambda _: _step_back()))
+    serving.run(lambda stop: Monitor(suite, settings).serve(stop, on_start=lambda _: _settle_down()))
 
 
-def _step_back() -> None:
+def _settle_down() -> None:
     """Keep out of the way of those that answer requests on the same machine."""
     favour_latency()  # collections of garbage would look at all the ring of traces, and find nothing
-    os.nice(_NICENESS)
+    step_back(_NICENESS)
 
 
 if __name__ == "__main__":

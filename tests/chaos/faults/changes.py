@@ -22,6 +22,9 @@ class Deploy(Fault):
     async def strike(self, stage: Stage) -> None:
         await asyncio.to_thread(stage.deploy, self.model, self._path)
 
+    async def mend(self, stage: Stage) -> None:
+        self._path.unlink()
+
 
 class Undeploy(Fault):
     name = "undeploy"

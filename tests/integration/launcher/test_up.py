@@ -72,6 +72,19 @@ def test_killed_parts_are_started_again(environ: dict[str, str]) -> None:
         assert launcher.wait() == 0
 
 
+def test_the_monitor_steps_back_and_nothing_else_does(environ: dict[str, str]) -> None:
+    with Launcher(environ) as launcher:
+        launcher.event("all_ready")
+        monitor, gateway = launcher.pid_of("services.monitor"), launcher.pid_of("services.gateway")
+        assert os.getsid(monitor) == monitor
+        assert os.getsid(gateway) == os.getsid(launcher.pid)
+        assert [os.getpriority(os.PRIO_PROCESS, pid) for pid in (monitor, gateway)] == [10, 0]
+        if Path("/proc/self/autogroup").exists():
+            assert Path(f"/proc/{monitor}/autogroup").read_text().endswith("nice 10\n")
+        launcher.signal(signal.SIGTERM)
+        assert launcher.wait() == 0
+
+
 def _status(environ: dict[str, str]) -> tuple[int, str]:
     """Exit status of ``penstock status``, and what it said of the gateway if it had no answer."""
     done = commands.run(environ, "status", "--json")
