@@ -6,13 +6,14 @@ from __future__ import annotations
 
 import struct
 
-from services.monitor.domain.blocks import STABLE, Batch, Pulse, Rejection
+from services.monitor.domain.blocks import NOTHING_SKIPPED, STABLE, Batch, Pulse, Rejection, Skipped
 from services.monitor.domain.outcomes import CODES, outcome_of
 from services.monitor.domain.ring import KeptSpan
 from services.monitor.span_values import MalformedSpanError, Values
 
 MAX_REQUESTS_PER_BATCH = 65_536
 MAX_WEIGHT = 1_000_000
+MAX_SKIPPED = 1_000_000_000
 MAX_WIDTH = 64
 """Of a sketch of inputs."""
 
@@ -66,7 +67,24 @@ def batch_of(span: KeptSpan, values: Values, *, instance: str) -> Batch:
         *_sketch(values, requests=len(status)),
         values.name("penstock.inputs.kind"),
         read("penstock.queue.delivery_count", 1),
+        read("penstock.batch.is_extra", False),
+        _skipped(values),
     )
+
+
+def _skipped(values: Values) -> Skipped:
+    if "penstock.skipped.batches" not in values.attributes:
+        return NOTHING_SKIPPED
+    batches, requests, rows, *compute_ns = (
+        values.read(f"penstock.skipped.{name}", 0)
+        for name in ("batches", "requests", "rows", "input_ns", "infer_ns", "output_ns")
+    )
+    if not 1 <= batches <= min(requests, rows) or max(requests, rows) > MAX_SKIPPED or min(compute_ns) < 0:
+        raise MalformedSpanError(
+            f"attributes penstock.skipped.* tell of {requests} requests and {rows} rows in {batches} batches that "
+            f"took {compute_ns} ns, expected 1 or more of each in a batch, at most {MAX_SKIPPED}, and no negative time"
+        )
+    return Skipped(batches, requests, rows, sum(compute_ns))
 
 
 def _answers(values: Values, *, requests: int) -> tuple[bytes, bytes, bytes, bytes, bytes, bytes]:

@@ -62,8 +62,9 @@ class BatchColumns:
         sketcher: InputSketcher,
         has_lengths: bool,
         failed: int = 0,
+        is_extra: bool = False,
     ) -> None:
-        """As :meth:`add`. ``has_lengths``: answers differ in size."""
+        """As :meth:`add`. ``has_lengths``: answers differ in size. ``is_extra``: nothing is told of contents."""
         first = reports[0]
         self.span = first.span
         self.start_ns = first.start_ns
@@ -75,7 +76,8 @@ class BatchColumns:
         self._enqueue_ns = array("q")
         self._status = bytearray()
         self._answers = AnswerColumns()
-        self._has_lengths = has_lengths
+        self._is_extra = is_extra
+        self._has_lengths = has_lengths and not is_extra
         self._lengths = array("L")
         self._sketcher = sketcher
         self._samples: list[Sample] = []
@@ -100,10 +102,8 @@ class BatchColumns:
             self._status += bytes(len(settled))
         if self._has_lengths:
             self._lengths.extend([one.outcome.sent_bytes or len(one.outcome.response) for one in settled])
-        self._answers.add(reports)
-        if self._sketcher.is_on:
-            requests = [one for report in reports for one in report.requests]
-            self._samples += self._sketcher.choose(requests, now_ns=self.end_ns, first=first)
+        if not self._is_extra:
+            self._add_contents(reports, first)
         for report in reports:
             execution = report.execution
             self._batches.extend(
@@ -117,6 +117,12 @@ class BatchColumns:
                     execution.output_ns,
                 )
             )
+
+    def _add_contents(self, reports: Sequence[BatchReport], first: int) -> None:
+        self._answers.add(reports)
+        if self._sketcher.is_on:
+            requests = [one for report in reports for one in report.requests]
+            self._samples += self._sketcher.choose(requests, now_ns=self.end_ns, first=first)
 
     def attributes(self) -> dict[str, AttributeValue]:
         """A batch span's attributes; those that say which batch did what are there if there are several."""
@@ -144,6 +150,8 @@ class BatchColumns:
         if self._samples:
             attributes["penstock.inputs.sampled"] = _u32(np.array([number for number, _, _ in self._samples]))
             attributes["penstock.inputs.sketch"] = self._sketcher.rows(self._samples).tobytes()
+        if self._is_extra:
+            attributes["penstock.batch.is_extra"] = True
         if len(requests) > 1:
             attributes["penstock.batch.count"] = len(requests)
             attributes["penstock.batches.requests"] = _u32(requests)

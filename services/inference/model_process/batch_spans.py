@@ -10,6 +10,7 @@ from services.common.tracing import AttributeValue, SpanExporter, SpanKind, Trac
 from services.inference.domain.signature import Signature
 from services.inference.model_process.batch_columns import BatchColumns, trace_contexts
 from services.inference.model_process.input_sketch import InputSketcher
+from services.inference.model_process.thinning import Thinning
 from services.inference.model_process.worker import BatchReport, Settled
 
 _MOST_LINKS = 128
@@ -27,32 +28,51 @@ class BatchSpans:
         device: str,
         signature: Signature,
         sketcher: InputSketcher,
+        thinning: Thinning,
     ) -> None:
         """``common`` are attributes of all spans."""
         self._exporter = exporter
         self._batch_name, self._request_name = f"batch {model}", f"process {model}"
         self._common = dict(common)
         self._sketcher = sketcher
+        self._thinning = thinning
         self._has_lengths = signature.is_decoupled or _vary(signature)
         kind = {"penstock.inputs.kind": sketcher.kind} if sketcher.is_on else {}
         self._constants = encode_attributes({**common, "penstock.compute.device": device, **kind})
 
     def columns(
-        self, reports: Sequence[BatchReport], settled: Sequence[Settled], contexts: bytes, *, failed: int = 0
+        self,
+        reports: Sequence[BatchReport],
+        settled: Sequence[Settled],
+        contexts: bytes,
+        *,
+        failed: int = 0,
+        is_extra: bool = False,
     ) -> BatchColumns:
-        """The arguments are those of :meth:`BatchColumns.add`."""
+        """The arguments are those of :class:`BatchColumns`."""
         return BatchColumns(
-            reports, settled, contexts, sketcher=self._sketcher, has_lengths=self._has_lengths, failed=failed
+            reports,
+            settled,
+            contexts,
+            sketcher=self._sketcher,
+            has_lengths=self._has_lengths,
+            failed=failed,
+            is_extra=is_extra,
         )
 
-    def export_alone(self, report: BatchReport, parents: Mapping[int, TraceContext], *, failed: int = 0) -> None:
-        """A span for one batch, and those of its requests that have their own: :func:`parents_of` them."""
+    def export_alone(
+        self, report: BatchReport, parents: Mapping[int, TraceContext], *, failed: int = 0, is_extra: bool = False
+    ) -> None:
+        """A span for one batch, and those of its requests that have their own: :func:`parents_of` them.
+
+        ``is_extra``: it is told for what became of it, and not one of those chosen to show how all went.
+        """
         settled = report.settled
         sampled = [parents[number] for number in parents if settled[number].delivery.entry.envelope.is_sampled]
         error = None
         if failed == len(settled):
             error = next(one.outcome.error for one in settled if one.outcome.error is not None)
-        columns = self.columns([report], settled, trace_contexts(settled), failed=failed)
+        columns = self.columns([report], settled, trace_contexts(settled), failed=failed, is_extra=is_extra)
         self.export(columns, links=sampled[:_MOST_LINKS], error=error, claimed=_claimed(settled))
         for number, parent in parents.items():
             self._export_request(settled[number], parent, report)
@@ -69,7 +89,7 @@ class BatchSpans:
 
         ``claimed`` is how often the request was delivered, if it was taken over from a dead process.
         """
-        attributes = columns.attributes()
+        attributes = columns.attributes() | self._thinning.take_skipped()
         if claimed:
             attributes["penstock.queue.delivery_count"] = claimed
         if error is not None:

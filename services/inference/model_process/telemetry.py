@@ -17,6 +17,7 @@ from services.inference.model_process.golden_probe import ProbeResult
 from services.inference.model_process.input_sketch import InputSketcher
 from services.inference.model_process.probe_spans import ProbeSpans
 from services.inference.model_process.pulse import Pulse
+from services.inference.model_process.thinning import Thinning
 from services.inference.model_process.weights_digest import WeightsDigest
 from services.inference.model_process.worker import POISON_MESSAGE, BatchReport, Settled
 
@@ -47,8 +48,8 @@ class Telemetry:
     """Counts batches, and makes batch spans, and spans of sampled and failed requests.
 
     Quick batches in a row, of which nothing but figures is to be told, share a span: one for each would cost a process
-    that runs a thousand batches a second, and the monitor, a twentieth of their time. ``later`` is an event loop's
-    ``call_later``; :meth:`stop` at the end.
+    that runs a thousand batches a second, and the monitor, a twentieth of their time. Where they are many, most are
+    only counted. ``later`` is an event loop's ``call_later``; :meth:`stop` at the end.
     """
 
     def __init__(
@@ -71,6 +72,7 @@ class Telemetry:
         self._recent_bytes = 0
         self._quick: BatchColumns | None = None
         self._timer: asyncio.TimerHandle | None = None
+        self._thinning = Thinning()
         common: dict[str, AttributeValue] = {
             "messaging.system": "redis",
             "messaging.operation.type": "process",
@@ -84,6 +86,7 @@ class Telemetry:
             device=device,
             signature=signature,
             sketcher=InputSketcher(signature, wanted=sketch_inputs),
+            thinning=self._thinning,
         )
         self._pulse = Pulse(exporter, model=model, constants=encode_attributes(common), later=later, now_ns=now_ns)
         self._probes = ProbeSpans(
@@ -124,10 +127,18 @@ class Telemetry:
         if not self._exporter.is_enabled:
             return
         if failed or is_claimed or report.end_ns - report.start_ns >= _QUICK_NS:
-            self._spans.export_alone(report, parents_of(settled), failed=failed)
+            is_extra = not self._thinning.chooses_other()
+            self._spans.export_alone(report, parents_of(settled), failed=failed, is_extra=is_extra)
             return
         if self._timer is None:
             self._timer = self._later(_GATHER_S, self.flush)
+        is_first = self._quick is None and not self._recent  # there has to be a span that tells how many were skipped
+        if not self._thinning.chooses_quick() and not is_first:
+            if sum([one.is_abandoned or one.delivery.entry.envelope.is_sampled for one in settled]):
+                self._spans.export_alone(report, parents_of(settled), is_extra=True)
+            else:
+                self._thinning.skip(report)
+            return
         self._recent.append(report)
         self._recent_bytes += sum([len(one.delivery.entry.request) for one in settled])
         answers = report.execution.answers
@@ -150,6 +161,7 @@ class Telemetry:
             self._timer = None
         self._work_off()
         self._export_quick()
+        self._thinning.period_is_over()
 
     def _work_off(self) -> None:
         """Export recent batches that have sampled requests, and gather the others."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections import defaultdict
 from dataclasses import dataclass, field
+from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -29,6 +30,18 @@ STABLE = "stable"
 def plausible_ns(end_ns: int, now_ns: int) -> int:
     """When a span ended, in Unix ns: when it says, or now where that was long ago or is still to come."""
     return end_ns if now_ns - PLAUSIBLE_AGE_NS <= end_ns <= now_ns else now_ns
+
+
+class Skipped(NamedTuple):
+    """Quick batches that succeeded, and of which nothing else is told: what they add up to."""
+
+    batches: int = 0
+    requests: int = 0
+    rows: int = 0
+    compute_ns: int = 0
+
+
+NOTHING_SKIPPED = Skipped()
 
 
 @dataclass(slots=True)  # not frozen: that takes 1 µs for each
@@ -68,6 +81,10 @@ class Batch:
     inputs_kind: str = ""
     delivery_count: int = 1
     """How often its request was given to a process; above 1 where it is one that another process died with."""
+    is_extra: bool = False
+    """It is told for what became of it, and not one of those that show how all of them went."""
+    skipped: Skipped = NOTHING_SKIPPED
+    """Of the same process, since the span before."""
 
 
 @dataclass(slots=True)  # not frozen: that takes 1 µs for each
@@ -126,6 +143,8 @@ class Block:
     rows: int = 0
     largest: int = 0
     """Requests of the largest batch."""
+    executed: int = 0
+    """Requests that batches were run for; durations and answers are known of those that were ``told``."""
     refused: int = 0
     """Requests that the gateway refused by the server's fault."""
     counts: Counts = field(default_factory=lambda: np.zeros((len(Phase), sketch.BINS), np.int64))
@@ -163,12 +182,18 @@ class Block:
     def requests(self) -> int:
         return int(self.outcomes.sum())
 
+    @property
+    def told(self) -> int:
+        """Requests that show how all went: where there are many batches, some are only counted."""
+        return int(self.counts[Phase.TOTAL].sum())
+
     def add(self, other: Block) -> None:
         """Take another block of the same version and second in."""
         self.outcomes = self.outcomes + other.outcomes
         self.executions += other.executions
         self.rows += other.rows
         self.largest = max(self.largest, other.largest)
+        self.executed += other.executed
         self.refused += other.refused
         self.counts = self.counts + other.counts
         self.sums_ns = self.sums_ns + other.sums_ns

@@ -30,13 +30,21 @@ class Sums:
     counts: NDArray[np.int64] = field(default_factory=lambda: np.zeros((len(Phase), sketch.BINS), np.int64))
     sums_ns: NDArray[np.float64] = field(default_factory=lambda: np.zeros(len(Phase)))
 
-    def add(self, other: Block | Sums | PackedSums) -> None:
+    def add(self, other: Sums | PackedSums) -> None:
         """Replaces the arrays rather than changing them, so that another thread that holds them reads a whole state."""
         self.outcomes = self.outcomes + other.outcomes
         self.executions += other.executions
         self.rows += other.rows
         self.counts = self.counts + other.counts
         self.sums_ns = self.sums_ns + other.sums_ns
+
+    @classmethod
+    def of(cls, block: Block) -> Sums:
+        """Those told of stand for all that was executed."""
+        told = block.told
+        factor = block.executed / told if told else 0.0
+        counts = sketch.scaled(block.counts, block.executed) if factor > 1 else block.counts
+        return cls(block.outcomes, block.executions, block.rows, counts, block.sums_ns * max(1.0, factor))
 
     def packed(self) -> PackedSums:
         bins = np.flatnonzero(self.counts)
@@ -76,8 +84,9 @@ class Series:
     def add(self, block: Block) -> None:
         number = block.second // PANE_S
         self.last_second = block.second
-        self.totals.add(block)
-        self._open(number).add(block)
+        sums = Sums.of(block)
+        self.totals.add(sums)
+        self._open(number).add(sums)
         # A late block is at most two panes behind: what is further ahead is from before the clock was set back.
         for other in [pane for pane in self.panes if not number - PANES <= pane <= number + 2]:
             del self.panes[other]

@@ -68,6 +68,9 @@ def _blank(key: _Key) -> Block:
 def _executed(key: _Key, batches: list[Batch]) -> Block:
     sizes = np.array([size for batch in batches for size in batch.sizes], np.int64)
     rows = [size for batch in batches for size in batch.rows]
+    # Where batches are many, those of which all is told by chance show how the others went.
+    is_told = np.repeat([not batch.is_extra for batch in batches], [len(batch.status) for batch in batches])
+    is_batch_told = np.repeat([not batch.is_extra for batch in batches], [len(batch.sizes) for batch in batches])
     # Of each executed batch: the span that speaks for it, and its first request.
     spans = np.repeat(np.arange(len(batches)), [len(batch.sizes) for batch in batches])
     starts = np.cumsum(sizes) - sizes
@@ -82,26 +85,39 @@ def _executed(key: _Key, batches: list[Batch]) -> Block:
     block.outcomes = np.bincount(outcome[~is_abandoned], minlength=len(Outcome)).astype(np.int64)
     block.codes = np.bincount(np.minimum(status, len(CODES) - 1)[~is_abandoned], minlength=len(CODES))
     block.executions, block.rows, block.largest = len(sizes), sum(rows), int(sizes.max())
+    block.executed = len(status)
     block.since = min(block.second, min([batch.start_ns or batch.end_ns for batch in batches]) // NS)
     for row, phase in enumerate(FLOW_PHASES):
-        block.counts[phase] = sketch.count(flow_bins[row])
-        block.sums_ns[phase] = flow_ns[row].sum(dtype=np.float64)
-        block.ok_counts[row] = sketch.count(flow_bins[row][is_ok])
+        block.counts[phase] = sketch.count(flow_bins[row][is_told])
+        block.sums_ns[phase] = flow_ns[row][is_told].sum(dtype=np.float64)
+        block.ok_counts[row] = sketch.count(flow_bins[row][is_ok & is_told])
         for shown, at in ((block.slowest, int(flow_ns[row].argmax())), (block.ordinary, _median(flow_ns[row]))):
             owner = batches[spans[np.searchsorted(starts, at, side="right") - 1]]
             shown[phase] = Exemplar(owner.trace_id, int(flow_ns[row, at]), _trace_of(batches, at))
     for row, phase in enumerate(COMPUTE_PHASES):
-        block.counts[phase] = sketch.count(compute_bins[row], sizes)
-        block.sums_ns[phase] = float((compute_ns[row] * sizes.astype(np.float64)).sum())
+        block.counts[phase] = sketch.count(compute_bins[row][is_batch_told], sizes[is_batch_told])
+        block.sums_ns[phase] = float((compute_ns[row] * sizes.astype(np.float64))[is_batch_told].sum())
         for shown, at in ((block.slowest, int(compute_ns[row].argmax())), (block.ordinary, _median(compute_ns[row]))):
             shown[phase] = Exemplar(batches[spans[at]].trace_id, int(compute_ns[row, at]))
-    block.compute_counts = _by_rows(rows, compute_bins, np.add.reduceat(is_ok.astype(np.int64), starts) > 0)
+    has_ok = np.add.reduceat(is_ok.astype(np.int64), starts) > 0
+    block.compute_counts = _by_rows(rows, compute_bins, has_ok & is_batch_told)
     for batch in batches:
         block.busy_ns[batch.instance] += sum(map(sum, batch.compute_ns))
+        _add_skipped(block, batch)
     block.failed = _failed(batches, outcome)
     block.redelivered = sum([len(batch.status) for batch in batches if batch.delivery_count > 1])
     _add_answers(block, batches)
     return block
+
+
+def _add_skipped(block: Block, batch: Batch) -> None:
+    skipped = batch.skipped
+    block.outcomes[Outcome.OK] += skipped.requests
+    block.codes[0] += skipped.requests
+    block.executed += skipped.requests
+    block.executions += skipped.batches
+    block.rows += skipped.rows
+    block.busy_ns[batch.instance] += skipped.compute_ns
 
 
 def _nanoseconds(parts: list[bytes]) -> NDArray[np.int64]:

@@ -43,7 +43,7 @@ class NumberDetector:
             self._forget(block.second - _KEPT_S)
         requests = self._requests.setdefault(block.second, Counter())
         name = block.instance if block.instance in requests or len(requests) < MAX_REPLICAS else ""
-        requests[name] += block.requests
+        requests[name] += block.told
         if block.answers.nonfinite:
             self._wrong.setdefault(block.second, Counter())[name] += block.answers.nonfinite
 

@@ -89,7 +89,7 @@ class Presence:
         for second in range(max(self._judged + 1, latest - WINDOW_S), latest):
             active = [one for one in self._replicas.values() if not one.is_stopping and not one.is_dead]
             if len(active) > 1:
-                batches = [one.batches(second) for one in active]
+                batches = [one.executions.get(second, 0) for one in active]
                 total = sum(batches)
                 for replica, own in zip(active, batches, strict=True):
                     if replica.slots > SETTLING_SLOTS:

@@ -59,12 +59,12 @@ class QueueDetector:
         return self.limit()
 
     def judge(self, block: Block) -> Iterator[Alarm | Recovery]:
-        if not block.executions:
+        if not block.told:
             return
-        served = int(block.counts[Phase.QUEUE].sum())
+        served = block.executed
         busy_ns = sum(block.busy_ns.values())
         consumers = len(block.busy_ns)
-        wait_s = float(block.sums_ns[Phase.QUEUE]) / served / NS
+        wait_s = float(block.sums_ns[Phase.QUEUE]) / block.told / NS
         self._flows.append(
             Flow(block.second, wait_s, served, busy_ns / served / NS, busy_ns / NS / consumers, consumers)
         )

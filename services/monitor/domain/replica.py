@@ -10,7 +10,7 @@ from services.monitor.domain.blocks import Block
 from services.monitor.domain.evidence import Floats
 from services.monitor.domain.findings import Recovery
 from services.monitor.domain.phases import COMPUTE_PHASES, Severity, Signal
-from services.monitor.domain.strata import Strata, batches_in, less, sum_of
+from services.monitor.domain.strata import Strata, less, sum_of
 
 MAX_REPLICAS = 64
 """Of a version, that are watched one by one."""
@@ -29,6 +29,8 @@ class Replica:
     slots: int = 0
     recent: dict[int, Strata] = field(default_factory=dict)
     """Compute times of the last ``WINDOW_S`` seconds by log2 of rows."""
+    executions: dict[int, int] = field(default_factory=dict)
+    """Its batches in each of these seconds."""
     pending: dict[int, Strata] = field(default_factory=dict)
     """Those that weren't judged yet."""
     stream: BitStream | None = None
@@ -58,6 +60,7 @@ class Replica:
             strata = kept.setdefault(block.second, {})
             for rows, counts in block.compute_counts.items():
                 strata[rows] = strata[rows] + counts if rows in strata else counts
+        self.executions[block.second] = self.executions.get(block.second, 0) + block.executions
         self.last_second = max(self.last_second, block.second)
         self.was_there(block.since, block.second)
 
@@ -71,17 +74,14 @@ class Replica:
         """Its compute times from a second on, as far back as they are kept."""
         return sum_of(strata for at, strata in self.recent.items() if at >= second)
 
-    def batches(self, second: int) -> int:
-        return batches_in(self.recent.get(second, {}))
-
     def forget(self, before: int) -> None:
         for second in [second for second in self.recent if second < before]:
-            del self.recent[second]
+            del self.recent[second], self.executions[second]
         self.present = {second for second in self.present if second >= before}
 
     def clock_was_set_back(self, second: int) -> None:
         """Forget what is in the future now."""
-        self.recent, self.pending, self.present = {}, {}, set()
+        self.recent, self.executions, self.pending, self.present = {}, {}, {}, set()
         self.last_second, self.absent_since = min(self.last_second, second), 0
         if self.stream is not None:
             self.stream.restart()

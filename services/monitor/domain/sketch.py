@@ -37,6 +37,12 @@ def count(bins: NDArray[np.intp], weights: NDArray[np.int64] | None = None) -> C
     return np.bincount(bins, weights, minlength=BINS).astype(np.int64)
 
 
+def scaled(counts: Counts, total: int) -> Counts:
+    """Histograms in which ``total`` occurrences are spread as in ``counts``, of which none is empty."""
+    cumulative = np.cumsum(counts, axis=-1)
+    return np.diff(np.rint(cumulative * (total / cumulative[..., -1:])), axis=-1, prepend=0).astype(np.int64)
+
+
 def quantile(counts: NDArray[np.generic], level: float) -> float:
     """The duration in nanoseconds below or at which a share ``level`` lies (0 for an empty histogram).
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import random
 import struct
 import weakref
 from collections.abc import Callable, Sequence
@@ -18,6 +19,7 @@ from services.inference.model_process.execution import Outcome
 from services.inference.model_process.statistics import Kept, Statistics
 from services.inference.model_process.telemetry import Telemetry
 from services.inference.model_process.tensors import Tensors
+from services.inference.model_process.thinning import MOST_PER_SECOND, Thinning
 from services.inference.model_process.worker import BatchReport, Settled
 from tests.support.batch_reports import TRACE, Answering, report, settled, tensors
 
@@ -200,6 +202,87 @@ def test_what_was_gathered_is_exported_soon_and_once() -> None:
     assert [rest["attributes"]["penstock.batch.count"] for _, _, rest in spans] == [32_768, 17]
     clock.ring()
     assert len(spans) == 2
+
+
+class Steady(random.Random):
+    """Draws the mean, so that every so manieth is chosen."""
+
+    def randrange(self, start: int, stop: int | None = None, step: int = 1) -> int:
+        assert stop is not None
+        return (start + stop) // 2
+
+
+def thinned(*, batches: int) -> tuple[Telemetry, Clock, Exporter]:
+    """Telemetry after a second with so many quick batches, of which all were told."""
+    telemetry = made(exporter := Exporter(), clock := Clock())
+    telemetry._thinning = telemetry._spans._thinning = Thinning(Steady())
+    for _ in range(batches):
+        telemetry.batch_ended(quick(settled(Outcome(b"x"))))
+    clock.ring()
+    assert sum(rest["attributes"]["messaging.batch.message_count"] for _, _, rest in exporter.spans) == batches
+    assert not [name for _, _, rest in exporter.spans for name in rest["attributes"] if "skipped" in name]
+    exporter.spans.clear()
+    return telemetry, clock, exporter
+
+
+def test_of_very_many_quick_batches_most_are_only_counted() -> None:
+    telemetry, clock, exporter = thinned(batches=2 * MOST_PER_SECOND)
+    for _ in range(3 * MOST_PER_SECOND):
+        telemetry.batch_ended(quick(settled(Outcome(b"x")), settled(Outcome(b"x"))))
+    clock.ring()
+    ((_, _, rest),) = exporter.spans
+    attributes = rest["attributes"]
+    told, skipped = attributes["penstock.batch.count"], attributes["penstock.skipped.batches"]
+    assert abs(told - 1.5 * MOST_PER_SECOND) <= 1
+    assert told + skipped == 3 * MOST_PER_SECOND
+    assert attributes["penstock.skipped.requests"] == 2 * skipped
+    assert attributes["penstock.skipped.rows"] == 4 * skipped
+    assert [attributes[f"penstock.skipped.{part}_ns"] for part in ("input", "infer", "output")] == [
+        skipped,
+        2 * skipped,
+        3 * skipped,
+    ]
+
+
+def test_every_batch_is_told_or_counted_whatever_comes_between() -> None:
+    telemetry, clock, exporter = thinned(batches=10 * MOST_PER_SECOND)
+    random_, ended, told_in_full = random.Random(7), 0, 0
+    for number in range(20_000):
+        member = settled(Outcome(b"x"), is_sampled=random_.random() < 0.02)
+        if random_.random() < 0.02:
+            member = replace(member, is_abandoned=True)
+        told_in_full += member.delivery.entry.envelope.is_sampled or member.is_abandoned
+        batch = quick(member) if random_.random() < 0.95 else report(member, end_ns=50_000_000)
+        telemetry.batch_ended(batch)
+        ended += 1
+        if number % 997 == 0:
+            clock.ring()
+    telemetry.stop()
+    spans = [rest["attributes"] for name, _, rest in exporter.spans if name == "batch m"]
+    told = sum(attributes["messaging.batch.message_count"] for attributes in spans)
+    assert told + sum(attributes.get("penstock.skipped.requests", 0) for attributes in spans) == ended
+    assert told_in_full <= told < ended / 2
+
+
+def test_what_more_is_to_be_told_of_is_told_however_many_there_are_and_shows_nothing_of_the_others() -> None:
+    telemetry, _, exporter = thinned(batches=50 * MOST_PER_SECOND)
+    first, plain = quick(settled(Outcome(b"x"))), quick(settled(Outcome(b"x")))
+    special = [
+        quick(settled(Outcome(b"x"), is_sampled=True)),
+        quick(replace(settled(Outcome(b"x")), is_abandoned=True)),
+        quick(settled(Outcome(error=InternalError("broke", reason="MODEL_ERROR")))),
+        report(settled(Outcome(b"x")), end_ns=15_000_000, answers=scores([0.5, 0.5, 0.0, 0.0])),
+    ]
+    for batch in (first, plain, *special, plain):
+        telemetry.batch_ended(batch)
+    telemetry.stop()
+    told = {context: rest["attributes"] for name, context, rest in exporter.spans if name == "batch m"}
+    assert set(told) == {batch.span for batch in (first, *special)}
+    assert sum(attributes.get("penstock.skipped.batches", 0) for attributes in told.values()) == 2
+    extras = [told[batch.span] for batch in special if told[batch.span].get("penstock.batch.is_extra")]
+    assert len(extras) >= 3, "one may have been chosen besides"
+    assert not [name for attributes in extras for name in attributes if name.startswith("penstock.inputs")]
+    assert "penstock.requests.class" not in told[special[3].span]
 
 
 def test_a_span_of_one_batch_counts_none() -> None:

@@ -5,7 +5,9 @@ from dataclasses import replace
 import numpy as np
 
 from services.monitor.domain import sketch
-from services.monitor.domain.blocks import ABANDONED, NS, Rejection
+from services.monitor.domain.blocks import ABANDONED, NS, Rejection, Skipped
+from services.monitor.domain.detectors import VersionDetectors
+from services.monitor.domain.evidence import Budget
 from services.monitor.domain.gathering import gather
 from services.monitor.domain.outcomes import Outcome
 from services.monitor.domain.phases import Phase
@@ -68,6 +70,28 @@ def test_batches_that_share_a_span_are_counted_like_batches_with_spans_of_their_
     assert block.compute_counts.keys() == expected.compute_counts.keys() == {1, 2}
     assert all(np.array_equal(block.compute_counts[rows], expected.compute_counts[rows]) for rows in (1, 2))
     assert (block.slowest, block.failed) == (expected.slowest, other.trace_ids)
+
+
+def test_batches_that_are_only_counted_add_to_what_was_done_and_not_to_how_it_went() -> None:
+    told = replace(
+        batch(wait_us=[100, 200], total_us=[5_000, 6_000], status=[0, 0]), skipped=Skipped(10, 30, 40, 50_000)
+    )
+    slow = replace(batch(wait_us=[9], total_us=[70_000], status=[13]), is_extra=True)
+    (block,) = gather([told, slow], [], now_ns=NOW_NS)
+    assert block.outcomes.tolist() == [32, 0, 1]
+    assert (block.executions, block.rows, block.executed, block.told) == (12, 43, 33, 2)
+    assert block.busy_ns == {"worker-1": 2 * sum((20_000, 5_000_000, 30_000)) + 50_000}
+    assert block.counts.sum(axis=1).tolist() == [2] * len(Phase)
+    assert block.slowest[Phase.TOTAL].duration_ns == 70_000_000, "one that went wrong is shown all the same"
+    assert block.failed is not None
+
+
+def test_a_second_of_which_only_what_went_wrong_is_told_says_nothing_of_durations() -> None:
+    (block,) = gather([replace(batch(), is_extra=True)], [], now_ns=NOW_NS)
+    assert (block.requests, block.told, block.compute_counts) == (1, 0, {})
+    detectors = VersionDetectors(Budget(1.0, 1))
+    detectors.add(block)
+    assert list(detectors.judge(START_S + 10.0)) == []
 
 
 def test_a_batch_in_which_nothing_succeeded_says_nothing_about_compute_times() -> None:

@@ -271,6 +271,7 @@ def test_what_is_kept_while_learning_is_bounded() -> None:
 
 def nonfinite(second: int, count: int, instance: str = "a") -> Block:
     one = Block("digits", "1", second, np.array([1_000, 0, 0]), instance=instance, executions=1)
+    one.counts[:, 0] = 1_000
     one.answers.nonfinite = count
     return one
 
@@ -314,7 +315,7 @@ def test_two_minutes_of_a_large_fleet_are_two_minutes() -> None:
     for number in range(300):
         for instance in fleet:
             one = nonfinite(number, int(instance == "7" and number in (10, 40, 70)), instance)
-            one.outcomes = np.array([1, 0, 0])
+            one.counts = one.counts // 1_000
             detector.add(one)
         found += [(number, finding) for finding in detector.judge(number + 1)]
     (_, alarm), (recovered_at, recovery) = found

@@ -1,15 +1,17 @@
 from __future__ import annotations
 
 import tracemalloc
+from dataclasses import replace
 
 import pytest
 
-from services.monitor.domain.blocks import NS, Block, Rejection
+from services.monitor.domain.blocks import NS, Block, Rejection, Skipped
 from services.monitor.domain.detectors import VersionDetectors
 from services.monitor.domain.evidence import Budget
 from services.monitor.domain.figures import OVERFLOW, PANES, Figures, Sums, Window
 from services.monitor.domain.gathering import gather
 from services.monitor.domain.outcomes import Outcome
+from services.monitor.domain.phases import Phase
 from tests.support.traffic import START_S, batch
 
 
@@ -36,6 +38,22 @@ def test_a_window_covers_whole_panes_and_the_one_that_is_being_filled() -> None:
 
     assert window.seconds == pytest.approx(29.5)
     assert window.sums.executions == 30
+
+
+def test_those_told_of_stand_for_all_that_was_executed() -> None:
+    figures = Figures(max_series=10)
+    told = replace(
+        batch(wait_us=[100, 200, 300], total_us=[1_000, 2_000, 3_000], status=[0, 0, 0]),
+        skipped=Skipped(10, 97, 97, 0),
+    )
+    (block,) = gather([told], [], now_ns=(START_S + 1) * NS)
+    figures.add(block)
+    (window,) = over(figures, model="digits", window_s=60, now_s=START_S + 1)
+    sums = window.sums
+    assert sums.counts.sum(axis=1).tolist() == [100] * len(Phase)
+    assert sorted(sums.counts[Phase.TOTAL][sums.counts[Phase.TOTAL] > 0].tolist()) == [33, 33, 34]
+    assert sums.sums_ns[Phase.TOTAL] == pytest.approx(200_000_000)
+    assert sums.outcomes.tolist() == [100, 0, 0]
 
 
 def test_closed_panes_lose_nothing_and_take_what_comes_late() -> None:

@@ -14,7 +14,7 @@ from opentelemetry.proto.trace.v1.trace_pb2 import Span
 
 from penstock.otlp.v1.trace_pb2 import Resource, TraceRequest
 from services.monitor import otlp
-from services.monitor.domain.blocks import ABANDONED, Batch, Pulse, Rejection
+from services.monitor.domain.blocks import ABANDONED, Batch, Pulse, Rejection, Skipped
 from services.monitor.domain.foreign import Call, SeriesKey
 from services.monitor.domain.gathering import gather
 from services.monitor.domain.outcomes import Outcome
@@ -54,6 +54,8 @@ REJECTED: Attributes = {
 def value(of: str | int | bytes) -> AnyValue:
     if isinstance(of, str):
         return AnyValue(string_value=of)
+    if isinstance(of, bool):
+        return AnyValue(bool_value=of)
     return AnyValue(int_value=of) if isinstance(of, int) else AnyValue(bytes_value=of)
 
 
@@ -147,6 +149,42 @@ def test_batches_that_do_not_fit_their_span_are_refused(changed: Attributes) -> 
 
     assert (readings.malformed, readings.spans) == (1, [])
     assert "batch" in readings.error
+
+
+SKIPPED: Attributes = {
+    "penstock.skipped.batches": 5,
+    "penstock.skipped.requests": 8,
+    "penstock.skipped.rows": 9,
+    "penstock.skipped.input_ns": 1,
+    "penstock.skipped.infer_ns": 2,
+    "penstock.skipped.output_ns": 3,
+}
+
+
+def test_batches_that_are_only_counted_are_read_with_those_that_are_told() -> None:
+    (reading,) = otlp.read(request(span({**SEVERAL, **SKIPPED, "penstock.batch.is_extra": True}))).spans
+
+    assert isinstance(reading.observation, Batch)
+    assert reading.observation.skipped == Skipped(5, 8, 9, 6)
+    assert reading.observation.is_extra
+
+
+@pytest.mark.parametrize(
+    "changed",
+    [
+        {"penstock.skipped.batches": 0},
+        {"penstock.skipped.requests": 4},
+        {"penstock.skipped.rows": -9},
+        {"penstock.skipped.requests": 2**62},
+        {"penstock.skipped.infer_ns": -2},
+        {"penstock.skipped.batches": "5"},
+    ],
+    ids=["no batches", "empty batches", "rows below none", "more than there can be", "negative time", "text"],
+)
+def test_implausible_counts_of_batches_are_refused(changed: Attributes) -> None:
+    readings = otlp.read(request(span({**SEVERAL, **SKIPPED, **changed})))
+
+    assert (readings.malformed, readings.spans) == (1, [])
 
 
 def test_a_request_that_the_gateway_settled_is_counted_by_its_weight() -> None:

@@ -13,8 +13,8 @@ from services.monitor.domain.queueing import RECOVERY_S, QueueDetector
 
 
 def block(second: int, *, wait_s: float, served: int = 100, busy: float = 0.5, replicas: int = 2) -> Block:
-    one = Block("digits", "1", second, np.zeros(len(Outcome), np.int64), executions=served)
-    one.counts[Phase.QUEUE, 0] = served
+    one = Block("digits", "1", second, np.zeros(len(Outcome), np.int64), executions=served, executed=served)
+    one.counts[:, 0] = served
     one.sums_ns[Phase.QUEUE] = wait_s * served * NS
     for replica in range(replicas):
         one.busy_ns[str(replica)] = int(busy * NS)

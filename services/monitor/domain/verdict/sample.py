@@ -113,7 +113,7 @@ def sample_of(block: Block) -> Sample:
         refused=block.refused,
         durations=durations,
     )
-    _add_answers(sample, block.answers, answered=good)
+    _add_answers(sample, block.answers, answered=int(block.ok_counts[FLOW_PHASES.index(Phase.TOTAL)].sum()))
     return sample
 
 
