@@ -18,7 +18,7 @@ from tests.evaluation.journal import ROOT, Journal
 from tests.evaluation.live.outcome import LiveOutcome
 from tests.evaluation.live.run import carry_out
 from tests.evaluation.run import Job, Outcome
-from tests.evaluation.scenarios import BENIGN, FAULTS, LEARNT_S, LOADS, NULL, Strength
+from tests.evaluation.scenarios import BENIGN, FAULTS, LEARNT_S, LOADS, NULL, STEADY_S, Strength
 from tests.evaluation.tables import grids
 from tests.evaluation.work import carry_out_all, rivals
 from tools.setup import InstallError
@@ -32,7 +32,7 @@ PARTS = ("faults", "benign", "null", LIVE)
 
 
 def jobs(
-    *, seeds: int, first_seed: int, loads: Sequence[str], kinds: Sequence[str], learnt_s: int = LEARNT_S
+    *, seeds: int, first_seed: int, loads: Sequence[str], kinds: Sequence[str], learnt_s: int = STEADY_S
 ) -> Iterator[Job]:
     """All runs, each seed's together: however early it ends, every scenario was tried as often."""
     for seed in range(first_seed, first_seed + seeds):
@@ -54,7 +54,7 @@ def main(
     only: Annotated[str, typer.Option(help="Scenarios with this in their name.")] = "",
     learnt_s: Annotated[
         int, typer.Option("--learnt", min=LEARNT_S, help="Seconds after which faults begin.")
-    ] = LEARNT_S,
+    ] = STEADY_S,
     quiet_s: Annotated[
         float, typer.Option("--quiet", min=0, help="Seconds in which the live part hurts nothing, once all is learnt.")
     ] = 120,
@@ -116,7 +116,7 @@ def _command(outcomes: Sequence[Outcome]) -> str:
     seeds = sorted({one.job.seed for one in outcomes})
     first = f" --first-seed {seeds[0]}" if seeds[0] != FIRST_SEED else ""
     learnt_s = max(one.job.learnt_s for one in outcomes)
-    learnt = f" --learnt {learnt_s}" if learnt_s != LEARNT_S else ""
+    learnt = f" --learnt {learnt_s}" if learnt_s != STEADY_S else ""
     return f"make eval-monitor ARGS='--seeds {len(seeds)}{first}{learnt}'"
 
 

@@ -5,8 +5,7 @@ alarm in ``run_length`` observations, the mean delay in the worst case is at lea
 KL is the Kullback-Leibler divergence of the law before from the law after, nats per observation. It holds for a
 detector that knows both laws, which ours does not.
 
-Here an observation is a request. The monitor's run length counts seconds, of which each has many requests, so its
-logarithm is too small by that of requests per second: these floors err to the hard side.
+Here an observation is a request, so the monitor's run length, which counts seconds, is taken times the requests of one.
 """
 
 from __future__ import annotations
@@ -18,8 +17,10 @@ from numpy.typing import ArrayLike, NDArray
 
 from services.monitor.domain.evidence import Budget
 
-NATS = Budget(false_alarms_per_week=1.0, series=200).threshold
-"""Logarithm of the run length that the monitor's default budget gives each detector."""
+RATE = 60.0
+"""Requests a second of the scenarios that have a floor."""
+NATS = Budget(false_alarms_per_week=1.0, series=200).threshold + math.log(RATE)
+"""Logarithm of the run length that the monitor's default budget gives each detector, in requests."""
 
 
 def of_share(before: float, after: float) -> float:

@@ -20,6 +20,7 @@ from services.monitor.evaluation.stream import Observation, SpanStream, Traffic
 from tests.evaluation.alterations import Alteration, unaltered
 from tests.evaluation.rivals import Second, Told, second_of, told
 from tests.evaluation.scenarios import BENIGN, FAULTS, LEARNT_S, NULL, Draw, Expected, Fault, Quiet, Strength
+from tests.evaluation.thinner import Thinner
 from tests.evaluation.witness import Witness
 
 SETTLES_S = 10
@@ -137,9 +138,11 @@ def _replayed(course: _Course, witness: Witness) -> tuple[list[Change], float, l
     """Changes of incidents, CPU seconds of the analysis, and figures for its rivals."""
     replay = Replay()
     changes, figures, cpu_s = list[Change](), list[Second](), 0.0
-    for second, (now_ns, spans) in enumerate(course.arrivals()):
-        for one in spans:
+    thinner = Thinner(witness.draw.seed)
+    for second, (now_ns, sent) in enumerate(course.arrivals()):
+        for one in sent:
             witness.see(one)
+        spans = list(thinner.thin(sent))
         for failed in _failures(spans):
             replay.analysis.ring.add(failed)
         began = time.process_time()

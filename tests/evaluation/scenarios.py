@@ -17,12 +17,13 @@ from services.monitor.domain.phases import Cause, Phase, Severity, Signal
 from services.monitor.evaluation.stream import Faults, OfReplica, Traffic
 from tests.evaluation import floors
 from tests.evaluation.alterations import Alteration, delayed, rounded, unaltered
+from tests.evaluation.floors import RATE
 
 LEARNT_S = 100
 """By when all is learnt, though not yet as well as it will be: nothing goes wrong before."""
+STEADY_S = 540
+"""By when detectors have learnt all that they will: faults begin then, if nothing else is said."""
 QUIET_S = 160
-RATE = 60.0
-"""Requests a second, where nothing else is said."""
 REPLICAS = 3
 CLASSES = 10
 USUAL_ERRORS = 0.001

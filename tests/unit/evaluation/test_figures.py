@@ -38,7 +38,7 @@ def test_impossible_counts_are_refused() -> None:
 
 def test_the_floor_is_the_run_lengths_logarithm_over_the_divergence() -> None:
     divergence = 0.05 * math.log(50) + 0.95 * math.log(0.95 / 0.999)
-    assert floors.of_share(0.001, 0.05) == pytest.approx(math.log(604_800 * 200) / divergence)
+    assert floors.of_share(0.001, 0.05) == pytest.approx(math.log(604_800 * 200 * 60) / divergence)
     assert floors.of_mix([0.001, 0.999], [0.05, 0.95]) == pytest.approx(floors.of_share(0.001, 0.05))
     assert floors.of_shift(0.5) == pytest.approx(4 * floors.of_shift(1.0))
     assert floors.of_mix([0.5, 0.5], [1.0, 0.0]) == pytest.approx(floors.NATS / math.log(2))

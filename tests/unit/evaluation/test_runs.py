@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Iterable
 from dataclasses import replace
 from pathlib import Path
 
@@ -17,6 +18,7 @@ from tests.evaluation.journal import Journal
 from tests.evaluation.rivals import CALM_S, Second, always, second_of, thresholds, told
 from tests.evaluation.run import Job, carry_out
 from tests.evaluation.scenarios import BENIGN, FAULTS, LOADS, NULL, Draw, Strength
+from tests.evaluation.thinner import Thinner
 from tests.evaluation.witness import Witness
 
 RIVALS = {"always": always, "rules": thresholds}
@@ -185,3 +187,22 @@ def test_null_runs_have_what_is_always_the_same_and_others_are_as_they_would_be_
         assert set(sketch[:, FEATURES]) == set(np.frombuffer(one.norm, "<f4")) == {1.0}
         assert sketch[:, :FEATURES].tobytes() == plain.sketch
         assert replace(one, sketch=plain.sketch, norm=b"") == plain
+
+
+def test_where_batches_are_many_most_are_only_counted_and_what_failed_is_told() -> None:
+    traffic = Traffic(rate=lambda _: 2_000, base_s=0.001, per_row_s=0.0002, seed=3)
+    traffic.faults.errors = lambda _, __: 0.01
+
+    def figures(spans: Iterable[object]) -> tuple[int, int, int]:
+        """Requests that are told, those that are only counted, and those that failed."""
+        seen = [one for one in spans if isinstance(one, Batch)]
+        status = np.frombuffer(b"".join([one.status for one in seen]), np.uint8)
+        assert all(len(one.sketch) == len(one.sampled) * FEATURES for one in seen)
+        return len(status), sum(one.skipped.requests for one in seen), int(np.count_nonzero(status))
+
+    thinner = Thinner(3)
+    for second, (_, sent) in enumerate(SpanStream(traffic).run(until_s=5)):
+        sent_all, none, failed = figures(sent)
+        told, skipped, told_failed = figures(thinner.thin(sent))
+        assert (told + skipped, none, told_failed) == (sent_all, 0, failed)
+        assert (second == 0) == (skipped == 0)
