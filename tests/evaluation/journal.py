@@ -16,7 +16,8 @@ from tests.evaluation.run import Job, Outcome
 ROOT = Path(__file__).resolve().parents[2]
 _JUDGED = ("services/monitor/domain", "services/monitor/evaluation", "services/monitor/analysis.py")
 _JUDGES = tuple(
-    f"tests/evaluation/{name}.py" for name in ("alterations", "rivals", "run", "scenarios", "witness", "adwin")
+    f"tests/evaluation/{name}.py"
+    for name in ("adwin", "alterations", "rivals", "run", "scenarios", "thinner", "witness")
 )
 
 

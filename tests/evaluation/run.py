@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import multiprocessing
 import time
 from collections import defaultdict
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
+from multiprocessing.connection import Connection
 from typing import Any, Self
 
 import numpy as np
@@ -23,6 +25,7 @@ from tests.evaluation.scenarios import BENIGN, FAULTS, LEARNT_S, NULL, Draw, Exp
 from tests.evaluation.thinner import Thinner
 from tests.evaluation.witness import Witness
 
+_END_S = 1_000_000
 SETTLES_S = 10
 """An incident may move to a deeper cause for so long: that is what it says by the time that somebody reads it."""
 
@@ -87,18 +90,57 @@ class Outcome:
 
 
 def carry_out(job: Job, rivals: Rivals) -> Outcome:
+    course = _course_of(job)
+    watch = _Watch(course)
+    watch.go_on(course.until_s)
+    return _outcome(job, watch, rivals)
+
+
+def together(jobs: Sequence[Job]) -> list[list[Job]]:
+    """Those whose traffic is the same until their faults begin."""
+    groups = defaultdict[Any, list[Job]](list)
+    for job in jobs:
+        groups[_course_of(job).before if job.strength else job].append(job)
+    return list(groups.values())
+
+
+def carry_out_together(jobs: Sequence[Job], rivals: Rivals) -> Iterator[Outcome]:
+    """What they have in common is carried out once; then each goes on in a process of its own."""
+    if len(jobs) == 1:
+        yield carry_out(jobs[0], rivals)
+        return
+    watch = _Watch(_course_of(jobs[0]))
+    watch.go_on(int(watch.course.draw.at_s))
+    fork = multiprocessing.get_context("fork")
+    for job in jobs:
+        ours, theirs = fork.Pipe(duplex=False)
+        child = fork.Process(target=_end, args=(watch, job, rivals, theirs))
+        child.start()
+        theirs.close()
+        yield ours.recv()
+        child.join()
+
+
+def _end(watch: _Watch, job: Job, rivals: Rivals, answer: Connection) -> None:
+    watch.change_to(course := _course_of(job))
+    watch.go_on(course.until_s)
+    answer.send(_outcome(job, watch, rivals))
+
+
+def _course_of(job: Job) -> _Course:
     draw = Draw.of(job.seed, job.load, learnt_s=job.learnt_s)
-    if job.strength:
-        fault = job.fault
-        traffic, alter = fault.make(draw, fault.value(Strength(job.strength)))
-        course = _Course(((0, traffic),), int(draw.at_s) + 1 + fault.horizon_s, alter)
-        witness = Witness(draw, fault.expected)
-    else:
+    if not job.strength:
         quiet = job.quiet
-        course, witness = _Course(quiet.make(draw), quiet.until_s, restart_s=quiet.restart_s), Witness(draw)
-    changes, cpu_s, figures = _replayed(course, witness)
-    fault_s = draw.at_s if job.strength else None
-    false, true = _parted(changes, fault_s)
+        return _Course(draw, quiet.make(draw), quiet.until_s, restart_s=quiet.restart_s)
+    fault = job.fault
+    traffic, alter = fault.make(draw, fault.value(Strength(job.strength)))
+    return _Course(draw, ((0, traffic),), int(draw.at_s) + 1 + fault.horizon_s, alter, fault.expected)
+
+
+def _outcome(job: Job, watch: _Watch, rivals: Rivals) -> Outcome:
+    course, witness, figures = watch.course, watch.witness, watch.figures
+    fault_s = course.draw.at_s if job.strength else None
+    false, true = _parted(watch.changes, fault_s)
     found: dict[str, Any] = {}
     if true and witness.expected is not None:
         found = _found(true, witness, witness.expected)
@@ -107,7 +149,7 @@ def carry_out(job: Job, rivals: Rivals) -> Outcome:
         job=job,
         requests=witness.requests,
         seconds=course.until_s,
-        cpu_s=cpu_s,
+        cpu_s=watch.cpu_s,
         pages=len(pages),
         tickets=len({one.incident.incident_id for one in false} - pages),
         rivals={name: told(raised(figures), fault_s=fault_s) for name, raised in rivals.items()},
@@ -119,40 +161,61 @@ def carry_out(job: Job, rivals: Rivals) -> Outcome:
 class _Course:
     """Traffic by the second at which it begins, and what is done to it."""
 
+    draw: Draw
     parts: tuple[tuple[int, Traffic], ...]
     until_s: int
     alter: Alteration = unaltered
+    expected: Expected | None = None
     restart_s: int | None = None
 
-    def arrivals(self) -> Iterator[tuple[int, list[Observation]]]:
-        """What comes, by the Unix nanosecond at which it does."""
-        streams = [(begin_s, SpanStream(traffic)) for begin_s, traffic in self.parts]
-        runs = [(begin_s, one.run(from_s=begin_s, until_s=self.until_s)) for begin_s, one in streams]
-        for second in range(self.until_s):
-            came = [next(run) for begin_s, run in runs if begin_s <= second]
+    @property
+    def before(self) -> tuple[float, ...]:
+        """What differs between courses of one draw before a fault begins."""
+        ((_, traffic),) = self.parts
+        usual_errors = traffic.faults.errors(7.0, 0)
+        return self.draw.seed, self.draw.at_s, traffic.rate(7.0), usual_errors, traffic.replicas, traffic.max_batch(7.0)
+
+
+class _Watch:
+    """The monitor's analysis on a course, as far as it has come; ``figures`` are for its rivals."""
+
+    def __init__(self, course: _Course) -> None:
+        self.course = course
+        self.witness = Witness(course.draw, course.expected)
+        self.changes: list[Change] = []
+        self.figures: list[Second] = []
+        self.cpu_s = 0.0
+        self._replay = Replay()
+        self._thinner = Thinner(course.draw.seed)
+        self._second = 0
+        self._streams = [(begin_s, SpanStream(traffic)) for begin_s, traffic in course.parts]
+        self._runs = [(begin_s, one.run(from_s=begin_s, until_s=_END_S)) for begin_s, one in self._streams]
+
+    def change_to(self, course: _Course) -> None:
+        """Go on as if it had been this one from the beginning, which was the same."""
+        self.course, self.witness.expected = course, course.expected
+        for (_, stream), (_, traffic) in zip(self._streams, course.parts, strict=True):
+            stream.traffic = traffic
+
+    def go_on(self, until_s: int) -> None:
+        replay = self._replay
+        while self._second < until_s:
+            came = [next(run) for begin_s, run in self._runs if begin_s <= self._second]
             spans = [one for _, sent in came for one in sent]
-            yield came[0][0], [self.alter(one) if isinstance(one, Batch) else one for one in spans]
-
-
-def _replayed(course: _Course, witness: Witness) -> tuple[list[Change], float, list[Second]]:
-    """Changes of incidents, CPU seconds of the analysis, and figures for its rivals."""
-    replay = Replay()
-    changes, figures, cpu_s = list[Change](), list[Second](), 0.0
-    thinner = Thinner(witness.draw.seed)
-    for second, (now_ns, sent) in enumerate(course.arrivals()):
-        for one in sent:
-            witness.see(one)
-        spans = list(thinner.thin(sent))
-        for failed in _failures(spans):
-            replay.analysis.ring.add(failed)
-        began = time.process_time()
-        changes += replay.take(now_ns, spans)
-        cpu_s += time.process_time() - began
-        known = second_of(second + 2, [one for one in spans if isinstance(one, Batch)])
-        figures += [known] if known is not None else []
-        if second == course.restart_s:
-            replay.restart()
-    return changes, cpu_s, figures
+            sent = [self.course.alter(one) if isinstance(one, Batch) else one for one in spans]
+            for one in sent:
+                self.witness.see(one)
+            told = list(self._thinner.thin(sent))
+            for failed in _failures(told):
+                replay.analysis.ring.add(failed)
+            began = time.process_time()
+            self.changes += replay.take(came[0][0], told)
+            self.cpu_s += time.process_time() - began
+            known = second_of(self._second + 2, [one for one in sent if isinstance(one, Batch)])
+            self.figures += [known] if known is not None else []
+            if self._second == self.course.restart_s:
+                replay.restart()
+            self._second += 1
 
 
 def _failures(spans: Sequence[Observation]) -> Iterator[KeptSpan]:

@@ -12,7 +12,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 
 from tests.evaluation.journal import Journal
 from tests.evaluation.rivals import Adwin, always, thresholds
-from tests.evaluation.run import Job, Outcome, Rivals, carry_out
+from tests.evaluation.run import Job, Outcome, Rivals, carry_out_together, together
 
 _rivals: Rivals = {}
 """Of this process."""
@@ -33,8 +33,8 @@ def _begin(python: str | None) -> None:
     _rivals = rivals(python)
 
 
-def _one(job: Job) -> Outcome:
-    return carry_out(job, _rivals)
+def _some(jobs: Sequence[Job]) -> list[Outcome]:
+    return list(carry_out_together(jobs, _rivals))
 
 
 def carry_out_all(
@@ -57,9 +57,10 @@ def carry_out_all(
     try:
         with bar:
             task = bar.add_task("runs", total=len(missing))
-            for done in as_completed([pool.submit(_one, job) for job in missing]):
-                journal.write(done.result())
-                bar.advance(task)
+            for done in as_completed([pool.submit(_some, jobs) for jobs in together(missing)]):
+                for outcome in done.result():
+                    journal.write(outcome)
+                    bar.advance(task)
     except KeyboardInterrupt:
         pool.shutdown(wait=False, cancel_futures=True)
         for child in multiprocessing.active_children():

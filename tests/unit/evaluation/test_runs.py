@@ -16,7 +16,7 @@ from tests.evaluation.__main__ import FIRST_SEED, jobs
 from tests.evaluation.alterations import delayed, ended_s, rounded
 from tests.evaluation.journal import Journal
 from tests.evaluation.rivals import CALM_S, Second, always, second_of, thresholds, told
-from tests.evaluation.run import Job, carry_out
+from tests.evaluation.run import Job, carry_out, carry_out_together, together
 from tests.evaluation.scenarios import BENIGN, FAULTS, LOADS, NULL, Draw, Strength
 from tests.evaluation.thinner import Thinner
 from tests.evaluation.witness import Witness
@@ -70,6 +70,15 @@ def test_a_delay_before_the_queue_is_in_the_wait_and_in_the_total() -> None:
         more = 20_000 if ended_s(one) >= 1.5 else 0
         for before, after in ((one.wait_us, alter(one).wait_us), (one.total_us, alter(one).total_us)):
             assert (np.frombuffer(after, "<u4") - np.frombuffer(before, "<u4") == more).all()
+
+
+def test_runs_that_share_their_beginning_end_as_they_would_alone() -> None:
+    jobs_ = [Job("faults", one.name, Strength.STRONG, "waves", 5) for one in FAULTS]
+    groups = together(jobs_)
+    assert sorted(map(len, groups)) == [1, 1, 3, 8], "errors, fewer replicas, a load of their own"
+    some = [one for one in jobs_ if one.scenario in ("NaN", "slow network")]
+    for outcome in carry_out_together(some, RIVALS):
+        assert replace(outcome, cpu_s=0.0) == replace(carry_out(outcome.job, RIVALS), cpu_s=0.0)
 
 
 def test_rounding_moves_logits_by_its_noise() -> None:
