@@ -62,9 +62,9 @@ def carry_out_all(
                     journal.write(outcome)
                     bar.advance(task)
     except KeyboardInterrupt:
-        pool.shutdown(wait=False, cancel_futures=True)
-        for child in multiprocessing.active_children():
-            child.terminate()
         return False
-    pool.shutdown()
+    finally:
+        pool.shutdown(wait=False, cancel_futures=True)
+        for child in multiprocessing.active_children():  # none works any more where all went well
+            child.terminate()
     return True
