@@ -11,7 +11,7 @@ SIDE_BY_SIDE = $(PYTEST) --numprocesses $(WORKERS) --dist loadfile
 ALONE = $(PYTEST) --last-failed --last-failed-no-failures none
 AGAIN = { [ $$? = 1 ] && echo "What failed is run again, alone; what passes now is to be mended nevertheless:" && $(ALONE); }
 
-.PHONY: help setup run up test test-compile test-formats test-storage test-otlp test-fronts test-queue test-unit test-e2e eval-monitor bench bench-peers overload chaos soak rotation profile lint fmt protos check consul prometheus lock clean
+.PHONY: help setup run up test test-compile test-long test-formats test-storage test-otlp test-fronts test-queue test-unit test-e2e eval-monitor bench bench-peers overload chaos soak rotation profile lint fmt protos check consul prometheus lock clean
 
 help: ## Show this list
 	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## / { printf "  make %-12s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -34,6 +34,9 @@ test-fronts: setup consul prometheus ## Run all tests twice: with each front of 
 
 test-queue: setup ## Let hypothesis try 500 sequences of events on the queue (QUEUE_EXAMPLES: so many)
 	@QUEUE_EXAMPLES=$${QUEUE_EXAMPLES:-500} $(PYTEST) tests/integration/queue
+
+test-long: setup ## Test what takes minutes: fleets, simulated and running, in which something or nothing goes wrong
+	@$(PYTEST) -m long
 
 test-formats: setup ## Test the formats with heavy libraries, each in an environment of its own (FORMATS="litert openvino": some)
 	@$(BIN)/python -m tools.formats $(FORMATS)

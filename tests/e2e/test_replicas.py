@@ -130,6 +130,7 @@ async def _eventually(ask: Callable[[], Awaitable[list[Any]]], *, within_s: floa
         return answer
 
 
+@pytest.mark.long
 @pytest.mark.timeout(600)
 async def test_the_replica_that_is_hurt_is_named(suite: Suite, tmp_path: Path) -> None:
     path = str(models.slow_onnx(tmp_path / "slow.onnx", loops=_LOOPS))

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 from penstock.registry.v1 import registry_service_pb2 as registry_pb
+from penstock.registry.v1 import resources_pb2
 from services.monitor.domain.phases import Cause, Phase, Severity, Signal
 from tests.evaluation.live import model
 from tests.evaluation.live.callers import Callers
@@ -35,15 +36,24 @@ class LiveFault:
 
 
 def _slow_replica(suite: Suite, _callers: Callers, name: str) -> str:
-    answer = suite.registry.GetDeployment(registry_pb.GetDeploymentRequest(name=f"deployments/{name}"))
-    instance = answer.deployment.instances[0]
+    instance = _instances(suite, name)[0]
     model.slow(suite, name, pid=instance.pid, times=_TIMES)
     return str(instance.instance)
 
 
 def _other_weights(suite: Suite, _callers: Callers, name: str) -> str:
     model.exchange_classes(suite, name)
-    return ""
+    return _only_replica(suite, name)
+
+
+def _instances(suite: Suite, name: str) -> Sequence[resources_pb2.InstanceStatus]:
+    answer = suite.registry.GetDeployment(registry_pb.GetDeploymentRequest(name=f"deployments/{name}"))
+    return answer.deployment.instances
+
+
+def _only_replica(suite: Suite, name: str) -> str:
+    (instance,) = _instances(suite, name)
+    return str(instance.instance)
 
 
 def _other_labels(_suite: Suite, callers: Callers, name: str) -> str:
@@ -64,7 +74,7 @@ LIVE = (
     ),
     LiveFault(
         "two classes are exchanged in the weights", "exchanged", _other_weights,
-        Expected(frozenset({Signal.PROBE}), Cause.VERSION),
+        Expected(frozenset({Signal.PROBE}), Cause.REPLICA, is_replicas=True),  # the only one: others may answer rightly
         within_s=PROBE_PERIOD_S + _TOLD_S,
     ),
     LiveFault(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import zlib
 from pathlib import Path
 
 import numpy as np
@@ -21,7 +22,7 @@ class Model:
         self.pace = np.load(folder / "pace-{name}.npy", mmap_mode="r")
 
     def infer(self, inputs):
-        loops, times, pid = self.pace
+        loops, times, pid = self.pace[:3]
         for _ in range(loops * (times if pid == os.getpid() else 1)):
             logits = inputs["image"] @ self.weights[:-1] + self.weights[-1]
         shares = np.exp(logits - logits.max(axis=1, keepdims=True))
@@ -44,14 +45,15 @@ shape = [-1, 10]
 
 
 def save(folder: Path, name: str, *, loops: int) -> Path:
-    """Write the model's folder, which no other name's resembles so that they would share a file."""
+    """Write the model's folder. None of its files is like another model's: they would be kept, and hurt, as one."""
     path = folder / name
     path.mkdir()
     digits = models.digits()
     (path / "model.py").write_text(CODE.format(name=name))
     (path / "penstock.toml").write_text(MANIFEST)
-    np.save(path / f"weights-{name}.npy", np.vstack([digits.weights, digits.bias]))
-    np.save(path / f"pace-{name}.npy", np.array([loops, 1, 0], np.int64))
+    own = zlib.crc32(name.encode())
+    np.save(path / f"weights-{name}.npy", np.vstack([digits.weights, digits.bias]) * np.float32(1 + own / 2**42))
+    np.save(path / f"pace-{name}.npy", np.array([loops, 1, 0, own], np.int64))
     return path
 
 
@@ -75,5 +77,5 @@ def slow(suite: Suite, name: str, *, pid: int, times: int) -> None:
     """One process takes so many times as long from now on."""
     for path in suite.home.rglob(f"pace-{name}.npy"):
         pace = np.load(path, mmap_mode="r+")
-        pace[1:] = times, pid
+        pace[1:3] = times, pid
         pace.flush()

@@ -38,6 +38,8 @@ class LiveOutcome:
     refused: int
     pages: int
     tickets: int
+    wrong: tuple[str, ...] = ()
+    """What these said."""
 
     def write(self, path: Path) -> None:
         path.parent.mkdir(parents=True, exist_ok=True)
@@ -48,4 +50,4 @@ class LiveOutcome:
         if not path.exists():
             return None
         data = json.loads(path.read_text())
-        return cls(**{**data, "told": tuple(Told(**one) for one in data["told"])})
+        return cls(**{**data, "told": tuple(Told(**one) for one in data["told"]), "wrong": tuple(data["wrong"])})

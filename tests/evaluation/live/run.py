@@ -98,6 +98,7 @@ async def carry_out(*, quiet_s: float, say: Callable[[str], None]) -> LiveOutcom
             refused=callers.refused,
             pages=severities.count(Severity.PAGE),
             tickets=severities.count(Severity.TICKET),
+            wrong=tuple(one.summary for one in wrong),
         )
 
 

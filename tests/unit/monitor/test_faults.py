@@ -170,12 +170,14 @@ BENIGN: dict[str, Callable[[], Traffic]] = {
 }
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("traffic", BENIGN.values(), ids=BENIGN.keys())
 def test_what_is_no_fault_raises_no_page(traffic: Callable[[], Traffic]) -> None:
     pages = [one for one in run(traffic(), until_s=160) if one.incident.severity is Severity.PAGE]
     assert [one.incident.summary for one in pages] == []
 
 
+@pytest.mark.long
 def test_false_alarms_are_no_more_frequent_than_declared() -> None:
     """With a budget so large that there would be many: one in 400 observations of each stream."""
     run_length = 400.0

@@ -101,6 +101,7 @@ NORMAL_LIFE = {
 }
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("traffic", NORMAL_LIFE.values(), ids=NORMAL_LIFE.keys())
 def test_normal_life_raises_no_alarm(traffic: Callable[[], list[Batch]]) -> None:
     batches = traffic()
