@@ -18,7 +18,14 @@ def of_share(count: int, total: int) -> tuple[float, float]:
         raise ValueError(f"got {count} of {total}, expected a count between 0 and the total")
 
     def at_most(most: int, share: float) -> float:
-        return sum(math.comb(total, k) * share**k * (1 - share) ** (total - k) for k in range(most + 1))
+        if not 0 < share < 1:
+            return float(share <= 0)
+        chances = (
+            math.lgamma(total + 1) - math.lgamma(k + 1) - math.lgamma(total - k + 1)
+            + k * math.log(share) + (total - k) * math.log1p(-share)
+            for k in range(most + 1)
+        )  # fmt: skip
+        return sum(map(math.exp, chances))
 
     low = 0.0 if not count else _root(lambda p: 1 - at_most(count - 1, p) - _RISK, 0.0, 1.0)
     high = 1.0 if count == total else _root(lambda p: _RISK - at_most(count, p), 0.0, 1.0)

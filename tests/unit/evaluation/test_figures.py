@@ -151,3 +151,8 @@ def test_the_page_keeps_what_people_wrote(tmp_path) -> None:
     page.write_text("no marks")
     with pytest.raises(ValueError, match="no marks"):
         write(OUTCOMES, command="make eval-monitor", path=page)
+
+
+def test_intervals_of_many_runs_are_known_too() -> None:
+    low, high = intervals.of_share(9_900, 10_000)
+    assert (low, high) == pytest.approx((0.98785, 0.99186), abs=1e-5)
