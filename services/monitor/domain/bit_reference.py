@@ -16,6 +16,8 @@ from services.monitor.domain.evidence import Floats, upper_limits
 SPELLS = (1, 4, 12, 36)
 """Slots of which the spread is looked at together."""
 MIN_SPELLS = 5
+CLEAR = 0.75
+"""A share that no wave reaches: nearly all are beyond what few were."""
 UNSEEN_SLOTS = 15
 """What is learnt of the spread is multiplied by a nature's ``safety``, and by this over the slots seen on top of it."""
 _LEAST_LIMIT, _GREATEST_LIMIT = 1e-6, 1 - 1e-12
@@ -29,7 +31,8 @@ class Nature:
     ``least`` is the spread of independent trials: 1 of yes or no, which is the default, less of figures between 0 and
     1. What is found of it counts less so many ``deviations``, since the largest of several estimates would be too
     large, and is multiplied by ``safety``. Rises of the odds up to ``tolerated`` are nobody's alarm, however sure they
-    are. ``weights`` are those of the bits in the average that is their evidence; all alike by default.
+    are. ``weights`` are those of the bits in the average that is their evidence; all alike by default. An alarm takes
+    ``slots`` at least, and ``unclear_slots`` where shares stay below :data:`CLEAR`: noise lasts for seconds as well.
     """
 
     least: Floats | None = None
@@ -37,10 +40,14 @@ class Nature:
     deviations: float = 1.0
     safety: float = 1.2
     tolerated: float = 1.1
+    slots: int = 2
+    unclear_slots: int = 2
 
 
 WAVERING = Nature()
 """Bits of durations, which have waves of all lengths."""
+PATIENT = Nature(unclear_slots=10)
+"""Bits of one's durations beside others': its waves are its own."""
 STEADY = Nature(deviations=2.0, safety=1.05, tolerated=1.05)
 """Bits of answers, which depend on each other far less."""
 

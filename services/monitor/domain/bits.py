@@ -16,7 +16,7 @@ from typing import Any, NamedTuple, Self
 import numpy as np
 from numpy.typing import NDArray
 
-from services.monitor.domain.bit_reference import WAVERING, BitReference, Nature
+from services.monitor.domain.bit_reference import CLEAR, WAVERING, BitReference, Nature
 from services.monitor.domain.evidence import QUARANTINE, RECOVERY_SLOTS, Evidence, Floats
 from services.monitor.domain.findings import Alarm
 from services.monitor.domain.phases import Signal
@@ -24,7 +24,6 @@ from services.monitor.domain.phases import Signal
 ODDS: Floats = np.array([1.5, 2.5, 6.0, 40.0])
 """How much the odds are bet to have risen: from a slow drift to an outage."""
 MOST_LEARNT = 480
-SLOTS_TO_ALARM = 2
 
 
 class BitSlot(NamedTuple):
@@ -121,7 +120,8 @@ class BitStream(Evidence):
         effective = (trials / self.reference.spread)[:, None]
         share = shares[:, None]
         gained = effective * (share * self._gain + (1 - share) * self._loss)
-        if self._bet(np.minimum(gained, self.threshold / SLOTS_TO_ALARM + 1.0), second):
+        slots = np.where(share < CLEAR, self._nature.unclear_slots, self._nature.slots)
+        if self._bet(np.minimum(gained, (self.threshold + 2.0) / slots), second):
             self._alarmed_second = second
             self._raised = self._log_m.max(axis=1) >= self._log_m.max() / 2
             return True

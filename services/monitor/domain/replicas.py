@@ -12,6 +12,7 @@ from typing import Any
 
 import numpy as np
 
+from services.monitor.domain.bit_reference import PATIENT
 from services.monitor.domain.bits import BitStream
 from services.monitor.domain.blocks import Block, Pulse
 from services.monitor.domain.evidence import Budget, Floats, levels_around
@@ -136,7 +137,7 @@ class Replicas:
         if len(replica.learnt) >= LEARN_SLOTS:
             counts = np.array([count for count, _ in replica.learnt])
             rows = np.stack([row for _, row in replica.learnt])
-            replica.stream = BitStream.learnt(counts, rows, threshold=self._budget.threshold, history=_HISTORY)
+            replica.stream = BitStream.learnt(counts, rows, PATIENT, threshold=self._budget.threshold, history=_HISTORY)
             replica.learnt = []
             if replica.told is not None:
                 replica.stream.adopt_alarm()
@@ -207,7 +208,9 @@ class Replicas:
         """
         for name, one in list(data.items())[:MAX_REPLICAS]:
             replica = self._known[name] = Replica(name, last_second=second, slots=SETTLING_SLOTS)
-            replica.stream = BitStream.restored(one, bits=_BITS, threshold=self._budget.threshold, history=_HISTORY)
+            replica.stream = BitStream.restored(
+                one, PATIENT, bits=_BITS, threshold=self._budget.threshold, history=_HISTORY
+            )
             replica.told = Severity.TICKET if replica.stream.is_alarmed else None
             replica.seen, replica.absences, replica.longest_silence, replica.usual = one["seen"]
             replica.is_stopping = True  # until it is heard of
