@@ -27,7 +27,7 @@ class _Protocol(H11Protocol):
     """Of the last request; None before the first."""
     _waiting: asyncio.TimerHandle | None = None
 
-    def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
+    def connection_made(self, transport: Any) -> None:
         super().connection_made(transport)
         self._wait_for_head()
 

@@ -125,7 +125,7 @@ class GoldenProbe:
         try:
             found, output = self._difference(answers)
             digest = digest_of(answers[0], self._signature)
-        except Exception as error:  # noqa: BLE001 - as in run
+        except Exception as error:  # noqa: BLE001 - answers may be anything: comparing them ends as an outcome too
             return ProbeResult(Outcome.ERROR, detail=_said(error))
         if output and self._passes < SURE_AFTER:
             return self._give_up(f"it doesn't repeat itself: {found.difference}")

@@ -50,11 +50,7 @@ async def test_an_incident_is_a_region_from_its_change_point_to_its_recovery(
         assert f'<a href="{TRACES.replace("{trace_id}", incident.traces[0].removeprefix("traces/"))}">' in found["text"]
 
         await running.serve_seconds(48)
-
-        async def has_ended() -> bool:
-            return "closed" in grafana.annotations[1]["tags"]
-
-        assert await eventually(has_ended)
+        assert await eventually(has_ended_in(grafana))
         incident = (await running.api.GetIncident(pb.GetIncidentRequest(name=incident.name))).incident
         assert grafana.annotations[1]["timeEnd"] == incident.close_time.ToMilliseconds()
         assert "back to normal" in grafana.annotations[1]["text"]
@@ -67,18 +63,10 @@ async def test_a_restarted_monitor_finds_its_annotation_again(
     clock = Clock()
     async with monitor(tmp_path, clock=clock, **settings(grafana)) as running:
         await fail(running)
-
-        async def is_written() -> bool:
-            return bool(grafana.annotations)
-
-        assert await eventually(is_written)
+        assert await eventually(is_written_in(grafana))
     async with monitor(tmp_path, clock=clock, **settings(grafana)) as running:
         await running.serve_seconds(48)
-
-        async def has_ended() -> bool:
-            return "closed" in grafana.annotations[1]["tags"]
-
-        assert await eventually(has_ended)
+        assert await eventually(has_ended_in(grafana))
     assert len(grafana.annotations) == 1
 
 
@@ -135,14 +123,10 @@ async def test_an_incident_that_ends_in_a_restart_ends_its_region(
     clock = Clock()
     async with monitor(tmp_path, clock=clock, **settings(grafana)) as running:
         await slow_down(running)
-
-        async def is_written() -> bool:
-            return bool(grafana.annotations)
-
-        assert await eventually(is_written)
+        assert await eventually(is_written_in(grafana))
     clock.skip(3_600)
     async with monitor(tmp_path, clock=clock, **settings(grafana)):
-        await eventually(has_ended_in(grafana))
+        assert await eventually(has_ended_in(grafana))
     assert len(grafana.annotations) == 1
     assert "lost sight of in a restart" in grafana.annotations[1]["text"]
 
@@ -153,11 +137,7 @@ async def test_an_incident_that_ended_while_grafana_was_away_ends_its_region_aft
     clock = Clock()
     async with monitor(tmp_path, clock=clock, **settings(grafana)) as running:
         await fail(running)
-
-        async def is_written() -> bool:
-            return bool(grafana.annotations)
-
-        assert await eventually(is_written)
+        assert await eventually(is_written_in(grafana))
     async with monitor(tmp_path, clock=clock) as running:  # which can tell nobody
         await running.serve_seconds(48)
 
@@ -167,7 +147,14 @@ async def test_an_incident_that_ended_while_grafana_was_away_ends_its_region_aft
         assert await eventually(is_closed)
     assert "open" in grafana.annotations[1]["tags"]
     async with monitor(tmp_path, clock=clock, **settings(grafana)):
-        await eventually(has_ended_in(grafana))
+        assert await eventually(has_ended_in(grafana))
+
+
+def is_written_in(grafana: AnnotationServer) -> Callable[[], Awaitable[bool]]:
+    async def is_written() -> bool:
+        return bool(grafana.annotations)
+
+    return is_written
 
 
 def has_ended_in(grafana: AnnotationServer) -> Callable[[], Awaitable[bool]]:
