@@ -25,8 +25,9 @@ def write(outcomes: Sequence[Outcome], live: LiveOutcome | None = None, *, comma
     _, found, after = rest.partition(END)
     if not found:
         raise ValueError(f"{path} has no marks {BEGIN} and {END}")
+    text = measured(outcomes, live, command=command)  # first: it names the commit, as it is before anything is written
     path.with_suffix(".svg").write_text(picture(outcomes))
-    path.write_text(f"{before}{BEGIN}\n\n{measured(outcomes, live, command=command)}\n\n{END}{after}")
+    path.write_text(f"{before}{BEGIN}\n\n{text}\n\n{END}{after}")
 
 
 def measured(outcomes: Sequence[Outcome], live: LiveOutcome | None = None, *, command: str) -> str:
