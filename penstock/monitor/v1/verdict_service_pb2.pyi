@@ -87,7 +87,7 @@ class Guardrail(_message.Message):
     def __init__(self, signal: _Optional[_Union[Guardrail.Signal, str]] = ..., phase: _Optional[_Union[_monitor_service_pb2.Phase, str]] = ..., level: _Optional[float] = ..., margin: _Optional[float] = ..., margin_duration: _Optional[_Union[datetime.timedelta, _duration_pb2.Duration, _Mapping]] = ..., tolerance: _Optional[_Union[_wrappers_pb2.DoubleValue, _Mapping]] = ..., proof: _Optional[_Union[Guardrail.Proof, str]] = ...) -> None: ...
 
 class CompareVersionsRequest(_message.Message):
-    __slots__ = ("comparison_id", "model", "candidate", "baseline", "mode", "weight", "start_time", "duration", "min_request_count", "min_duration", "alpha", "guardrails", "is_drawn")
+    __slots__ = ("comparison_id", "model", "candidate", "baseline", "mode", "weight", "start_time", "duration", "min_request_count", "min_duration", "alpha", "guardrails", "is_drawn", "is_partial")
     COMPARISON_ID_FIELD_NUMBER: _ClassVar[int]
     MODEL_FIELD_NUMBER: _ClassVar[int]
     CANDIDATE_FIELD_NUMBER: _ClassVar[int]
@@ -101,6 +101,7 @@ class CompareVersionsRequest(_message.Message):
     ALPHA_FIELD_NUMBER: _ClassVar[int]
     GUARDRAILS_FIELD_NUMBER: _ClassVar[int]
     IS_DRAWN_FIELD_NUMBER: _ClassVar[int]
+    IS_PARTIAL_FIELD_NUMBER: _ClassVar[int]
     comparison_id: str
     model: str
     candidate: str
@@ -114,7 +115,8 @@ class CompareVersionsRequest(_message.Message):
     alpha: float
     guardrails: _containers.RepeatedCompositeFieldContainer[Guardrail]
     is_drawn: bool
-    def __init__(self, comparison_id: _Optional[str] = ..., model: _Optional[str] = ..., candidate: _Optional[str] = ..., baseline: _Optional[str] = ..., mode: _Optional[_Union[ComparisonMode, str]] = ..., weight: _Optional[float] = ..., start_time: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., duration: _Optional[_Union[datetime.timedelta, _duration_pb2.Duration, _Mapping]] = ..., min_request_count: _Optional[int] = ..., min_duration: _Optional[_Union[datetime.timedelta, _duration_pb2.Duration, _Mapping]] = ..., alpha: _Optional[float] = ..., guardrails: _Optional[_Iterable[_Union[Guardrail, _Mapping]]] = ..., is_drawn: _Optional[bool] = ...) -> None: ...
+    is_partial: bool
+    def __init__(self, comparison_id: _Optional[str] = ..., model: _Optional[str] = ..., candidate: _Optional[str] = ..., baseline: _Optional[str] = ..., mode: _Optional[_Union[ComparisonMode, str]] = ..., weight: _Optional[float] = ..., start_time: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., duration: _Optional[_Union[datetime.timedelta, _duration_pb2.Duration, _Mapping]] = ..., min_request_count: _Optional[int] = ..., min_duration: _Optional[_Union[datetime.timedelta, _duration_pb2.Duration, _Mapping]] = ..., alpha: _Optional[float] = ..., guardrails: _Optional[_Iterable[_Union[Guardrail, _Mapping]]] = ..., is_drawn: _Optional[bool] = ..., is_partial: _Optional[bool] = ...) -> None: ...
 
 class CompareVersionsResponse(_message.Message):
     __slots__ = ("comparison",)
