@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import uuid
-from collections.abc import AsyncIterator, Awaitable
+from collections.abc import AsyncIterator, Awaitable, Callable
 from pathlib import Path
 from typing import Any
 
@@ -60,6 +60,16 @@ async def turn(registry: Registry, stage: Stage, seconds: float) -> None:
     """Let time pass, during which the node goes on to report."""
     registry.clock.turn(seconds)
     await stage.serve("1", "2")
+
+
+async def pass_time(registry: Registry, stage: Stage, condition: Callable[[], Awaitable[bool]]) -> None:
+    """Second after second, until something is so: a channel takes a moment to find its peer again."""
+
+    async def is_so() -> bool:
+        await turn(registry, stage, 1)
+        return await condition()
+
+    await until(is_so)
 
 
 async def test_a_canary_is_loaded_probed_proven_step_by_step_and_promoted(stage: Stage, registry: Registry) -> None:
@@ -452,32 +462,33 @@ async def test_a_monitor_that_is_away_decides_nothing_at_any_state(stage: Stage,
     stage.monitor.stop()
     await stage.create()
     await stage.load()
-    await asyncio.sleep(0.3)
-    await turn(registry, stage, 10)
-    await until(lambda: is_told(stage, "the monitor does not answer"))
+    await pass_time(registry, stage, lambda: is_told(stage, "the monitor does not answer"))
     assert (await stage.get()).state == State.STATE_LOADING
     stage.monitor.start()
-    await turn(registry, stage, 11)
-    await stage.until_state(State.STATE_RUNNING)
+    await pass_time(registry, stage, lambda: is_at(stage, State.STATE_RUNNING, 0))
 
-    stage.monitor.decide("digits-1-0-1", PROMOTE)
     stage.monitor.stop()
-    for _ in range(3):
-        await turn(registry, stage, 6)
-        await asyncio.sleep(0.3)
-    running = await stage.get()
-    assert (running.state, running.step) == (State.STATE_RUNNING, 0)
-    assert running.state_reason.endswith("(nothing is decided: the monitor does not answer)")
+    stage.monitor.decide("digits-1-0-1", PROMOTE)
+    await pass_time(registry, stage, lambda: is_told(stage, "(nothing is decided: the monitor does not answer)"))
+    assert await is_at(stage, State.STATE_RUNNING, 0)
     stage.monitor.start()
-    await turn(registry, stage, 1)
-    await stage.until_state(State.STATE_RUNNING, step=1)
+    await pass_time(registry, stage, lambda: is_at(stage, State.STATE_RUNNING, 1))
+
     stage.monitor.stop()
     await roll_back(registry.rollouts)  # a person needs no monitor
-    await turn(registry, stage, 6)
     assert await versions(stage) == [BASELINE]
+    assert "digits-1-1-1" not in stage.monitor.stopped
     stage.monitor.start()
-    await turn(registry, stage, 6)
-    await until(lambda: "digits-1-1-1" in stage.monitor.stopped)
+
+    async def is_stopped() -> bool:
+        return "digits-1-1-1" in stage.monitor.stopped
+
+    await pass_time(registry, stage, is_stopped)
+
+
+async def is_at(stage: Stage, state: State, step: int) -> bool:
+    rollout = await stage.get()
+    return (rollout.state, rollout.step) == (state, step)
 
 
 async def is_told(stage: Stage, text: str) -> bool:
@@ -498,9 +509,11 @@ async def test_the_first_monitor_that_answers_is_asked(database_url: str, tmp_pa
             assert not second.questions
 
             first.stop()
-            await turn(registry, stage, 1)
 
-            await until(lambda: second.questions)
+            async def is_asked() -> bool:
+                return bool(second.questions)
+
+            await pass_time(registry, stage, is_asked)
 
 
 async def test_other_registries_pass_decisions_on_and_read_by_themselves(
