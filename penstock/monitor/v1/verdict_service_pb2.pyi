@@ -87,7 +87,7 @@ class Guardrail(_message.Message):
     def __init__(self, signal: _Optional[_Union[Guardrail.Signal, str]] = ..., phase: _Optional[_Union[_monitor_service_pb2.Phase, str]] = ..., level: _Optional[float] = ..., margin: _Optional[float] = ..., margin_duration: _Optional[_Union[datetime.timedelta, _duration_pb2.Duration, _Mapping]] = ..., tolerance: _Optional[_Union[_wrappers_pb2.DoubleValue, _Mapping]] = ..., proof: _Optional[_Union[Guardrail.Proof, str]] = ...) -> None: ...
 
 class CompareVersionsRequest(_message.Message):
-    __slots__ = ("comparison_id", "model", "candidate", "baseline", "mode", "weight", "start_time", "duration", "min_request_count", "min_duration", "alpha", "guardrails")
+    __slots__ = ("comparison_id", "model", "candidate", "baseline", "mode", "weight", "start_time", "duration", "min_request_count", "min_duration", "alpha", "guardrails", "is_drawn", "is_partial")
     COMPARISON_ID_FIELD_NUMBER: _ClassVar[int]
     MODEL_FIELD_NUMBER: _ClassVar[int]
     CANDIDATE_FIELD_NUMBER: _ClassVar[int]
@@ -100,6 +100,8 @@ class CompareVersionsRequest(_message.Message):
     MIN_DURATION_FIELD_NUMBER: _ClassVar[int]
     ALPHA_FIELD_NUMBER: _ClassVar[int]
     GUARDRAILS_FIELD_NUMBER: _ClassVar[int]
+    IS_DRAWN_FIELD_NUMBER: _ClassVar[int]
+    IS_PARTIAL_FIELD_NUMBER: _ClassVar[int]
     comparison_id: str
     model: str
     candidate: str
@@ -112,7 +114,9 @@ class CompareVersionsRequest(_message.Message):
     min_duration: _duration_pb2.Duration
     alpha: float
     guardrails: _containers.RepeatedCompositeFieldContainer[Guardrail]
-    def __init__(self, comparison_id: _Optional[str] = ..., model: _Optional[str] = ..., candidate: _Optional[str] = ..., baseline: _Optional[str] = ..., mode: _Optional[_Union[ComparisonMode, str]] = ..., weight: _Optional[float] = ..., start_time: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., duration: _Optional[_Union[datetime.timedelta, _duration_pb2.Duration, _Mapping]] = ..., min_request_count: _Optional[int] = ..., min_duration: _Optional[_Union[datetime.timedelta, _duration_pb2.Duration, _Mapping]] = ..., alpha: _Optional[float] = ..., guardrails: _Optional[_Iterable[_Union[Guardrail, _Mapping]]] = ...) -> None: ...
+    is_drawn: bool
+    is_partial: bool
+    def __init__(self, comparison_id: _Optional[str] = ..., model: _Optional[str] = ..., candidate: _Optional[str] = ..., baseline: _Optional[str] = ..., mode: _Optional[_Union[ComparisonMode, str]] = ..., weight: _Optional[float] = ..., start_time: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., duration: _Optional[_Union[datetime.timedelta, _duration_pb2.Duration, _Mapping]] = ..., min_request_count: _Optional[int] = ..., min_duration: _Optional[_Union[datetime.timedelta, _duration_pb2.Duration, _Mapping]] = ..., alpha: _Optional[float] = ..., guardrails: _Optional[_Iterable[_Union[Guardrail, _Mapping]]] = ..., is_drawn: _Optional[bool] = ..., is_partial: _Optional[bool] = ...) -> None: ...
 
 class CompareVersionsResponse(_message.Message):
     __slots__ = ("comparison",)
@@ -121,7 +125,7 @@ class CompareVersionsResponse(_message.Message):
     def __init__(self, comparison: _Optional[_Union[Comparison, _Mapping]] = ...) -> None: ...
 
 class Comparison(_message.Message):
-    __slots__ = ("name", "model", "candidate", "baseline", "mode", "weight", "start_time", "deadline_time", "min_request_count", "min_duration", "alpha", "decision", "reason", "is_final", "evidence", "split", "candidate_request_count", "baseline_request_count", "observed_duration", "uncompared_duration", "unseen_duration", "restart_count", "late_count")
+    __slots__ = ("name", "model", "candidate", "baseline", "mode", "weight", "start_time", "deadline_time", "min_request_count", "min_duration", "alpha", "decision", "reason", "is_final", "evidence", "split", "candidate_request_count", "baseline_request_count", "observed_duration", "uncompared_duration", "unseen_duration", "restart_count", "late_count", "is_drawn")
     NAME_FIELD_NUMBER: _ClassVar[int]
     MODEL_FIELD_NUMBER: _ClassVar[int]
     CANDIDATE_FIELD_NUMBER: _ClassVar[int]
@@ -145,6 +149,7 @@ class Comparison(_message.Message):
     UNSEEN_DURATION_FIELD_NUMBER: _ClassVar[int]
     RESTART_COUNT_FIELD_NUMBER: _ClassVar[int]
     LATE_COUNT_FIELD_NUMBER: _ClassVar[int]
+    IS_DRAWN_FIELD_NUMBER: _ClassVar[int]
     name: str
     model: str
     candidate: str
@@ -168,7 +173,8 @@ class Comparison(_message.Message):
     unseen_duration: _duration_pb2.Duration
     restart_count: int
     late_count: int
-    def __init__(self, name: _Optional[str] = ..., model: _Optional[str] = ..., candidate: _Optional[str] = ..., baseline: _Optional[str] = ..., mode: _Optional[_Union[ComparisonMode, str]] = ..., weight: _Optional[float] = ..., start_time: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., deadline_time: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., min_request_count: _Optional[int] = ..., min_duration: _Optional[_Union[datetime.timedelta, _duration_pb2.Duration, _Mapping]] = ..., alpha: _Optional[float] = ..., decision: _Optional[_Union[Decision, str]] = ..., reason: _Optional[str] = ..., is_final: _Optional[bool] = ..., evidence: _Optional[_Iterable[_Union[GuardrailEvidence, _Mapping]]] = ..., split: _Optional[_Union[SplitEvidence, _Mapping]] = ..., candidate_request_count: _Optional[int] = ..., baseline_request_count: _Optional[int] = ..., observed_duration: _Optional[_Union[datetime.timedelta, _duration_pb2.Duration, _Mapping]] = ..., uncompared_duration: _Optional[_Union[datetime.timedelta, _duration_pb2.Duration, _Mapping]] = ..., unseen_duration: _Optional[_Union[datetime.timedelta, _duration_pb2.Duration, _Mapping]] = ..., restart_count: _Optional[int] = ..., late_count: _Optional[int] = ...) -> None: ...
+    is_drawn: bool
+    def __init__(self, name: _Optional[str] = ..., model: _Optional[str] = ..., candidate: _Optional[str] = ..., baseline: _Optional[str] = ..., mode: _Optional[_Union[ComparisonMode, str]] = ..., weight: _Optional[float] = ..., start_time: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., deadline_time: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., min_request_count: _Optional[int] = ..., min_duration: _Optional[_Union[datetime.timedelta, _duration_pb2.Duration, _Mapping]] = ..., alpha: _Optional[float] = ..., decision: _Optional[_Union[Decision, str]] = ..., reason: _Optional[str] = ..., is_final: _Optional[bool] = ..., evidence: _Optional[_Iterable[_Union[GuardrailEvidence, _Mapping]]] = ..., split: _Optional[_Union[SplitEvidence, _Mapping]] = ..., candidate_request_count: _Optional[int] = ..., baseline_request_count: _Optional[int] = ..., observed_duration: _Optional[_Union[datetime.timedelta, _duration_pb2.Duration, _Mapping]] = ..., uncompared_duration: _Optional[_Union[datetime.timedelta, _duration_pb2.Duration, _Mapping]] = ..., unseen_duration: _Optional[_Union[datetime.timedelta, _duration_pb2.Duration, _Mapping]] = ..., restart_count: _Optional[int] = ..., late_count: _Optional[int] = ..., is_drawn: _Optional[bool] = ...) -> None: ...
 
 class GuardrailEvidence(_message.Message):
     __slots__ = ("guardrail", "key", "summary", "candidate_count", "baseline_count", "candidate", "baseline", "change_low", "change_high", "harm_log_evalue", "harm_log_evalue_needed", "safety_log_evalue", "safety_log_evalue_needed", "is_harmed", "is_safe", "is_blocking", "fixed_horizon")

@@ -24,13 +24,15 @@ _sym_db = _symbol_database.Default()
 
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n penstock/queue/v1/envelope.proto\x12\x11penstock.queue.v1\"\xe6\x01\n\x08\x45nvelope\x12\x13\n\x0brequest_key\x18\x01 \x01(\x04\x12\x12\n\ngateway_id\x18\x02 \x01(\t\x12\x15\n\rreply_address\x18\x03 \x01(\t\x12\x12\n\nrequest_id\x18\x04 \x01(\t\x12\x0c\n\x04rows\x18\x05 \x01(\r\x12\x0e\n\x06tenant\x18\x06 \x01(\t\x12\x10\n\x08priority\x18\x07 \x01(\r\x12\x15\n\rpayload_bytes\x18\x08 \x01(\x04\x12\x12\n\nis_sampled\x18\t \x01(\x08\x12\x16\n\x0epayload_buffer\x18\n \x01(\x04\x12\x13\n\x0bpayload_use\x18\x0b \x01(\x04\x62\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n penstock/queue/v1/envelope.proto\x12\x11penstock.queue.v1\"\x9d\x02\n\x08\x45nvelope\x12\x13\n\x0brequest_key\x18\x01 \x01(\x04\x12\x12\n\ngateway_id\x18\x02 \x01(\t\x12\x15\n\rreply_address\x18\x03 \x01(\t\x12\x12\n\nrequest_id\x18\x04 \x01(\t\x12\x0c\n\x04rows\x18\x05 \x01(\r\x12\x0e\n\x06tenant\x18\x06 \x01(\t\x12\x10\n\x08priority\x18\x07 \x01(\r\x12\x15\n\rpayload_bytes\x18\x08 \x01(\x04\x12\x12\n\nis_sampled\x18\t \x01(\x08\x12\x16\n\x0epayload_buffer\x18\n \x01(\x04\x12\x13\n\x0bpayload_use\x18\x0b \x01(\x04\x12#\n\x03\x61rm\x18\x0c \x01(\x0e\x32\x16.penstock.queue.v1.Arm\x12\x10\n\x08is_drawn\x18\r \x01(\x08*:\n\x03\x41rm\x12\x13\n\x0f\x41RM_UNSPECIFIED\x10\x00\x12\x0e\n\nARM_CANARY\x10\x01\x12\x0e\n\nARM_SHADOW\x10\x02\x62\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
 _builder.BuildTopDescriptorsAndMessages(DESCRIPTOR, 'penstock.queue.v1.envelope_pb2', _globals)
 if not _descriptor._USE_C_DESCRIPTORS:
   DESCRIPTOR._loaded_options = None
+  _globals['_ARM']._serialized_start=343
+  _globals['_ARM']._serialized_end=401
   _globals['_ENVELOPE']._serialized_start=56
-  _globals['_ENVELOPE']._serialized_end=286
+  _globals['_ENVELOPE']._serialized_end=341
 # @@protoc_insertion_point(module_scope)
