@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections import Counter
 
 from services.common.lanes import LaneKeys
@@ -47,10 +48,13 @@ class Lane:
         self.rows = 0
         """Of the unsettled requests."""
         self.is_deployed = True
+        self.arm = ""
+        """What the version is in a rollout, as spans name it; empty where it serves as any other."""
         self.live_consumers = 0
         self.residence = Residence()
         self.throughput = Throughput()
         self._absent_since = now
+        self._cut_off_until = -math.inf
         self._set_bounds()
 
     @property
@@ -75,8 +79,17 @@ class Lane:
             self.live_consumers = count
             self._set_bounds()
 
+    def can_be_drawn(self, *, now: float) -> bool:
+        """Whether a request that may go elsewhere can be given to it: it is served, as far as one can tell."""
+        return self.live_consumers > 0 and now >= self._cut_off_until
+
+    def note_cut_off(self, *, until: float) -> None:
+        """Note that the last connection to its processes has ended; if they died, their leases are over by then."""
+        self._cut_off_until = until
+
     def note_process(self, *, now: float) -> None:
         """Note that a process begins to answer."""
+        self._cut_off_until = -math.inf
         if (waited_s := self.residence.note_process(now)) is not None:
             self.statistics.cold_start_seconds.observe(waited_s)
 
