@@ -62,8 +62,18 @@ class Version:
     wrong: float | None = None
     _host: float = field(default=0.0, repr=False)
 
-    def second(self, at_s: float, requests: int, random: np.random.Generator, *, load: float = 1.0) -> Sample:
-        """What it does with so many requests in a second in which everything takes ``load`` times as long."""
+    def second(
+        self,
+        at_s: float,
+        requests: int,
+        random: np.random.Generator,
+        *,
+        load: float = 1.0,
+        pause: tuple[float, float] = (0.0, 0.0),
+    ) -> Sample:
+        """What it does with so many requests in a second in which everything takes ``load`` times as long, and whoever
+        comes between the two instants of ``pause`` waits for the second one.
+        """
         self._host = 0.8 * self._host + 0.6 * self.host_noise * random.standard_normal()
         if not requests:
             return Sample()
@@ -77,7 +87,11 @@ class Version:
         )
         logs = math.log(self.median_s) + self._host + self.spread * random.standard_normal(len(sizes))
         slow = np.where(random.random(len(sizes)) < self.tail[0], self.tail[1], 1.0)
-        bins = sketch.bins_of(np.exp(logs) * slow * self.slowdown(at_s) * load * 1e9)
+        taken_s = np.exp(logs) * slow * self.slowdown(at_s) * load
+        if pause[1]:
+            came = random.random(len(sizes))
+            taken_s = taken_s + np.where(came >= pause[0], np.maximum(pause[1] - came, 0.0), 0.0)
+        bins = sketch.bins_of(taken_s * 1e9)
         rows = int(sizes.max()).bit_length() - 1
         sample = Sample(
             requests=requests,
@@ -110,18 +124,26 @@ class Trial:
     rate: Course = lambda _: 200.0
     load: Course = lambda _: 1.0
     """Everything takes so many times as long."""
+    shared_noise: float = 0.0
+    """Of the host that both versions run on: standard deviation of a noise of seconds, of durations' logarithm."""
+    pauses: tuple[float, float] = (0.0, 0.0)
+    """Of that host: the probability of one in a second, and its mean length, seconds."""
     seed: int = 1
 
     def seconds(self, length: int) -> Iterator[tuple[int, Sample, Sample]]:
         random = np.random.default_rng(self.seed)
+        noise = 0.0
         for at_s in range(length):
             requests = int(random.poisson(self.rate(at_s)))
             for_candidate = int(random.binomial(requests, self.weight))
-            load = self.load(at_s)
+            noise = 0.8 * noise + 0.6 * self.shared_noise * random.standard_normal()
+            load, begin_s = self.load(at_s) * math.exp(noise), float(random.random())
+            is_paused = random.random() < self.pauses[0]
+            pause = (begin_s, begin_s + random.exponential(self.pauses[1])) if is_paused else (0.0, 0.0)
             yield (
                 at_s,
-                self.candidate.second(at_s, for_candidate, random, load=load),
-                self.baseline.second(at_s, requests - for_candidate, random, load=load),
+                self.candidate.second(at_s, for_candidate, random, load=load, pause=pause),
+                self.baseline.second(at_s, requests - for_candidate, random, load=load, pause=pause),
             )
 
 
