@@ -131,20 +131,39 @@ class Trial:
     seed: int = 1
 
     def seconds(self, length: int) -> Iterator[tuple[int, Sample, Sample]]:
-        random = np.random.default_rng(self.seed)
-        noise = 0.0
+        traffic = Traffic(self)
         for at_s in range(length):
-            requests = int(random.poisson(self.rate(at_s)))
-            for_candidate = int(random.binomial(requests, self.weight))
-            noise = 0.8 * noise + 0.6 * self.shared_noise * random.standard_normal()
-            load, begin_s = self.load(at_s) * math.exp(noise), float(random.random())
-            is_paused = random.random() < self.pauses[0]
-            pause = (begin_s, begin_s + random.exponential(self.pauses[1])) if is_paused else (0.0, 0.0)
-            yield (
-                at_s,
-                self.candidate.second(at_s, for_candidate, random, load=load, pause=pause),
-                self.baseline.second(at_s, requests - for_candidate, random, load=load, pause=pause),
-            )
+            yield (at_s, *traffic.second(at_s, self.weight))
+
+
+@dataclass(slots=True)
+class Traffic:
+    """A trial under way."""
+
+    trial: Trial
+    random: np.random.Generator = field(init=False)
+    _noise: float = 0.0
+
+    def __post_init__(self) -> None:
+        self.random = np.random.default_rng(self.trial.seed)
+
+    def second(self, at_s: int, weight: float) -> tuple[Sample, Sample]:
+        """What both do in the next second, of which the candidate draws such a share."""
+        trial, random = self.trial, self.random
+        requests = int(random.poisson(trial.rate(at_s)))
+        for_candidate = int(random.binomial(requests, weight))
+        load = trial.load(at_s)
+        if trial.shared_noise:
+            self._noise = 0.8 * self._noise + 0.6 * trial.shared_noise * random.standard_normal()
+            load *= math.exp(self._noise)
+        pause = (0.0, 0.0)
+        if trial.pauses[0] and random.random() < trial.pauses[0]:
+            begin_s = float(random.random())
+            pause = begin_s, begin_s + float(random.exponential(trial.pauses[1]))
+        candidate = trial.candidate.second(at_s, for_candidate, random, load=load, pause=pause)
+        baseline = trial.baseline.second(at_s, requests - for_candidate, random, load=load, pause=pause)
+        candidate.drawn, baseline.drawn = candidate.requests, baseline.requests
+        return candidate, baseline
 
 
 @dataclass(frozen=True, slots=True)

@@ -127,7 +127,7 @@ class Race:
         self._log_m += np.minimum(np.concatenate(gains, axis=1), self._most)
         self.best = np.maximum(self.best, self.log_evalues)
         self._sums = self._sums + np.stack([candidate, baseline])
-        self._units = self._units + (candidate_units, baseline_units)
+        self._units = self._units + np.array([candidate_units, baseline_units])
 
     def _of_odds(
         self, candidate: Floats, candidate_units: float, baseline: Floats, baseline_units: float, weight: float

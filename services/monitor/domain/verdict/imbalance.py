@@ -20,6 +20,9 @@ LEAST_SECONDS = 6
 """Seconds with something to learn from, before what was learnt is believed."""
 LEAST_CHANCE = 3.0
 """What chance must have moved by then, as the variance of a count."""
+LASTS_S = 5.0
+"""How long noise is taken to last until spells of :data:`LONG_S` have shown it."""
+LONG_S = 16
 HELD_BACK = 15
 """The newest seconds are not learnt from yet: a candidate that breaks must not pass for a noisy one."""
 
@@ -90,18 +93,23 @@ class Imbalance:
         whole = max(1.0, 2.0 * candidate * baseline / (candidate + baseline))
         if not self.is_known:
             return whole  # a second of either version is one event
-        single, *longer = self._spells
+        single = self._spells[0]
         # Two deviations of what isn't known yet, of a variance of Poisson counts.
         unsure = 2.0 * math.sqrt(2.0 / single.count + 1.0 / single.chance)
-        return max(1.0, single.ratio * (1.0 + unsure), *(spells.ratio for spells in longer))
+        return max(single.ratio * (1.0 + unsure), self._in_the_long_run)
+
+    @property
+    def _in_the_long_run(self) -> float:
+        """The variance of a spell's surplus over chance's, 1 at least."""
+        single, *longer = self._spells
+        is_shown = any(spells.length == LONG_S and spells.count >= LEAST_SPELLS for spells in longer)
+        guessed = 1.0 if is_shown else 1.0 + LASTS_S * max(0.0, single.ratio - 1.0)
+        return max(1.0, guessed, *(spells.ratio for spells in longer))
 
     @property
     def inflation(self) -> float:
         """Seconds that count as one."""
-        single, *longer = self._spells
-        if not self.is_known or single.ratio <= 0:
-            return 1.0
-        return max(1.0, max(spells.ratio for spells in longer) / max(1.0, single.ratio))
+        return self._in_the_long_run / max(1.0, self._spells[0].ratio) if self.is_known else LASTS_S
 
     def add(self, totals: tuple[float, float], counts: tuple[float, float], *, is_suspicious: bool) -> None:
         """Take a second in: of ``counts`` requests ``totals`` took long, the candidate's first. But for the first
