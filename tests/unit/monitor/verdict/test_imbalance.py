@@ -47,7 +47,7 @@ def batches_of(size: int, seconds: int) -> Iterator[tuple[float, float]]:
 def test_what_a_host_does_to_both_is_chance() -> None:
     imbalance = learnt(shared(400))
     assert imbalance.size(*COUNTS) < 1.8
-    assert imbalance.inflation < 1.3
+    assert imbalance.inflation < 2
 
 
 def test_batches_count_as_one_each() -> None:
