@@ -2,15 +2,19 @@
 
 Per observation (a second, or a few with little traffic) candidate and baseline give ``n`` units, each with a value in
 [0, 1], and ``k`` is the sum of an arm's values. As long as a unit's mean is no higher in the candidate than in the
-baseline, given what came before, both of these have a mean of at most 1, whatever that mean is and however it moves:
+baseline, given what came before, all of these have a mean of at most 1, whatever that mean is and however it moves:
 
 - ``omega^k1 / c^(k1 + k2)`` with ``w = n1 / (n1 + n2)`` and ``c = 1 + w (omega - 1)``, if units are independent given
   the past: ``E <= exp(p (n1 (omega / c - 1) - n2 (1 - 1 / c))) = exp(0)``. For single failures it is the likelihood
   ratio of "the candidate fails omega times as often" given how many failed (compare Turner, Ly, Grünwald: Safe tests
   for 2 x 2 tables, 2024). Units may be requests of which ``s`` share a fate, counted as ``requests / s``.
+- ``(1 + a (1 - c1))^k1 (1 - a c1)^(n1 - k1) (1 - b (1 - c2))^k2 (1 + b c2)^(n2 - k2)`` with ``n1 a = n2 b`` and centers
+  ``c1 = c2`` that were chosen before, under the same condition: ``E <= exp(n1 a (p1 - c1) - n2 b (p2 - c2))``. With
+  centers near the means these are the bets for small differences of what is common, a median or a class; with
+  ``c1 = c2 + d`` for "the candidate's mean is above by at most ``d``".
 - ``1 + stake (k1 / n1 - k2 / n2)``, however dependent the units of an observation are.
 
-The product over observations is an e-process, and so is an average of products over several ``omega`` and stakes. A
+The product over observations is an e-process, and so is an average of products over several of these bets. A
 part of the money is laid aside to begin anew at each observation, so that a candidate that breaks after an hour of good
 conduct is found about as soon as one that is broken from the start; that costs ``ln(1 / share)`` nats.
 By Ville's inequality an e-process exceeds ``1 / alpha`` ever with probability alpha at most.

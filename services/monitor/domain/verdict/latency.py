@@ -4,9 +4,10 @@ Where the baseline exceeds an edge of the histogram near its quantile (known fro
 exceed an edge ``shift`` bins on no more often: seconds are compared with themselves, so load that moves both cancels.
 Both edges are exact, so a proof of harm needs up to a bin (9 %) more than the margin, a proof of safety a bin less.
 
-Requests of a second are slow together, and so are successive seconds. How much is learnt for each arm from the seconds
-before (``dispersion.py``), and so many requests count as one; at first a second counts as one. Compute phases are
-compared among batches of like size, of which each is a unit.
+Requests of a second are slow together, and so are successive seconds. What that does to both arms alike is no
+evidence; by how much more they differ than chance allows is learnt from the seconds before (``imbalance.py``), and so
+many requests count as one; at first a second counts as one. How each arm moves by itself (``dispersion.py``) is for the
+intervals of its own quantiles. Compute phases are compared among batches of like size, of which each is a unit.
 """
 
 from __future__ import annotations
@@ -42,7 +43,7 @@ SUSPICION = math.log(10)
 
 @dataclass(slots=True)
 class _Arm:
-    """An arm's durations that were compared, the units they count as, and how these move together."""
+    """An arm's durations that were compared, and the units that its own quantiles are known by."""
 
     counts: Counts = field(default_factory=no_durations)
     units: float = 0.0
