@@ -308,7 +308,7 @@ async def test_what_a_rollout_draws_is_checked_by_itself(running: RunningMonitor
         return found if found.split.request_count >= 200 else None
 
     split = (await eventually(seen)).split
-    assert (split.seen_share, split.is_broken) == (0.25, False)
+    assert (split.seen_share, split.is_broken) == (pytest.approx(0.25, abs=0.02), False), "of all it is five in eight"
 
 
 @pytest.mark.parametrize(

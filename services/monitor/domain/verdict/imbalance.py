@@ -70,7 +70,10 @@ class _Spells:
     @classmethod
     def load(cls, data: Sequence[Any]) -> _Spells:
         *sums, still_open = data
-        return cls(*sums, tuple(still_open))
+        spells = cls(*sums)
+        seconds, surplus, chance = still_open
+        spells._open = seconds, surplus, chance
+        return spells
 
 
 @dataclass(slots=True)

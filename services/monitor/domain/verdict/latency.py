@@ -121,8 +121,8 @@ class LatencyMeasure:
         ):
             arm.take(counts, size, float(tail[edge - 1]), is_suspicious=is_suspicious)
         requests = float(candidate.sum()), float(baseline.sum())
-        size = self._imbalance.size(*requests)
-        units = [count / size for count in requests]
+        as_one = self._imbalance.size(*requests)
+        units = [count / as_one for count in requests]
         long = requests[0] * float(tails[0][edge - 1]), requests[1] * float(tails[1][edge - 1])
         self._imbalance.add(long, requests, is_suspicious=is_suspicious)
         at = [np.clip(start + SHIFTS, 0, BINS - 1) for start in (edge, edge - 1)]
