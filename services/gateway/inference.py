@@ -129,7 +129,10 @@ class Desk:
             if pending_bytes.held + len(message) > pending_bytes.limit:
                 pending_bytes.check(len(message))
         except PenstockError as error:
-            self.refuse(arrival, error, lane, model=lane.version.model, request_id=plan.request_id)
+            is_drawn = drawn is not None and drawn.is_drawn
+            self.refuse(
+                arrival, error, lane, model=lane.version.model, request_id=plan.request_id, is_drawn=is_drawn
+            )
             raise
         ticket = Ticket(
             next(self._keys),
@@ -202,6 +205,7 @@ class Desk:
         model: str = "",
         version: str = "",
         request_id: str = "",
+        is_drawn: bool = False,
     ) -> None:
         """Count and trace a request that was not admitted; ``model`` and ``version`` are what the caller named."""
         if lane is not None:
@@ -212,7 +216,9 @@ class Desk:
                 lane.refused[error.reason] += 1
             lane.statistics.count_failure(failure, self._clock_ns() - arrival.start_ns)
         arm = "" if lane is None else lane.arm
-        self._spans.refuse(arrival, error, model=model, version=version, request_id=request_id, arm=arm)
+        self._spans.refuse(
+            arrival, error, model=model, version=version, request_id=request_id, arm=arm, is_drawn=is_drawn
+        )
 
     def withdraw(self, ticket: Ticket) -> None:
         """End a request that nobody waits for any more; nothing happens when it was settled before."""

@@ -24,6 +24,8 @@ SettledBy = Literal["gateway", "worker"]
 Attributes = dict[str, str | int]
 
 WEIGHT = "penstock.sample.weight"
+_ARM = "penstock.deployment.arm"
+_IS_DRAWN = "penstock.request.is_drawn"
 _MAX_MERGED_KINDS = 1_000
 _MAX_NAME = 256
 """Characters of a name that a caller chose to put in a span."""
@@ -63,7 +65,7 @@ class RequestSpans:
         self._clock_ns = clock_ns
         self._second = 0
         self._errors = 0
-        self._merged: dict[tuple[str, str, str, str], _ServerSpan] = {}
+        self._merged: dict[tuple[str, ...], _ServerSpan] = {}
 
     def arrive(self, surface: Surface, *, traceparent: str = "", tracestate: str = "") -> Arrival:
         """Note a request's arrival: take the caller's trace over, or begin one."""
@@ -78,7 +80,8 @@ class RequestSpans:
     def finish(self, ticket: Ticket, *, end_ns: int, settled_by: SettledBy, error: PenstockError | None = None) -> None:
         """Report a settled request that is sampled or failed."""
         version, arrival = ticket.lane.version, ticket.arrival
-        attributes = _attributes(version.model, version.version, ticket.request_id, settled_by, ticket.arm)
+        attributes = _attributes(version.model, version.version, ticket.request_id, settled_by)
+        _mark(attributes, arm=ticket.arm, is_drawn=ticket.is_drawn)
         self._report(arrival, attributes, end_ns=end_ns, error=error)
         self.leave_lane(ticket, end_ns=end_ns)
 
@@ -104,10 +107,21 @@ class RequestSpans:
             )
 
     def refuse(
-        self, arrival: Arrival, error: PenstockError, *, model: str, version: str, request_id: str, arm: str = ""
+        self,
+        arrival: Arrival,
+        error: PenstockError,
+        *,
+        model: str,
+        version: str,
+        request_id: str,
+        arm: str = "",
+        is_drawn: bool = False,
     ) -> None:
-        """Report a request that was not admitted; ``arm`` is that of the version that would have served it."""
-        attributes = _attributes(model, version, request_id, "gateway", arm)
+        """Report a request that was not admitted; ``arm`` is that of the version that would have served it, which a
+        rollout chose if it ``is_drawn``.
+        """
+        attributes = _attributes(model, version, request_id, "gateway")
+        _mark(attributes, arm=arm, is_drawn=is_drawn)
         self._report(arrival, attributes, end_ns=self._clock_ns(), error=error)
 
     def flush(self) -> None:
@@ -136,10 +150,10 @@ class RequestSpans:
         return self._errors <= self._max_errors
 
     def _merge(self, span: _ServerSpan, error: PenstockError) -> None:
-        arm = str(span.attributes.get("penstock.deployment.arm", ""))
-        key = (span.arrival.surface.operation, str(span.attributes["penstock.model.name"]), arm, error.reason)
+        model, *marks = (str(span.attributes.get(name, "")) for name in ("penstock.model.name", _ARM, _IS_DRAWN))
+        key = (span.arrival.surface.operation, model, *marks, error.reason)
         if len(self._merged) >= _MAX_MERGED_KINDS and key not in self._merged:
-            key = ("", "", "", error.reason)  # names of models that don't exist are the callers' to choose
+            key = (error.reason,)  # names of models that don't exist are the callers' to choose
         merged = self._merged.setdefault(key, span)
         if merged is not span:
             merged.attributes[WEIGHT] = int(merged.attributes[WEIGHT]) + 1
@@ -158,7 +172,7 @@ class RequestSpans:
         )
 
 
-def _attributes(model: str, version: str, request_id: str, settled_by: SettledBy, arm: str) -> Attributes:
+def _attributes(model: str, version: str, request_id: str, settled_by: SettledBy) -> Attributes:
     attributes: Attributes = {
         "penstock.model.name": model[:_MAX_NAME],
         "penstock.model.version": version[:_MAX_NAME],
@@ -166,9 +180,15 @@ def _attributes(model: str, version: str, request_id: str, settled_by: SettledBy
     }
     if request_id:
         attributes["penstock.request.id"] = request_id[:_MAX_NAME]
-    if arm:
-        attributes["penstock.deployment.arm"] = arm
     return attributes
+
+
+def _mark(attributes: Attributes, *, arm: str, is_drawn: bool) -> None:
+    """Say what the version is in a rollout, and whether the rollout chose it."""
+    if arm:
+        attributes[_ARM] = arm
+    if is_drawn:
+        attributes[_IS_DRAWN] = True
 
 
 def _write_line(span: _ServerSpan) -> None:
