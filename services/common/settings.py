@@ -73,14 +73,12 @@ class SuiteSettings(BaseSettings):
     """`host:port` of the registry's gRPC API; of several registries, with commas between. Whoever finds one silent asks
     the next."""
     monitor_address: Annotated[str, AfterValidator(_some_addresses)] = "127.0.0.1:8031"
-    """`host:port` of the monitor's gRPC API, which decides on rollouts. Of several monitors, with commas between, the
-    first in alphabetical order that answers is asked, which should be the one that gets the spans."""
+    """`host:port` of the monitor's gRPC API, which decides on rollouts, and is told how copied requests were answered.
+    Of several monitors, with commas between, the first in alphabetical order that answers is asked, which should be the
+    one that gets the spans."""
     otlp_endpoint: Annotated[str, AfterValidator(_addresses)] = "127.0.0.1:4317"
     """`host:port` where spans are sent by OTLP/gRPC (the monitor). Of several, with commas between, all send to the
     first in alphabetical order that answers. Empty switches tracing off."""
-    monitor_address: Annotated[str, AfterValidator(_some_addresses)] = "127.0.0.1:8031"
-    """`host:port` of the monitor's gRPC API, which rollouts ask for verdicts; of several monitors, with commas
-    between."""
     trace_sample_ratio: float = Field(default=0.05, ge=0, le=1)
     """Share of requests whose own spans are exported, up to `PENSTOCK_GATEWAY__MAX_TRACES_PER_SECOND`; errors, and
     requests that arrive sampled, always are."""

@@ -130,9 +130,7 @@ class Desk:
                 pending_bytes.check(len(message))
         except PenstockError as error:
             is_drawn = drawn is not None and drawn.is_drawn
-            self.refuse(
-                arrival, error, lane, model=lane.version.model, request_id=plan.request_id, is_drawn=is_drawn
-            )
+            self.refuse(arrival, error, lane, model=lane.version.model, request_id=plan.request_id, is_drawn=is_drawn)
             raise
         ticket = Ticket(
             next(self._keys),
