@@ -83,7 +83,7 @@ def view(rollout: Rollout, *, now: float) -> RenderableType:
             lines += ["", _guardrails(verdict.guardrails)]
     if rollout.events:
         lines += ["", *map(event_line, rollout.events[-_EVENTS:])]
-    lines += ["", f"[dim]{escape(_footer(rollout))}[/]"]
+    lines += ["", *(f"[dim]{escape(one)}[/]" for one in _footer(rollout))]
     return Group(*lines)
 
 
@@ -184,14 +184,13 @@ def _standing(one: GuardrailSummary) -> str:
     return "[yellow]unproven[/]" if one.is_blocking else "[dim]not needed[/]"
 
 
-def _footer(rollout: Rollout) -> str:
+def _footer(rollout: Rollout) -> list[str]:
     creator = f" by {rollout.creator}" if rollout.creator else ""
-    begun = f"{rollout.name}, begun {time(rollout.create_time)}{creator}"
     why = f": {rollout.reason}" if rollout.reason else ""
-    kept = ""
+    lines = [f"{rollout.name}, begun {time(rollout.create_time)}{creator}{why}; etag {rollout.etag}"]
     if rollout.state == Rollout.STATE_PROMOTED and rollout.HasField("retire_time"):
-        kept = f"; version {_number(rollout.baseline)} is kept loaded until {time(rollout.retire_time)}"
-    return f"{begun}{why}{kept}; etag {rollout.etag}"
+        lines.append(f"version {_number(rollout.baseline)} is kept loaded until {time(rollout.retire_time)}")
+    return lines
 
 
 def _seconds(when: Timestamp) -> float:
