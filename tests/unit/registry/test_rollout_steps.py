@@ -94,6 +94,7 @@ def loaded(**plan: Any) -> Rollout:
         (facts(process(state=InstanceState.UNAVAILABLE, reason="no memory")), FAILED, "again and again: no memory"),
         (facts(process(state=InstanceState.FETCHING), now_s=600), FAILED, "did not come up within 600 s: 0 of 1"),
         (facts(now_s=600, silence=AWAY), FAILED, f"within 600 s: loaded; whether .* known: {AWAY}"),
+        (facts(now_s=600, probes=()), FAILED, "no golden probe of n.m.4.0 .is PENSTOCK_INFERENCE__PROBE_PERIOD_S 0"),
         (facts(now_s=600, probes=(probe(),)), RUNNING, "loaded and probed"),
         (facts(deployment=None), ROLLED_BACK, "the deployment was deleted"),
     ],
