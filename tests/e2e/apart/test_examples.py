@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 import subprocess
 import sys
+from contextlib import ExitStack
 from pathlib import Path
 
 import pytest
@@ -16,11 +17,14 @@ EXAMPLES = Path(__file__).parents[3] / "examples"
 
 def run(name: str) -> str:
     """What an example prints; it finds no suite on its ports, and starts one there."""
-    environ = {**Suite().environ}
-    del environ["PENSTOCK_HOME"], environ["PENSTOCK_INFERENCE__OPTIMIZATION"]
-    done = subprocess.run(
-        [sys.executable, EXAMPLES / name], env=environ, check=False, capture_output=True, text=True, timeout=500
-    )
+    with ExitStack() as stack:
+        unstarted = Suite()
+        stack.push(unstarted)
+        own = ("PENSTOCK_HOME", "PENSTOCK_INFERENCE__OPTIMIZATION")
+        environ = {variable: text for variable, text in unstarted.environ.items() if variable not in own}
+        done = subprocess.run(
+            [sys.executable, EXAMPLES / name], env=environ, check=False, capture_output=True, text=True, timeout=500
+        )
     assert done.returncode == 0, f"{done.stdout}{done.stderr}"
     return done.stdout
 
