@@ -241,6 +241,8 @@ def test_harm_is_looked_for_while_a_person_is_waited_for() -> None:
         assert advance(held, facts(verdict=said(decision, is_final=True))) == held
     assert advance(held, facts(refusal="no room")) == held
     assert advance(held, facts(verdict=said(Decision.ROLL_BACK))).state is ROLLED_BACK
+    assert partial_by_hand("resume_by_hand")(held).unstopped == ("m-1-0-2",)  # the first one is over by itself
+    assert partial_by_hand("roll_back_by_hand")(held).unstopped == ("m-1-0-2",)
 
 
 def test_who_holds_a_step_has_its_comparison_go_on() -> None:
