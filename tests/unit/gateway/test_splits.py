@@ -15,7 +15,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from penstock.gateway.v1.reply_service_pb2 import BatchReply, Reply
+from penstock.gateway.v1.reply_service_pb2 import BatchReply, Hello, Reply
 from services.common import lanes
 from services.common.errors import InternalError, UnavailableError
 from services.gateway.adapters.ticket_packer import TicketPacker
@@ -26,6 +26,7 @@ from services.gateway.domain.routing import ModelRoutes, RoutingTable
 from services.gateway.domain.splits import Split, place_of
 from services.gateway.domain.tickets import Ticket
 from services.gateway.grpc_servicer import GrpcInfer
+from services.gateway.workers import Stream, Worker
 from tests.unit.gateway.requests import infer_request, served
 from tests.unit.gateway.test_inference import Scene, in_virtual_time
 
@@ -385,3 +386,27 @@ async def test_a_rescued_request_expires_when_it_would_have() -> None:
     with pytest.raises(UnavailableError, match="Request timeout expired"):
         await ticket.outcome
     assert scene.loop.time() == pytest.approx(60, abs=0.02)
+
+
+@in_virtual_time
+async def test_what_is_handed_over_is_marked_as_in_a_lane() -> None:
+    scene, said = Rollout(), []
+
+    class Context:
+        def say(self, message: Any) -> None:
+            said.append((message.handover.envelope.arm, message.handover.envelope.is_drawn))
+
+    stream = Stream(Worker(Hello(consumer="c", takes_handovers=True)), Context())
+    for ticket in (scene.ask("1"), scene.ask_until(scene.other), scene.ask("2"), scene.ask("1")):
+        stream.hand_over(ticket)
+    assert said == [(0, False), (1, True), (1, False), (0, False)]
+
+
+@in_virtual_time
+async def test_a_handover_that_breaks_is_of_the_lane_again_or_rescued() -> None:
+    scene = Rollout()
+    ticket = scene.ask_until(scene.other)
+    ticket.sent_ns = 1
+    scene.desk.rescuer.empty(scene.other)
+    assert ticket.heir is not None
+    assert scene.pending.get(ticket.heir.key) is ticket.heir
