@@ -87,7 +87,9 @@ class ReplyServicer:
             worker.left_at = time.monotonic()
             sending.cancel()
             self._take_back(stream.handed_over.values())
-            if not self._streams[worker.lane_key] and (lane := self._find_lane(*worker.lane_key)) is not None:
+            # One that never answered may only have looked for a gateway that was here before, and comes again.
+            is_last = not self._streams[worker.lane_key] and not stream.is_fresh
+            if is_last and (lane := self._find_lane(*worker.lane_key)) is not None:
                 self._on_cut_off(lane)
         await stream.flush()
 
