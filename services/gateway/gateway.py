@@ -142,12 +142,13 @@ class Gateway:
         """Follow leases and Redis itself, and let health follow them and the registry. Runs until cancelled."""
         clock = asyncio.get_running_loop().time
         while True:
-            lanes = self.catalog.lanes
+            lanes, are_all = self.catalog.lanes, self.resources.is_complete
             sent = self.pending.long_sent(before_ns=time.time_ns() - _MISSED_AFTER_NS)
             entries = [(ticket.stream, ticket.entry_id) for ticket in sent]
             sighting = await self.lane_watch.look([lane.keys for lane in lanes], entries)
             self.models.is_redis_up = sighting is not None
             if sighting is not None:
+                self.models.has_seen_lanes = self.models.has_seen_lanes or are_all
                 if not self.writer.compare(sighting.run_ids):
                     await self.lane_watch.close()
                 for ticket, (stream, entry_id), is_gone in zip(sent, entries, sighting.are_gone, strict=True):

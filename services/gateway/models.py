@@ -25,6 +25,8 @@ class Models:
         self, *, resources: ResourceCache, catalog: Catalog, desk: Desk, version: str, siblings: Siblings | None = None
     ) -> None:
         self.is_redis_up = False
+        self.has_seen_lanes = False
+        """Whether it was looked, once the registry was heard, who serves what is deployed."""
         self.is_awaited = siblings is not None
         """Whether other processes of this gateway have yet to become ready."""
         self.is_draining = False
@@ -36,8 +38,8 @@ class Models:
 
     @property
     def is_prepared(self) -> bool:
-        """Whether this process has what it needs: the registry was heard, and Redis answers."""
-        return self._resources.is_complete and self.is_redis_up
+        """Whether this process has what it needs: the registry was heard, Redis answers, and who serves is known."""
+        return self._resources.is_complete and self.is_redis_up and self.has_seen_lanes
 
     @property
     def is_ready(self) -> bool:
