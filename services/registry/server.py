@@ -12,26 +12,31 @@ import grpc
 
 from penstock.endpoints import joined
 from penstock.registry.v1.registry_service_pb2_grpc import add_RegistryServiceServicer_to_server
+from penstock.registry.v1.source_service_pb2_grpc import add_SourceServiceServicer_to_server
 from services.common import serving
 from services.common.boundary import translated
 from services.common.discovery.discovery import Discovery
 from services.common.discovery.metrics import DiscoveryCollector
 from services.common.discovery.registration import REGISTRY, Registration
 from services.common.settings import SuiteSettings
-from services.registry import upkeep
+from services.registry import environment, upkeep
 from services.registry.adapters.content_store import open_store, staging_folder
 from services.registry.adapters.database import Clock, Database
 from services.registry.adapters.forwarding import Forwarder
 from services.registry.adapters.identification import identified
+from services.registry.adapters.look_process import LookProcess
 from services.registry.adapters.metrics import Metrics
 from services.registry.adapters.staging import Staging
 from services.registry.adapters.upload_streams import UploadStreams
 from services.registry.artifacts import Artifacts
+from services.registry.bringing import Bringing
 from services.registry.collection import Collector
 from services.registry.lease import Lease
 from services.registry.nodes import Nodes
 from services.registry.servicer import RegistryServicer
 from services.registry.settings import RegistrySettings
+from services.registry.source_servicer import SourceServicer
+from services.registry.sourcing import Sourcing
 from services.registry.watch import Watch
 
 _log = logging.getLogger(__name__)
@@ -97,9 +102,21 @@ async def serve(
         servicer = RegistryServicer(
             database, artifacts=artifacts, collector=collector, streams=streams, nodes=nodes, watch=watch
         )
+        sourcing = Sourcing(
+            database,
+            lease,
+            Bringing(database, nodes, artifacts),
+            looker=LookProcess(environment.for_looks()),
+            folder=suite.home / "sources",
+            clock=clock,
+        )
         forwarder = Forwarder(lease, streams, can_send=artifacts.can_send)
         stack.push_async_callback(forwarder.close)
-        add_RegistryServiceServicer_to_server(metrics.measure(translated(identified(forwarder.wrap(servicer)))), server)
+        for add, one in (
+            (add_RegistryServiceServicer_to_server, servicer),
+            (add_SourceServiceServicer_to_server, SourceServicer(database, sourcing)),
+        ):
+            add(metrics.measure(translated(identified(forwarder.wrap(one)))), server)
         await health.attach(server)
 
         async def begin_writing() -> None:
@@ -130,6 +147,7 @@ async def serve(
                 upkeep.watch_nodes(nodes, lease),
                 upkeep.sweep(database, nodes, lease, clock=clock, poll_s=poll_s),
                 upkeep.collect(collector, lease, clock=clock, poll_s=poll_s),
+                sourcing.run(),
                 discovery.run(),
             ],
         )

@@ -9,7 +9,8 @@ from typing import Any, NoReturn, Protocol
 
 import grpc
 
-from penstock.registry.v1.registry_service_pb2_grpc import RegistryServiceStub
+from penstock.registry.v1.registry_service_pb2_grpc import RegistryServiceServicer, RegistryServiceStub
+from penstock.registry.v1.source_service_pb2_grpc import SourceServiceServicer, SourceServiceStub
 from services.common import serving
 from services.common.errors import UnavailableError
 from services.registry.adapters.database import NOT_WRITER
@@ -27,7 +28,14 @@ _READS = {
     "ListSigningKeys",
     "ListAuditEntries",
     "WatchResources",
+    "GetSource",
+    "ListSources",
 }
+
+_SERVICES: tuple[tuple[type, Any], ...] = (
+    (RegistryServiceServicer, RegistryServiceStub),
+    (SourceServiceServicer, SourceServiceStub),
+)
 
 Method = Callable[[Any, Any], Any]
 
@@ -53,7 +61,7 @@ class Forwarder:
         self._channels: dict[str, grpc.aio.Channel] = {}
 
     def wrap(self, servicer: Any) -> Any:
-        """The servicer, with each rpc that writes, or asks for what only the writer knows, passed on where need be."""
+        """A servicer, with each rpc that writes, or asks for what only the writer knows, passed on where need be."""
         for name, method in inspect.getmembers(servicer, inspect.ismethod):
             if name[0].isupper() and name not in _READS:
                 wrap = self._streaming if inspect.isasyncgenfunction(method) else self._single
@@ -111,11 +119,16 @@ class Forwarder:
             raise UnavailableError("no registry writes just now, try again")
         if writer not in self._channels:
             self._channels[writer] = grpc.aio.insecure_channel(writer, options=serving.CHANNEL_OPTIONS)
-        rpc = getattr(RegistryServiceStub(self._channels[writer]), name)
+        rpc = getattr(_stub(name)(self._channels[writer]), name)
         return rpc, {
             "timeout": context.time_remaining(),
             "metadata": [(FORWARDED, "1"), *metadata_of(caller_of(context))],
         }
+
+
+def _stub(name: str) -> Callable[[grpc.aio.Channel], Any]:
+    """The service that has an rpc."""
+    return next(stub for service, stub in _SERVICES if hasattr(service, name))
 
 
 async def _pass_on(error: grpc.aio.AioRpcError, context: Any) -> NoReturn:

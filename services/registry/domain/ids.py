@@ -58,6 +58,12 @@ def parse_deployment(name: str) -> str:
     return names.model_id(model)
 
 
+def parse_source(name: str) -> str:
+    """The id in ``sources/{source}``."""
+    (source,) = names.split(name, "sources/*")
+    return names.model_id(source)
+
+
 def check_node(name: str) -> str:
     """A node's whole name, ``nodes/{node}``."""
     (node,) = names.split(name, "nodes/*")

@@ -1,0 +1,67 @@
+"""How a version that a source brought comes to its model's traffic."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+from services.registry import deployments, sources
+from services.registry.adapters import source_rows
+from services.registry.adapters.transaction import Transaction
+from services.registry.domain import ids
+from services.registry.domain.fleet import Fleet
+from services.registry.domain.resources import Deployment, ModelVersion, VersionState
+from services.registry.domain.sources import Delivered, Source
+
+
+def list_brought(tx: Transaction) -> list[Source]:
+    """Sources with a version on its way that is judged by now, or gone."""
+    found = []
+    for source in source_rows.page(tx):
+        if source.progress.bringing:
+            version = tx.find(ModelVersion, *ids.parse_version(source.progress.bringing))
+            if version is None or version.state not in (VersionState.PENDING, VersionState.VALIDATING):
+                found.append(source)
+    return found
+
+
+def deliver(tx: Transaction, source: Source, *, fleet: Fleet) -> None:
+    """Take the next step for the version that a source brought, and write down how far it is.
+
+    Raises:
+        PenstockError: the step is refused; nothing was written.
+    """
+    present = source_rows.find(tx, source.id)
+    if present is not None and present.progress.bringing == source.progress.bringing:
+        sources.note_delivery(tx, source.id, source.progress.bringing, _step(tx, present, fleet))
+
+
+def refuse(tx: Transaction, source: Source, why: str) -> None:
+    """Write down that the version which a source brought can't be served."""
+    number = source.progress.bringing.rpartition("/")[2]
+    delivered = Delivered(f"version {number}: {why}", is_over=True, is_failure=True)
+    sources.note_delivery(tx, source.id, source.progress.bringing, delivered)
+
+
+def _step(tx: Transaction, source: Source, fleet: Fleet) -> Delivered:
+    version = tx.find(ModelVersion, *ids.parse_version(source.progress.bringing))
+    if version is None:
+        return Delivered(f"{source.progress.bringing} was deleted", is_over=True, is_failure=True)
+    if version.state is VersionState.REJECTED:
+        why = f"version {version.number} was rejected: {version.state_reason}"
+        return Delivered(why, is_over=True, is_failure=True)
+    if source.plan is None:
+        return Delivered(f"version {version.number} is {version.state.name}", is_over=True)
+    deployment = tx.find(Deployment, source.model)
+    if deployment is None:
+        wanted = Deployment(model=source.model, versions=(version.name,))
+        deployments.create_deployment(tx, wanted, request_id="", fleet=fleet)
+        return Delivered(f"version {version.number} is deployed", is_over=True)
+    if deployment.versions[-1:] == (version.name,):
+        return Delivered(f"version {version.number} has the requests already", is_over=True)
+    return _roll_out(tx, version, deployment, fleet)
+
+
+def _roll_out(tx: Transaction, version: ModelVersion, deployment: Deployment, fleet: Fleet) -> Delivered:
+    wanted = replace(deployment, versions=(*deployment.versions, version.name), etag="")
+    deployments.update_deployment(tx, wanted, paths=["versions"], fleet=fleet)
+    return Delivered(f"version {version.number} is deployed beside the others", is_over=True)
