@@ -47,6 +47,7 @@ from penstock.registry.v1.resources_pb2 import (
     Slo,
 )
 from penstock.serving import UNCHANGED, Serving
+from penstock.sources import SourceClient
 from penstock.tls import Tls
 from penstock.trust import TrustClient
 from penstock.uploads import ignore
@@ -98,6 +99,8 @@ class Client:
         self._inference: InferenceConnection | None = None
         self.trust = TrustClient(self._channels["registry"])
         """Keys, signatures, policies, and the audit log."""
+        self.sources = SourceClient(self._channels["registry"])
+        """Places that bring new versions by themselves, and where versions are from."""
         self.verdicts = VerdictClient(self._channels["monitor"])
         """Comparisons of versions on live traffic."""
 

@@ -17,6 +17,7 @@ from penstock.cli import (
     incidents,
     infer,
     keys,
+    lineage,
     model,
     models,
     nodes,
@@ -25,6 +26,7 @@ from penstock.cli import (
     restart,
     signing,
     slo,
+    sources,
     status,
     undeploy,
     up,
@@ -47,6 +49,7 @@ app = typer.Typer(
 for module in (
     *(up, restart, status, nodes),
     *(deploy, imports, convert, models, model, versions, variants, infer, undeploy, gc),
+    *(sources, lineage),
     *(signing, keys, policies, audit),
     *(incidents, drift, probe, verdict, watch, slo, export),
 ):

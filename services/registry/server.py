@@ -7,6 +7,7 @@ import logging
 import time
 from collections.abc import Callable
 from contextlib import AsyncExitStack
+from functools import partial
 
 import grpc
 
@@ -20,6 +21,7 @@ from services.common.discovery.metrics import DiscoveryCollector
 from services.common.discovery.registration import REGISTRY, Registration
 from services.common.settings import SuiteSettings
 from services.registry import environment, upkeep
+from services.registry.adapters import webhooks
 from services.registry.adapters.content_store import open_store, staging_folder
 from services.registry.adapters.database import Clock, Database
 from services.registry.adapters.forwarding import Forwarder
@@ -118,6 +120,10 @@ async def serve(
         ):
             add(metrics.measure(translated(identified(forwarder.wrap(one)))), server)
         await health.attach(server)
+        if settings.webhook_port:
+            listener, loop = serving.bound(suite.bind, settings.webhook_port), asyncio.get_running_loop()
+            moved = partial(loop.call_soon_threadsafe, sourcing.note_moved)
+            stack.callback(webhooks.serve(listener, secret=settings.effective_webhook_secret, moved=moved))
 
         async def begin_writing() -> None:
             nodes.begin()

@@ -59,10 +59,16 @@ class Sourcing:
         self._again_at: dict[str, float] = {}
         self._slots = asyncio.Semaphore(_AT_ONCE)
         self._awake = asyncio.Event()
+        self._moved: set[str] = set()
 
     def wake(self) -> None:
         """Look sooner than at the next tick for what there is to do."""
         self._awake.set()
+
+    def note_moved(self, registered_model: str) -> None:
+        """MLflow says that something happened to a registered model: look at its sources at the next tick."""
+        self._moved.add(registered_model)
+        self.wake()
 
     async def run(self) -> None:
         """Watch for ever. Cancelled, it ends the looks that are under way."""
@@ -73,6 +79,7 @@ class Sourcing:
                     if self._lease.is_writer:
                         await self._tick()
                     else:
+                        self._moved.clear()
                         self._stop()
                 except PenstockError as error:
                     _log.warning("watching the sources failed, it is tried again: %s", error)
@@ -100,9 +107,14 @@ class Sourcing:
 
     async def _tick(self) -> None:
         now_ns, now = self._clock(), asyncio.get_running_loop().time()
+        moved, self._moved = self._moved, set()
         for source in await self._database.read(source_rows.page):
             again_at = self._again_at.get(source.id)
             is_again = again_at is not None and now >= again_at and not source.is_paused
+            if not source.is_paused and _is_of(source, moved):
+                is_again = True
+                if source.id in self._looks:  # which may have looked too early
+                    self._moved.add(source.location.fields["registered_model"])
             if is_again or domain.is_due(source, now_ns=now_ns):
                 self._begin(source, is_forced=False)
         await self._deliver()
@@ -164,6 +176,10 @@ class Sourcing:
             )
         else:
             await write(sources.note_failure, source.id, answer.text)
+
+
+def _is_of(source: Source, moved: set[str]) -> bool:
+    return source.location.kind == "mlflow" and source.location.fields["registered_model"] in moved
 
 
 def _scratch(folder: Path) -> Path:

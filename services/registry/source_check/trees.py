@@ -40,7 +40,10 @@ class UnfitError(Exception):
 
 @dataclass(frozen=True, slots=True)
 class Entry:
-    """A file: its size, and what changes whenever its content does. ``changed_s`` is Unix time, 0 where not known."""
+    """A file: its size, -1 where not known, and what changes whenever its content does.
+
+    ``changed_s`` is Unix time, 0 where not known.
+    """
 
     size_bytes: int
     stamp: str
@@ -178,15 +181,16 @@ def copied(tree: Tree, first: Listing, folder: Path) -> None:
         UnsettledError: it changed meanwhile.
     """
     content = content_of(first)
-    total = sum(one.size_bytes for one in content.values())
+    total = sum(max(one.size_bytes, 0) for one in content.values())
     if total > (free := shutil.disk_usage(folder).free):
         raise PlaceError(f"there are {total} bytes to copy, and the registry's disk has {free} left")
     for place in content:
         target = folder / place
         target.parent.mkdir(parents=True, exist_ok=True)
         tree.copy(place, target)
-        if (size := target.stat().st_size) != content[place].size_bytes:
-            raise UnsettledError(f"{place} had {content[place].size_bytes} bytes, and {size} when it was copied")
+        size, expected = target.stat().st_size, content[place].size_bytes
+        if size != expected >= 0:
+            raise UnsettledError(f"{place} had {expected} bytes, and {size} when it was copied")
     _check_same(first, tree.list())
 
 
