@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
-
-from services.registry import deployments, sources
-from services.registry.adapters import source_rows
+from services.common import names
+from services.registry import deployments, rollouts, sources
+from services.registry.adapters import rollout_rows, source_rows
+from services.registry.adapters.codec.rollouts import wanted_plan_from_pb
+from services.registry.adapters.codec.sources import plan_to_pb
 from services.registry.adapters.transaction import Transaction
 from services.registry.domain import ids
 from services.registry.domain.fleet import Fleet
@@ -58,10 +59,24 @@ def _step(tx: Transaction, source: Source, fleet: Fleet) -> Delivered:
         return Delivered(f"version {version.number} is deployed", is_over=True)
     if deployment.versions[-1:] == (version.name,):
         return Delivered(f"version {version.number} has the requests already", is_over=True)
-    return _roll_out(tx, version, deployment, fleet)
+    return _roll_out(tx, source, version, fleet)
 
 
-def _roll_out(tx: Transaction, version: ModelVersion, deployment: Deployment, fleet: Fleet) -> Delivered:
-    wanted = replace(deployment, versions=(*deployment.versions, version.name), etag="")
-    deployments.update_deployment(tx, wanted, paths=["versions"], fleet=fleet)
-    return Delivered(f"version {version.number} is deployed beside the others", is_over=True)
+def _roll_out(tx: Transaction, source: Source, version: ModelVersion, fleet: Fleet) -> Delivered:
+    """Begin a rollout as a person would. One that is under way goes first."""
+    if (active := rollout_rows.find_active(tx, source.model)) is not None:
+        if active.candidate == version.name:
+            return Delivered(f"version {version.number} is on trial already", is_over=True, rollout=active.name)
+        return Delivered(f"version {version.number} waits for the end of rollout {active.number}")
+    begun = rollouts.create_rollout(
+        tx,
+        names.deployment_name(source.model),
+        version.name,
+        wanted_plan_from_pb(plan_to_pb(source)),
+        reason=f"brought by {source.name}",
+        deployment_etag="",
+        request_id="",
+        fleet=fleet,
+    )
+    text = f"rollout {begun.number} of version {version.number} has begun"
+    return Delivered(text, is_over=True, rollout=begun.name)

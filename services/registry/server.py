@@ -12,13 +12,17 @@ from functools import partial
 import grpc
 
 from penstock.endpoints import joined
-from penstock.registry.v1.registry_service_pb2_grpc import add_RegistryServiceServicer_to_server
-from penstock.registry.v1.source_service_pb2_grpc import add_SourceServiceServicer_to_server
+from penstock.registry.v1.registry_service_pb2_grpc import (
+    RegistryServiceStub,
+    add_RegistryServiceServicer_to_server,
+)
+from penstock.registry.v1.rollout_service_pb2_grpc import RolloutServiceStub, add_RolloutServiceServicer_to_server
+from penstock.registry.v1.source_service_pb2_grpc import SourceServiceStub, add_SourceServiceServicer_to_server
 from services.common import serving
 from services.common.boundary import translated
 from services.common.discovery.discovery import Discovery
 from services.common.discovery.metrics import DiscoveryCollector
-from services.common.discovery.registration import REGISTRY, Registration
+from services.common.discovery.registration import MONITOR, REGISTRY, Registration
 from services.common.settings import SuiteSettings
 from services.registry import environment, upkeep
 from services.registry.adapters import webhooks
@@ -28,6 +32,7 @@ from services.registry.adapters.forwarding import Forwarder
 from services.registry.adapters.identification import identified
 from services.registry.adapters.look_process import LookProcess
 from services.registry.adapters.metrics import Metrics
+from services.registry.adapters.monitor import Monitors
 from services.registry.adapters.staging import Staging
 from services.registry.adapters.upload_streams import UploadStreams
 from services.registry.artifacts import Artifacts
@@ -35,6 +40,8 @@ from services.registry.bringing import Bringing
 from services.registry.collection import Collector
 from services.registry.lease import Lease
 from services.registry.nodes import Nodes
+from services.registry.rollout_driver import RolloutDriver
+from services.registry.rollout_servicer import RolloutServicer
 from services.registry.servicer import RegistryServicer
 from services.registry.settings import RegistrySettings
 from services.registry.source_servicer import SourceServicer
@@ -43,7 +50,7 @@ from services.registry.watch import Watch
 
 _log = logging.getLogger(__name__)
 
-SERVICE = "penstock.registry.v1.RegistryService"
+SERVICES = tuple(f"penstock.registry.v1.{name}" for name in ("RegistryService", "RolloutService", "SourceService"))
 
 _GRACE_S = 3.0
 
@@ -72,7 +79,7 @@ async def serve(
         SystemExit: a port is taken.
     """
     suite.home.mkdir(parents=True, exist_ok=True)
-    metrics, health, discovery = Metrics(), serving.Health(SERVICE), Discovery(suite.consul)
+    metrics, health, discovery = Metrics(), serving.Health(*SERVICES), Discovery(suite.consul)
     metrics.collectors.register(DiscoveryCollector(discovery))
     async with AsyncExitStack() as stack:
         database = Database(
@@ -112,21 +119,25 @@ async def serve(
             folder=suite.home / "sources",
             clock=clock,
         )
+        stack.callback(_take_webhooks(suite, settings, sourcing))
         forwarder = Forwarder(lease, streams, can_send=artifacts.can_send)
         stack.push_async_callback(forwarder.close)
-        for add, one in (
-            (add_RegistryServiceServicer_to_server, servicer),
-            (add_SourceServiceServicer_to_server, SourceServicer(database, sourcing)),
+        monitors = Monitors(discovery.find(MONITOR, suite.monitor_address))
+        stack.push_async_callback(monitors.close)
+        driver = RolloutDriver(database, nodes, monitors, clock=clock, monotonic=monotonic)
+        rollout_servicer = RolloutServicer(database, nodes=nodes, on_change=driver.wake)
+
+        for one, stub, add in (
+            (servicer, RegistryServiceStub, add_RegistryServiceServicer_to_server),
+            (rollout_servicer, RolloutServiceStub, add_RolloutServiceServicer_to_server),
+            (SourceServicer(database, sourcing), SourceServiceStub, add_SourceServiceServicer_to_server),
         ):
-            add(metrics.measure(translated(identified(forwarder.wrap(one)))), server)
+            add(metrics.measure(translated(identified(forwarder.wrap(one, stub=stub)))), server)
         await health.attach(server)
-        if settings.webhook_port:
-            listener, loop = serving.bound(suite.bind, settings.webhook_port), asyncio.get_running_loop()
-            moved = partial(loop.call_soon_threadsafe, sourcing.note_moved)
-            stack.callback(webhooks.serve(listener, secret=settings.effective_webhook_secret, moved=moved))
 
         async def begin_writing() -> None:
             nodes.begin()
+            driver.wake()
 
         await database.migrate()
         await lease.begin()
@@ -151,9 +162,24 @@ async def serve(
                 ),
                 upkeep.measure(database, poll_s=poll_s, seen=metrics.artifact_bytes.set),
                 upkeep.watch_nodes(nodes, lease),
+                upkeep.drive_rollouts(driver, lease, poll_s=poll_s),
                 upkeep.sweep(database, nodes, lease, clock=clock, poll_s=poll_s),
                 upkeep.collect(collector, lease, clock=clock, poll_s=poll_s),
                 sourcing.run(),
                 discovery.run(),
             ],
         )
+
+
+def _take_webhooks(suite: SuiteSettings, settings: RegistrySettings, sourcing: Sourcing) -> Callable[[], None]:
+    """Take MLflow's webhooks where that is asked for; return what stops it.
+
+    Raises:
+        ValueError: there is no secret to know them by.
+        SystemExit: the port is taken.
+    """
+    if not settings.webhook_port:
+        return lambda: None
+    moved = partial(asyncio.get_running_loop().call_soon_threadsafe, sourcing.note_moved)
+    listener = serving.bound(suite.bind, settings.webhook_port)
+    return webhooks.serve(listener, secret=settings.effective_webhook_secret, moved=moved)

@@ -9,8 +9,10 @@ from services.common import names
 from services.common.errors import AlreadyExistsError, FailedPreconditionError, InvalidArgumentError
 from services.registry import audit, models, versions
 from services.registry.adapters import request_rows, source_rows, tables
+from services.registry.adapters.codec.rollouts import wanted_plan_from_pb
+from services.registry.adapters.codec.sources import plan_to_pb
 from services.registry.adapters.transaction import Transaction
-from services.registry.domain import etags, ids, limits, paging
+from services.registry.domain import etags, ids, limits, paging, rollout_plans
 from services.registry.domain import sources as domain
 from services.registry.domain.resources import Lineage, Model, ModelVersion, SigningKey, VersionState
 from services.registry.domain.sources import Delivered, Source
@@ -169,8 +171,10 @@ def _shortened(lineage: Lineage) -> Lineage:
 
 
 def _check(tx: Transaction, source: Source) -> None:
-    """Raises: FailedPreconditionError: nobody could sign for it. InvalidArgumentError: the manifest is too large."""
+    """Raises: FailedPreconditionError: nobody could sign for it. InvalidArgumentError: manifest or plan are unfit."""
     limits.check_manifest(source.manifest)
+    if source.plan is not None:
+        rollout_plans.complete(wanted_plan_from_pb(plan_to_pb(source)))
     if not (key_set := source.trust.key_set):
         return
     names.model_id(key_set)

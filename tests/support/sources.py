@@ -15,9 +15,10 @@ from google.protobuf.duration_pb2 import Duration
 
 from penstock.registry.v1 import registry_service_pb2 as api
 from penstock.registry.v1 import source_service_pb2 as pb
-from penstock.registry.v1.resources_pb2 import ModelVersion
+from penstock.registry.v1.resources_pb2 import ModelVersion, Signature
+from penstock.registry.v1.rollout_service_pb2_grpc import RolloutServiceStub
 from penstock.registry.v1.source_service_pb2_grpc import SourceServiceStub
-from tests.support.registry import NODE, Registry
+from tests.support.registry import NODE, SIGNATURE, Registry
 
 SETTLE = Duration(nanos=100_000_000)
 
@@ -27,6 +28,7 @@ class Sources:
     """The sources of ``registry``."""
 
     stub: SourceServiceStub
+    rollouts: RolloutServiceStub
     registry: Registry
 
     async def add(self, name: str = "one", *, model: str = "digits", **wanted: Any) -> pb.Source:
@@ -60,17 +62,20 @@ class Sources:
         request = api.ListModelVersionsRequest(parent=f"models/{model}")
         return list((await self.registry.stub.ListModelVersions(request)).model_versions)
 
-    async def judge(self, *, rejection: str = "") -> ModelVersion:
+    async def judge(self, *, rejection: str = "", signature: Signature = SIGNATURE) -> ModelVersion:
         """Validate the version that waits for it, as an agent would."""
         claimed = (await self.registry.stub.ClaimValidation(api.ClaimValidationRequest(node=NODE))).model_version
         assert claimed.name
-        return await self.registry.report(claimed, rejection=rejection)
+        request = api.ReportValidationRequest(
+            name=claimed.name, node=NODE, rejection=rejection, signature=None if rejection else signature
+        )
+        return (await self.registry.stub.ReportValidation(request)).model_version
 
 
 @contextlib.asynccontextmanager
 async def sources_of(registry: Registry) -> AsyncIterator[Sources]:
     async with grpc.aio.insecure_channel(registry.address) as channel:
-        yield Sources(SourceServiceStub(channel), registry)
+        yield Sources(SourceServiceStub(channel), RolloutServiceStub(channel), registry)
 
 
 def texts(source: pb.Source) -> list[str]:

@@ -344,6 +344,21 @@ class Placement:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class TrafficSplit:
+    """How requests are divided between two versions. All are resource names but ``alias``, which is an id."""
+
+    rollout: str
+    candidate: str
+    baseline: str
+    candidate_share: float = 0.0
+    shadow_share: float = 0.0
+    sticky_key: str = ""
+    alias: str = ""
+    comparison: str = ""
+    pair_tolerance: float = 0.0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Deployment:
     """The desired state of one model's serving, where it runs, and what the agents report of it."""
 
@@ -360,6 +375,7 @@ class Deployment:
     placements: tuple[Placement, ...] = ()
     pinned: bool = False
     slo: Slo = Slo()
+    split: TrafficSplit | None = None
 
     @property
     def name(self) -> str:

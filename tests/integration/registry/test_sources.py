@@ -13,10 +13,11 @@ from google.protobuf.field_mask_pb2 import FieldMask
 from grpc import StatusCode
 
 from penstock.registry.v1 import registry_service_pb2 as api
+from penstock.registry.v1 import rollout_service_pb2 as rollout_pb
 from penstock.registry.v1 import source_service_pb2 as pb
-from penstock.registry.v1.resources_pb2 import ModelVersion
+from penstock.registry.v1.resources_pb2 import ModelVersion, Signature, TensorSpec
 from penstock.registry.v1.rollout_service_pb2 import RolloutPlan
-from tests.support.registry import Registry, fails, running_registry
+from tests.support.registry import SIGNATURE, Registry, fails, running_registry
 from tests.support.sources import Sources, sources_of, texts
 
 PLAN = RolloutPlan(strategy=RolloutPlan.STRATEGY_ALL_AT_ONCE)
@@ -290,3 +291,74 @@ async def test_a_look_that_hangs_is_given_up(sources: Sources, folder: Path) -> 
     source = await sources.watch(folder, settle_duration=Duration(seconds=10), check_duration=Duration(seconds=1))
     source = await sources.until(lambda one: one.state == pb.Source.STATE_FAILING)
     assert source.state_reason == "it took longer than 1 s, and was given up"
+
+
+async def rollout_of(sources: Sources, number: int) -> rollout_pb.Rollout:
+    request = rollout_pb.GetRolloutRequest(name=f"deployments/digits/rollouts/{number}")
+    return (await sources.rollouts.GetRollout(request)).rollout
+
+
+async def test_every_further_version_is_rolled_out_and_waits_for_the_one_before(sources: Sources, folder: Path) -> None:
+    plan = RolloutPlan(strategy=RolloutPlan.STRATEGY_CANARY, steps=[rollout_pb.RolloutStep(candidate_share=0.2)])
+    await sources.watch(folder, plan=plan)
+    for number in (1, 2, 3):
+        (folder / "model.onnx").write_bytes(f"{number}".encode())
+        await sources.check()
+        await sources.judge()
+        source = await sources.until(lambda one: one.state_reason)
+
+    assert texts(source)[-3:] == [
+        "version 2 was made of it",
+        "rollout 1 of version 2 has begun",
+        "version 3 was made of it",
+    ]
+    assert [one.rollout for one in source.events if one.rollout] == ["deployments/digits/rollouts/1"]
+    begun = await rollout_of(sources, 1)
+    assert (begun.candidate, begun.reason) == ("models/digits/versions/2", "brought by sources/one")
+    assert begun.plan.steps[0].candidate_share == 0.2
+    waiting = await sources.until(lambda one: "waits" in one.state_reason)
+    assert waiting.state_reason == "version 3 waits for the end of rollout 1"
+
+    await sources.rollouts.RollBackRollout(rollout_pb.RollBackRolloutRequest(name=begun.name))
+    source = await sources.until(lambda one: one.state == pb.Source.STATE_WATCHING)
+    assert texts(source)[-1] == "rollout 2 of version 3 has begun"
+
+
+async def test_what_was_rolled_back_is_not_tried_again_for_being_written_anew(sources: Sources, folder: Path) -> None:
+    await sources.watch(folder, plan=PLAN)
+    for number in (1, 2):
+        (folder / "model.onnx").write_bytes(f"{number}".encode())
+        await sources.check()
+        await sources.judge()
+        await sources.until(lambda one: one.state == pb.Source.STATE_WATCHING)
+    await sources.rollouts.RollBackRollout(rollout_pb.RollBackRolloutRequest(name="deployments/digits/rollouts/1"))
+
+    (folder / "model.onnx").write_bytes(b"2")
+    source = await sources.check()
+    await fails(rollout_of(sources, 2), StatusCode.NOT_FOUND)
+    assert source.state == pb.Source.STATE_WATCHING
+
+    await sources.check(is_forced=True)
+    await sources.until(lambda one: texts(one)[-1] == "rollout 2 of version 2 has begun")
+
+
+async def test_a_candidate_that_does_not_fit_is_told_of(sources: Sources, folder: Path) -> None:
+    plan = RolloutPlan(strategy=RolloutPlan.STRATEGY_CANARY)
+    (folder / "model.onnx").write_bytes(b"1")
+    await sources.watch(folder, plan=plan)
+    await sources.until(lambda one: one.version)
+    await sources.judge()
+    await sources.until(lambda one: one.state == pb.Source.STATE_WATCHING)
+    (folder / "model.onnx").write_bytes(b"2")
+    await sources.check()
+    other = Signature(inputs=[TensorSpec(name="z", datatype="FP32", shape=[-1, 9])], outputs=SIGNATURE.outputs)
+    await sources.judge(signature=other)
+
+    source = await sources.until(lambda one: one.state == pb.Source.STATE_FAILING)
+    assert source.state_reason.startswith("version 2: ")
+
+
+async def test_a_plan_that_makes_no_sense_is_refused(sources: Sources, folder: Path) -> None:
+    steps = [rollout_pb.RolloutStep(candidate_share=one) for one in (0.5, 0.2)]
+    call = sources.watch(folder, plan=RolloutPlan(strategy=RolloutPlan.STRATEGY_CANARY, steps=steps))
+    await fails(call, StatusCode.INVALID_ARGUMENT)

@@ -6,7 +6,7 @@ import sqlalchemy as sa
 from alembic import op
 
 revision = "0011"
-down_revision = "0009"
+down_revision = "0010"
 
 _Id = sa.String(64).with_variant(sa.String(64, collation="C"), "postgresql")
 _Json = sa.JSON(none_as_null=True)
