@@ -56,6 +56,7 @@ from penstock.verdicts import VerdictClient
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
+    from penstock.records import Record
     from penstock.tensors import InferenceConnection, Tensor
 
 _POLL_S = 0.1
@@ -228,6 +229,12 @@ class Client:
         """Point an alias at a version, given by its resource name."""
         request = pb.SetAliasRequest(alias=Alias(name=f"models/{model}/aliases/{alias}", version=version))
         return self._call(self._registry.SetAlias, request).alias
+
+    def records(self, *models: str) -> list[Record]:
+        """What versions and rollouts came to, of some models or of all: for :mod:`penstock.records` to write."""
+        from penstock.records import collect
+
+        return list(collect(self._channels["registry"], models))
 
     # Deployments
 

@@ -29,8 +29,8 @@ from services.registry.adapters import webhooks
 from services.registry.adapters.content_store import open_store, staging_folder
 from services.registry.adapters.database import Clock, Database
 from services.registry.adapters.forwarding import Forwarder
+from services.registry.adapters.helper_processes import ExportProcess, LookProcess
 from services.registry.adapters.identification import identified
-from services.registry.adapters.look_process import LookProcess
 from services.registry.adapters.metrics import Metrics
 from services.registry.adapters.monitor import Monitors
 from services.registry.adapters.staging import Staging
@@ -40,6 +40,7 @@ from services.registry.bringing import Bringing
 from services.registry.collection import Collector
 from services.registry.lease import Lease
 from services.registry.nodes import Nodes
+from services.registry.recording import Recorder
 from services.registry.rollout_driver import RolloutDriver
 from services.registry.rollout_servicer import RolloutServicer
 from services.registry.servicer import RegistryServicer
@@ -120,6 +121,8 @@ async def serve(
             clock=clock,
         )
         stack.callback(_take_webhooks(suite, settings, sourcing))
+        exporter = ExportProcess(environment.for_looks(), registry=joined(suite.reachable_host, port))
+        recorder = Recorder(database, lease, exporter=exporter, targets=settings.record_targets)
         forwarder = Forwarder(lease, streams, can_send=artifacts.can_send)
         stack.push_async_callback(forwarder.close)
         monitors = Monitors(discovery.find(MONITOR, suite.monitor_address))
@@ -166,6 +169,7 @@ async def serve(
                 upkeep.sweep(database, nodes, lease, clock=clock, poll_s=poll_s),
                 upkeep.collect(collector, lease, clock=clock, poll_s=poll_s),
                 sourcing.run(),
+                recorder.run(),
                 discovery.run(),
             ],
         )

@@ -3,9 +3,18 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Annotated
 
-from pydantic import Field, SecretStr
+from pydantic import AfterValidator, Field, SecretStr
 from pydantic_settings import BaseSettings, SettingsConfigDict
+
+
+def _targets(text: str) -> str:
+    for one in filter(None, map(str.strip, text.split(","))):
+        kind, _, where = one.partition(":")
+        if kind not in ("mlflow", "tensorboard") or not where:
+            raise ValueError(f"got {one!r}, expected mlflow:URI or tensorboard:PATH")
+    return text
 
 
 class RegistrySettings(BaseSettings):
@@ -30,11 +39,16 @@ class RegistrySettings(BaseSettings):
     turn. 0: none."""
     webhook_secret: SecretStr | None = None
     """The secret by which MLflow signs its webhooks. Needed where they are taken."""
-    records: str = ""
+    records: Annotated[str, AfterValidator(_targets)] = ""
     """Where results of versions and rollouts are written when a rollout has ended: MLflow's tracking URI as
     `mlflow:URI`, or a folder for TensorBoard as `tensorboard:PATH`; of several, with commas between. Empty: nowhere."""
     change_log_length: int = Field(default=10_000, ge=100)
     """How many changes are kept for followers to resume from; who was away for longer gets a snapshot."""
+
+    @property
+    def record_targets(self) -> list[str]:
+        """Where records are written, each as "mlflow:URI" or "tensorboard:PATH"."""
+        return [one.strip() for one in self.records.split(",") if one.strip()]
 
     @property
     def effective_webhook_secret(self) -> str:
