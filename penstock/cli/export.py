@@ -64,7 +64,7 @@ def records(
     ] = None,
     registry: options.Registry = None,
 ) -> None:
-    """Write what versions and rollouts came to: figures, steps, verdicts, reasons. What is there is not written again."""
+    """Write what versions and rollouts came to: figures, steps, verdicts, reasons. What is there stays."""
     from penstock.records import mlflow as runs
     from penstock.records import tensorboard as events
 

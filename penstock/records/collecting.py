@@ -38,11 +38,10 @@ def _rollouts(channel: Channel, model: str) -> list[Rollout]:
     """With their events."""
     stub = RolloutServiceStub(channel.grpc)
     request = rollout_pb.ListRolloutsRequest(parent=f"deployments/{model}")
-    found: list[Rollout] = []
     with contextlib.suppress(errors.NotFoundError, errors.UnimplementedError):
-        for one in channel.pages(stub.ListRollouts, request, "rollouts"):
-            found.append(channel.call(stub.GetRollout, rollout_pb.GetRolloutRequest(name=one.name)).rollout)
-    return found
+        names = [one.name for one in channel.pages(stub.ListRollouts, request, "rollouts")]
+        return [channel.call(stub.GetRollout, rollout_pb.GetRolloutRequest(name=name)).rollout for name in names]
+    return []
 
 
 def of_version(version: ModelVersion) -> Record:

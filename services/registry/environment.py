@@ -1,4 +1,4 @@
-"""What processes that look at sources are told by the environment."""
+"""What the processes that look at sources, and write records, are told by the environment."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ _DEFAULTS = {
 }
 
 
-def for_looks() -> dict[str, str]:
+def for_helpers() -> dict[str, str]:
     """Our own environment without our settings, of which some are secret: libraries find credentials in the rest."""
     own = {name: value for name, value in os.environ.items() if not name.startswith(_PREFIX)}
     return {**_DEFAULTS, **own}

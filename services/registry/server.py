@@ -112,17 +112,15 @@ async def serve(
         servicer = RegistryServicer(
             database, artifacts=artifacts, collector=collector, streams=streams, nodes=nodes, watch=watch
         )
-        sourcing = Sourcing(
+        sourcing = _sourcing(
+            Bringing(database, nodes, artifacts),
             database,
             lease,
-            Bringing(database, nodes, artifacts),
-            looker=LookProcess(environment.for_looks()),
-            folder=suite.home / "sources",
+            suite=suite,
+            settings=settings,
             clock=clock,
+            stack=stack,
         )
-        stack.callback(_take_webhooks(suite, settings, sourcing))
-        exporter = ExportProcess(environment.for_looks(), registry=joined(suite.reachable_host, port))
-        recorder = Recorder(database, lease, exporter=exporter, targets=settings.record_targets)
         forwarder = Forwarder(lease, streams, can_send=artifacts.can_send)
         stack.push_async_callback(forwarder.close)
         monitors = Monitors(discovery.find(MONITOR, suite.monitor_address))
@@ -169,21 +167,37 @@ async def serve(
                 upkeep.sweep(database, nodes, lease, clock=clock, poll_s=poll_s),
                 upkeep.collect(collector, lease, clock=clock, poll_s=poll_s),
                 sourcing.run(),
-                recorder.run(),
+                _recorder(database, lease, settings=settings, address=joined(suite.reachable_host, port)).run(),
                 discovery.run(),
             ],
         )
 
 
-def _take_webhooks(suite: SuiteSettings, settings: RegistrySettings, sourcing: Sourcing) -> Callable[[], None]:
-    """Take MLflow's webhooks where that is asked for; return what stops it.
+def _sourcing(
+    bringing: Bringing,
+    database: Database,
+    lease: Lease,
+    *,
+    suite: SuiteSettings,
+    settings: RegistrySettings,
+    clock: Clock,
+    stack: AsyncExitStack,
+) -> Sourcing:
+    """What watches the sources. Until the stack is closed, MLflow's webhooks are taken where that is asked for.
 
     Raises:
-        ValueError: there is no secret to know them by.
-        SystemExit: the port is taken.
+        ValueError: there is no secret to know webhooks by.
+        SystemExit: their port is taken.
     """
-    if not settings.webhook_port:
-        return lambda: None
-    moved = partial(asyncio.get_running_loop().call_soon_threadsafe, sourcing.note_moved)
-    listener = serving.bound(suite.bind, settings.webhook_port)
-    return webhooks.serve(listener, secret=settings.effective_webhook_secret, moved=moved)
+    looker, folder = LookProcess(environment.for_helpers()), suite.home / "sources"
+    sourcing = Sourcing(database, lease, bringing, looker=looker, folder=folder, clock=clock)
+    if settings.webhook_port:
+        moved = partial(asyncio.get_running_loop().call_soon_threadsafe, sourcing.note_moved)
+        listener = serving.bound(suite.bind, settings.webhook_port)
+        stack.callback(webhooks.serve(listener, secret=settings.effective_webhook_secret, moved=moved))
+    return sourcing
+
+
+def _recorder(database: Database, lease: Lease, *, settings: RegistrySettings, address: str) -> Recorder:
+    exporter = ExportProcess(environment.for_helpers(), registry=address)
+    return Recorder(database, lease, exporter=exporter, targets=settings.record_targets)
