@@ -146,7 +146,7 @@ class SourceClient:
         """Watch a place no more. What it brought stays."""
         self._channel.call(self._registry.DeleteSource, pb.DeleteSourceRequest(name=_name(source)))
 
-    def lineage(self, version: str) -> list[Ancestor]:
+    def lineage(self, version: str) -> Sequence[Ancestor]:
         """A version, given by its resource name, and all that it is from, each with its rollouts; itself first."""
         return ancestry(self._channel, version)
 

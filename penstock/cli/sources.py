@@ -209,7 +209,7 @@ def _plan(strategy: Strategy | None, file: Path | None) -> RolloutPlan | None:
         except (json_format.ParseError, ValueError) as error:
             raise ValueError(f"{file} is no plan: {error}") from None
     if strategy is not None:
-        plan.strategy = RolloutPlan.Strategy.Value(f"STRATEGY_{strategy.name}")
+        plan.strategy = getattr(RolloutPlan, f"STRATEGY_{strategy.name}")
     return None if strategy is None and file is None else plan
 
 

@@ -7,7 +7,6 @@ import logging
 import time
 from collections.abc import Callable
 from contextlib import AsyncExitStack
-from functools import partial
 
 import grpc
 
@@ -23,6 +22,7 @@ from services.common.boundary import translated
 from services.common.discovery.discovery import Discovery
 from services.common.discovery.metrics import DiscoveryCollector
 from services.common.discovery.registration import MONITOR, REGISTRY, Registration
+from services.common.listeners import bound
 from services.common.settings import SuiteSettings
 from services.registry import environment, upkeep
 from services.registry.adapters import webhooks
@@ -112,15 +112,8 @@ async def serve(
         servicer = RegistryServicer(
             database, artifacts=artifacts, collector=collector, streams=streams, nodes=nodes, watch=watch
         )
-        sourcing = _sourcing(
-            Bringing(database, nodes, artifacts),
-            database,
-            lease,
-            suite=suite,
-            settings=settings,
-            clock=clock,
-            stack=stack,
-        )
+        bringing = Bringing(database, nodes, artifacts)
+        sourcing = _sourcing(bringing, database, lease, suite=suite, settings=settings, clock=clock, stack=stack)
         forwarder = Forwarder(lease, streams, can_send=artifacts.can_send)
         stack.push_async_callback(forwarder.close)
         monitors = Monitors(discovery.find(MONITOR, suite.monitor_address))
@@ -192,8 +185,11 @@ def _sourcing(
     looker, folder = LookProcess(environment.for_helpers()), suite.home / "sources"
     sourcing = Sourcing(database, lease, bringing, looker=looker, folder=folder, clock=clock)
     if settings.webhook_port:
-        moved = partial(asyncio.get_running_loop().call_soon_threadsafe, sourcing.note_moved)
-        listener = serving.bound(suite.bind, settings.webhook_port)
+        loop, listener = asyncio.get_running_loop(), bound(suite.bind, settings.webhook_port)
+
+        def moved(registered_model: str) -> None:
+            loop.call_soon_threadsafe(sourcing.note_moved, registered_model)
+
         stack.callback(webhooks.serve(listener, secret=settings.effective_webhook_secret, moved=moved))
     return sourcing
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
+from typing import Any
 
 from services.common import names
 from services.common.errors import AlreadyExistsError, FailedPreconditionError, InvalidArgumentError
@@ -183,7 +184,7 @@ def _check(tx: Transaction, source: Source) -> None:
 
 
 def _record(tx: Transaction, action: str, source: Source) -> None:
-    about = {
+    about: dict[str, Any] = {
         "location": {"kind": source.location.kind, **source.location.fields},
         "is_trusted": source.trust.is_trusted,
         "is_signature_required": source.trust.is_signature_required,

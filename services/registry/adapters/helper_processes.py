@@ -33,7 +33,8 @@ class _End:
     def why(self) -> str:
         """Why there is nothing of it."""
         last = self.told.splitlines()[-1] if self.told else "it said nothing"
-        how = f"was killed by signal {-self.status}" if (self.status or 0) < 0 else f"ended with status {self.status}"
+        status = self.status or 0
+        how = f"was killed by signal {-status}" if status < 0 else f"ended with status {status}"
         return f"the process {how}: {last}"[:_WORDS]
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from datetime import datetime
 from pathlib import Path
 from typing import Any
 
@@ -97,4 +98,4 @@ def _stamp(info: Mapping[str, Any]) -> str:
 
 def _changed_s(info: Mapping[str, Any]) -> float:
     written = info.get("LastModified")
-    return float(written.timestamp()) if hasattr(written, "timestamp") else 0.0
+    return written.timestamp() if isinstance(written, datetime) else 0.0

@@ -6,6 +6,7 @@ import hashlib
 import importlib
 import logging
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -59,19 +60,20 @@ def _taken(place: Place, question: Question) -> Answer:
     folder.mkdir()
     trees.copied(place.tree, listing, folder)
     place.check_same()
-    about = {
-        "fingerprint": fingerprint,
-        "revision": place.revision,
-        "origin": place.origin,
-        "facts": place.facts,
-        "metrics": place.metrics,
-    }
+    found = Answer(
+        outcome=Outcome.FOUND,
+        fingerprint=fingerprint,
+        revision=place.revision,
+        origin=place.origin,
+        facts=place.facts,
+        metrics=place.metrics,
+    )
     try:
         files, manifest, labels = _model_in(folder, Path(question.scratch))
     except (ForeignModelError, manifests.ManifestError, UnfitError, ValueError) as error:
         why = str(error).replace(f"{folder}/", "").replace(str(folder), "the folder")
-        return Answer(outcome=Outcome.REFUSED, text=why, **about)
-    return Answer(outcome=Outcome.FOUND, files=files, manifest=manifest, labels=labels, **about)
+        return replace(found, outcome=Outcome.REFUSED, text=why)
+    return replace(found, files=files, manifest=manifest, labels=labels)
 
 
 def _model_in(folder: Path, scratch: Path) -> tuple[tuple[FoundFile, ...], dict[str, Any], dict[str, str]]:

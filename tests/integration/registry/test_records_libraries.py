@@ -23,7 +23,7 @@ from penstock.registry.v1.rollout_service_pb2 import RolloutPlan
 from tests.support import mlflow_server as mlflow_support
 from tests.support.ports import free_port
 from tests.support.registry import Registry, running_registry
-from tests.support.sources import SETTLE, Sources, sources_of, texts
+from tests.support.sources import SETTLE, Sources, sources_of
 
 pytestmark = pytest.mark.timeout(300)
 PLAN = RolloutPlan(strategy=RolloutPlan.STRATEGY_ALL_AT_ONCE)
@@ -222,7 +222,7 @@ async def test_a_library_that_is_missing_is_named(sources: Sources) -> None:
 
 async def with_a_rollout(sources: Sources, folder: Path) -> rollout_pb.Rollout:
     """Two versions, of which the second was rolled back."""
-    (folder).mkdir()
+    await asyncio.to_thread(folder.mkdir)
     await sources.add(folder=pb.FolderLocation(path=str(folder)), plan=PLAN, settle_duration=SETTLE)
     for number in (1, 2):
         (folder / "model.onnx").write_bytes(f"{number}".encode())
