@@ -113,7 +113,9 @@ async def serve(
             database, artifacts=artifacts, collector=collector, streams=streams, nodes=nodes, watch=watch
         )
         bringing = Bringing(database, nodes, artifacts)
-        sourcing = _sourcing(bringing, database, lease, suite=suite, settings=settings, clock=clock, stack=stack)
+        sourcing = _sourcing(
+            bringing, database, lease, suite=suite, settings=settings, clock=clock, metrics=metrics, stack=stack
+        )
         forwarder = Forwarder(lease, streams, can_send=artifacts.can_send)
         stack.push_async_callback(forwarder.close)
         monitors = Monitors(discovery.find(MONITOR, suite.monitor_address))
@@ -174,6 +176,7 @@ def _sourcing(
     suite: SuiteSettings,
     settings: RegistrySettings,
     clock: Clock,
+    metrics: Metrics,
     stack: AsyncExitStack,
 ) -> Sourcing:
     """What watches the sources. Until the stack is closed, MLflow's webhooks are taken where that is asked for.
@@ -184,6 +187,7 @@ def _sourcing(
     """
     looker, folder = LookProcess(environment.for_helpers()), suite.home / "sources"
     sourcing = Sourcing(database, lease, bringing, looker=looker, folder=folder, clock=clock)
+    sourcing.on_counts = metrics.note_sources
     if settings.webhook_port:
         loop, listener = asyncio.get_running_loop(), bound(suite.bind, settings.webhook_port)
 

@@ -7,6 +7,8 @@ import contextlib
 import logging
 import shutil
 import tempfile
+from collections import Counter
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Protocol
 
@@ -16,7 +18,7 @@ from services.registry.adapters import source_rows
 from services.registry.adapters.database import Clock, Database
 from services.registry.bringing import Bringing
 from services.registry.domain import sources as domain
-from services.registry.domain.sources import Source
+from services.registry.domain.sources import Source, SourceState
 from services.registry.lease import Lease
 from services.registry.source_check.messages import Answer, Outcome, Question
 
@@ -55,6 +57,8 @@ class Sourcing:
         self._looker = looker
         self._folder = folder
         self._clock = clock
+        self.on_counts: Callable[[Mapping[str, int]], None] = lambda _: None
+        """Told, now and then, how many sources there are in each state."""
         self._looks: dict[str, asyncio.Task[None]] = {}
         self._again_at: dict[str, float] = {}
         self._slots = asyncio.Semaphore(_AT_ONCE)
@@ -108,7 +112,10 @@ class Sourcing:
     async def _tick(self) -> None:
         now_ns, now = self._clock(), asyncio.get_running_loop().time()
         moved, self._moved = self._moved, set()
-        for source in await self._database.read(source_rows.page):
+        found = await self._database.read(source_rows.page)
+        counts = Counter(one.state for one in found)
+        self.on_counts({state.name.lower(): counts[state] for state in SourceState})
+        for source in found:
             again_at = self._again_at.get(source.id)
             is_again = again_at is not None and now >= again_at and not source.is_paused
             if not source.is_paused and _is_of(source, moved):
