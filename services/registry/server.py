@@ -103,12 +103,6 @@ async def serve(
         lease = Lease(database, address=joined(suite.reachable_host, port))
         watch, streams = Watch(database), UploadStreams()
         database.on_commit = watch.advance
-        metrics.observe(
-            revision=lambda: watch.revision,
-            watchers=lambda: watch.watchers,
-            is_writer=lambda: lease.is_writer,
-            homeless=lambda: nodes.homeless_count,
-        )
         servicer = RegistryServicer(
             database, artifacts=artifacts, collector=collector, streams=streams, nodes=nodes, watch=watch
         )
@@ -121,6 +115,13 @@ async def serve(
         monitors = Monitors(discovery.find(MONITOR, suite.monitor_address))
         stack.push_async_callback(monitors.close)
         driver = RolloutDriver(database, nodes, monitors, clock=clock, monotonic=monotonic)
+        metrics.observe(
+            revision=lambda: watch.revision,
+            watchers=lambda: watch.watchers,
+            is_writer=lambda: lease.is_writer,
+            homeless=lambda: nodes.homeless_count,
+            active_rollouts=lambda: driver.active_count if lease.is_writer else 0,
+        )
         rollout_servicer = RolloutServicer(database, nodes=nodes, on_change=driver.wake)
 
         for one, stub, add in (

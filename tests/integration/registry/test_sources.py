@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import importlib.util
 import os
 from collections.abc import AsyncIterator
 from pathlib import Path
@@ -362,3 +363,10 @@ async def test_a_plan_that_makes_no_sense_is_refused(sources: Sources, folder: P
     steps = [rollout_pb.RolloutStep(candidate_share=one) for one in (0.5, 0.2)]
     call = sources.watch(folder, plan=RolloutPlan(strategy=RolloutPlan.STRATEGY_CANARY, steps=steps))
     await fails(call, StatusCode.INVALID_ARGUMENT)
+
+
+@pytest.mark.skipif(importlib.util.find_spec("mlflow") is not None, reason="mlflow is installed")
+async def test_a_library_that_is_missing_is_named(sources: Sources) -> None:
+    await sources.add(mlflow=pb.MlflowLocation(tracking_uri="http://127.0.0.1:1", registered_model="digits"))
+    source = await sources.until(lambda one: one.state == pb.Source.STATE_FAILING)
+    assert "penstock[mlflow]" in source.state_reason
