@@ -11,18 +11,24 @@ from services.registry.adapters.transaction import Transaction
 from services.registry.domain import ids
 from services.registry.domain.fleet import Fleet
 from services.registry.domain.resources import Deployment, ModelVersion, VersionState
+from services.registry.domain.rollouts import Rollout
 from services.registry.domain.sources import Delivered, Source
 
 
 def list_brought(tx: Transaction) -> list[Source]:
-    """Sources with a version on its way that is judged by now, or gone."""
-    found = []
-    for source in source_rows.page(tx):
-        if source.progress.bringing:
-            version = tx.find(ModelVersion, *ids.parse_version(source.progress.bringing))
-            if version is None or version.state not in (VersionState.PENDING, VersionState.VALIDATING):
-                found.append(source)
-    return found
+    """Sources for whose version on its way there is something to do: it is judged by now, or gone."""
+    brought = [one for one in source_rows.page(tx) if one.progress.bringing]
+    return [one for one in brought if _is_judged(tx, one) and not _is_known_to_wait(tx, one)]
+
+
+def _is_judged(tx: Transaction, source: Source) -> bool:
+    version = tx.find(ModelVersion, *ids.parse_version(source.progress.bringing))
+    return version is None or version.state not in (VersionState.PENDING, VersionState.VALIDATING)
+
+
+def _is_known_to_wait(tx: Transaction, source: Source) -> bool:
+    active = rollout_rows.find_active(tx, source.model)
+    return active is not None and source.progress.note == _waiting(source, active).text
 
 
 def deliver(tx: Transaction, source: Source, *, fleet: Fleet) -> None:
@@ -67,7 +73,7 @@ def _roll_out(tx: Transaction, source: Source, version: ModelVersion, fleet: Fle
     if (active := rollout_rows.find_active(tx, source.model)) is not None:
         if active.candidate == version.name:
             return Delivered(f"version {version.number} is on trial already", is_over=True, rollout=active.name)
-        return Delivered(f"version {version.number} waits for the end of rollout {active.number}")
+        return _waiting(source, active)
     begun = rollouts.create_rollout(
         tx,
         names.deployment_name(source.model),
@@ -80,3 +86,8 @@ def _roll_out(tx: Transaction, source: Source, version: ModelVersion, fleet: Fle
     )
     text = f"rollout {begun.number} of version {version.number} has begun"
     return Delivered(text, is_over=True, rollout=begun.name)
+
+
+def _waiting(source: Source, active: Rollout) -> Delivered:
+    number = source.progress.bringing.rpartition("/")[2]
+    return Delivered(f"version {number} waits for the end of rollout {active.number}")

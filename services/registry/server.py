@@ -186,7 +186,7 @@ def _sourcing(
         ValueError: there is no secret to know webhooks by.
         SystemExit: their port is taken.
     """
-    looker, folder = LookProcess(environment.for_helpers()), suite.home / "sources"
+    looker, folder = LookProcess(environment.for_helpers()), suite.home / "sources" / str(settings.port)
     sourcing = Sourcing(database, lease, bringing, looker=looker, folder=folder, clock=clock)
     sourcing.on_counts = metrics.note_sources
     if settings.webhook_port:

@@ -124,7 +124,8 @@ class Sourcing:
                     self._moved.add(source.location.fields["registered_model"])
             if is_again or domain.is_due(source, now_ns=now_ns):
                 self._begin(source, is_forced=False)
-        await self._deliver()
+        if any(one.progress.bringing for one in found):
+            await self._deliver()
 
     async def _deliver(self) -> None:
         """See through what was brought."""
