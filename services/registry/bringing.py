@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import logging
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator, Callable, Iterator
 from pathlib import Path
 
 from services.common.errors import AbortedError, PenstockError, UnavailableError
@@ -24,10 +24,13 @@ _log = logging.getLogger(__name__)
 
 
 class Bringing:
-    """Acts for sources, by whose names the audit log tells of it."""
+    """Acts for sources, by whose names the audit log tells of it. ``on_change`` hears that there may be a rollout."""
 
-    def __init__(self, database: Database, nodes: Nodes, artifacts: Artifacts) -> None:
+    def __init__(
+        self, database: Database, nodes: Nodes, artifacts: Artifacts, *, on_change: Callable[[], None]
+    ) -> None:
         self._database = database
+        self._on_change = on_change
         self._nodes = nodes
         self._artifacts = artifacts
 
@@ -61,6 +64,7 @@ class Bringing:
         with _acting_for(source):
             try:
                 await self._nodes.write(delivering.deliver, source)
+                self._on_change()
             except UnavailableError:
                 raise
             except AbortedError as error:

@@ -106,15 +106,15 @@ async def serve(
         servicer = RegistryServicer(
             database, artifacts=artifacts, collector=collector, streams=streams, nodes=nodes, watch=watch
         )
-        bringing = Bringing(database, nodes, artifacts)
-        sourcing = _sourcing(
-            bringing, database, lease, suite=suite, settings=settings, clock=clock, metrics=metrics, stack=stack
-        )
         forwarder = Forwarder(lease, streams, can_send=artifacts.can_send)
         stack.push_async_callback(forwarder.close)
         monitors = Monitors(discovery.find(MONITOR, suite.monitor_address))
         stack.push_async_callback(monitors.close)
         driver = RolloutDriver(database, nodes, monitors, clock=clock, monotonic=monotonic)
+        bringing = Bringing(database, nodes, artifacts, on_change=driver.wake)
+        sourcing = _sourcing(
+            bringing, database, lease, suite=suite, settings=settings, clock=clock, metrics=metrics, stack=stack
+        )
         metrics.observe(
             revision=lambda: watch.revision,
             watchers=lambda: watch.watchers,
