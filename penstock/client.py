@@ -40,6 +40,7 @@ from penstock.registry.v1.resources_pb2 import (
     Artifact,
     Deployment,
     InstanceStatus,
+    Lineage,
     Manifest,
     Model,
     ModelVersion,
@@ -136,12 +137,13 @@ class Client:
         manifest: Manifest | None = None,
         metrics: Mapping[str, float] | None = None,
         labels: Mapping[str, str] | None = None,
+        lineage: Lineage | None = None,
     ) -> ModelVersion:
         """Make uploaded files the next version of a model, which is created if there is none of that name.
 
         ``is_trusted`` vouches for a model whose format can run code while loading (torch.export, TorchScript).
         ``manifest`` is what its files don't say of it, see :mod:`penstock.manifests`. ``metrics`` are figures that you
-        know of it, for example ``{"accuracy": 0.97}``.
+        know of it, for example ``{"accuracy": 0.97}``. ``lineage`` is what it was made from.
         """
         with contextlib.suppress(errors.AlreadyExistsError):
             self._call(self._registry.CreateModel, pb.CreateModelRequest(model_id=model, request_id=str(uuid.uuid4())))
@@ -152,6 +154,7 @@ class Client:
             manifest=manifest,
             metrics=metrics or {},
             labels=labels or {},
+            lineage=lineage,
         )
         request = pb.CreateModelVersionRequest(
             parent=f"models/{model}", model_version=version, request_id=str(uuid.uuid4())

@@ -15,7 +15,7 @@ from penstock import Client, sources
 from penstock.errors import AbortedError, AlreadyExistsError, NotFoundError
 from penstock.registry.v1 import registry_service_pb2 as api
 from penstock.registry.v1.registry_service_pb2_grpc import RegistryServiceStub
-from penstock.registry.v1.resources_pb2 import Lineage, ModelVersion
+from penstock.registry.v1.resources_pb2 import Lineage
 from penstock.registry.v1.rollout_service_pb2 import RolloutPlan
 from penstock.registry.v1.source_service_pb2 import Source
 from tests.support import commands
@@ -131,13 +131,11 @@ def test_a_lineage_goes_back_to_the_first_and_tells_of_every_rollout(
         client.sources.check("one")
         judge(client)
         wait_until(lambda: client.sources.get("one").state == Source.STATE_WATCHING)
-    stub = RegistryServiceStub(client._channels["registry"].grpc)
-    files = client.upload(folder / "model.onnx")
     parents = [f"models/digits/versions/{number}" for number in (2, 9)]
-    wanted = ModelVersion(files=files, lineage=Lineage(parents=parents, facts={"why": "drift"}))
-    third = stub.CreateModelVersion(api.CreateModelVersionRequest(parent="models/digits", model_version=wanted))
+    lineage = Lineage(parents=parents, facts={"why": "drift"})
+    third = client.create_version("digits", client.upload(folder / "model.onnx"), lineage=lineage)
 
-    found = client.sources.lineage(third.model_version.name)
+    found = client.sources.lineage(third.name)
     assert [(one.version.name.rpartition("/")[2], one.depth, one.relation, one.is_deleted) for one in found] == [
         ("3", 0, "itself", False),
         ("9", 1, "parent", True),

@@ -8,6 +8,7 @@ import os
 from collections.abc import AsyncIterator
 from pathlib import Path
 
+import psutil
 import pytest
 from google.protobuf.duration_pb2 import Duration
 from google.protobuf.field_mask_pb2 import FieldMask
@@ -20,6 +21,7 @@ from penstock.registry.v1.resources_pb2 import ModelVersion, Signature, TensorSp
 from penstock.registry.v1.rollout_service_pb2 import RolloutPlan
 from tests.support.registry import SIGNATURE, Registry, fails, running_registry
 from tests.support.sources import Sources, sources_of, texts
+from tests.support.waiting import until
 
 PLAN = RolloutPlan(strategy=RolloutPlan.STRATEGY_ALL_AT_ONCE)
 
@@ -370,3 +372,43 @@ async def test_a_library_that_is_missing_is_named(sources: Sources) -> None:
     await sources.add(mlflow=pb.MlflowLocation(tracking_uri="http://127.0.0.1:1", registered_model="digits"))
     source = await sources.until(lambda one: one.state == pb.Source.STATE_FAILING)
     assert "penstock[mlflow]" in source.state_reason
+
+
+FAKE = """
+import os, signal, subprocess, sys, time
+print("a line that is no part of an answer")
+if os.environ["FAKE"] == "crash":
+    os.kill(os.getpid(), signal.SIGSEGV)
+if os.environ["FAKE"] == "hang":
+    child = subprocess.Popen(["sleep", "1000"])
+    open(os.environ["FAKE_PID"], "w").write(str(child.pid))
+    time.sleep(1000)
+raise ValueError(sorted(name for name in os.environ if name.startswith("PENSTOCK_")))
+"""
+
+
+@pytest.mark.parametrize(
+    ("how", "words"),
+    [
+        ("crash", "killed by signal 11"),
+        ("hang", "took longer than 2 s"),
+        ("raise", "ValueError: []"),
+    ],
+)
+async def test_a_library_that_misbehaves_harms_nobody_and_sees_no_setting(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, how: str, words: str
+) -> None:
+    (package := tmp_path / "fake" / "dvc").mkdir(parents=True)
+    (package / "__init__.py").write_text(FAKE)
+    monkeypatch.setenv("PYTHONPATH", f"{tmp_path / 'fake'}:{os.environ.get('PYTHONPATH', '')}")
+    monkeypatch.setenv("PENSTOCK_REGISTRY__WEBHOOK_SECRET", "secret")
+    monkeypatch.setenv("FAKE", how)
+    monkeypatch.setenv("FAKE_PID", str(tmp_path / "pid"))
+    async with running_registry(tmp_path / "home") as registry, sources_of(registry) as sources:
+        limit = Duration(seconds=2 if how == "hang" else 30)
+        await sources.add(dvc=pb.DvcLocation(repository="/nowhere", path="model"), check_duration=limit)
+        source = await sources.until(lambda one: one.state == pb.Source.STATE_FAILING)
+        assert words in source.state_reason
+    if how == "hang":
+        child = int((tmp_path / "pid").read_text())
+        await until(lambda: not psutil.pid_exists(child) or psutil.Process(child).status() == psutil.STATUS_ZOMBIE)
