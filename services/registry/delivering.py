@@ -12,7 +12,8 @@ from services.registry.domain import ids
 from services.registry.domain.fleet import Fleet
 from services.registry.domain.resources import Deployment, ModelVersion, VersionState
 from services.registry.domain.rollouts import Rollout
-from services.registry.domain.sources import Delivered, Source
+from services.registry.domain.source_progress import Delivered
+from services.registry.domain.sources import Source
 
 
 def list_brought(tx: Transaction) -> list[Source]:

@@ -13,10 +13,11 @@ from services.registry.adapters import request_rows, source_rows, tables
 from services.registry.adapters.codec.rollouts import wanted_plan_from_pb
 from services.registry.adapters.codec.sources import plan_to_pb
 from services.registry.adapters.transaction import Transaction
-from services.registry.domain import etags, ids, limits, paging, rollout_plans
+from services.registry.domain import etags, ids, limits, paging, rollout_plans, source_progress
 from services.registry.domain import sources as domain
 from services.registry.domain.resources import Lineage, Model, ModelVersion, SigningKey, VersionState
-from services.registry.domain.sources import Delivered, Source
+from services.registry.domain.source_progress import Delivered
+from services.registry.domain.sources import Source
 
 
 def create_source(tx: Transaction, wanted: Source, *, request_id: str) -> Source:
@@ -76,19 +77,19 @@ def delete_source(tx: Transaction, name: str, *, etag: str) -> None:
 def note_look(tx: Transaction, source: str, *, note: str | None = None) -> None:
     """Write down that there was nothing to take."""
     if (present := source_rows.find(tx, source)) is not None:
-        source_rows.note(tx, present, domain.looked(present.progress, now_ns=tx.now_ns, note=note))
+        source_rows.note(tx, present, source_progress.looked(present.progress, now_ns=tx.now_ns, note=note))
 
 
 def note_failure(tx: Transaction, source: str, why: str) -> None:
     """Write down that it could not be looked at."""
     if (present := source_rows.find(tx, source)) is not None:
-        source_rows.note(tx, present, domain.failed(present.progress, now_ns=tx.now_ns, why=why))
+        source_rows.note(tx, present, source_progress.failed(present.progress, now_ns=tx.now_ns, why=why))
 
 
 def note_refusal(tx: Transaction, source: str, *, seen: str, revision: str, why: str) -> None:
     """Write down that what was found can't be served."""
     if (present := source_rows.find(tx, source)) is not None:
-        progress = domain.refused(present.progress, now_ns=tx.now_ns, seen=seen, revision=revision, why=why)
+        progress = source_progress.refused(present.progress, now_ns=tx.now_ns, seen=seen, revision=revision, why=why)
         source_rows.note(tx, present, progress)
 
 
@@ -118,13 +119,13 @@ def bring(
         present = None
     if present is not None and present.name == source.progress.version and not is_forced:
         # Written anew and the same: how its rollout ended, if it did, stands.
-        again = replace(domain.looked(source.progress, now_ns=tx.now_ns), seen=seen)
+        again = replace(source_progress.looked(source.progress, now_ns=tx.now_ns), seen=seen)
         source_rows.note(tx, source, again)
         return present
     version = present or versions.create_version(tx, _with_lineage(source, wanted), copies, request_id="")
     if why := domain.check_signed(version.trust, source.trust):
         raise FailedPreconditionError(why)
-    progress = domain.brought(
+    progress = source_progress.brought(
         source.progress,
         version.name,
         now_ns=tx.now_ns,
@@ -145,7 +146,7 @@ def note_delivery(tx: Transaction, source: str, version: str, delivered: Deliver
         if delivered.text != present.progress.note:
             source_rows.note(tx, present, replace(present.progress, note=delivered.text))
         return
-    progress = domain.concluded(
+    progress = source_progress.concluded(
         present.progress,
         delivered.text,
         now_ns=tx.now_ns,

@@ -12,7 +12,8 @@ from services.common import names
 from services.common.errors import NotFoundError
 from services.registry.adapters.tables import sources as table
 from services.registry.adapters.transaction import Transaction
-from services.registry.domain.sources import Event, Location, Progress, Source, SourceTrust
+from services.registry.domain.source_progress import Event, Progress
+from services.registry.domain.sources import Location, Source, SourceTrust
 
 _WANTED = (
     "location",

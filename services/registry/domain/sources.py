@@ -1,4 +1,4 @@
-"""Places that are watched for new versions: what is asked for, how far it is, and what follows from what is found."""
+"""Places that are watched for new versions: what may be asked for, and what is taken of what is found."""
 
 from __future__ import annotations
 
@@ -11,6 +11,7 @@ from typing import Any
 from services.common import names
 from services.common.errors import InvalidArgumentError
 from services.registry.domain.resources import ModelVersion, Trust, VersionState
+from services.registry.domain.source_progress import MOST_TEXT, Progress
 
 _SECOND_NS = 10**9
 DAY_NS = 86_400 * _SECOND_NS
@@ -18,8 +19,6 @@ DEFAULT_POLL_NS = 30 * _SECOND_NS
 DEFAULT_SETTLE_NS = 2 * _SECOND_NS
 DEFAULT_CHECK_NS = 600 * _SECOND_NS
 DEFAULT_ALIAS = "champion"
-MOST_EVENTS = 100
-MOST_TEXT = 1024
 
 _NEEDED = {
     "folder": ("path",),
@@ -59,50 +58,6 @@ class SourceTrust:
     key_set: str = ""
 
 
-@dataclass(frozen=True, slots=True)
-class Event:
-    """Something that happened to a source."""
-
-    time_ns: int
-    text: str
-    revision: str = ""
-    version: str = ""
-    rollout: str = ""
-    is_failure: bool = False
-
-
-@dataclass(frozen=True, slots=True)
-class Delivered:
-    """How far a version that was brought is: ``text`` says so. ``rollout`` is the one that was begun for it."""
-
-    text: str
-    is_over: bool = False
-    is_failure: bool = False
-    rollout: str = ""
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Progress:
-    """What the registry knows of a source.
-
-    ``seen`` is the fingerprint of what was taken or refused last: the same again is left alone. ``bringing`` is the
-    version that is on its way. ``failure`` is why the last look failed, ``refusal`` why what was seen isn't served.
-    """
-
-    seen: str = ""
-    revision: str = ""
-    version: str = ""
-    bringing: str = ""
-    failure: str = ""
-    refusal: str = ""
-    note: str = ""
-    check_time_ns: int = 0
-    events: tuple[Event, ...] = ()
-
-    def with_event(self, event: Event) -> Progress:
-        return replace(self, events=(*self.events, event)[-MOST_EVENTS:])
-
-
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Source:
     """A place that is watched for new versions of one model, given by its id. ``plan`` is the API's message as JSON."""
@@ -122,7 +77,7 @@ class Source:
     update_time_ns: int = 0
     creator: str = ""
     etag: str = ""
-    progress: Progress = Progress()
+    progress: Progress = field(default_factory=Progress)
 
     @property
     def name(self) -> str:
@@ -187,63 +142,6 @@ def merged(present: Source, wanted: Source, *, paths: tuple[str, ...]) -> Source
 def is_due(source: Source, *, now_ns: int) -> bool:
     """Whether to look at the place now. A clock that was set back is no reason to wait."""
     return not source.is_paused and not 0 <= now_ns - source.progress.check_time_ns < source.poll_ns
-
-
-def looked(progress: Progress, *, now_ns: int, note: str | None = None) -> Progress:
-    """After a look that found nothing to take. ``note`` says why, where there is something."""
-    if progress.failure:
-        progress = progress.with_event(Event(now_ns, "it can be looked at again"))
-    return replace(progress, failure="", note=progress.note if note is None else note, check_time_ns=now_ns)
-
-
-def failed(progress: Progress, *, now_ns: int, why: str) -> Progress:
-    """After a look that failed. The same failure again is no event."""
-    why = why[:MOST_TEXT]
-    if why != progress.failure:
-        progress = progress.with_event(Event(now_ns, why, is_failure=True))
-    return replace(progress, failure=why, check_time_ns=now_ns)
-
-
-def refused(progress: Progress, *, now_ns: int, seen: str, revision: str, why: str) -> Progress:
-    """After a look at what can't be served, which is left alone until it changes."""
-    why = why[:MOST_TEXT]
-    progress = progress.with_event(Event(now_ns, why, revision=revision, is_failure=True))
-    return replace(
-        progress, seen=seen, revision=revision, version="", failure="", refusal=why, note="", check_time_ns=now_ns
-    )
-
-
-def brought(progress: Progress, version: str, *, now_ns: int, seen: str, revision: str, is_new: bool) -> Progress:
-    """After a version was made of what was found, or the one found that was made of it before."""
-    number = version.rpartition("/")[2]
-    text = f"version {number} was made of it" if is_new else f"its content is that of version {number}"
-    if progress.bringing and progress.bringing != version:
-        text += f", which takes the place of version {progress.bringing.rpartition('/')[2]}"
-    return replace(
-        progress.with_event(Event(now_ns, text, revision=revision, version=version)),
-        seen=seen,
-        revision=revision,
-        version=version,
-        bringing=version,
-        failure="",
-        refusal="",
-        note="",
-        check_time_ns=now_ns,
-    )
-
-
-def concluded(progress: Progress, text: str, *, now_ns: int, rollout: str = "", is_failure: bool = False) -> Progress:
-    """After what was on its way has arrived, or was found unfit to be served."""
-    event = Event(
-        now_ns,
-        text[:MOST_TEXT],
-        revision=progress.revision,
-        version=progress.bringing,
-        rollout=rollout,
-        is_failure=is_failure,
-    )
-    refusal, note = (event.text, "") if is_failure else ("", event.text)
-    return replace(progress.with_event(event), bringing="", refusal=refusal, note=note)
 
 
 def same_as(candidates: list[ModelVersion], wanted: ModelVersion) -> ModelVersion | None:

@@ -16,9 +16,10 @@ from hypothesis import strategies as st
 
 from services.common.errors import InvalidArgumentError
 from services.common.trust import Outcome
-from services.registry.domain import sources, webhooks
+from services.registry.domain import source_progress, sources, webhooks
 from services.registry.domain.resources import Artifact, ModelVersion, Trust, VersionState
-from services.registry.domain.sources import Location, Progress, Source, SourceState, SourceTrust
+from services.registry.domain.source_progress import Progress
+from services.registry.domain.sources import Location, Source, SourceState, SourceTrust
 from services.registry.source_check import messages, trees
 from services.registry.source_check.folder_place import newest_number
 from services.registry.source_check.trees import Entry, Listing, UnsettledError
@@ -30,7 +31,7 @@ VERSION = "models/digits/versions/1"
 
 
 def brought(progress: Progress = NOTHING, *, version: str = VERSION, seen: str = "a") -> Progress:
-    return sources.brought(progress, version, now_ns=1, seen=seen, revision="r", is_new=True)
+    return source_progress.brought(progress, version, now_ns=1, seen=seen, revision="r", is_new=True)
 
 
 def test_defaults_are_written_out() -> None:
@@ -60,19 +61,19 @@ def test_a_source_is_due_at_once_then_after_its_time_and_when_a_clock_was_set_ba
 
 
 def test_the_same_failure_again_is_no_event_and_its_end_is_one() -> None:
-    progress = sources.failed(Progress(), now_ns=1, why="away")
-    progress = sources.failed(progress, now_ns=2, why="away")
+    progress = source_progress.failed(Progress(), now_ns=1, why="away")
+    progress = source_progress.failed(progress, now_ns=2, why="away")
     assert [one.text for one in progress.events] == ["away"]
     assert replace(SOURCE, progress=progress).state is SourceState.FAILING
 
-    progress = sources.looked(progress, now_ns=3)
+    progress = source_progress.looked(progress, now_ns=3)
     assert [one.text for one in progress.events] == ["away", "it can be looked at again"]
     assert replace(SOURCE, progress=progress).state is SourceState.WATCHING
 
 
 def test_a_refusal_outlives_looks_that_find_the_same() -> None:
-    progress = sources.refused(Progress(), now_ns=1, seen="a", revision="1", why="no model")
-    progress = sources.looked(progress, now_ns=2)
+    progress = source_progress.refused(Progress(), now_ns=1, seen="a", revision="1", why="no model")
+    progress = source_progress.looked(progress, now_ns=2)
     source = replace(SOURCE, progress=progress)
     assert (source.state, source.state_reason, progress.seen) == (SourceState.FAILING, "no model", "a")
 
@@ -84,18 +85,18 @@ def test_what_is_newer_takes_the_place_of_what_is_on_its_way() -> None:
 
 
 def test_what_has_arrived_is_no_longer_on_its_way() -> None:
-    done = sources.concluded(brought(), "version 1 is deployed", now_ns=2)
+    done = source_progress.concluded(brought(), "version 1 is deployed", now_ns=2)
     assert (done.bringing, done.version, done.note, done.refusal) == ("", VERSION, "version 1 is deployed", "")
-    unfit = sources.concluded(brought(), "version 1 was rejected", now_ns=2, is_failure=True)
+    unfit = source_progress.concluded(brought(), "version 1 was rejected", now_ns=2, is_failure=True)
     assert (unfit.bringing, unfit.refusal, unfit.events[-1].is_failure) == ("", "version 1 was rejected", True)
 
 
 def test_events_are_kept_up_to_a_number() -> None:
     progress = Progress()
-    for number in range(sources.MOST_EVENTS + 5):
-        progress = sources.failed(progress, now_ns=number, why=str(number))
-    assert len(progress.events) == sources.MOST_EVENTS
-    assert progress.events[-1].text == str(sources.MOST_EVENTS + 4)
+    for number in range(source_progress.MOST_EVENTS + 5):
+        progress = source_progress.failed(progress, now_ns=number, why=str(number))
+    assert len(progress.events) == source_progress.MOST_EVENTS
+    assert progress.events[-1].text == str(source_progress.MOST_EVENTS + 4)
 
 
 def test_other_content_is_looked_for_anew_and_another_plan_is_not() -> None:

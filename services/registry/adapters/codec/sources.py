@@ -10,7 +10,8 @@ from services.common.times import duration
 from services.registry.adapters.codec.times import nanoseconds, timestamp
 from services.registry.adapters.codec.versions import manifest_to_pb
 from services.registry.domain import ids
-from services.registry.domain.sources import Event, Location, Source, SourceTrust
+from services.registry.domain.source_progress import Event
+from services.registry.domain.sources import Location, Source, SourceTrust
 
 _LOCATIONS = {
     "folder": pb.FolderLocation,
