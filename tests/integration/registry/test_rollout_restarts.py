@@ -176,3 +176,27 @@ async def test_killed_when_failed(process: RegistryProcess, monitor: ScriptedMon
         await asyncio.sleep(1)
         assert await stage.get() == failed
         assert await versions(stage) == [BASELINE]
+
+
+async def test_another_registry_goes_on_when_the_one_that_writes_is_killed(
+    tmp_path: Path, monitor: ScriptedMonitor
+) -> None:
+    database = f"sqlite:///{tmp_path}/registry.db"
+    with RegistryProcess(tmp_path / "a", monitor_address=monitor.address, DATABASE_URL=database) as first:
+        async with on_stage(first, monitor) as stage:
+            await stage.set_up()
+            await stage.create()
+            await stage.load()
+            await stage.until_state(State.STATE_RUNNING)
+            await until(lambda: monitor.questions)
+        with RegistryProcess(tmp_path / "b", monitor_address=monitor.address, DATABASE_URL=database) as second:
+            async with on_stage(second, monitor) as stage:
+                assert (await stage.get()).step == 0
+                first.kill()
+                monitor.decide("digits-1-0-1", verdict_pb.DECISION_PROMOTE)
+
+                running = await stage.until_state(State.STATE_RUNNING, step=1)
+
+                promote = api.PromoteRolloutRequest(name=FIRST, etag=running.etag, is_whole=True)
+                await stage.rollouts.PromoteRollout(promote)
+                assert await versions(stage) == [BASELINE, CANDIDATE]
