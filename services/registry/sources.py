@@ -74,10 +74,10 @@ def delete_source(tx: Transaction, name: str, *, etag: str) -> None:
     _record(tx, "source.delete", source)
 
 
-def note_look(tx: Transaction, source: str, *, note: str | None = None) -> None:
+def note_look(tx: Transaction, source: str, *, waiting: str = "") -> None:
     """Write down that there was nothing to take."""
     if (present := source_rows.find(tx, source)) is not None:
-        source_rows.note(tx, present, source_progress.looked(present.progress, now_ns=tx.now_ns, note=note))
+        source_rows.note(tx, present, source_progress.looked(present.progress, now_ns=tx.now_ns, waiting=waiting))
 
 
 def note_failure(tx: Transaction, source: str, why: str) -> None:

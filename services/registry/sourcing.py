@@ -5,8 +5,8 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import logging
+import secrets
 import shutil
-import tempfile
 from collections import Counter
 from collections.abc import Callable, Mapping
 from pathlib import Path
@@ -29,7 +29,7 @@ _TICK_S = 0.5
 _ANSWER_S = 20.0
 """How long a caller who asks for a look waits for what comes of it."""
 _UNSETTLED_S = 1.0
-"""After how long what was still being written is looked at again, if that is sooner than its turn."""
+"""After how long what was still being written is looked at again, the first time."""
 
 
 class Looker(Protocol):
@@ -61,6 +61,7 @@ class Sourcing:
         """Told, now and then, how many sources there are in each state."""
         self._looks: dict[str, asyncio.Task[None]] = {}
         self._again_at: dict[str, float] = {}
+        self._pauses: dict[str, float] = {}
         self._slots = asyncio.Semaphore(_AT_ONCE)
         self._awake = asyncio.Event()
         self._moved: set[str] = set()
@@ -149,8 +150,9 @@ class Sourcing:
 
     async def _look(self, source: Source, *, is_forced: bool) -> None:
         async with self._slots:
-            scratch = await asyncio.to_thread(_scratch, self._folder)
+            scratch = self._folder / secrets.token_hex(8)
             try:
+                await asyncio.to_thread(scratch.mkdir)
                 question = Question(
                     kind=source.location.kind,
                     fields=source.location.fields,
@@ -174,8 +176,9 @@ class Sourcing:
         if answer.outcome is Outcome.UNCHANGED:
             await write(sources.note_look, source.id)
         elif answer.outcome is Outcome.UNSETTLED:
-            self._again_at[source.id] = asyncio.get_running_loop().time() + _UNSETTLED_S
-            await write(sources.note_look, source.id, note=answer.text)
+            self._look_again(source)
+            await write(sources.note_look, source.id, waiting=answer.text)
+            return
         elif answer.outcome is Outcome.FOUND:
             await self._bringing.bring(source, answer, is_forced=is_forced)
         elif answer.outcome is Outcome.REFUSED:
@@ -184,20 +187,23 @@ class Sourcing:
             )
         else:
             await write(sources.note_failure, source.id, answer.text)
+        self._pauses.pop(source.id, None)
+
+    def _look_again(self, source: Source) -> None:
+        """Before its turn, but less and less so: it may be empty for days."""
+        pause_s = self._pauses.get(source.id, _UNSETTLED_S)
+        self._pauses[source.id] = min(2 * pause_s, source.poll_ns / 1e9)
+        self._again_at[source.id] = asyncio.get_running_loop().time() + pause_s
 
 
 def _is_of(source: Source, moved: set[str]) -> bool:
     return source.location.kind == "mlflow" and source.location.fields["registered_model"] in moved
 
 
-def _scratch(folder: Path) -> Path:
-    return Path(tempfile.mkdtemp(dir=folder))
-
-
 def _emptied(folder: Path) -> None:
     """Remove what a registry that was killed left there."""
     shutil.rmtree(folder, ignore_errors=True)
-    folder.mkdir(parents=True, mode=0o700)
+    folder.mkdir(parents=True, mode=0o700, exist_ok=True)
 
 
 def _report(task: asyncio.Task[None]) -> None:

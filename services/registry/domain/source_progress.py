@@ -35,7 +35,8 @@ class Progress:
     """What the registry knows of a source.
 
     ``seen`` is the fingerprint of what was taken or refused last: the same again is left alone. ``bringing`` is the
-    version that is on its way. ``failure`` is why the last look failed, ``refusal`` why what was seen isn't served.
+    version that is on its way. ``failure`` is why the last look failed, ``refusal`` why what was seen isn't served,
+    ``waiting`` why what is there isn't taken yet, ``note`` how far what was taken is.
     """
 
     seen: str = ""
@@ -44,6 +45,7 @@ class Progress:
     bringing: str = ""
     failure: str = ""
     refusal: str = ""
+    waiting: str = ""
     note: str = ""
     check_time_ns: int = 0
     events: tuple[Event, ...] = ()
@@ -52,11 +54,11 @@ class Progress:
         return replace(self, events=(*self.events, event)[-MOST_EVENTS:])
 
 
-def looked(progress: Progress, *, now_ns: int, note: str | None = None) -> Progress:
-    """After a look that found nothing to take. ``note`` says why, where there is something."""
+def looked(progress: Progress, *, now_ns: int, waiting: str = "") -> Progress:
+    """After a look that found nothing to take. ``waiting`` says what for, where there is something."""
     if progress.failure:
         progress = progress.with_event(Event(now_ns, "it can be looked at again"))
-    return replace(progress, failure="", note=progress.note if note is None else note, check_time_ns=now_ns)
+    return replace(progress, failure="", waiting=waiting, check_time_ns=now_ns)
 
 
 def failed(progress: Progress, *, now_ns: int, why: str) -> Progress:
@@ -72,7 +74,15 @@ def refused(progress: Progress, *, now_ns: int, seen: str, revision: str, why: s
     why = why[:MOST_TEXT]
     progress = progress.with_event(Event(now_ns, why, revision=revision, is_failure=True))
     return replace(
-        progress, seen=seen, revision=revision, version="", failure="", refusal=why, note="", check_time_ns=now_ns
+        progress,
+        seen=seen,
+        revision=revision,
+        version="",
+        failure="",
+        refusal=why,
+        waiting="",
+        note="",
+        check_time_ns=now_ns,
     )
 
 
@@ -90,6 +100,7 @@ def brought(progress: Progress, version: str, *, now_ns: int, seen: str, revisio
         bringing=version,
         failure="",
         refusal="",
+        waiting="",
         note="",
         check_time_ns=now_ns,
     )

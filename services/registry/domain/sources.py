@@ -93,7 +93,8 @@ class Source:
 
     @property
     def state_reason(self) -> str:
-        return self.progress.failure or self.progress.refusal or self.progress.note
+        known = self.progress
+        return known.failure or known.waiting or known.refusal or known.note
 
 
 FIELDS = ("location", "poll_duration", "settle_duration", "check_duration", "trust", "format", "manifest", "plan")

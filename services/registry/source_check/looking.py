@@ -22,6 +22,9 @@ from services.registry.source_check.trees import PlaceError, UnfitError, Unsettl
 
 _log = logging.getLogger(__name__)
 
+_FOREIGN = ("MLmodel", "config.pbtxt")
+"""Files of other tools that say what the folder is."""
+
 _NEEDS = {"bucket": "s3 or gcs", "mlflow": "mlflow", "dvc": "dvc", "wandb": "wandb"}
 """By kind, the extra that brings its library."""
 
@@ -102,7 +105,7 @@ def _foreign(folder: Path, scratch: Path) -> importing.ForeignModel | None:
         return None
     alone = list(folder.iterdir())
     for path in (folder, *alone[:1]) if len(alone) == 1 else (folder,):
-        if (path / "MLmodel").is_file() or (path.suffix == ".mar" and path.is_file()):
+        if any((path / one).is_file() for one in _FOREIGN) or (path.suffix == ".mar" and path.is_file()):
             unpacked = scratch / "unpacked"
             unpacked.mkdir(exist_ok=True)
             return importing.find(path, scratch=unpacked)[-1]

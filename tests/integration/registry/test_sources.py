@@ -103,6 +103,17 @@ async def test_the_highest_number_counts_and_one_that_is_empty_not_yet(sources: 
     assert (await sources.check()).revision == "11"
 
 
+async def test_a_repository_of_triton_is_taken_as_import_takes_it(sources: Sources, folder: Path) -> None:
+    (folder / "1").mkdir()
+    (folder / "config.pbtxt").write_text('name: "theirs" max_batch_size: 4 backend: "onnxruntime"')
+    (folder / "1" / "model.onnx").write_bytes(b"weights")
+    await sources.watch(folder)
+    await sources.until(lambda one: one.version)
+    (version,) = await sources.versions()
+    assert [one.path for one in version.files] == ["model.onnx"]
+    assert version.manifest.signature.max_batch_size == 4
+
+
 async def test_nothing_half_written_is_ever_taken(sources: Sources, folder: Path) -> None:
     """A writer who takes its time, again and again, piece by piece, without any care."""
     await sources.watch(folder)

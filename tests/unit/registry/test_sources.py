@@ -78,6 +78,13 @@ def test_a_refusal_outlives_looks_that_find_the_same() -> None:
     assert (source.state, source.state_reason, progress.seen) == (SourceState.FAILING, "no model", "a")
 
 
+def test_what_is_waited_for_is_told_until_it_is_not() -> None:
+    arrived = source_progress.concluded(brought(), "version 1 is READY", now_ns=2)
+    waits = source_progress.looked(arrived, now_ns=3, waiting="x.tmp looks half-written")
+    assert replace(SOURCE, progress=waits).state_reason == "x.tmp looks half-written"
+    assert replace(SOURCE, progress=source_progress.looked(waits, now_ns=4)).state_reason == "version 1 is READY"
+
+
 def test_what_is_newer_takes_the_place_of_what_is_on_its_way() -> None:
     progress = brought(brought(), version="models/digits/versions/2", seen="b")
     assert progress.bringing == "models/digits/versions/2"
