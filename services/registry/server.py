@@ -190,12 +190,13 @@ def _sourcing(
     sourcing = Sourcing(database, lease, bringing, looker=looker, folder=folder, clock=clock)
     sourcing.on_counts = metrics.note_sources
     if settings.webhook_port:
-        loop, listener = asyncio.get_running_loop(), bound(suite.bind, settings.webhook_port)
+        loop, secret = asyncio.get_running_loop(), settings.effective_webhook_secret
 
         def moved(registered_model: str) -> None:
             loop.call_soon_threadsafe(sourcing.note_moved, registered_model)
 
-        stack.callback(webhooks.serve(listener, secret=settings.effective_webhook_secret, moved=moved))
+        listener = bound(suite.bind, settings.webhook_port)
+        stack.callback(webhooks.serve(listener, secret=secret, moved=moved))
     return sourcing
 
 
