@@ -11,7 +11,7 @@ SIDE_BY_SIDE = $(PYTEST) --numprocesses $(WORKERS) --dist loadfile
 ALONE = $(PYTEST) --last-failed --last-failed-no-failures none
 AGAIN = { [ $$? = 1 ] && echo "What failed is run again, alone; what passes now is to be mended nevertheless:" && $(ALONE); }
 
-.PHONY: help setup run up test test-compile test-long test-formats test-storage test-otlp test-fronts test-queue test-unit test-e2e eval-monitor bench bench-peers overload chaos soak rotation profile lint fmt protos check consul prometheus lock clean
+.PHONY: help setup run up test test-compile test-long test-formats test-storage test-records test-otlp test-fronts test-queue test-unit test-e2e eval-monitor bench bench-peers overload chaos soak rotation profile lint fmt protos check consul prometheus lock clean
 
 help: ## Show this list
 	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## / { printf "  make %-12s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -49,6 +49,9 @@ test-compile: setup ## Test the variants of models that a C++ compiler makes
 
 test-storage: setup ## Test buckets of Google's with an emulator, in an environment of its own (S3's are in `make test`)
 	@$(BIN)/python -m tools.formats gcs
+
+test-records: setup ## Test sources and records with MLflow, DVC, Weights & Biases and TensorBoard, in an environment of their own
+	@$(BIN)/python -m tools.formats records
 
 test-otlp: setup ## Test OTLP with a collector of another make, in an environment of its own
 	@$(BIN)/python -m tools.formats otlp

@@ -40,6 +40,7 @@ from penstock.registry.v1.resources_pb2 import (
     Artifact,
     Deployment,
     InstanceStatus,
+    Lineage,
     Manifest,
     Model,
     ModelVersion,
@@ -48,6 +49,7 @@ from penstock.registry.v1.resources_pb2 import (
 )
 from penstock.rollouts import RolloutClient
 from penstock.serving import UNCHANGED, Serving
+from penstock.sources import SourceClient
 from penstock.tls import Tls
 from penstock.trust import TrustClient
 from penstock.uploads import ignore
@@ -56,6 +58,7 @@ from penstock.verdicts import VerdictClient
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
+    from penstock.records import Record
     from penstock.tensors import InferenceConnection, Tensor
 
 _POLL_S = 0.1
@@ -99,6 +102,8 @@ class Client:
         self._inference: InferenceConnection | None = None
         self.trust = TrustClient(self._channels["registry"])
         """Keys, signatures, policies, and the audit log."""
+        self.sources = SourceClient(self._channels["registry"])
+        """Places that bring new versions by themselves, and where versions are from."""
         self.verdicts = VerdictClient(self._channels["monitor"])
         """Comparisons of versions on live traffic."""
         self.rollouts = RolloutClient(self._channels["registry"])
@@ -135,12 +140,13 @@ class Client:
         manifest: Manifest | None = None,
         metrics: Mapping[str, float] | None = None,
         labels: Mapping[str, str] | None = None,
+        lineage: Lineage | None = None,
     ) -> ModelVersion:
         """Make uploaded files the next version of a model, which is created if there is none of that name.
 
         ``is_trusted`` vouches for a model whose format can run code while loading (torch.export, TorchScript).
         ``manifest`` is what its files don't say of it, see :mod:`penstock.manifests`. ``metrics`` are figures that you
-        know of it, for example ``{"accuracy": 0.97}``.
+        know of it, for example ``{"accuracy": 0.97}``. ``lineage`` is what it was made from.
         """
         with contextlib.suppress(errors.AlreadyExistsError):
             self._call(self._registry.CreateModel, pb.CreateModelRequest(model_id=model, request_id=str(uuid.uuid4())))
@@ -151,6 +157,7 @@ class Client:
             manifest=manifest,
             metrics=metrics or {},
             labels=labels or {},
+            lineage=lineage,
         )
         request = pb.CreateModelVersionRequest(
             parent=f"models/{model}", model_version=version, request_id=str(uuid.uuid4())
@@ -228,6 +235,12 @@ class Client:
         """Point an alias at a version, given by its resource name."""
         request = pb.SetAliasRequest(alias=Alias(name=f"models/{model}/aliases/{alias}", version=version))
         return self._call(self._registry.SetAlias, request).alias
+
+    def records(self, *models: str) -> list[Record]:
+        """What versions and rollouts came to, of some models or of all: for :mod:`penstock.records` to write."""
+        from penstock.records import collect
+
+        return list(collect(self._channels["registry"], models))
 
     # Deployments
 

@@ -58,6 +58,11 @@ ENVIRONMENTS = {
         packages=("gcp-storage-emulator>=2024.8,<2027",),
         only="Gcs",
     ),
+    "records": Environment(
+        ("dvc", "mlflow", "postgresql", "registry", "tensorboard", "wandb"),
+        ("integration/registry/test_records_libraries.py",),
+        packages=("mlflow>=3.1,<4", "scikit-learn"),  # MLflow's server
+    ),
     "otlp": Environment(
         ("monitor",),
         ("integration/monitor/test_foreign_backend.py",),

@@ -17,6 +17,7 @@ from penstock.cli import (
     incidents,
     infer,
     keys,
+    lineage,
     model,
     models,
     nodes,
@@ -26,6 +27,7 @@ from penstock.cli import (
     rollout,
     signing,
     slo,
+    sources,
     status,
     undeploy,
     up,
@@ -48,6 +50,7 @@ app = typer.Typer(
 for module in (
     *(up, restart, status, nodes),
     *(deploy, imports, convert, models, model, versions, variants, infer, undeploy, gc),
+    *(sources, lineage),
     *(signing, keys, policies, audit),
     *(incidents, drift, probe, verdict, rollout, watch, slo, export),
 ):

@@ -14,7 +14,7 @@ from penstock.client import Client
 
 app = typer.Typer(
     name="export",
-    help="Write what Prometheus and Grafana read about a suite.",
+    help="Write what Prometheus, Grafana, MLflow and TensorBoard read about a suite.",
     epilog="Example: penstock export rules > penstock-rules.yml",
     no_args_is_help=True,
 )
@@ -50,3 +50,29 @@ def dashboards(
 
     for path in made.write(folder):
         screen.print(str(path))
+
+
+@app.command("records", epilog="Example: penstock export records digits --mlflow http://mlflow:5000")
+@reporting
+def records(
+    models: Annotated[
+        list[str] | None, typer.Argument(metavar="MODEL", help="The models. Default: all.", show_default=False)
+    ] = None,
+    mlflow: Annotated[str, typer.Option(metavar="URI", help="To MLflow's runs: its tracking URI.")] = "",
+    tensorboard: Annotated[
+        Path | None, typer.Option(metavar="DIR", file_okay=False, help="To TensorBoard's event files, in this folder.")
+    ] = None,
+    registry: options.Registry = None,
+) -> None:
+    """Write what versions and rollouts came to: figures, steps, verdicts, reasons. What is there stays."""
+    from penstock.records import mlflow as runs
+    from penstock.records import tensorboard as events
+
+    if not mlflow and tensorboard is None:
+        raise typer.BadParameter("got no place to write to, expected --mlflow or --tensorboard")
+    with Client(registry=registry) as client:
+        found = client.records(*(models or ()))
+    if mlflow:
+        screen.print(f"{len(runs.write(found, mlflow))} of {len(found)} records are written to {mlflow}")
+    if tensorboard is not None:
+        screen.print(f"{len(events.write(found, tensorboard))} of {len(found)} records are written to {tensorboard}")

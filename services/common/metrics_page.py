@@ -29,6 +29,8 @@ class _Server(ThreadingMixIn, WSGIServer):
 
 
 class _Handler(WSGIRequestHandler):
+    timeout = 30.0  # seconds without a byte after which a caller is taken for gone
+
     def log_message(self, format: str, *arguments: Any) -> None:  # noqa: A002 - the library's signature
         """Scrapes are not worth a line."""
 

@@ -52,6 +52,10 @@ def signing_key_name(key_set: str, key: str) -> str:
     return f"keySets/{key_set}/keys/{key}"
 
 
+def source_name(source: str) -> str:
+    return f"sources/{source}"
+
+
 def split(name: str, pattern: str) -> tuple[str, ...]:
     """The ids in a resource name, by a pattern such as ``"models/*/versions/*"``.
 

@@ -9,7 +9,7 @@ from typing import Any
 from services.common import names
 from services.common.errors import AlreadyExistsError, FailedPreconditionError
 from services.registry import audit, trusting
-from services.registry.adapters import artifact_rows, rollout_rows, tables
+from services.registry.adapters import artifact_rows, rollout_rows, source_rows, tables
 from services.registry.adapters.transaction import Transaction
 from services.registry.domain import etags, ids, limits, masks
 from services.registry.domain.resources import Alias, Deployment, Model, ModelVersion, SigningKey
@@ -59,6 +59,8 @@ def delete_model(tx: Transaction, name: str, *, etag: str) -> None:
     etags.check(model.name, present=model.etag, given=etag)
     if (deployment := tx.find(Deployment, model.id)) is not None:
         raise FailedPreconditionError(f"{model.name} is deployed: delete {deployment.name} first")
+    if source := source_rows.of_model(tx, model.id):
+        raise FailedPreconditionError(f"{source[0].name} brings {model.name} versions: delete that first")
     for alias in tx.page(Alias, model=model.id):
         tx.delete(alias)
     for version in tx.page(ModelVersion, model=model.id):

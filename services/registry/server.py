@@ -7,7 +7,6 @@ import logging
 import time
 from collections.abc import Callable
 from contextlib import AsyncExitStack
-from typing import Any, TypeVar
 
 import grpc
 
@@ -17,38 +16,44 @@ from penstock.registry.v1.registry_service_pb2_grpc import (
     add_RegistryServiceServicer_to_server,
 )
 from penstock.registry.v1.rollout_service_pb2_grpc import RolloutServiceStub, add_RolloutServiceServicer_to_server
+from penstock.registry.v1.source_service_pb2_grpc import SourceServiceStub, add_SourceServiceServicer_to_server
 from services.common import serving
 from services.common.boundary import translated
 from services.common.discovery.discovery import Discovery
 from services.common.discovery.metrics import DiscoveryCollector
 from services.common.discovery.registration import MONITOR, REGISTRY, Registration
+from services.common.listeners import bound
 from services.common.settings import SuiteSettings
-from services.registry import upkeep
+from services.registry import environment, upkeep
+from services.registry.adapters import webhooks
 from services.registry.adapters.content_store import open_store, staging_folder
 from services.registry.adapters.database import Clock, Database
 from services.registry.adapters.forwarding import Forwarder
+from services.registry.adapters.helper_processes import ExportProcess, LookProcess
 from services.registry.adapters.identification import identified
 from services.registry.adapters.metrics import Metrics
 from services.registry.adapters.monitor import Monitors
 from services.registry.adapters.staging import Staging
 from services.registry.adapters.upload_streams import UploadStreams
 from services.registry.artifacts import Artifacts
+from services.registry.bringing import Bringing
 from services.registry.collection import Collector
 from services.registry.lease import Lease
 from services.registry.nodes import Nodes
+from services.registry.recording import Recorder
 from services.registry.rollout_driver import RolloutDriver
 from services.registry.rollout_servicer import RolloutServicer
 from services.registry.servicer import RegistryServicer
 from services.registry.settings import RegistrySettings
+from services.registry.source_servicer import SourceServicer
+from services.registry.sourcing import Sourcing
 from services.registry.watch import Watch
 
 _log = logging.getLogger(__name__)
 
-SERVICES = ("penstock.registry.v1.RegistryService", "penstock.registry.v1.RolloutService")
+SERVICES = tuple(f"penstock.registry.v1.{name}" for name in ("RegistryService", "RolloutService", "SourceService"))
 
 _GRACE_S = 3.0
-
-Servicer = TypeVar("Servicer")
 
 # Twice the largest chunk: nothing else that is sent to the registry is as large.
 _OPTIONS = {**dict(serving.SERVER_OPTIONS), "grpc.max_receive_message_length": 8 << 20}
@@ -106,6 +111,10 @@ async def serve(
         monitors = Monitors(discovery.find(MONITOR, suite.monitor_address))
         stack.push_async_callback(monitors.close)
         driver = RolloutDriver(database, nodes, monitors, clock=clock, monotonic=monotonic)
+        bringing = Bringing(database, nodes, artifacts, on_change=driver.wake)
+        sourcing = _sourcing(
+            bringing, database, lease, suite=suite, settings=settings, clock=clock, metrics=metrics, stack=stack
+        )
         metrics.observe(
             revision=lambda: watch.revision,
             watchers=lambda: watch.watchers,
@@ -115,11 +124,12 @@ async def serve(
         )
         rollout_servicer = RolloutServicer(database, nodes=nodes, on_change=driver.wake)
 
-        def complete(servicer: Servicer, stub: Callable[[grpc.aio.Channel], Any]) -> Servicer:
-            return metrics.measure(translated(identified(forwarder.wrap(servicer, stub=stub))))
-
-        add_RegistryServiceServicer_to_server(complete(servicer, RegistryServiceStub), server)
-        add_RolloutServiceServicer_to_server(complete(rollout_servicer, RolloutServiceStub), server)
+        for one, stub, add in (
+            (servicer, RegistryServiceStub, add_RegistryServiceServicer_to_server),
+            (rollout_servicer, RolloutServiceStub, add_RolloutServiceServicer_to_server),
+            (SourceServicer(database, sourcing), SourceServiceStub, add_SourceServiceServicer_to_server),
+        ):
+            add(metrics.measure(translated(identified(forwarder.wrap(one, stub=stub)))), server)
         await health.attach(server)
 
         async def begin_writing() -> None:
@@ -152,6 +162,44 @@ async def serve(
                 upkeep.drive_rollouts(driver, lease, poll_s=poll_s),
                 upkeep.sweep(database, nodes, lease, clock=clock, poll_s=poll_s),
                 upkeep.collect(collector, lease, clock=clock, poll_s=poll_s),
+                sourcing.run(),
+                _recorder(database, lease, settings=settings, address=joined(suite.reachable_host, port)).run(),
                 discovery.run(),
             ],
         )
+
+
+def _sourcing(
+    bringing: Bringing,
+    database: Database,
+    lease: Lease,
+    *,
+    suite: SuiteSettings,
+    settings: RegistrySettings,
+    clock: Clock,
+    metrics: Metrics,
+    stack: AsyncExitStack,
+) -> Sourcing:
+    """What watches the sources. Until the stack is closed, MLflow's webhooks are taken where that is asked for.
+
+    Raises:
+        ValueError: there is no secret to know webhooks by.
+        SystemExit: their port is taken.
+    """
+    looker, folder = LookProcess(environment.for_helpers()), suite.home / "sources" / str(settings.port)
+    sourcing = Sourcing(database, lease, bringing, looker=looker, folder=folder, clock=clock)
+    sourcing.on_counts = metrics.note_sources
+    if settings.webhook_port:
+        loop, secret = asyncio.get_running_loop(), settings.effective_webhook_secret
+
+        def moved(registered_model: str) -> None:
+            loop.call_soon_threadsafe(sourcing.note_moved, registered_model)
+
+        listener = bound(suite.bind, settings.webhook_port)
+        stack.callback(webhooks.serve(listener, secret=secret, moved=moved))
+    return sourcing
+
+
+def _recorder(database: Database, lease: Lease, *, settings: RegistrySettings, address: str) -> Recorder:
+    exporter = ExportProcess(environment.for_helpers(), registry=address)
+    return Recorder(database, lease, exporter=exporter, targets=settings.record_targets)

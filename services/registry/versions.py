@@ -38,6 +38,7 @@ def create_version(
     limits.check_labels(wanted.labels)
     limits.check_manifest(wanted.manifest)
     limits.check_metrics(wanted.metrics)
+    _check_lineage(wanted)
 
     def create() -> ModelVersion:
         model = tx.get(Model, wanted.model)
@@ -55,6 +56,13 @@ def create_version(
 
     target = f"a version of models/{wanted.model} with SHA-256 {wanted.digest}"
     return create_once(tx, create, kind=ModelVersion, request_id=request_id, target=target)
+
+
+def _check_lineage(version: ModelVersion) -> None:
+    lineage = version.lineage
+    for parent in lineage.parents:
+        ids.parse_version(parent)
+    limits.check_lineage(parents=lineage.parents, texts=(lineage.origin, lineage.revision), facts=lineage.facts)
 
 
 def _told(tx: Transaction, version: ModelVersion) -> Trust:

@@ -28,6 +28,8 @@ _READS = {
     "GetRollout",
     "ListRollouts",
     "WatchResources",
+    "GetSource",
+    "ListSources",
 }
 
 Method = Callable[[Any, Any], Any]

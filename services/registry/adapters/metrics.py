@@ -5,7 +5,7 @@ from __future__ import annotations
 import functools
 import inspect
 import time
-from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Mapping
 from contextlib import aclosing, asynccontextmanager
 from typing import Any, TypeVar
 
@@ -34,6 +34,9 @@ class Metrics:
         self._homeless = Gauge(
             "penstock_registry_homeless_versions", "Deployed versions that run nowhere", registry=self.collectors
         )
+        self._sources = Gauge(
+            "penstock_registry_sources", "Sources by how it goes with them", ["state"], registry=self.collectors
+        )
         self._active_rollouts = Gauge(
             "penstock_registry_active_rollouts", "Rollouts under way", registry=self.collectors
         )
@@ -59,6 +62,11 @@ class Metrics:
         self._watchers.set_function(watchers)
         self._homeless.set_function(homeless)
         self._active_rollouts.set_function(active_rollouts)
+
+    def note_sources(self, counts: Mapping[str, int]) -> None:
+        """Say how many sources there are in each state, by its name."""
+        for state, count in counts.items():
+            self._sources.labels(state).set(count)
 
     def measure(self, servicer: Servicer) -> Servicer:
         """Count and time every rpc of a servicer whose errors are translated already."""

@@ -47,6 +47,13 @@ def list_open(tx: Transaction) -> list[Rollout]:
     return _select(tx, rollouts.c.is_open)
 
 
+def list_ended(tx: Transaction) -> frozenset[tuple[str, int, int]]:
+    """Model, number and state of all that have ended."""
+    columns = (rollouts.c.model, rollouts.c.rollout, rollouts.c.state)
+    rows = tx.connection.execute(select(*columns).where(rollouts.c.state.not_in(map(int, ACTIVE))))
+    return frozenset((model, number, state) for model, number, state in rows)
+
+
 def page(tx: Transaction, *, model: str | None, is_active: bool, after: Key | None, limit: int) -> list[Rollout]:
     """By deployment, the newest first within one."""
     where = [] if model is None else [rollouts.c.model == model]

@@ -20,6 +20,7 @@ from services.registry.domain.resources import (
     Deployment,
     InstanceState,
     InstanceStatus,
+    Lineage,
     Model,
     ModelVersion,
     Optimization,
@@ -125,6 +126,7 @@ def _version_row(version: ModelVersion) -> dict[str, Any]:
         "claim_end_ns": version.claim_end_ns,
         "optimizations": [asdict(one) for one in version.optimizations],
         "trust": asdict(version.trust),
+        "lineage": asdict(version.lineage),
     }
 
 
@@ -149,6 +151,7 @@ def _version(row: Row[Any]) -> ModelVersion:
         claim_end_ns=row.claim_end_ns,
         optimizations=tuple(map(_optimization, row.optimizations)),
         trust=Trust(**{**row.trust, "outcome": Outcome(row.trust.get("outcome", 0))}),
+        lineage=Lineage(**{**row.lineage, "parents": tuple(row.lineage.get("parents", ()))}),
     )
 
 

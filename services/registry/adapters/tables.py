@@ -19,7 +19,7 @@ from sqlalchemy import (
     Text,
 )
 
-REVISION = "0010"
+REVISION = "0011"
 """The last migration's: a database that has it is up to date."""
 
 metadata = MetaData(
@@ -88,6 +88,7 @@ versions = Table(
     Column("claim_end_ns", BigInteger, nullable=False),
     Column("optimizations", _Json, nullable=False),
     Column("trust", _Json, nullable=False),
+    Column("lineage", _Json, nullable=False),
     Index(None, "state"),
 )
 
@@ -191,6 +192,21 @@ signing_keys = Table(
     Column("revoke_reason", Text, nullable=False),
     Column("etag", String(32), nullable=False),
     Index(None, "fingerprint"),
+)
+
+# Places that are watched: what is asked for, and how far that is.
+sources = Table(
+    "sources",
+    metadata,
+    Column("source", _Id, primary_key=True),
+    Column("model", _Id, ForeignKey(models.c.model), nullable=False),
+    Column("wanted", _Json, nullable=False),
+    Column("progress", _Json, nullable=False),
+    Column("create_time_ns", BigInteger, nullable=False),
+    Column("update_time_ns", BigInteger, nullable=False),
+    Column("creator", Text, nullable=False),
+    Column("etag", String(32), nullable=False),
+    Index(None, "model"),
 )
 
 # Content that nobody loads any more, whichever version has it.

@@ -59,6 +59,12 @@ def parse_deployment(name: str) -> str:
     return names.model_id(model)
 
 
+def parse_source(name: str) -> str:
+    """The id in ``sources/{source}``."""
+    (source,) = names.split(name, "sources/*")
+    return names.model_id(source)
+
+
 def parse_rollout(name: str) -> tuple[str, int]:
     """Model and number in ``deployments/{deployment}/rollouts/{rollout}``."""
     model, rollout = names.split(name, "deployments/*/rollouts/*")

@@ -19,6 +19,7 @@ MAX_METRIC_NAME = 255
 MAX_FILES = 4096
 MAX_REASON = 4096
 MAX_WORDS = 1024
+MAX_PARENTS = 16
 MAX_MANIFEST_BYTES = 65_536
 
 
@@ -37,6 +38,22 @@ def check_labels(labels: Mapping[str, str]) -> None:
             raise InvalidArgumentError(
                 f"got label {key[:80]!r}={value[:80]!r}, expected a key of 1 to {MAX_LABEL} characters "
                 f"and a value of at most {MAX_LABEL}, none of them NUL"
+            )
+
+
+def check_lineage(*, parents: Sequence[str], texts: Sequence[str], facts: Mapping[str, str]) -> None:
+    if len(parents) > MAX_PARENTS or len(facts) > MAX_LABELS:
+        raise InvalidArgumentError(
+            f"got a lineage of {len(parents)} parents and {len(facts)} facts, "
+            f"expected at most {MAX_PARENTS} and {MAX_LABELS}"
+        )
+    for key in facts:
+        if not 0 < len(key) <= MAX_LABEL:
+            raise InvalidArgumentError(f"got fact {key[:80]!r}, expected a name of 1 to {MAX_LABEL} characters")
+    for text in (*texts, *facts, *facts.values()):
+        if len(text) > MAX_WORDS or "\0" in text:
+            raise InvalidArgumentError(
+                f"got a lineage with a text of {len(text)} characters, expected at most {MAX_WORDS}, none of them NUL"
             )
 
 

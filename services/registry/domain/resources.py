@@ -215,6 +215,18 @@ class Trust:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Lineage:
+    """Where a version is from: other versions, a source, and the place where its files were. All names of resources."""
+
+    parents: tuple[str, ...] = ()
+    source: str = ""
+    predecessor: str = ""
+    origin: str = ""
+    revision: str = ""
+    facts: Mapping[str, str] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class ModelVersion:
     """One immutable version of a model.
 
@@ -241,6 +253,7 @@ class ModelVersion:
     claim_end_ns: int = 0
     optimizations: tuple[Optimization, ...] = ()
     trust: Trust = Trust()
+    lineage: Lineage = Lineage()
 
     @property
     def name(self) -> str:

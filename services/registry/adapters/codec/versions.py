@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import asdict
 from typing import Any
 
 from google.protobuf import json_format
@@ -18,6 +19,7 @@ from services.registry.domain.lifecycle import Verdict
 from services.registry.domain.resources import (
     Artifact,
     BatchMeasurement,
+    Lineage,
     ModelVersion,
     Probe,
     ProbeOutcome,
@@ -46,6 +48,7 @@ def version_to_pb(version: ModelVersion) -> pb.ModelVersion:
         optimizations=map(optimization_to_pb, version.optimizations),
         digest=version.digest,
         trust=trust_to_pb(version.trust),
+        lineage=_lineage_to_pb(version.lineage),
     )
 
 
@@ -60,6 +63,18 @@ def version_from_pb(message: pb.ModelVersion, *, model: str, number: int = 0) ->
         manifest=json_format.MessageToDict(message.manifest) if message.HasField("manifest") else {},
         metrics=dict(message.metrics),
         labels=dict(message.labels),
+        lineage=_lineage_from_pb(message.lineage),
+    )
+
+
+def _lineage_to_pb(lineage: Lineage) -> pb.Lineage | None:
+    return None if lineage == Lineage() else pb.Lineage(**asdict(lineage))
+
+
+def _lineage_from_pb(message: pb.Lineage) -> Lineage:
+    """What a caller sets of it."""
+    return Lineage(
+        parents=tuple(message.parents), origin=message.origin, revision=message.revision, facts=dict(message.facts)
     )
 
 
