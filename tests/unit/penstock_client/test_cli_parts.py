@@ -32,6 +32,14 @@ def test_every_command_has_help_with_an_example_and_json(name: str) -> None:
     assert "--json" in shown.output
 
 
+@pytest.mark.parametrize("name", ["start", "status", "promote", "hold", "resume", "rollback", "history"])
+def test_every_command_of_rollouts_has_help_with_an_example_and_json(name: str) -> None:
+    shown = CliRunner(env={"COLUMNS": "120", "NO_COLOR": "1"}).invoke(app, ["rollout", name, "--help"])
+    assert shown.exit_code == 0
+    assert f"Example: penstock rollout {name}" in shown.output
+    assert "--json" in shown.output
+
+
 def test_commands_are_these() -> None:
     assert {
         "up", "restart", "stop", "status", "nodes", "deploy", "import", "convert", "models", "versions", "variants",
@@ -147,6 +155,12 @@ def test_an_answer_is_shown_as_it_is(capsys: pytest.CaptureFixture[str]) -> None
         "verdict digits 2 1 --stop --new",
         "verdict digits 2 1 --stop --weight 0.1",
         "verdict digits 2 1 --for inf",
+        "rollout start digits 2 --steps 5;25",
+        "rollout start digits 2 --strategy big-bang",
+        "deploy . --name digits --rollout ab",
+        "deploy . --name digits --rollout canary --replicas 2",
+        "deploy . --name digits --rollout canary --keep-previous",
+        "deploy . --name digits --rollout canary --alias a --alias b",
     ],
 )
 def test_what_would_have_no_effect_is_refused(given: str) -> None:
