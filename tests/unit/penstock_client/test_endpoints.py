@@ -26,7 +26,9 @@ def test_every_port_of_the_settings_is_known() -> None:
         prefix = f"{PREFIX}{service.upper()}__"
         for one in vars(settings).values():
             if getattr(one, "model_config", {}).get("env_prefix") == prefix:
-                listening = {name for name, field in one.model_fields.items() if name.endswith("port") and field.default}
+                listening = {
+                    name for name, field in one.model_fields.items() if name.endswith("port") and field.default
+                }
                 assert {f"{prefix}{name.upper()}" for name in listening} <= known
 
 
