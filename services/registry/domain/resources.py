@@ -297,6 +297,14 @@ class Slo:
     window_days: int = 0
 
 
+@dataclass(frozen=True, slots=True)
+class FeedbackConfig:
+    """Whether labels are told of a model's answers, and how long these wait for them."""
+
+    is_expected: bool = False
+    retention_ns: int = 0
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class InstanceStatus:
     """What an agent says of one model process. ``version`` and ``node`` are resource names."""
@@ -347,6 +355,7 @@ class Deployment:
     placements: tuple[Placement, ...] = ()
     pinned: bool = False
     slo: Slo = Slo()
+    feedback: FeedbackConfig = FeedbackConfig()
 
     @property
     def name(self) -> str:
