@@ -56,6 +56,7 @@ class Gateway:
         gateway_id = secrets.token_hex(8)
         self.discovery = Discovery(suite.consul)
         self.registries = self.discovery.find(REGISTRY, suite.registry_address)
+        self.monitors = self.discovery.find(MONITOR, suite.monitor_address)
         self.exporter = SpanExporter(
             receivers=self.discovery.find(MONITOR, suite.otlp_endpoint, port=OTLP_PORT),
             service="penstock-gateway",

@@ -10,7 +10,15 @@ from services.common.errors import InvalidArgumentError
 from services.registry.domain import ids
 from services.registry.domain.limits import shorten
 from services.registry.domain.optimizations import check_variant
-from services.registry.domain.resources import BatchingConfig, Deployment, FeedbackConfig, InstanceStatus, NodeReport, QueueConfig, Slo
+from services.registry.domain.resources import (
+    BatchingConfig,
+    Deployment,
+    FeedbackConfig,
+    InstanceStatus,
+    NodeReport,
+    QueueConfig,
+    Slo,
+)
 
 MAX_REPLICAS = 64
 MAX_VERSIONS = 64

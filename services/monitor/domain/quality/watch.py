@@ -141,6 +141,11 @@ class AccuracyWatch:
         return any(one.stream is not None and one.stream.is_alarmed for one in self.ages.values())
 
     @property
+    def log_evalue(self) -> float:
+        """The greatest evidence of any age, nats."""
+        return max((one.stream.log_evalue for one in list(self.ages.values()) if one.stream is not None), default=0.0)
+
+    @property
     def count(self) -> int:
         """Streams that share the budget of false alarms."""
         return len(self.ages)

@@ -15,7 +15,7 @@ from services.monitor.domain.verdict.latency import LatencyMeasure
 from services.monitor.domain.verdict.mix import MixMeasure
 from services.monitor.domain.verdict.question import Question
 from services.monitor.domain.verdict.rates import DisagreementMeasure, ShareMeasure, Stakes
-from services.monitor.domain.verdict.sample import Pairs, Sample
+from services.monitor.domain.verdict.sample import Pairs, Sample, Tally
 from services.monitor.domain.verdict.split import Split
 from services.monitor.domain.verdict.words import summary_of
 
@@ -23,6 +23,8 @@ LONELY_S = 60
 """Seconds are compared one by one; where one version has no requests they are joined with the next ones, and after so
 many given up."""
 MAX_PENDING_S = 120
+LOT_LABELS, LEAST_LABELS = 50, 10
+"""Labels are compared by so many, of which each version must have the latter number, or after ``LONELY_S`` any."""
 CLOCK_STEP_S = 5
 """A clock that shows so much less than before was set back."""
 
@@ -82,6 +84,9 @@ class Comparison:
         self._pending: dict[int, _Slot] = {}
         self._open = _Slot()
         self._open_since = 0
+        self._labels = _Slot()
+        """Labels that aren't compared yet."""
+        self._labels_since = 0.0
         self._first_second = question.start_ns // NS
         self._judged_second = self._first_second - 1
         self._now_s = 0.0
@@ -105,6 +110,25 @@ class Comparison:
         if slot is not None:
             slot.pairs += pairs
 
+    def add_label(self, version: str, *, is_wrong: bool) -> None:
+        """Take a label in of a request that was answered since the start. It may come when there is no traffic."""
+        if self.is_over:
+            return
+        self._labels_since = self._labels_since or self._now_s
+        arm = self._labels.candidate if version == self.question.candidate else self._labels.baseline
+        arm.wrong += Tally(1, float(is_wrong))
+        self._compare_labels()
+
+    def _compare_labels(self) -> None:
+        labels = self._labels
+        counts = labels.candidate.wrong.count, labels.baseline.wrong.count
+        is_lot = sum(counts) >= LOT_LABELS and min(counts) >= LEAST_LABELS
+        if is_lot or (min(counts) > 0 and self._now_s - self._labels_since >= LONELY_S):
+            for measure in self._measures:
+                if measure.standing().guardrail.kind is Kind.ACCURACY:
+                    measure.observe(labels.candidate, labels.baseline, Pairs())
+            self._labels, self._labels_since = _Slot(), 0.0
+
     def _slot(self, second: int) -> _Slot | None:
         if self.is_over or second < self._first_second:
             return None
@@ -124,6 +148,7 @@ class Comparison:
         if is_set_back:  # What follows is new, although its time has been before.
             self._judged_second = self._first_second = 0
         self._now_s = now_s
+        self._compare_labels()
         self.standings = tuple(measure.standing() for measure in self._measures)
         before = self.ruling
         self.ruling = decide(
