@@ -12,6 +12,7 @@ from penstock.cli import (
     deploy,
     drift,
     export,
+    feedback,
     gc,
     imports,
     incidents,
@@ -48,7 +49,7 @@ for module in (
     *(up, restart, status, nodes),
     *(deploy, imports, convert, models, model, versions, variants, infer, undeploy, gc),
     *(signing, keys, policies, audit),
-    *(incidents, drift, probe, verdict, watch, slo, export),
+    *(incidents, drift, probe, verdict, feedback, watch, slo, export),
 ):
     module.register(app)
 

@@ -54,7 +54,7 @@ class _Joint(NamedTuple):
 
 
 class FeedbackKeeper:
-    """Belongs to one event loop; ``clock`` gives Unix nanoseconds. ``learn`` gets each label with each answer it met."""
+    """Belongs to one event loop; ``clock`` gives Unix ns. ``learn`` gets each label with each answer that it met."""
 
     def __init__(
         self,

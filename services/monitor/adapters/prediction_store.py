@@ -156,8 +156,8 @@ def _delete_predictions(connection: Connection, which: sa.ColumnElement[bool]) -
 def _found(connection: Connection, model: str, keys: Iterable[int]) -> Iterator[Prediction]:
     for some in _chunks(list(keys)):
         query = sa.select(_predictions).where(_predictions.c.model == model, _predictions.c.key.in_(some))
-        for row in connection.execute(query):
-            yield Prediction(**{**row._mapping, "state": State(row.state)})
+        for row in connection.execute(query).mappings():
+            yield Prediction(**{**row, "state": State(row["state"])})
 
 
 def _chunks(items: Sequence[Item]) -> Iterator[Sequence[Item]]:

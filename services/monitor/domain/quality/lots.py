@@ -3,7 +3,7 @@
 Labels are few, and to bet against an upper confidence limit of what was learnt, as is done for requests, would waste
 most of them. So each lot of new labels is paired with lots of the reference of its own, and both are compared as two
 samples: with ``k1`` hits of ``n1`` new labels and ``k2`` of ``n2`` old ones the bet wins ``omega^k1 / c^(k1 + k2)``,
-``c = 1 + (omega - 1) n1 / (n1 + n2)``, whose mean is at most 1 while the share is no higher than it was, whatever it was
+``c = 1 + (omega - 1) n1 / (n1 + n2)``, whose mean is at most 1 while the share is no higher than it was, at any height
 (``verdict/betting.py``). The reference is dealt out to as many places as a window has lots, so that no evidence of a
 window rests on an old lot twice. By Ville's inequality, and as a window may begin at any lot, a false alarm comes
 within ``T`` lots with probability ``T / A`` at most; each time that the reference has grown this begins anew.
