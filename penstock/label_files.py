@@ -59,7 +59,7 @@ def _json(path: Path) -> Iterator[tuple[int, Mapping[str, Any]]]:
             except (ValueError, RecursionError) as error:
                 raise ValueError(f"{path.name}, line {number}: it is no JSON: {error}") from None
             if not isinstance(row, dict):
-                raise ValueError(f"{path.name}, line {number}: it is no object")
+                raise ValueError(f"{path.name}, line {number}: it is no object")  # noqa: TRY004 - the file's fault
             yield number, _flat(row)
 
 
@@ -110,7 +110,7 @@ def set_truth(message: Label, value: Any, kind: Kind) -> None:
 def _kind_of(value: Any) -> Kind:
     """Whole numbers are classes, other numbers are numbers, and all else is a name."""
     if isinstance(value, bool) or not isinstance(value, int | float | str):
-        raise ValueError(f"got the label {value!r}, expected a class, a name or a number")
+        raise TypeError(f"got the label {value!r}, expected a class, a name or a number")
     text = str(value).strip()
     if text.lstrip("+-").isdecimal():
         return "class"

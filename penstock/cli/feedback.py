@@ -30,7 +30,7 @@ _WORDS = {
 def register(app: typer.Typer) -> None:
     app.command(
         "feedback",
-        epilog="Examples: penstock feedback digits --id order-17 --label 3 · penstock feedback digits --file labels.csv",
+        epilog="Examples: penstock feedback digits --id a17 --label 3 · penstock feedback digits --file labels.csv",
     )(feedback)
 
 
