@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import asdict
 from pathlib import Path
 from typing import Annotated
 
@@ -108,7 +107,7 @@ def _tell_file(client: Client, model: str, file: Path, kind: label_files.Kind, *
 
 def _show_told(told: Told, *, is_json: bool) -> None:
     if is_json:
-        print_json(asdict(told))
+        print_json({"counts": dict(told.counts), "reasons": told.reasons})
         return
     parts = [f"{count} {_WORDS[name]}" for name, count in told.counts.items() if count]
     screen.print(f"[bold]{told.total}[/] labels: {', '.join(parts) or 'none'}")

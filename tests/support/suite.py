@@ -50,7 +50,6 @@ class Suite:
             "PENSTOCK_INFERENCE__OPTIMIZATION": "off",  # no test is to wait for, or be hurt by, what it doesn't test
             "PENSTOCK_MONITOR__OTLP_PORT": otlp.split(":")[1],
             "PENSTOCK_MONITOR__OTLP_HTTP_PORT": str(free_port()),
-            "PENSTOCK_MONITOR_ADDRESS": self.monitor_address,
             "PENSTOCK_MONITOR__PORT": self.monitor_address.split(":")[1],
             "PENSTOCK_MONITOR__METRICS_PORT": str(free_port()),
             **settings,
