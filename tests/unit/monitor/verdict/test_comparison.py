@@ -367,7 +367,6 @@ def test_a_block_becomes_a_sample() -> None:
             "got a margin of 0.05 and 0 s for latency.total.p99",
         ),
         ({"guardrails": (Guardrail(Kind.ERROR_RATE, 0.01),) * 2}, "got guardrail error_rate twice"),
-        ({"guardrails": (Guardrail(Kind.ACCURACY, 0.01),)}, "nobody can tell labels yet"),
         ({"guardrails": (Guardrail(Kind.ERROR_RATE, 0.01, proof=Proof.NEVER),)}, "always has to be proven"),
     ],
 )
