@@ -14,6 +14,8 @@ from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from itertools import islice
+from numbers import Integral
+from typing import Any
 
 from penstock import errors
 from penstock.channels import Channel
@@ -55,12 +57,13 @@ def label(
     ``slices`` say what the request was of, ``metrics`` are figures of your own of the answer.
     """
     message = pb.Label(model=model, request_id=request_id, row=row, slices=slices or {}, metrics=metrics or {})
-    if isinstance(truth, str):
-        message.class_name = truth
-    elif isinstance(truth, int):
-        message.class_index = truth
-    elif truth is not None:
-        message.number = truth
+    said: Any = truth  # numpy's whole numbers are none of Python's
+    if isinstance(said, str):
+        message.class_name = said
+    elif isinstance(said, Integral):
+        message.class_index = int(said)
+    elif said is not None:
+        message.number = float(said)
     return message
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Annotated
 
@@ -115,7 +116,7 @@ def _show_told(told: Told, *, is_json: bool) -> None:
         warn(f"label {place + 1}: {reason}")
 
 
-def _show_quality(versions: list[VersionQuality]) -> None:
+def _show_quality(versions: Sequence[VersionQuality]) -> None:
     if not versions:
         screen.print("No answers are kept for labels. Begin with: penstock deploy … --feedback")
     for one in versions:

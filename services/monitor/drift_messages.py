@@ -14,7 +14,7 @@ from services.monitor.domain.quality.watch import AccuracyWatch
 
 
 def version_drift(
-    model: str, version: str, detectors: VersionDetectors, accuracy: AccuracyWatch | None, *, now_s: float
+    model: str, version: str, detectors: VersionDetectors, accuracy: AccuracyWatch | None = None, *, now_s: float
 ) -> pb.VersionDrift:
     message = pb.VersionDrift(
         model=model,

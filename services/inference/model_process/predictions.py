@@ -136,7 +136,7 @@ class Predictions:
 
     def _keys(self) -> tuple[list[int], list[bytes]]:
         """Which rows are told, and by which keys."""
-        places, keys, first = [], [], 0
+        places, keys, first = list[int](), list[bytes](), 0
         for request_id, rows in self._asked:
             if request_id:
                 places.extend(range(first, first + rows))
