@@ -97,7 +97,9 @@ class Analysis:
             if incident.signal is Signal.ACCURACY and self.quality.knows((incident.model, incident.version)):
                 self.quality.adopt_alarm((incident.model, incident.version))
                 continue
-            if incident.signal is not Signal.ERROR_RATE and (incident.model, incident.version) not in self._stored:
+            is_of_labels = incident.signal is Signal.ACCURACY
+            is_unknown = is_of_labels or (incident.model, incident.version) not in self._stored
+            if incident.signal is not Signal.ERROR_RATE and is_unknown:
                 key = (incident.model, incident.version, FAMILIES[incident.signal])
                 closed.append(self.incidents.close(key, how="lost sight of in a restart", now_ns=now_ns))
         return closed
@@ -174,11 +176,7 @@ class Analysis:
         yield self.incidents.close_idle(now_ns=self._clock())
         found = list(self.probes.judge(self._clock()))
         yield [incident for version, finding in found for incident in self._found(version, finding)]
-        yield [
-            incident
-            for version, arm, finding in self.quality.judge()
-            for incident in self._found(version, replace(finding, arm=arm) if isinstance(finding, Alarm) else finding)
-        ]
+        yield [incident for version, finding in self.quality.judge() for incident in self._found(version, finding)]
         self._budget.live = self.quality.count + sum(detectors.count for detectors in self._detectors.values())
         for version, detectors in list(self._detectors.items()):
             yield [

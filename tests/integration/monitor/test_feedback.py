@@ -207,6 +207,12 @@ async def test_lost_accuracy_becomes_an_incident_and_shows_in_drift(tmp_path: Pa
         incident = await _until_incident(running)
         drift = await DriftServiceStub(running.api_channel).ListDrift(drift_pb.ListDriftRequest(model="digits"))
 
+    async with monitor(tmp_path, clock=running.clock) as again:
+        after = await _until_incident(again)
+        assert (after.name, after.state) == (incident.name, monitor_pb.Incident.STATE_OPEN)
+        (found,) = await quality(again)
+        assert found.label_count == 1_900
+
     assert incident.version == "1"
     assert incident.before == pytest.approx(0.05, abs=0.02)
     assert incident.after > 0.5

@@ -36,7 +36,7 @@ def test_commands_are_these() -> None:
     assert {
         "up", "restart", "stop", "status", "nodes", "deploy", "import", "convert", "models", "versions", "variants",
         "infer", "undeploy", "gc", "sign", "verify", "require", "revoke", "audit", "incidents", "drift", "probe",
-        "verdict", "watch", "slo",
+        "verdict", "watch", "slo", "feedback",
     } == set(COMMANDS)  # fmt: skip
 
 

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 from collections import OrderedDict
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 from services.monitor.domain.blocks import NS, STABLE
 from services.monitor.domain.evidence import Budget
 from services.monitor.domain.findings import Alarm, Recovery
+from services.monitor.domain.phases import Severity
 from services.monitor.domain.quality.estimate import Estimator
 from services.monitor.domain.quality.labels import Judgement, Label
 from services.monitor.domain.quality.predictions import Prediction, Predictions
@@ -86,11 +87,15 @@ class QualityBook:
         """Streams that share the budget of false alarms."""
         return sum(one.watch.count for one in self._versions.values())
 
-    def judge(self) -> Iterator[tuple[Version, str, Alarm | Recovery]]:
-        """What was found since the last time, with the version's arm."""
+    def judge(self) -> Iterator[tuple[Version, Alarm | Recovery]]:
+        """What was found since the last time. What a shadow answers nobody gets, so that it wakes nobody."""
         for version, one in list(self._versions.items()):
             for finding in one.watch.findings():
-                yield version, one.arm, finding
+                if isinstance(finding, Alarm):
+                    severity = Severity.TICKET if one.arm == "shadow" else finding.severity
+                    yield version, replace(finding, arm=one.arm, severity=severity)
+                else:
+                    yield version, finding
 
     def adopt_alarm(self, version: Version) -> None:
         """Take over an alarm of before a restart."""
