@@ -3,13 +3,22 @@
 from __future__ import annotations
 
 import json
+from typing import Any
 
+import grpc
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from services.common.errors import InvalidArgumentError
-from services.gateway.adapters.label_reporter import read_labels
+from penstock.monitor.v1.feedback_service_pb2 import RecordFeedbackResponse
+from penstock.monitor.v1.feedback_service_pb2_grpc import (
+    FeedbackServiceServicer,
+    FeedbackServiceStub,
+    add_FeedbackServiceServicer_to_server,
+)
+from services.common.errors import InvalidArgumentError, ResourceExhaustedError, UnavailableError
+from services.gateway.adapters.label_reporter import LabelReporter, read_labels
+from tests.support.ports import free_port
 
 
 def test_labels_get_the_model_of_the_path() -> None:
@@ -45,3 +54,28 @@ def test_any_body_is_labels_or_refused(body: bytes) -> None:
 def test_too_large_a_body_is_refused() -> None:
     with pytest.raises(InvalidArgumentError, match="send fewer at once"):
         read_labels("digits", b" " * (5 << 20))
+
+
+async def test_a_monitor_that_is_away_is_told_as_unavailable() -> None:
+    async with grpc.aio.insecure_channel(f"127.0.0.1:{free_port()}") as channel:
+        reporter = LabelReporter(FeedbackServiceStub(channel))
+        with pytest.raises(UnavailableError, match="send them again"):
+            await reporter.record("digits", b'{"request_id": "a", "number": 1}')
+
+
+async def test_what_the_monitor_refuses_keeps_its_meaning() -> None:
+    class Refusing(FeedbackServiceServicer):
+        async def RecordFeedback(self, _request: object, context: Any) -> RecordFeedbackResponse:
+            await context.abort(grpc.StatusCode.RESOURCE_EXHAUSTED, "8 calls are under way")
+            raise AssertionError("an abort raises")
+
+    server = grpc.aio.server()
+    add_FeedbackServiceServicer_to_server(Refusing(), server)
+    port = server.add_insecure_port("127.0.0.1:0")
+    await server.start()
+    try:
+        async with grpc.aio.insecure_channel(f"127.0.0.1:{port}") as channel:
+            with pytest.raises(ResourceExhaustedError, match="8 calls"):
+                await LabelReporter(FeedbackServiceStub(channel)).record("digits", b'{"request_id": "a", "number": 1}')
+    finally:
+        await server.stop(None)
