@@ -100,6 +100,15 @@ def test_labels_that_come_later_give_accuracy_and_flipped_ones_an_incident(suite
         assert told["duplicate_count"] + told["refused_count"] == 1
         _quality(suite, "labelled", truths.size + 1)
 
+        suite.command("infer", "labelled", "--random", "--id", "by-hand")
+        told_by_hand = suite.command("feedback", "labelled", "--id", "by-hand", "--label", "3", "--slice", "by=hand")
+        assert told_by_hand["counts"]["joined"] + told_by_hand["counts"]["pending"] == 1
+        (version,) = _quality(suite, "labelled", truths.size + 2)
+        assert 0 <= _accuracy(version, of="by=hand") <= 1
+        assert "accuracy" in suite.command_text("feedback", "labelled")
+        drift = suite.command("drift", "labelled")[0]["figures"]
+        assert [one["state"] for one in drift if one["signal"] == "SIGNAL_ACCURACY"] == ["STATE_WATCHING"]
+
         assert not suite.command("incidents", "--model", "labelled")
         truths = _ask(client, "labelled", "flipped", 8)
         _tell(suite, "labelled", _write(tmp_path / "flipped.csv", "flipped", (truths + 1) % 10))

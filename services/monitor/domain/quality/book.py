@@ -19,7 +19,7 @@ from services.monitor.domain.quality.watch import AccuracyWatch
 
 PREFIX = "quality/"
 """Before a model's name, where what labels taught is stored beside what else was learnt."""
-MAX_VERSIONS = 500
+MAX_VERSIONS = 200
 
 Version = tuple[str, str]
 

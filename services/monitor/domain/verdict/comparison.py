@@ -23,8 +23,11 @@ LONELY_S = 60
 """Seconds are compared one by one; where one version has no requests they are joined with the next ones, and after so
 many given up."""
 MAX_PENDING_S = 120
-LOT_LABELS, LEAST_LABELS = 50, 10
-"""Labels are compared by so many, of which each version must have the latter number, or after ``LONELY_S`` any."""
+LABELS_S, LEAST_LABELS = 5, 10
+"""Labels of both versions rarely come at once: those of so many seconds are compared, if each version has enough of
+them, or after ``LONELY_S`` any."""
+LOT_LABELS, MOST_LOTS = 50, 20
+"""What many of them say is no single second's evidence, so it is taken in by lots."""
 CLOCK_STEP_S = 5
 """A clock that shows so much less than before was set back."""
 
@@ -117,17 +120,22 @@ class Comparison:
         self._labels_since = self._labels_since or self._now_s
         arm = self._labels.candidate if version == self.question.candidate else self._labels.baseline
         arm.wrong += Tally(1, float(is_wrong))
-        self._compare_labels()
 
     def _compare_labels(self) -> None:
-        labels = self._labels
-        counts = labels.candidate.wrong.count, labels.baseline.wrong.count
-        is_lot = sum(counts) >= LOT_LABELS and min(counts) >= LEAST_LABELS
-        if is_lot or (min(counts) > 0 and self._now_s - self._labels_since >= LONELY_S):
-            for measure in self._measures:
-                if measure.standing().guardrail.kind is Kind.ACCURACY:
-                    measure.observe(labels.candidate, labels.baseline, Pairs())
-            self._labels, self._labels_since = _Slot(), 0.0
+        counts = self._labels.candidate.wrong.count, self._labels.baseline.wrong.count
+        age_s = self._now_s - self._labels_since
+        if not min(counts) or age_s < (LABELS_S if min(counts) >= LEAST_LABELS else LONELY_S):
+            return
+        lots = min(MOST_LOTS, max(1, round(sum(counts) / LOT_LABELS)))
+        candidate, baseline = (
+            Sample(wrong=Tally(one.wrong.count / lots, one.wrong.total / lots))
+            for one in (self._labels.candidate, self._labels.baseline)
+        )
+        for measure in self._measures:
+            if measure.standing().guardrail.kind is Kind.ACCURACY:
+                for _ in range(lots):
+                    measure.observe(candidate, baseline, Pairs())
+        self._labels, self._labels_since = _Slot(), 0.0
 
     def _slot(self, second: int) -> _Slot | None:
         if self.is_over or second < self._first_second:
