@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import csv
 import json
+import os
+import signal
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -156,3 +158,24 @@ def test_a_canary_that_answers_worse_is_told_by_its_labels(suite: Suite, tmp_pat
 
         ended = wait_until(lambda: one if (one := client.verdicts.get(begun.name)).is_final else None, within=30)
     assert "version 2 is worse: wrong answers by labels" in ended.reason
+
+
+def test_answers_and_labels_survive_a_monitor_that_is_killed(suite: Suite, tmp_path: Path) -> None:
+    suite.command("deploy", str(models.digits_onnx(tmp_path / "good.onnx")), "--name", "survivor", "--feedback")
+    with Client(gateway=suite.grpc_address, registry=suite.registry_address) as client:
+        truths = _ask(client, "survivor", "kept", 1)
+    tell = ("feedback", "survivor", "--id", "kept-0", "--label", str(truths[0, 0]))
+    suite.command(*tell)
+    _quality(suite, "survivor", 1)
+
+    os.kill(suite.pid_of("monitor"), signal.SIGKILL)
+
+    def told() -> dict[str, int] | None:
+        try:
+            return _tell(suite, "survivor", _write(tmp_path / "kept.csv", "kept", truths))
+        except AssertionError:  # the monitor is being started
+            return None
+
+    counts = wait_until(told, within=40)
+    assert (counts["joined"], counts["duplicate"]) == (truths.size - 1, 1)
+    assert suite.command(*tell)["counts"]["duplicate"] == 1
