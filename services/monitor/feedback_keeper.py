@@ -9,7 +9,7 @@ from collections import Counter, deque
 from collections.abc import Callable, Sequence
 from typing import NamedTuple, Protocol
 
-from services.common.errors import ResourceExhaustedError, UnavailableError
+from services.common.errors import InvalidArgumentError, ResourceExhaustedError, UnavailableError
 from services.monitor.adapters.prediction_store import PredictionStore
 from services.monitor.domain.blocks import NS
 from services.monitor.domain.quality.labels import Judgement, Label, LabelOutcome, UnfitLabelError, judged
@@ -196,6 +196,8 @@ class FeedbackKeeper:
     def _wait_no_more(self, label: Label) -> None:
         if self._waiting.pop((label.model, label.key), None) is not None:
             self._of_model[label.model] -= 1
+            if not self._of_model[label.model]:
+                del self._of_model[label.model]
 
     async def _tell(self, joints: Sequence[_Joint]) -> None:
         for number, joint in enumerate(joints):
@@ -232,10 +234,20 @@ class FeedbackKeeper:
             try:
                 async with self._joining:
                     await self._write([one for told in spans for one in rows_of(told)])
+            except InvalidArgumentError as error:
+                _log.error("%d answers can't be kept for labels, ever: %s", rows, error)
+                self.predictions["dropped"] += rows
             except BaseException:
                 self._unwritten.extendleft(reversed(spans))
                 raise
             self._unwritten_rows -= rows
+
+    async def finish(self) -> None:
+        """Write what was told, if that is possible."""
+        try:
+            await self.write()
+        except UnavailableError as error:
+            _log.error("%d answers were not written for labels: %s", self._unwritten_rows, error)
 
     async def _write(self, predictions: list[Prediction]) -> None:
         new, ambiguous = await asyncio.to_thread(self._store.add, predictions)

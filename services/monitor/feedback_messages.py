@@ -16,6 +16,7 @@ from services.monitor.domain.quality.means import Mean
 from services.monitor.domain.quality.tally import Cell
 
 MAX_ID = 256
+MAX_CLASS = 256
 MAX_ROW = 65_535
 MAX_SLICES = MAX_METRICS = 4
 MAX_NAME, MAX_VALUE = 63, 63
@@ -36,6 +37,10 @@ def label_of(message: pb.Label, *, now_ns: int) -> Label:
     truth = message.WhichOneof("truth")
     if truth is None and not message.metrics:
         raise InvalidArgumentError("got neither a class, nor a number, nor metrics, expected one of them")
+    if len(message.class_name) > MAX_CLASS:
+        raise InvalidArgumentError(
+            f"got a class_name of {len(message.class_name)} characters, expected at most {MAX_CLASS}"
+        )
     if truth == "number" and not math.isfinite(message.number):
         raise InvalidArgumentError(f"got the number {message.number}, expected a finite one")
     return Label(

@@ -128,7 +128,7 @@ class Rounds:
     async def finish(self) -> None:
         """Store all that is known, for ``_LAST_SAVE_S`` at most."""
         self._is_all_due = True
-        saves = (self._journal.finish(), self._verdicts.finish(), self._feedback.write(), self._saving.wait(None))
+        saves = (self._journal.finish(), self._verdicts.finish(), self._feedback.finish(), self._saving.wait(None))
         try:
             async with asyncio.timeout(_LAST_SAVE_S):
                 outcomes = await asyncio.gather(*saves, return_exceptions=True)

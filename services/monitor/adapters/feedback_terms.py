@@ -19,7 +19,9 @@ class FeedbackTerms:
     def tells_predictions(self, model: str) -> bool | None:
         """Whether answers are kept for labels; None where that isn't known."""
         deployment = self._resources.deployments.get(f"deployments/{model}")
-        return None if deployment is None else deployment.feedback.is_expected
+        if deployment is None:
+            return False if self._resources.is_complete else None
+        return deployment.feedback.is_expected
 
     def retention_ns(self, model: str) -> int:
         """How long answers wait for labels."""

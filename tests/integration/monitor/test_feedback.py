@@ -138,16 +138,17 @@ async def test_unknown_and_impossible_labels_are_counted_and_change_nothing(tmp_
             pb.Label(model="digits", request_id="a", class_name="cat"),
             pb.Label(model="digits", request_id="b", number=1.5),
             pb.Label(model="digits", request_id="b"),
+            pb.Label(model="digits", request_id="b", class_name="x" * 257),
             label("b", 1),
         )
         (found,) = await quality(running)
         refused = await metric(running, 'penstock_monitor_labels_total{outcome="refused"}')
 
-    assert (answer.unknown_count, answer.refused_count, answer.joined_count) == (1, 5, 1)
-    assert [one.index for one in answer.refusals] == [1, 2, 3, 4, 5]
+    assert (answer.unknown_count, answer.refused_count, answer.joined_count) == (1, 6, 1)
+    assert [one.index for one in answer.refusals] == [1, 2, 3, 4, 5, 6]
     assert "expected 0 to 3" in answer.refusals[0].reason
     assert found.label_count == 1
-    assert refused == 5
+    assert refused == 6
 
 
 async def test_an_id_that_was_used_twice_with_another_answer_takes_no_label(tmp_path: Path) -> None:

@@ -14,7 +14,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from services.common.errors import ResourceExhaustedError, UnavailableError
+from services.common.errors import InvalidArgumentError, ResourceExhaustedError, UnavailableError
 from services.monitor import feedback_keeper
 from services.monitor.adapters.prediction_store import PredictionStore
 from services.monitor.domain.quality.labels import Judgement, Label, LabelOutcome
@@ -228,6 +228,24 @@ async def test_what_a_database_that_fails_was_told_is_written_later(
     await world.keeper.write()
 
     assert await world.label(1, 2) == [LabelOutcome.JOINED] * 2
+
+
+async def test_what_a_database_will_never_take_is_dropped_and_the_rest_goes_on(
+    make: Callable[..., World], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    world = make()
+
+    def refuse(*_: object) -> None:
+        raise InvalidArgumentError("no")
+
+    with monkeypatch.context() as broken:
+        broken.setattr(PredictionStore, "add", refuse)
+        world.tell(1, 2)
+        await world.keeper.write()
+    world.tell(3)
+    await world.keeper.finish()
+
+    assert (world.keeper.predictions["dropped"], world.keeper.kept) == (2, 1)
 
 
 async def test_a_thousand_labels_are_joined_in_a_moment(make: Callable[..., World]) -> None:

@@ -16,6 +16,8 @@ def test_terms_are_those_of_the_deployment_and_its_versions() -> None:
         (),
     )
 
+    resources.is_complete = True
+    assert terms.tells_predictions("m") is False
     resources.deployments["deployments/m"] = pb.Deployment(name="deployments/m")
     assert (terms.tells_predictions("m"), terms.retention_ns("m")) == (False, RETENTION_NS)
 
