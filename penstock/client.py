@@ -27,6 +27,7 @@ from google.protobuf.field_mask_pb2 import FieldMask
 from penstock import errors, uploads
 from penstock.channels import Channel
 from penstock.endpoints import Endpoints
+from penstock.feedback import FeedbackClient
 from penstock.inference.v1 import inference_service_pb2 as inference_pb
 from penstock.inference.v1.inference_service_pb2_grpc import InferenceServiceStub
 from penstock.monitor.v1 import drift_service_pb2 as drift_pb
@@ -108,6 +109,8 @@ class Client:
         """Comparisons of versions on live traffic."""
         self.rollouts = RolloutClient(self._channels["registry"])
         """Versions on their way to a model's traffic."""
+        self.feedback = FeedbackClient(self._channels["monitor"])
+        """What the right answers were, and how good versions are."""
 
     def __enter__(self) -> Self:
         return self

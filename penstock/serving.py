@@ -25,6 +25,9 @@ class Serving:
     pinned: bool | None = None
     """Whether its versions stay loaded, whoever else wants their room."""
 
+    feedback: bool | None = None
+    """Whether labels are told of its answers later."""
+
     def apply(self, deployment: Deployment) -> None:
         """Write the values that are set into ``deployment``."""
         for target, name in (
@@ -36,6 +39,9 @@ class Serving:
         ):
             if (value := getattr(self, name)) is not None:
                 setattr(target, name, value)
+        if self.feedback is not None and self.feedback != deployment.feedback.is_expected:
+            deployment.feedback.Clear()
+            deployment.feedback.is_expected = self.feedback
         if self.optimize is not None:
             deployment.optimization = getattr(OptimizationLevel, f"OPTIMIZATION_LEVEL_{self.optimize.upper()}")
 

@@ -12,6 +12,7 @@ from penstock.cli import (
     deploy,
     drift,
     export,
+    feedback,
     gc,
     imports,
     incidents,
@@ -52,7 +53,7 @@ for module in (
     *(deploy, imports, convert, models, model, versions, variants, infer, undeploy, gc),
     *(sources, lineage),
     *(signing, keys, policies, audit),
-    *(incidents, drift, probe, verdict, rollout, watch, slo, export),
+    *(incidents, drift, probe, verdict, rollout, feedback, watch, slo, export),
 ):
     module.register(app)
 

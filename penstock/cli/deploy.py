@@ -76,6 +76,14 @@ def deploy(
         bool | None,
         typer.Option("--pin/--no-pin", help="Keep it loaded, whoever else wants its room.", show_default=False),
     ] = None,
+    feedback: Annotated[
+        bool | None,
+        typer.Option(
+            "--feedback/--no-feedback",
+            help="Keep what it answers for labels that come later: `penstock feedback`.",
+            show_default=False,
+        ),
+    ] = None,
     alias: Annotated[
         list[str] | None, typer.Option(metavar="NAME", help="Point this alias at the new version. Repeatable.")
     ] = None,
@@ -111,6 +119,7 @@ def deploy(
         max_queue_delay_microseconds=max_queue_delay_us,
         optimize=optimize,
         pinned=pin,
+        feedback=feedback,
     )
     if rollout:
         _check_rollout(rollout, alias or [], is_changed=keep_previous or serving != UNCHANGED)

@@ -47,6 +47,10 @@ def infer(
         bool, typer.Option("--stream", help="Show the responses of a decoupled model as they come.")
     ] = False,
     version: Annotated[str, typer.Option(help="Version number or alias. Default: the deployment's default.")] = "",
+    request_id: Annotated[
+        str,
+        typer.Option("--id", metavar="ID", help="The request's id, for its label: see `penstock feedback`."),
+    ] = "",
     gateway: options.Gateway = None,
     json: Json = False,
 ) -> None:
@@ -63,10 +67,10 @@ def infer(
             content = arrays.random_image() if random_image else text.encode() if text is not None else None
             inputs = arrays.random(specs, rows=rows, content=content)
         if stream:
-            _stream(client, name, inputs, version=version, is_json=json)
+            _stream(client, name, inputs, version=version, request_id=request_id, is_json=json)
             return
         start = time.perf_counter()
-        outputs = client.infer(name, inputs, version=version)
+        outputs = client.infer(name, inputs, version=version, request_id=request_id)
         took = time.perf_counter() - start
     if json:
         print_json({"model": name, "outputs": {key: arrays.plain(array) for key, array in outputs.items()}})
@@ -76,12 +80,14 @@ def infer(
     screen.print(f"[dim]answered in {duration(took)}[/]")
 
 
-def _stream(client: Client, name: str, inputs: Mapping[str, NDArray[Any]], *, version: str, is_json: bool) -> None:
+def _stream(
+    client: Client, name: str, inputs: Mapping[str, NDArray[Any]], *, version: str, request_id: str, is_json: bool
+) -> None:
     """Print each response when it comes; as JSON, one on each line."""
     from penstock.cli import arrays
 
     start, count = time.perf_counter(), 0
-    for outputs in client.infer_stream(name, inputs, version=version):
+    for outputs in client.infer_stream(name, inputs, version=version, request_id=request_id):
         count += 1
         if is_json:
             plain = {key: arrays.plain(array) for key, array in outputs.items()}

@@ -9,6 +9,7 @@ SHARES = (
     Incident.SIGNAL_NONFINITE,
     Incident.SIGNAL_CLASS_MIX,
     Incident.SIGNAL_TRACE_SHAPE,
+    Incident.SIGNAL_ACCURACY,
 )
 """Signals whose figures are shares of requests."""
 _BAR = 8

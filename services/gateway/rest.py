@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import functools
 from collections.abc import Awaitable, Callable, Mapping, Sequence
-from typing import Any
+from typing import Any, Protocol
 
 import orjson
 from starlette.applications import Starlette
@@ -55,17 +55,31 @@ Read = Callable[[bytes, Mapping[str, str], ServedVersion], tuple[Any, OutputForm
 """Makes a ModelInferRequest of a body and its headers."""
 
 
+class Labels(Protocol):
+    """Where labels go: what the right answers to requests were."""
+
+    async def record(self, model: str, body: bytes) -> dict[str, Any]: ...
+
+
 class RestApi:
     """The handlers; they translate and delegate."""
 
     def __init__(
-        self, *, desk: Desk, models: Models, spans: RequestSpans, pending_bytes: PendingBytes, max_request_bytes: int
+        self,
+        *,
+        desk: Desk,
+        models: Models,
+        spans: RequestSpans,
+        pending_bytes: PendingBytes,
+        max_request_bytes: int,
+        labels: Labels,
     ) -> None:
         self._desk = desk
         self._models = models
         self._spans = spans
         self._pending_bytes = pending_bytes
         self._max_request_bytes = max_request_bytes
+        self._labels = labels
 
     def application(self, *, more: Sequence[Route] = (), cors_origins: Sequence[str] = ()) -> Starlette:
         """The API and ``more``; pages of ``cors_origins`` ("*": all) may call it from browsers."""
@@ -82,6 +96,7 @@ class RestApi:
                 *more,
                 *self._model_routes("POST", "/infer", self.infer),
                 *self._model_routes("POST", "/generate_stream", self.generate_stream),
+                Route("/v2/models/{model}/feedback", _guarded(self.feedback), methods=["POST"]),
                 Route("/v2", self.describe_server),
                 Route("/v2/health/live", self.live),
                 Route("/v2/health/ready", self.ready),
@@ -178,6 +193,11 @@ class RestApi:
             return b"".join(chunks)
         finally:
             pending.held -= size
+
+    async def feedback(self, request: Request) -> Response:
+        body = await self._body(request)
+        body = decompressed(body, request.headers.get("content-encoding", ""), self._max_request_bytes)
+        return _json(await self._labels.record(_names(request)[0], body))
 
     async def live(self, _request: Request) -> Response:
         return Response()

@@ -15,6 +15,7 @@ from prometheus_client import CollectorRegistry, generate_latest
 from penstock.endpoints import joined
 from penstock.gateway.v1.payload_service_pb2_grpc import add_PayloadServiceServicer_to_server
 from penstock.gateway.v1.reply_service_pb2_grpc import add_ReplyServiceServicer_to_server
+from penstock.monitor.v1.feedback_service_pb2_grpc import FeedbackServiceStub
 from penstock.monitor.v1.verdict_service_pb2_grpc import VerdictServiceStub
 from penstock.registry.v1.registry_service_pb2_grpc import RegistryServiceStub
 from services.common import serving
@@ -27,6 +28,7 @@ from services.common.latency import favour_latency
 from services.common.memory import keep_freed_memory
 from services.common.payloads import keep_clean
 from services.common.settings import SuiteSettings
+from services.gateway.adapters.label_reporter import LabelReporter
 from services.gateway.adapters.pair_reporter import PairReporter
 from services.gateway.announcement import registration
 from services.gateway.descriptions import Description
@@ -84,6 +86,7 @@ async def serve(
             monitors=lambda: len(gateway.monitors.addresses),
             ask_another=monitor.leave,
         )
+        labels = LabelReporter(FeedbackServiceStub(monitor))
         internal = await _internal_server(gateway, suite, settings, may_move=bool(keeper.listeners))
         closing.push_async_callback(_close_internal, gateway, internal)
         front = _front(gateway, suite, settings, reuse_port=membership is not None, listeners=keeper.listeners)
@@ -100,7 +103,7 @@ async def serve(
             desk=gateway.desk, models=gateway.models, spans=gateway.spans, pending_bytes=gateway.pending_bytes
         )
         if is_alone:
-            await _publish(gateway, servicer, front, web, settings)
+            await _publish(gateway, servicer, front, web, settings, labels)
         if membership is None:
             stop_metrics = serving.serve_metrics(
                 metrics, host=suite.bind, port=settings.metrics_port, listener=keeper.listeners.get("metrics")
@@ -126,7 +129,7 @@ async def serve(
             group.create_task(serving.run_until_stopped(drained, background))
             if not is_alone:
                 await gateway.prepare(stop)
-                await _publish(gateway, servicer, front, web, settings)
+                await _publish(gateway, servicer, front, web, settings, labels)
             if not stop.is_set():
                 group.create_task(front.run_until_stopped())
                 if membership is None:
@@ -213,7 +216,12 @@ def _front(
 
 
 async def _publish(
-    gateway: Gateway, servicer: InferenceServicer, front: Front, web: GrpcWeb, settings: GatewaySettings
+    gateway: Gateway,
+    servicer: InferenceServicer,
+    front: Front,
+    web: GrpcWeb,
+    settings: GatewaySettings,
+    labels: LabelReporter,
 ) -> None:
     """Give the public APIs to what serves them."""
     add_to_server(servicer, front.server)
@@ -224,6 +232,7 @@ async def _publish(
         spans=gateway.spans,
         pending_bytes=gateway.pending_bytes,
         max_request_bytes=settings.max_request_bytes,
+        labels=labels,
     )
     front.open(api.application(more=web.routes, cors_origins=settings.cors_origins))
 

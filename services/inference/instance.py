@@ -287,6 +287,7 @@ class Instance:
             variant=self.variant,
             probe_period_s=around.probe_period_s,
             sketch_inputs=around.sketch_inputs,
+            tells_predictions=self.assignment.tells_predictions,
             files=tuple(file.path for file in self.assignment.content.files),
             digest=self.assignment.content.digest,
         )

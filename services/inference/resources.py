@@ -173,6 +173,7 @@ def _of(
             signature,
             _batching(deployment, signature),
             variant_of(deployment, version),
+            tells_predictions=deployment.feedback.is_expected,
         )
         for replica in replicas:
             yield Slot(model, number, replica), assignment

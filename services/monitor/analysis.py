@@ -18,6 +18,9 @@ from services.monitor.domain.incidents import Incident, Incidents
 from services.monitor.domain.phases import FAMILIES, Signal
 from services.monitor.domain.probe_book import ProbeBook, is_probes
 from services.monitor.domain.probe_reports import ProbeReport
+from services.monitor.domain.quality.book import QualityBook, is_quality
+from services.monitor.domain.quality.labels import Judgement, Label
+from services.monitor.domain.quality.predictions import Prediction, Predictions
 from services.monitor.domain.reference import Reference
 from services.monitor.domain.ring import TraceRing
 from services.monitor.otlp import Reading
@@ -26,12 +29,15 @@ _log = logging.getLogger(__name__)
 
 Version = tuple[str, str]
 """Model and version."""
+_APART = (Signal.PROBE, Signal.ACCURACY)
+"""Signals that are judged without traffic."""
 
 
 class Analysis:
     """Figures, ring, detectors and incidents, kept in step. Single-threaded; ``clock`` gives Unix nanoseconds.
 
-    ``limit_s`` says how long requests of a model may wait now; ``on_block`` gets every replica's second, as it comes.
+    ``limit_s`` says how long requests of a model may wait now; ``on_block`` gets every replica's second, as it comes,
+    and ``on_predictions`` what is told for labels that come later.
     """
 
     def __init__(
@@ -44,6 +50,7 @@ class Analysis:
         clock: Callable[[], int],
         limit_s: Callable[[str], float] = lambda _: DEFAULT_LIMIT_S,
         on_block: Callable[[Block], None] = lambda _: None,
+        on_predictions: Callable[[Predictions], None] = lambda _: None,
     ) -> None:
         self.figures = figures
         self.ring = ring
@@ -52,7 +59,9 @@ class Analysis:
         self._clock = clock
         self._limit_s = limit_s
         self._on_block = on_block
+        self._on_predictions = on_predictions
         self.probes = ProbeBook()
+        self.quality = QualityBook(budget)
         self._detectors: dict[Version, VersionDetectors] = {}
         self._stored: dict[Version, Mapping[str, Any]] = {}
         """What was learnt before a restart, of versions that had no traffic since."""
@@ -66,7 +75,15 @@ class Analysis:
         An incident whose figure was not learnt can't be seen to end, so it ends here; errors and probes always can.
         """
         now_ns = self._adopted_ns = self._clock()
-        self._stored = {version: data for version, data in references.items() if not is_probes(version[0])}
+        self._stored = {
+            version: data
+            for version, data in references.items()
+            if not (is_probes(version[0]) or is_quality(version[0]))
+        }
+        try:
+            self.quality.load({version: data for version, data in references.items() if is_quality(version[0])})
+        except (AttributeError, LookupError, TypeError, ValueError) as error:
+            _log.warning("what was stored of labels can't be used: %s", error)
         try:
             self.probes.load({version: data for version, data in references.items() if is_probes(version[0])})
         except (AttributeError, LookupError, TypeError, ValueError) as error:
@@ -77,7 +94,12 @@ class Analysis:
             if incident.signal is Signal.PROBE:
                 self.probes.adopt_alarm((incident.model, incident.version), incident.replica, now_ns=now_ns)
                 continue
-            if incident.signal is not Signal.ERROR_RATE and (incident.model, incident.version) not in self._stored:
+            if incident.signal is Signal.ACCURACY and self.quality.knows((incident.model, incident.version)):
+                self.quality.adopt_alarm((incident.model, incident.version))
+                continue
+            is_of_labels = incident.signal is Signal.ACCURACY
+            is_unknown = is_of_labels or (incident.model, incident.version) not in self._stored
+            if incident.signal is not Signal.ERROR_RATE and is_unknown:
                 key = (incident.model, incident.version, FAMILIES[incident.signal])
                 closed.append(self.incidents.close(key, how="lost sight of in a restart", now_ns=now_ns))
         return closed
@@ -90,8 +112,18 @@ class Analysis:
         rejections = [observation for observation in new if isinstance(observation, Rejection)]
         self._count(gather(batches, rejections, now_ns=now_ns), now_ns=now_ns)
         for observation in new:
+            if isinstance(observation, Predictions):
+                observation.end_ns = plausible_ns(observation.end_ns, now_ns)
+                self.quality.see(observation)
+                self._on_predictions(observation)
             if isinstance(observation, ProbeReport | Pulse):
                 self._hear(replace(observation, end_ns=plausible_ns(observation.end_ns, now_ns)), now_ns=now_ns)
+
+    def learn_label(self, prediction: Prediction, label: Label, judgement: Judgement) -> None:
+        """Take a label in that met its answer."""
+        now_ns = self._clock()
+        self.quality.add(prediction, label, judgement, now_ns=now_ns)
+        self.incidents.saw_label(prediction.model, prediction.version, now_ns=now_ns)
 
     def _hear(self, told: ProbeReport | Pulse, *, now_ns: int) -> None:
         """Take in what a replica says of itself."""
@@ -125,7 +157,7 @@ class Analysis:
         if detectors is None:
             detectors = self._detectors[version] = self._restored(version)
             for incident in self.incidents.open:
-                if (incident.model, incident.version) == version and incident.signal is not Signal.PROBE:
+                if (incident.model, incident.version) == version and incident.signal not in _APART:
                     detectors.adopt_alarm(incident.signal, incident.phase, incident.replica, second=self._clock() // NS)
         return detectors
 
@@ -144,7 +176,8 @@ class Analysis:
         yield self.incidents.close_idle(now_ns=self._clock())
         found = list(self.probes.judge(self._clock()))
         yield [incident for version, finding in found for incident in self._found(version, finding)]
-        self._budget.live = sum(detectors.count for detectors in self._detectors.values())
+        yield [incident for version, finding in self.quality.judge() for incident in self._found(version, finding)]
+        self._budget.live = self.quality.count + sum(detectors.count for detectors in self._detectors.values())
         for version, detectors in list(self._detectors.items()):
             yield [
                 incident
@@ -194,6 +227,7 @@ class Analysis:
         if only is None:
             yield from list(self._stored.items())
             yield from self.probes.dump().items()
+            yield from self.quality.dump().items()
         for version, detectors in list(self._detectors.items()):
             if only is None or version in only:
                 yield version, detectors.dump()
@@ -203,6 +237,9 @@ class Analysis:
         for version, detectors in list(self._detectors.items()):
             for key, log_evalue in list(detectors.evidence()):
                 yield version, key, log_evalue
+        for version, quality in self.quality.versions(model=""):
+            if quality.watch.ages:
+                yield version, (Signal.ACCURACY, None, ""), quality.watch.log_evalue
 
     def omnibus(self) -> Iterator[tuple[Version, float]]:
         """One logarithm of an e-value for all that is watched of a version; safe to use from another thread."""

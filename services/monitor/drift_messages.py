@@ -10,16 +10,19 @@ from services.monitor.domain.blocks import NS
 from services.monitor.domain.detectors import VersionDetectors
 from services.monitor.domain.drift.version import watched
 from services.monitor.domain.drift.watched import WINDOW_S, Histogram, Part, Watched
+from services.monitor.domain.quality.watch import AccuracyWatch
 
 
-def version_drift(model: str, version: str, detectors: VersionDetectors, *, now_s: float) -> pb.VersionDrift:
+def version_drift(
+    model: str, version: str, detectors: VersionDetectors, accuracy: AccuracyWatch | None = None, *, now_s: float
+) -> pb.VersionDrift:
     message = pb.VersionDrift(
         model=model,
         version=version,
         arm=detectors.arm.name,
         window=duration(WINDOW_S * NS),
         omnibus_log_evalue=detectors.omnibus(),
-        figures=[_figure(one) for one in watched(detectors, now_s=now_s)],
+        figures=[_figure(one) for one in watched(detectors, accuracy, now_s=now_s)],
     )
     if detectors.judged_second:
         message.judged_time.CopyFrom(timestamp(detectors.judged_second * NS))

@@ -26,8 +26,10 @@ class DriftServicer(drift_service_pb2_grpc.DriftServiceServicer):
         page, following = paging.page(versions, tuple, request, "drift", model)
         response = pb.ListDriftResponse(next_page_token=following)
         for version in page:
+            quality = self._analysis.quality.get(version)
+            accuracy = None if quality is None else quality.watch
             response.versions.append(
-                drift_messages.version_drift(*version, detectors[version], now_s=self._clock() / NS)
+                drift_messages.version_drift(*version, detectors[version], accuracy, now_s=self._clock() / NS)
             )
             await asyncio.sleep(0)  # Spans come in meanwhile.
         return response

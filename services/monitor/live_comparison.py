@@ -24,6 +24,8 @@ class LiveComparison:
     saved_serial: int = 0
     saved_ns: int = 0
     """When it was last tried to store it."""
+    has_news: bool = False
+    """Labels came since the last change."""
     report: pb.Comparison | None = None
     """As of now; None after a change."""
 

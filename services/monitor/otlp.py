@@ -11,8 +11,10 @@ from services.monitor.batch_spans import batch_of, pulse_of, rejection_of
 from services.monitor.domain.blocks import Batch, Pulse, Rejection
 from services.monitor.domain.foreign import Call
 from services.monitor.domain.probe_reports import ProbeReport
+from services.monitor.domain.quality.predictions import Predictions
 from services.monitor.domain.ring import KeptSpan, Origin
 from services.monitor.foreign_spans import call_of, printable
+from services.monitor.prediction_spans import predictions_of
 from services.monitor.probe_spans import report_of
 from services.monitor.span_values import MAX_NAME_LENGTH, NO_VALUES, MalformedSpanError, Values
 
@@ -34,7 +36,7 @@ class Reading:
 
     span: KeptSpan
     is_ours: bool
-    observation: Batch | Rejection | Pulse | Call | ProbeReport | None = None
+    observation: Batch | Rejection | Pulse | Call | ProbeReport | Predictions | None = None
 
 
 @dataclass(slots=True)
@@ -136,7 +138,7 @@ def _read_span(raw: bytes, *, service: str, instance: str, is_ours: bool) -> Rea
 
 def _observation(
     kept: KeptSpan, span: Span, values: Values, *, instance: str
-) -> Batch | Rejection | Pulse | ProbeReport | None:
+) -> Batch | Rejection | Pulse | ProbeReport | Predictions | None:
     """What a span of ours says to the figures, or the detectors."""
     if "penstock.requests.status" in values.attributes:
         return batch_of(kept, values, instance=instance)
@@ -144,6 +146,8 @@ def _observation(
         return rejection_of(kept, values)
     if "penstock.replica.state" in values.attributes:
         return pulse_of(kept, values, instance=instance)
+    if "penstock.requests.id" in values.attributes:
+        return predictions_of(kept, values)
     if "penstock.probe.outcome" in values.attributes:
         try:
             return report_of(kept, values.read, values.name, instance=instance)

@@ -17,6 +17,7 @@ from services.monitor.domain.blocks import NS
 from services.monitor.domain.figures import PANE_S, PANES
 from services.monitor.domain.foreign_incidents import is_foreign
 from services.monitor.domain.incidents import Incident
+from services.monitor.feedback_keeper import FeedbackKeeper
 from services.monitor.journal import Journal
 from services.monitor.saving import Saving
 from services.monitor.verdict_keeper import VerdictKeeper
@@ -40,6 +41,7 @@ class Rounds:
         analysis: Analysis,
         arrivals: Arrivals,
         verdicts: VerdictKeeper,
+        feedback: FeedbackKeeper,
         store: IncidentStore,
         journal: Journal,
         clock: Callable[[], int],
@@ -49,6 +51,7 @@ class Rounds:
         self._analysis = analysis
         self._arrivals = arrivals
         self._verdicts = verdicts
+        self._feedback = feedback
         self._store = store
         self._journal = journal
         self._clock = clock
@@ -75,6 +78,7 @@ class Rounds:
         await self._journal.record(self._analysis.adopt(open_incidents=ours, references=learnt))
         self.ended = await asyncio.to_thread(self._store.ended, since_ns=now_ns - _TOLD_AGAIN_NS, limit=_MAX_TOLD_AGAIN)
         await self._verdicts.adopt()
+        await self._feedback.adopt()
 
     async def run(self) -> None:
         """Judge every second, for ever."""
@@ -124,7 +128,7 @@ class Rounds:
     async def finish(self) -> None:
         """Store all that is known, for ``_LAST_SAVE_S`` at most."""
         self._is_all_due = True
-        saves = (self._journal.finish(), self._verdicts.finish(), self._saving.wait(None))
+        saves = (self._journal.finish(), self._verdicts.finish(), self._feedback.finish(), self._saving.wait(None))
         try:
             async with asyncio.timeout(_LAST_SAVE_S):
                 outcomes = await asyncio.gather(*saves, return_exceptions=True)

@@ -15,6 +15,7 @@ from sqlalchemy.exc import ArgumentError, SQLAlchemyError
 
 from penstock.endpoints import joined
 from penstock.monitor.v1.drift_service_pb2_grpc import add_DriftServiceServicer_to_server
+from penstock.monitor.v1.feedback_service_pb2_grpc import add_FeedbackServiceServicer_to_server
 from penstock.monitor.v1.monitor_service_pb2_grpc import add_MonitorServiceServicer_to_server
 from penstock.monitor.v1.verdict_service_pb2_grpc import add_VerdictServiceServicer_to_server
 from services.common import serving
@@ -28,9 +29,11 @@ from services.common.settings import SuiteSettings
 from services.monitor import outlets, trace_servicer
 from services.monitor.adapters import database
 from services.monitor.adapters.comparison_store import ComparisonStore
+from services.monitor.adapters.feedback_terms import FeedbackTerms
 from services.monitor.adapters.forwarder import Forwarder
 from services.monitor.adapters.incident_store import IncidentStore
 from services.monitor.adapters.objectives import Objectives
+from services.monitor.adapters.prediction_store import PredictionStore
 from services.monitor.analysis import Analysis
 from services.monitor.arrivals import Arrivals
 from services.monitor.domain.blocks import NS
@@ -39,9 +42,14 @@ from services.monitor.domain.figures import Figures
 from services.monitor.domain.foreign import ForeignServices
 from services.monitor.domain.foreign_incidents import ForeignIncidents
 from services.monitor.domain.incidents import Incident, Incidents
+from services.monitor.domain.quality.labels import Judgement, Label
+from services.monitor.domain.quality.predictions import Prediction
 from services.monitor.domain.ring import TraceRing
 from services.monitor.domain.tail import Tail
 from services.monitor.drift_servicer import DriftServicer
+from services.monitor.feedback_keeper import FeedbackKeeper
+from services.monitor.feedback_metrics import FeedbackCollector
+from services.monitor.feedback_servicer import FeedbackServicer
 from services.monitor.grpc_server import GrpcServer
 from services.monitor.health import HealthCollector
 from services.monitor.http_server import HttpServer
@@ -89,9 +97,16 @@ class Monitor:
         self._settings = settings
         self._clock = clock
         budget = Budget(settings.false_alarms_per_week, settings.assumed_series)
-        self._engine, self._store, comparisons = _open_stores(suite.home, settings.database_url)
+        self._engine, self._store, comparisons, predictions = _open_stores(suite.home, settings.database_url)
         self._verdicts = VerdictKeeper(comparisons, clock=clock)
         self._objectives = Objectives()
+        self._feedback = FeedbackKeeper(
+            predictions,
+            terms=FeedbackTerms(self._objectives.resources),
+            learn=self._learn_label,
+            max_predictions=settings.feedback_max_predictions,
+            clock=clock,
+        )
         ring = TraceRing(max_spans=settings.ring_max_spans, max_bytes=settings.ring_max_mebibytes << 20)
         self._analysis = Analysis(
             figures=Figures(max_series=settings.max_series),
@@ -101,6 +116,7 @@ class Monitor:
             clock=clock,
             limit_s=self._objectives.wait_limit_s,
             on_block=self._verdicts.feed,
+            on_predictions=self._feedback.take,
         )
         if settings.forward_endpoint in {
             f"{host}:{settings.otlp_port}" for host in (suite.bind, "127.0.0.1", "localhost")
@@ -141,11 +157,19 @@ class Monitor:
             analysis=self._analysis,
             arrivals=self._arrivals,
             verdicts=self._verdicts,
+            feedback=self._feedback,
             store=self._store,
             journal=self._journal,
             clock=clock,
         )
         self._outlets = outlets.build(settings, clock=clock)
+
+    def _learn_label(self, prediction: Prediction, label: Label, judgement: Judgement) -> None:
+        self._analysis.learn_label(prediction, label, judgement)
+        if judgement.is_class and judgement.loss is not None:
+            self._verdicts.feed_label(
+                prediction.model, prediction.version, answered_ns=prediction.time_ns, is_wrong=judgement.loss > 0
+            )
 
     def _open_incidents(self) -> list[Incident]:
         return [*self._analysis.incidents.open, *self._arrivals.incidents.open]
@@ -193,6 +217,7 @@ class Monitor:
                 group.create_task(otlp_http.running()),
                 group.create_task(self._intake.work()),
                 group.create_task(self._rounds.run()),
+                group.create_task(self._feedback.work()),
                 group.create_task(self._discovery.run()),
                 group.create_task(self._objectives.follow(registry)),
                 *(
@@ -227,6 +252,7 @@ class Monitor:
             )
         )
         registry.register(VerdictCollector(self._verdicts))
+        registry.register(FeedbackCollector(self._feedback, self._analysis.quality))
         registry.register(IntakeCollector(self._arrivals))
         registry.register(
             HealthCollector(self._settings, intake=self._intake, ring=self._analysis.ring, outlets=self._outlets)
@@ -249,6 +275,8 @@ class Monitor:
         add_MonitorServiceServicer_to_server(translated(servicer), server.grpc)
         verdicts = VerdictServicer(self._verdicts, clock=self._clock)
         add_VerdictServiceServicer_to_server(translated(verdicts), server.grpc)
+        feedback = FeedbackServicer(self._feedback, self._analysis.quality, clock=self._clock)
+        add_FeedbackServiceServicer_to_server(translated(feedback), server.grpc)
         drift = DriftServicer(self._analysis, clock=self._clock)
         add_DriftServiceServicer_to_server(translated(drift), server.grpc)
         await server.start(joined(self._suite.bind, self._settings.port))
@@ -261,12 +289,14 @@ class Monitor:
         return server
 
 
-def _open_stores(home: Path, database_url: str | None) -> tuple[Engine, IncidentStore, ComparisonStore]:
+def _open_stores(
+    home: Path, database_url: str | None
+) -> tuple[Engine, IncidentStore, ComparisonStore, PredictionStore]:
     try:
         if database_url is None:
             home.mkdir(parents=True, exist_ok=True)
         engine = database.engine_of(database_url or f"sqlite:///{home / 'monitor.db'}")
-        return engine, IncidentStore(engine), ComparisonStore(engine)
+        return engine, IncidentStore(engine), ComparisonStore(engine), PredictionStore(engine)
     except (ArgumentError, ModuleNotFoundError) as error:
         raise InvalidArgumentError(f"PENSTOCK_MONITOR__DATABASE_URL is unfit: {error}") from error
     except (SQLAlchemyError, OSError) as error:

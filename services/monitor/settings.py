@@ -89,6 +89,9 @@ class MonitorSettings(BaseSettings):
     max_service_series: int = Field(default=200, ge=1)
     """Most operations, by replica, of services that Penstock did not make with figures and detectors of their own;
     further ones share series called `_overflow`."""
+    feedback_max_predictions: int = Field(default=2_000_000, ge=1_000)
+    """Most answers that are kept for labels that come later, some 100 bytes each in the database; beyond it the oldest
+    give way, and are counted."""
     false_alarms_per_week: float = Field(default=1.0, gt=0, le=1_000)
     """False alarms that all detectors together may raise in a week. Fewer means that true alarms come later."""
     assumed_series: int = Field(default=200, ge=1)

@@ -103,6 +103,15 @@ class VerdictKeeper:
                 sample = sample or sample_of(block)
                 live.comparison.add(block.version, block.second, sample)
 
+    def feed_label(self, model: str, version: str, *, answered_ns: int, is_wrong: bool) -> None:
+        """Take a label in, wherever its version is compared and was when it answered."""
+        for live in self._live.values():
+            question = live.comparison.question
+            is_of_it = model == question.model and version in (question.candidate, question.baseline)
+            if is_of_it and answered_ns >= question.start_ns:
+                live.comparison.add_label(version, is_wrong=is_wrong)
+                live.has_news = True
+
     def record_pairs(self, comparison_id: str, pairs: Pairs) -> None:
         """Take pairs of answers in.
 
@@ -123,7 +132,8 @@ class VerdictKeeper:
         for live in list(self._live.values()):
             before = live.comparison.progress.observations
             is_ruled = live.comparison.advance(now_ns / NS)
-            if is_ruled or live.comparison.progress.observations != before:
+            if is_ruled or live.has_news or live.comparison.progress.observations != before:
+                live.has_news = False
                 self._change(live)
             if is_ruled:
                 self._tell(live.comparison)

@@ -65,6 +65,7 @@ def _told(deployment: Deployment) -> dict[str, Any]:
         "queue": asdict(deployment.queue),
         "optimization": deployment.optimization.name,
         "slo": asdict(deployment.slo),
+        "feedback": asdict(deployment.feedback),
     }
 
 

@@ -11,6 +11,7 @@ from sqlalchemy.engine import Engine
 from services.monitor.adapters import database
 from services.monitor.adapters.comparison_store import ComparisonStore
 from services.monitor.adapters.incident_store import IncidentStore
+from services.monitor.adapters.prediction_store import PredictionStore
 
 
 def url_of(home: Path) -> str:
@@ -28,6 +29,12 @@ def incident_store(url: str) -> Iterator[IncidentStore]:
 def comparison_store(url: str) -> Iterator[ComparisonStore]:
     with _engine(url) as engine:
         yield ComparisonStore(engine)
+
+
+@contextlib.contextmanager
+def prediction_store(url: str) -> Iterator[PredictionStore]:
+    with _engine(url) as engine:
+        yield PredictionStore(engine)
 
 
 @contextlib.contextmanager

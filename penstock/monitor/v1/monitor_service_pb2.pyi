@@ -235,6 +235,7 @@ class Incident(_message.Message):
         SIGNAL_INPUTS: _ClassVar[Incident.Signal]
         SIGNAL_PROBE: _ClassVar[Incident.Signal]
         SIGNAL_TRACE_SHAPE: _ClassVar[Incident.Signal]
+        SIGNAL_ACCURACY: _ClassVar[Incident.Signal]
     SIGNAL_UNSPECIFIED: Incident.Signal
     SIGNAL_ERROR_RATE: Incident.Signal
     SIGNAL_LATENCY: Incident.Signal
@@ -250,6 +251,7 @@ class Incident(_message.Message):
     SIGNAL_INPUTS: Incident.Signal
     SIGNAL_PROBE: Incident.Signal
     SIGNAL_TRACE_SHAPE: Incident.Signal
+    SIGNAL_ACCURACY: Incident.Signal
     class Cause(int, metaclass=_enum_type_wrapper.EnumTypeWrapper):
         __slots__ = ()
         CAUSE_UNSPECIFIED: _ClassVar[Incident.Cause]

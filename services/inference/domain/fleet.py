@@ -44,6 +44,8 @@ class Assignment:
     signature: Signature
     batching: Batching
     variant: Variant = ORIGINAL
+    tells_predictions: bool = False
+    """Whether labels are expected, and what is answered is told for them."""
 
 
 @dataclass(frozen=True, slots=True)

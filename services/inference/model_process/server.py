@@ -95,6 +95,7 @@ class ModelProcess:
             signature=spec.signature,
             sketch_inputs=spec.sketch_inputs,
             weights=WeightsDigest(Path(spec.path), spec.files, expected=spec.digest) if spec.is_probed else None,
+            tells_predictions=spec.tells_predictions,
             now_ns=lambda: self._lane.clock.now_ns(),  # noqa: PLW0108 - the lane is made after it
         )
         self._lane = RedisLane(

@@ -42,6 +42,8 @@ class ProcessSpec:
     probe_period_s: float = 0.0
     """0: the model isn't probed."""
     sketch_inputs: SketchInputs = "all"
+    tells_predictions: bool = False
+    """Whether it tells what it answered to whom, so that labels can be joined to it."""
     files: tuple[str, ...] = ()
     """Names of the version's files, to be hashed after the load."""
     digest: str = ""

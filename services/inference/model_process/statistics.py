@@ -107,13 +107,13 @@ def summarised(runs: Runs, rows: Sequence[int], contents: Sequence[Content]) -> 
             values = np.frombuffer(content, kind.dtype)
             counts = units * _sizes(runs, place)
             if not place and layout.classes:
-                found = _classified(_first_rows(values, kind, counts, layout.classes))
+                found = classified(_first_rows(values, kind, counts, layout.classes))
                 if len(values) == requests * layout.classes and (found.top_class >= 0).all():
                     continue  # what sums to 1 is finite
             if len(runs) == 1:
                 squares, wrong = _of_requests(_of_rows(values.reshape(units.sum(), layout.sizes[place]), kind), units)
             else:
-                squares, wrong = _of_shares(_widened(values, kind), counts)
+                squares, wrong = _of_shares(widened(values, kind), counts)
             nonfinite += wrong
             if not place and not found.is_classifiers:
                 norm = _norm(squares, wrong, counts)
@@ -127,7 +127,7 @@ def _sizes(runs: Runs, place: int) -> int | NDArray[np.int64]:
     return np.repeat([one.sizes[place] for one, _ in runs], np.diff([end for _, end in runs], prepend=0))
 
 
-def _widened(values: Array, kind: Datatype) -> Array:
+def widened(values: Array, kind: Datatype) -> Array:
     """Numbers to compute with: a copy of those that have 16 bits."""
     if kind.name == "BF16":
         return bfloat16_as_floats(values)
@@ -141,7 +141,7 @@ def _of_rows(table: Array, kind: Datatype) -> _Sums:
     for first in range(0, rows, step):
         some = slice(first, first + step)
         for left in range(0, width, _BLOCK):
-            block = _widened(table[some, left : left + _BLOCK], kind)
+            block = widened(table[some, left : left + _BLOCK], kind)
             sums = np.einsum("ij,ij->i", block, block)
             if not np.isfinite(sums).all():
                 sums = np.einsum("ij,ij->i", block, block, dtype=np.float64)
@@ -182,10 +182,10 @@ def _first_rows(values: Array, kind: Datatype, counts: NDArray[np.int64], classe
     table = values.reshape(-1, classes)
     if len(table) > len(counts):
         table = table[(np.cumsum(counts) - counts) // classes]
-    return _widened(table, kind).astype(np.float32, copy=False)
+    return widened(table, kind).astype(np.float32, copy=False)
 
 
-def _classified(scores: NDArray[np.float32]) -> Statistics:
+def classified(scores: NDArray[np.float32]) -> Statistics:
     """Highest probability, its index, and entropy, where rows sum to 1 as those of a classifier do."""
     requests, classes = scores.shape
     nothing = Statistics.none(requests)

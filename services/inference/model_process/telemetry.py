@@ -15,6 +15,7 @@ from services.inference.model_process.batch_columns import BatchColumns, are_sam
 from services.inference.model_process.batch_spans import BatchSpans, parents_of
 from services.inference.model_process.golden_probe import ProbeResult
 from services.inference.model_process.input_sketch import InputSketcher
+from services.inference.model_process.predictions import Predictions
 from services.inference.model_process.probe_spans import ProbeSpans
 from services.inference.model_process.pulse import Pulse
 from services.inference.model_process.thinning import Thinning
@@ -63,9 +64,13 @@ class Telemetry:
         signature: Signature,
         sketch_inputs: SketchInputs = "all",
         weights: WeightsDigest | None = None,
+        tells_predictions: bool = False,
         now_ns: Callable[[], int] = time.time_ns,
     ) -> None:
-        """``weights`` are what probes tell of the files that were loaded."""
+        """``weights`` are what probes tell of the files that were loaded.
+
+        ``tells_predictions``: what was answered to whom is told, for labels that come later.
+        """
         self._exporter = exporter
         self._later = later
         self._recent: list[BatchReport] = []
@@ -95,6 +100,9 @@ class Telemetry:
             constants=encode_attributes(common | {"penstock.compute.device": device}),
             weights=weights,
         )
+        self._predictions: Predictions | None = None
+        if tells_predictions and exporter.is_enabled:
+            self._predictions = Predictions(exporter, model=model, constants=encode_attributes(common), later=later)
         self.batch_began = self._pulse.batch_began
         """A batch was given to the model; while it runs for long, a span says so every second."""
         self.figures = Figures()
@@ -112,6 +120,8 @@ class Telemetry:
     def stop(self) -> None:
         """Export what was gathered, and say that nothing will follow."""
         self.flush()
+        if self._predictions is not None:
+            self._predictions.flush()
         self._pulse.stop()
 
     def batch_ended(self, report: BatchReport) -> None:
@@ -126,6 +136,8 @@ class Telemetry:
         figures.claimed += is_claimed
         if not self._exporter.is_enabled:
             return
+        if self._predictions is not None:
+            self._predictions.add(report)
         if failed or is_claimed or report.end_ns - report.start_ns >= _QUICK_NS:
             is_extra = not self._thinning.chooses_other()
             self._spans.export_alone(report, parents_of(settled), failed=failed, is_extra=is_extra)

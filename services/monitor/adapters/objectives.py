@@ -25,7 +25,8 @@ class Objectives:
 
     def __init__(self) -> None:
         self._by_model: dict[str, Objective] = {}
-        self._resources = ResourceCache(self._changed)
+        self.resources = ResourceCache(self._changed)
+        """All that the registry has, as last seen."""
 
     def __iter__(self) -> Iterator[tuple[str, Objective]]:
         return iter(list(self._by_model.items()))
@@ -41,10 +42,10 @@ class Objectives:
     def _changed(self) -> None:
         self._by_model = {
             name.removeprefix("deployments/"): Objective(slo.availability, slo.latency_seconds, slo.latency_share)
-            for name, deployment in self._resources.deployments.items()
+            for name, deployment in self.resources.deployments.items()
             if (slo := deployment.slo).availability or slo.latency_seconds
         }
 
     async def follow(self, channel: FollowingChannel) -> None:
         """Follow the registry, for ever."""
-        await self._resources.follow(RegistryServiceStub(channel), on_silence=channel.leave)
+        await self.resources.follow(RegistryServiceStub(channel), on_silence=channel.leave)

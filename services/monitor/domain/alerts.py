@@ -18,7 +18,7 @@ MAX_ENDED = 1_000
 """Ended alerts that wait to be told of; beyond it the oldest are dropped and counted."""
 
 _DURATIONS = frozenset({Signal.LATENCY, Signal.QUEUEING, Signal.STUCK})
-_SHARES = frozenset({Signal.ERROR_RATE, Signal.NONFINITE, Signal.CLASS_MIX, Signal.TRACE_SHAPE})
+_SHARES = frozenset({Signal.ERROR_RATE, Signal.NONFINITE, Signal.CLASS_MIX, Signal.TRACE_SHAPE, Signal.ACCURACY})
 
 Labels = tuple[tuple[str, str], ...]
 """Names and values, in a fixed order: they are an alert's identity."""

@@ -18,6 +18,8 @@ IDLE_S = 300
 """An open incident of a version without traffic for this long is closed."""
 IDLE_PROBES_S = 3_600
 """The same of golden probes, which come without traffic, and where replicas that are gone are noticed before."""
+IDLE_LABELS_S = 7 * 86_400
+"""The same of labels, which come late, and often once a day."""
 MAX_TRACES = 5
 
 _LOST = "lost sight of, as traffic became unlike any before,"
@@ -97,13 +99,16 @@ class Incidents:
         self._last_seen_ns[key] = now_ns
 
     def saw_traffic(self, model: str, version: str, *, now_ns: int) -> None:
-        """A version answers. Golden probes are none: they come whether or not anybody asks."""
+        """A version answers. Golden probes are no traffic: they come whether or not anybody asks. Nor are labels."""
         for family in Family:
-            if family is not Family.PROBES:
+            if family not in (Family.PROBES, Family.LABELS):
                 self._saw((model, version, family), now_ns)
 
     def saw_probe(self, model: str, version: str, *, now_ns: int) -> None:
         self._saw((model, version, Family.PROBES), now_ns)
+
+    def saw_label(self, model: str, version: str, *, now_ns: int) -> None:
+        self._saw((model, version, Family.LABELS), now_ns)
 
     def _saw(self, key: IncidentKey, now_ns: int) -> None:
         if key in self._last_seen_ns:
@@ -219,11 +224,12 @@ def _key(model: str, version: str, signal: Signal) -> IncidentKey:
 
 
 def _idle_s(family: Family) -> int:
-    return IDLE_PROBES_S if family is Family.PROBES else IDLE_S
+    return {Family.PROBES: IDLE_PROBES_S, Family.LABELS: IDLE_LABELS_S}.get(family, IDLE_S)
 
 
 def _idle_text(family: Family) -> str:
-    return f"closed, as there {'were no more probes' if family is Family.PROBES else 'was no more traffic'},"
+    gone = {Family.PROBES: "were no more probes", Family.LABELS: "were no more labels"}
+    return f"closed, as there {gone.get(family, 'was no more traffic')},"
 
 
 def _is_deeper(alarm: Alarm, known: Incident) -> bool:

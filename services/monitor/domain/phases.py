@@ -43,6 +43,7 @@ class Signal(StrEnum):
     INPUTS = "inputs"
     PROBE = "probe"
     TRACE_SHAPE = "trace_shape"
+    ACCURACY = "accuracy"
 
 
 class Cause(StrEnum):
@@ -69,6 +70,7 @@ class Family(StrEnum):
     NUMBERS = "numbers"
     CONTENT = "content"
     PROBES = "probes"
+    LABELS = "labels"
 
 
 FAMILIES = {
@@ -76,6 +78,7 @@ FAMILIES = {
     Signal.ERROR_RATE: Family.ERRORS,
     Signal.NONFINITE: Family.NUMBERS,
     Signal.PROBE: Family.PROBES,
+    Signal.ACCURACY: Family.LABELS,
     **dict.fromkeys(
         (Signal.CONFIDENCE, Signal.ENTROPY, Signal.NORM, Signal.LENGTH, Signal.CLASS_MIX, Signal.INPUTS),
         Family.CONTENT,

@@ -32,6 +32,8 @@ def _what(name: str, alarm: Alarm) -> str:
         return f"{_NAMES[alarm.signal]} of {whom} went from {before:.3g} to {after:.3g} (median)"
     if alarm.signal in (Signal.LATENCY, Signal.QUEUEING, Signal.STUCK, Signal.DEAD):
         return _slowness(whom, alarm, duration_text(before), duration_text(after))
+    if alarm.signal is Signal.ACCURACY:
+        return _inaccuracy(whom, alarm, before, after)
     if alarm.signal is Signal.PROBE:
         return f"{_begun(whom) if alarm.replica else whom} {alarm.note.partition(NOTE_PARTS)[0]}"
     return {
@@ -42,6 +44,12 @@ def _what(name: str, alarm: Alarm) -> str:
         Signal.TRACE_SHAPE: f"Requests of {whom} go another way: {before:.2%} of them did, and now {after:.2%}",
         Signal.INPUTS: f"Inputs of {whom} changed: {after:.0%} of {alarm.note} lies where it did not use to",
     }[alarm.signal]
+
+
+def _inaccuracy(whom: str, alarm: Alarm, before: float, after: float) -> str:
+    if alarm.note:
+        return f"Answers of {whom} are off by more than {alarm.note} in {after:.2%} of labels, up from {before:.2%},"
+    return f"Accuracy of {whom} fell from {1 - before:.2%} to {1 - after:.2%} of labels, for requests answered"
 
 
 def _slowness(whom: str, alarm: Alarm, before: str, after: str) -> str:
@@ -65,7 +73,7 @@ def _meaning(alarm: Alarm) -> str:
         return "; what is asked has changed, which is no fault of the model"
     if alarm.cause is Cause.INPUTS:
         return ", along with the inputs; what is asked has changed, which is no fault of the model"
-    if alarm.signal in (Signal.STUCK, Signal.DEAD, Signal.NONFINITE):
+    if alarm.signal in (Signal.STUCK, Signal.DEAD, Signal.NONFINITE, Signal.ACCURACY):
         return ""
     return ", while inputs stayed as they were: the model is at fault" if alarm.has_inputs else ""
 

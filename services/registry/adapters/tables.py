@@ -19,7 +19,7 @@ from sqlalchemy import (
     Text,
 )
 
-REVISION = "0011"
+REVISION = "0012"
 """The last migration's: a database that has it is up to date."""
 
 metadata = MetaData(
@@ -128,6 +128,7 @@ deployments = Table(
     Column("slo", _Json, nullable=False),
     # While a rollout divides its requests.
     Column("split", _Json),
+    Column("feedback", _Json, nullable=False),
     Column("create_time_ns", BigInteger, nullable=False),
     Column("update_time_ns", BigInteger, nullable=False),
     Column("etag", String(32), nullable=False),

@@ -12,7 +12,7 @@ from services.registry.domain.resources import Deployment, Model
 MODEL_FIELDS = ("description", "labels")
 NAMED_MODEL_FIELDS = ("trust_policy",)
 """Changed by who names them only, lest who knows nothing of them takes them back."""
-DEPLOYMENT_FIELDS = ("versions", "replicas", "batching", "queue", "optimization", "pinned", "slo")
+DEPLOYMENT_FIELDS = ("versions", "replicas", "batching", "queue", "optimization", "pinned", "slo", "feedback")
 
 Masked = TypeVar("Masked", Model, Deployment)
 

@@ -310,6 +310,14 @@ class Slo:
     window_days: int = 0
 
 
+@dataclass(frozen=True, slots=True)
+class FeedbackConfig:
+    """Whether labels are told of a model's answers, and how long these wait for them."""
+
+    is_expected: bool = False
+    retention_ns: int = 0
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class InstanceStatus:
     """What an agent says of one model process. ``version`` and ``node`` are resource names."""
@@ -376,6 +384,7 @@ class Deployment:
     pinned: bool = False
     slo: Slo = Slo()
     split: TrafficSplit | None = None
+    feedback: FeedbackConfig = FeedbackConfig()
 
     @property
     def name(self) -> str:

@@ -10,7 +10,15 @@ from services.common.errors import InvalidArgumentError
 from services.registry.domain import ids
 from services.registry.domain.limits import shorten
 from services.registry.domain.optimizations import check_variant
-from services.registry.domain.resources import BatchingConfig, Deployment, InstanceStatus, NodeReport, QueueConfig, Slo
+from services.registry.domain.resources import (
+    BatchingConfig,
+    Deployment,
+    FeedbackConfig,
+    InstanceStatus,
+    NodeReport,
+    QueueConfig,
+    Slo,
+)
 
 MAX_REPLICAS = 64
 MAX_VERSIONS = 64
@@ -18,6 +26,8 @@ MAX_PRIORITY_LEVELS = 100
 MAX_INSTANCE_ID = 255
 MAX_LATENCY_S = 3_600
 SLO_LATENCY_SHARE = 0.99
+MIN_RETENTION_NS, RETENTION_NS, MAX_RETENTION_NS = 60 * 10**9, 7 * 86_400 * 10**9, 90 * 86_400 * 10**9
+"""How long answers wait for labels: a minute, a week, 90 days."""
 MIN_SLO_WINDOW_DAYS, SLO_WINDOW_DAYS, MAX_SLO_WINDOW_DAYS = 7, 30, 90
 """Of shorter windows, the shortest that a burn rate is taken over would hold too few scrapes."""
 
@@ -61,7 +71,22 @@ def normalise(deployment: Deployment) -> Deployment:
             f"got queue.default_priority_level {queue.default_priority_level}, "
             f"expected at most priority_levels, {max(1, queue.priority_levels)}"
         )
-    return replace(deployment, replicas=deployment.replicas or 1, slo=_slo(deployment.slo))
+    return replace(
+        deployment, replicas=deployment.replicas or 1, slo=_slo(deployment.slo), feedback=_feedback(deployment.feedback)
+    )
+
+
+def _feedback(feedback: FeedbackConfig) -> FeedbackConfig:
+    """The same with its default written out."""
+    if not feedback.is_expected:
+        if feedback.retention_ns:
+            raise InvalidArgumentError("got feedback.retention_duration alone, expected feedback.is_expected too")
+        return feedback
+    if feedback.retention_ns and not MIN_RETENTION_NS <= feedback.retention_ns <= MAX_RETENTION_NS:
+        raise InvalidArgumentError(
+            f"got feedback.retention_duration {feedback.retention_ns / 1e9:g} s, expected 1 minute to 90 days"
+        )
+    return replace(feedback, retention_ns=feedback.retention_ns or RETENTION_NS)
 
 
 def _slo(slo: Slo) -> Slo:

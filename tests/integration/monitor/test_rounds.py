@@ -27,7 +27,13 @@ async def test_what_was_found_before_the_end_is_stored(tmp_path: Path) -> None:
         analysis: Any = SimpleNamespace(judge=judged)
         nothing: Any = None
         rounds = Rounds(
-            analysis=analysis, arrivals=nothing, verdicts=nothing, store=store, journal=journal, clock=lambda: 0
+            analysis=analysis,
+            arrivals=nothing,
+            verdicts=nothing,
+            feedback=nothing,
+            store=store,
+            journal=journal,
+            clock=lambda: 0,
         )
         running = asyncio.create_task(rounds.run())
         await asyncio.sleep(JUDGE_PERIOD_S + 0.1)

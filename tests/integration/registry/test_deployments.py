@@ -250,3 +250,23 @@ async def test_a_bad_report_is_refused_as_a_whole(registry: Registry, bad: pb.In
     await fails(report(registry, instance(), bad), StatusCode.INVALID_ARGUMENT, with_text=["got", "expected"])
 
     assert not (await get(registry)).instances
+
+
+async def test_a_deployment_says_that_labels_come_later(registry: Registry) -> None:
+    first = await registry.deploy("digits")
+    assert not first.HasField("feedback")
+    wanted = pb.Deployment(name=first.name, feedback=pb.FeedbackConfig(is_expected=True))
+    request = api.UpdateDeploymentRequest(deployment=wanted)
+    request.update_mask.paths.append("feedback")
+
+    second = (await registry.stub.UpdateDeployment(request)).deployment
+
+    assert second.feedback.is_expected
+    assert second.feedback.retention_duration.ToTimedelta().days == 7
+    assert (await get(registry)).feedback == second.feedback
+    request.deployment.feedback.retention_duration.FromSeconds(59)
+    await fails(
+        registry.stub.UpdateDeployment(request), StatusCode.INVALID_ARGUMENT, with_text=["59 s", "1 minute to 90 days"]
+    )
+    request.deployment.feedback.Clear()
+    assert not (await registry.stub.UpdateDeployment(request)).deployment.HasField("feedback")

@@ -44,7 +44,7 @@ def test_commands_are_these() -> None:
     assert {
         "up", "restart", "stop", "status", "nodes", "deploy", "import", "convert", "models", "versions", "variants",
         "infer", "undeploy", "gc", "sign", "verify", "require", "revoke", "audit", "incidents", "drift", "probe",
-        "verdict", "watch", "slo", "lineage",
+        "verdict", "watch", "slo", "lineage", "feedback",
     } == set(COMMANDS)  # fmt: skip
 
 

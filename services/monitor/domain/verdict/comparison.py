@@ -15,7 +15,7 @@ from services.monitor.domain.verdict.latency import LatencyMeasure
 from services.monitor.domain.verdict.mix import MixMeasure
 from services.monitor.domain.verdict.question import Question
 from services.monitor.domain.verdict.rates import DisagreementMeasure, ShareMeasure, Stakes
-from services.monitor.domain.verdict.sample import Pairs, Sample
+from services.monitor.domain.verdict.sample import Pairs, Sample, Tally
 from services.monitor.domain.verdict.split import Split
 from services.monitor.domain.verdict.words import summary_of
 
@@ -23,6 +23,11 @@ LONELY_S = 60
 """Seconds are compared one by one; where one version has no requests they are joined with the next ones, and after so
 many given up."""
 MAX_PENDING_S = 120
+LABELS_S, LEAST_LABELS = 5, 10
+"""Labels of both versions rarely come at once: those of so many seconds are compared, if each version has enough of
+them, or after ``LONELY_S`` any."""
+LOT_LABELS, MOST_LOTS = 50, 20
+"""What many of them say is no single second's evidence, so it is taken in by lots."""
 CLOCK_STEP_S = 5
 """A clock that shows so much less than before was set back."""
 
@@ -82,6 +87,9 @@ class Comparison:
         self._pending: dict[int, _Slot] = {}
         self._open = _Slot()
         self._open_since = 0
+        self._labels = _Slot()
+        """Labels that aren't compared yet."""
+        self._labels_since = 0.0
         self._first_second = question.start_ns // NS
         self._judged_second = self._first_second - 1
         self._now_s = 0.0
@@ -105,6 +113,30 @@ class Comparison:
         if slot is not None:
             slot.pairs += pairs
 
+    def add_label(self, version: str, *, is_wrong: bool) -> None:
+        """Take a label in of a request that was answered since the start. It may come when there is no traffic."""
+        if self.is_over:
+            return
+        self._labels_since = self._labels_since or self._now_s
+        arm = self._labels.candidate if version == self.question.candidate else self._labels.baseline
+        arm.wrong += Tally(1, float(is_wrong))
+
+    def _compare_labels(self) -> None:
+        counts = self._labels.candidate.wrong.count, self._labels.baseline.wrong.count
+        age_s = self._now_s - self._labels_since
+        if not min(counts) or age_s < (LABELS_S if min(counts) >= LEAST_LABELS else LONELY_S):
+            return
+        lots = min(MOST_LOTS, max(1, round(sum(counts) / LOT_LABELS)))
+        candidate, baseline = (
+            Sample(wrong=Tally(one.wrong.count / lots, one.wrong.total / lots))
+            for one in (self._labels.candidate, self._labels.baseline)
+        )
+        for measure in self._measures:
+            if measure.standing().guardrail.kind is Kind.ACCURACY:
+                for _ in range(lots):
+                    measure.observe(candidate, baseline, Pairs())
+        self._labels, self._labels_since = _Slot(), 0.0
+
     def _slot(self, second: int) -> _Slot | None:
         if self.is_over or second < self._first_second:
             return None
@@ -124,6 +156,7 @@ class Comparison:
         if is_set_back:  # What follows is new, although its time has been before.
             self._judged_second = self._first_second = 0
         self._now_s = now_s
+        self._compare_labels()
         self.standings = tuple(measure.standing() for measure in self._measures)
         before = self.ruling
         self.ruling = decide(

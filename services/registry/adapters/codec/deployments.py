@@ -11,6 +11,7 @@ from services.registry.adapters.codec.times import nanoseconds, timestamp
 from services.registry.domain.resources import (
     BatchingConfig,
     Deployment,
+    FeedbackConfig,
     InstanceState,
     InstanceStatus,
     Placement,
@@ -44,6 +45,7 @@ def deployment_to_pb(deployment: Deployment) -> pb.Deployment:
         pinned=deployment.pinned,
         slo=pb.Slo(**asdict(deployment.slo)) if deployment.slo != Slo() else None,
         split=None if deployment.split is None else pb.TrafficSplit(**asdict(deployment.split)),
+        feedback=_feedback_to_pb(deployment.feedback),
     )
 
 
@@ -71,7 +73,16 @@ def deployment_from_pb(message: pb.Deployment, *, model: str) -> Deployment:
             message.slo.latency_share,
             message.slo.window_days,
         ),
+        feedback=FeedbackConfig(message.feedback.is_expected, message.feedback.retention_duration.ToNanoseconds()),
     )
+
+
+def _feedback_to_pb(feedback: FeedbackConfig) -> pb.FeedbackConfig | None:
+    if feedback == FeedbackConfig():
+        return None
+    message = pb.FeedbackConfig(is_expected=feedback.is_expected)
+    message.retention_duration.FromNanoseconds(feedback.retention_ns)
+    return message
 
 
 def placement_from_pb(message: pb.Placement) -> Placement:

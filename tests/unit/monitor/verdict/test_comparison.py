@@ -385,10 +385,43 @@ def test_a_block_becomes_a_sample() -> None:
             "got a margin of 0.05 and 0 s for latency.total.p99",
         ),
         ({"guardrails": (Guardrail(Kind.ERROR_RATE, 0.01),) * 2}, "got guardrail error_rate twice"),
-        ({"guardrails": (Guardrail(Kind.ACCURACY, 0.01),)}, "nobody can tell labels yet"),
         ({"guardrails": (Guardrail(Kind.ERROR_RATE, 0.01, proof=Proof.NEVER),)}, "always has to be proven"),
     ],
 )
 def test_what_can_not_be_asked_is_said(changes: dict[str, object], said: str) -> None:
     assert QUESTION.flaw() == ""
     assert said in question(**changes).flaw()
+
+
+@pytest.mark.parametrize("order", ["mixed", "one after the other"])
+def test_labels_decide_whenever_and_in_whatever_order_they_come(order: str) -> None:
+    guardrails = (Guardrail(Kind.ACCURACY, 0.05),)
+    comparison = Comparison(question(guardrails=guardrails))
+    random = np.random.default_rng(1)
+    now_s = START_S + 1_000.0  # long after the traffic, of which nothing came
+    for _ in range(4):
+        labels = [("1", bool(random.random() < 0.05)) for _ in range(150)]
+        labels += [("2", bool(random.random() < 0.4)) for _ in range(150)]
+        if order == "mixed":
+            random.shuffle(labels)
+        for version, is_wrong in labels:
+            comparison.add_label(version, is_wrong=is_wrong)
+        for _ in range(8):
+            comparison.advance(now_s)
+            now_s += 1
+
+    assert comparison.ruling.decision is Decision.ROLL_BACK
+    assert "wrong answers by labels" in comparison.ruling.reason
+
+
+def test_labels_of_a_version_that_is_no_worse_hold_nothing_against_it() -> None:
+    for seed in range(20):
+        comparison = Comparison(question(guardrails=(Guardrail(Kind.ACCURACY, 0.05),)))
+        random = np.random.default_rng(seed)
+        for second in range(300):
+            for version in ("1", "2"):
+                for _ in range(15):
+                    comparison.add_label(version, is_wrong=bool(random.random() < 0.1))
+            comparison.advance(START_S + 10.0 + second)
+        assert comparison.ruling.decision is not Decision.ROLL_BACK
+        assert comparison.standings[0].is_safe

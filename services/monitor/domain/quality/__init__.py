@@ -1,0 +1,1 @@
+"""How good answers are: labels that come later are joined to what was answered."""

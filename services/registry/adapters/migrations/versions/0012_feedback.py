@@ -1,0 +1,15 @@
+"""Whether labels are told of a model's answers."""
+
+from __future__ import annotations
+
+import sqlalchemy as sa
+from alembic import op
+
+revision = "0012"
+down_revision = "0011"
+
+_Json = sa.JSON(none_as_null=True)
+
+
+def upgrade() -> None:
+    op.add_column("deployments", sa.Column("feedback", _Json, nullable=False, server_default="{}"))
