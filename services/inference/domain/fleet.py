@@ -44,6 +44,16 @@ class Assignment:
     signature: Signature
     batching: Batching
     variant: Variant = ORIGINAL
+    quarantine: int = 0
+    """How often its process was taken out."""
+
+
+@dataclass(frozen=True, slots=True)
+class Quarantine:
+    """A replica's process was taken out so often; ``is_last``: it goes on until another one takes requests."""
+
+    sequence: int
+    is_last: bool
 
 
 @dataclass(frozen=True, slots=True)

@@ -19,7 +19,7 @@ from sqlalchemy import (
     Text,
 )
 
-REVISION = "0009"
+REVISION = "0012"
 """The last migration's: a database that has it is up to date."""
 
 metadata = MetaData(
@@ -125,6 +125,7 @@ deployments = Table(
     Column("placements", _Json, nullable=False),
     Column("pinned", Boolean, nullable=False),
     Column("slo", _Json, nullable=False),
+    Column("quarantines", _Json, nullable=False),
     Column("create_time_ns", BigInteger, nullable=False),
     Column("update_time_ns", BigInteger, nullable=False),
     Column("etag", String(32), nullable=False),

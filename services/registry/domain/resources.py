@@ -331,6 +331,20 @@ class Placement:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Quarantine:
+    """A replica on a node whose process was taken out; ``is_last``: not before another one takes requests."""
+
+    version: str
+    replica: int
+    node: str
+    sequence: int
+    is_last: bool
+    quarantine_time_ns: int
+    actor: str
+    reason: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Deployment:
     """The desired state of one model's serving, where it runs, and what the agents report of it."""
 
@@ -347,6 +361,7 @@ class Deployment:
     placements: tuple[Placement, ...] = ()
     pinned: bool = False
     slo: Slo = Slo()
+    quarantines: tuple[Quarantine, ...] = ()
 
     @property
     def name(self) -> str:

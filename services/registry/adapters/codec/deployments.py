@@ -14,6 +14,7 @@ from services.registry.domain.resources import (
     InstanceState,
     InstanceStatus,
     Placement,
+    Quarantine,
     QueueConfig,
     Slo,
 )
@@ -43,6 +44,20 @@ def deployment_to_pb(deployment: Deployment) -> pb.Deployment:
         placements=[pb.Placement(**asdict(one)) for one in deployment.placements],
         pinned=deployment.pinned,
         slo=pb.Slo(**asdict(deployment.slo)) if deployment.slo != Slo() else None,
+        quarantines=map(_quarantine_to_pb, deployment.quarantines),
+    )
+
+
+def _quarantine_to_pb(quarantine: Quarantine) -> pb.Quarantine:
+    return pb.Quarantine(
+        version=quarantine.version,
+        replica=quarantine.replica,
+        node=quarantine.node,
+        sequence=quarantine.sequence,
+        is_last=quarantine.is_last,
+        quarantine_time=timestamp(quarantine.quarantine_time_ns),
+        actor=quarantine.actor,
+        reason=quarantine.reason,
     )
 
 
@@ -70,6 +85,19 @@ def deployment_from_pb(message: pb.Deployment, *, model: str) -> Deployment:
             message.slo.latency_share,
             message.slo.window_days,
         ),
+    )
+
+
+def quarantine_from_pb(message: pb.Quarantine) -> Quarantine:
+    return Quarantine(
+        version=message.version,
+        replica=message.replica,
+        node=message.node,
+        sequence=message.sequence,
+        is_last=message.is_last,
+        quarantine_time_ns=nanoseconds(message.quarantine_time),
+        actor=message.actor,
+        reason=message.reason,
     )
 
 
