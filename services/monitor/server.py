@@ -14,6 +14,7 @@ from sqlalchemy.engine import Engine
 from sqlalchemy.exc import ArgumentError, SQLAlchemyError
 
 from penstock.endpoints import joined
+from penstock.monitor.v1.action_service_pb2_grpc import add_ActionServiceServicer_to_server
 from penstock.monitor.v1.drift_service_pb2_grpc import add_DriftServiceServicer_to_server
 from penstock.monitor.v1.monitor_service_pb2_grpc import add_MonitorServiceServicer_to_server
 from penstock.monitor.v1.verdict_service_pb2_grpc import add_VerdictServiceServicer_to_server
@@ -25,12 +26,16 @@ from services.common.discovery.metrics import DiscoveryCollector
 from services.common.discovery.registration import MONITOR, OTLP_PORT, REGISTRY, Registration
 from services.common.errors import InvalidArgumentError, UnavailableError
 from services.common.settings import SuiteSettings
-from services.monitor import outlets, trace_servicer
+from services.monitor import acting, outlets, trace_servicer
+from services.monitor.action_metrics import ActionCollector
+from services.monitor.action_servicer import ActionServicer
 from services.monitor.adapters import database
+from services.monitor.adapters.action_store import ActionStore
 from services.monitor.adapters.comparison_store import ComparisonStore
 from services.monitor.adapters.forwarder import Forwarder
 from services.monitor.adapters.incident_store import IncidentStore
 from services.monitor.adapters.objectives import Objectives
+from services.monitor.adapters.registry_calls import RegistryCalls
 from services.monitor.analysis import Analysis
 from services.monitor.arrivals import Arrivals
 from services.monitor.domain.blocks import NS
@@ -89,7 +94,7 @@ class Monitor:
         self._settings = settings
         self._clock = clock
         budget = Budget(settings.false_alarms_per_week, settings.assumed_series)
-        self._engine, self._store, comparisons = _open_stores(suite.home, settings.database_url)
+        self._engine, self._store, comparisons, actions = _open_stores(suite.home, settings.database_url)
         self._verdicts = VerdictKeeper(comparisons, clock=clock)
         self._objectives = Objectives()
         ring = TraceRing(max_spans=settings.ring_max_spans, max_bytes=settings.ring_max_mebibytes << 20)
@@ -146,6 +151,15 @@ class Monitor:
             clock=clock,
         )
         self._outlets = outlets.build(settings, clock=clock)
+        self._registry: FollowingChannel | None = None
+        self._acting = acting.build(
+            settings,
+            actions,
+            home=suite.home,
+            open_incidents=self._open_incidents,
+            registry_address=lambda: suite.registry_address if self._registry is None else self._registry.address,
+            clock=clock,
+        )
 
     def _open_incidents(self) -> list[Incident]:
         return [*self._analysis.incidents.open, *self._arrivals.incidents.open]
@@ -165,6 +179,7 @@ class Monitor:
             if self._forwarder is not None:
                 closing.push_async_callback(self._forwarder.close)
             await self._rounds.adopt()
+            await self._acting.adopt()
             closing.push_async_callback(self._rounds.finish)
             closing.callback(self._serve_metrics())
             api = await self._start_api()
@@ -182,12 +197,14 @@ class Monitor:
             self._discovery.announce(where)
             registries = self._discovery.find(REGISTRY, self._suite.registry_address)
             registry = await closing.enter_async_context(FollowingChannel(registries, "registry"))
+            self._registry = registry
             on_start(Ports(otlp.port, otlp_http.port, api.port))
             await self._run(stop, registry, otlp, otlp_http)
 
     async def _run(
         self, stop: asyncio.Event, registry: FollowingChannel, otlp: GrpcServer, otlp_http: HttpServer
     ) -> None:
+        calls = RegistryCalls(registry)
         async with asyncio.TaskGroup() as group:
             background = [
                 group.create_task(otlp_http.running()),
@@ -195,6 +212,8 @@ class Monitor:
                 group.create_task(self._rounds.run()),
                 group.create_task(self._discovery.run()),
                 group.create_task(self._objectives.follow(registry)),
+                group.create_task(self._acting.actor.run(calls)),
+                group.create_task(self._acting.retrainings.run(calls)),
                 *(
                     group.create_task(outlet.run(lambda: self._journal.watch("", ended=self._rounds.ended)))
                     for outlet in self._outlets
@@ -227,6 +246,7 @@ class Monitor:
             )
         )
         registry.register(VerdictCollector(self._verdicts))
+        registry.register(ActionCollector(self._acting.actor, self._acting.retrainings))
         registry.register(IntakeCollector(self._arrivals))
         registry.register(
             HealthCollector(self._settings, intake=self._intake, ring=self._analysis.ring, outlets=self._outlets)
@@ -251,6 +271,8 @@ class Monitor:
         add_VerdictServiceServicer_to_server(translated(verdicts), server.grpc)
         drift = DriftServicer(self._analysis, clock=self._clock)
         add_DriftServiceServicer_to_server(translated(drift), server.grpc)
+        actions = ActionServicer(self._acting.store, self._acting.retrainings, self._acting.actor.policies)
+        add_ActionServiceServicer_to_server(translated(actions), server.grpc)
         await server.start(joined(self._suite.bind, self._settings.port))
         return server
 
@@ -261,12 +283,12 @@ class Monitor:
         return server
 
 
-def _open_stores(home: Path, database_url: str | None) -> tuple[Engine, IncidentStore, ComparisonStore]:
+def _open_stores(home: Path, database_url: str | None) -> tuple[Engine, IncidentStore, ComparisonStore, ActionStore]:
     try:
         if database_url is None:
             home.mkdir(parents=True, exist_ok=True)
         engine = database.engine_of(database_url or f"sqlite:///{home / 'monitor.db'}")
-        return engine, IncidentStore(engine), ComparisonStore(engine)
+        return engine, IncidentStore(engine), ComparisonStore(engine), ActionStore(engine)
     except (ArgumentError, ModuleNotFoundError) as error:
         raise InvalidArgumentError(f"PENSTOCK_MONITOR__DATABASE_URL is unfit: {error}") from error
     except (SQLAlchemyError, OSError) as error:
