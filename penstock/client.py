@@ -46,6 +46,7 @@ from penstock.registry.v1.resources_pb2 import (
     Node,
     Slo,
 )
+from penstock.rollouts import RolloutClient
 from penstock.serving import UNCHANGED, Serving
 from penstock.tls import Tls
 from penstock.trust import TrustClient
@@ -100,6 +101,8 @@ class Client:
         """Keys, signatures, policies, and the audit log."""
         self.verdicts = VerdictClient(self._channels["monitor"])
         """Comparisons of versions on live traffic."""
+        self.rollouts = RolloutClient(self._channels["registry"])
+        """Versions on their way to a model's traffic."""
 
     def __enter__(self) -> Self:
         return self

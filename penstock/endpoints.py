@@ -73,7 +73,7 @@ KEY_PASSWORD = "PENSTOCK_KEY_PASSWORD"  # noqa: S105 - its name
 """Of the private key that `penstock sign` uses."""
 
 NOT_FOR_SERVICES = frozenset({*CLIENT_VARIABLES.values(), *TLS_VARIABLES, ACTOR, KEY_PASSWORD, "PENSTOCK_TORCH_INDEX"})
-"""Variables that only clients and the set-up read; services know them, lest they pass for misspelt settings."""
+"""Variables that clients and the set-up read; services know them, lest they pass for misspelt settings."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -23,6 +23,7 @@ from penstock.cli import (
     policies,
     probe,
     restart,
+    rollout,
     signing,
     slo,
     status,
@@ -48,7 +49,7 @@ for module in (
     *(up, restart, status, nodes),
     *(deploy, imports, convert, models, model, versions, variants, infer, undeploy, gc),
     *(signing, keys, policies, audit),
-    *(incidents, drift, probe, verdict, watch, slo, export),
+    *(incidents, drift, probe, verdict, rollout, watch, slo, export),
 ):
     module.register(app)
 

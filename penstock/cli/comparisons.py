@@ -40,7 +40,7 @@ def table(comparisons: Iterable[Comparison]) -> Rows:
             escape(one.model),
             escape(one.candidate),
             escape(one.baseline),
-            _decision(one),
+            decision_words(one.decision),
             "over" if one.is_final else one.deadline_time.ToDatetime().strftime("%Y-%m-%d %H:%M:%S"),
             escape(one.reason),
         )
@@ -50,7 +50,7 @@ def table(comparisons: Iterable[Comparison]) -> Rows:
 def view(comparison: Comparison) -> RenderableType:
     """All that is known of a comparison: what to do and why, then the evidence."""
     lines: list[RenderableType] = [
-        f"{_decision(comparison)}  {escape(comparison.reason)}",
+        f"{decision_words(comparison.decision)}  {escape(comparison.reason)}",
         "",
         _evidence(comparison),
         "",
@@ -62,9 +62,9 @@ def view(comparison: Comparison) -> RenderableType:
     return Group(*lines)
 
 
-def _decision(comparison: Comparison) -> str:
-    word = enum_words(Decision.Name(comparison.decision), "DECISION_")
-    return f"[{_COLOURS.get(comparison.decision, 'bold')}]{word}[/]"
+def decision_words(decision: Decision) -> str:
+    """A decision in its colour."""
+    return f"[{_COLOURS.get(decision, 'bold')}]{enum_words(Decision.Name(decision), 'DECISION_')}[/]"
 
 
 def _evidence(comparison: Comparison) -> Rows:

@@ -14,11 +14,15 @@ from penstock import manifests, signatures
 from penstock.cli import options
 from penstock.cli.models import signature
 from penstock.cli.output import Json, duration, print_json, reporting, screen
+from penstock.cli.rollout_following import exit_with_state, follow
+from penstock.cli.rollout_view import line
 from penstock.cli.steps import Steps
 from penstock.client import Client
 from penstock.endpoints import KEY_PASSWORD
+from penstock.errors import NotFoundError
 from penstock.registry.v1.resources_pb2 import Deployment, ModelVersion
-from penstock.serving import Serving
+from penstock.rollouts import Strategy
+from penstock.serving import UNCHANGED, Serving
 
 
 class Optimize(StrEnum):
@@ -82,6 +86,12 @@ def deploy(
     keep_previous: Annotated[
         bool, typer.Option("--keep-previous", help="Let the versions that serve now serve on beside the new one.")
     ] = False,
+    rollout: Annotated[
+        Strategy | None,
+        typer.Option(
+            help="Replace the present version by a rollout, and follow it. Exit status as of `penstock rollout start`."
+        ),
+    ] = None,
     wait: Annotated[bool, typer.Option(help="Wait until the new version takes requests.")] = True,
     registry: options.Registry = None,
     gateway: options.Gateway = None,
@@ -91,6 +101,7 @@ def deploy(
 
     An upload that was interrupted goes on where it ended. A model that can't be served is rejected with the reason, and
     what served before serves on. Without --keep-previous the new version replaces the ones before, once it is ready.
+    With --rollout it is tried on their requests first; a model that isn't deployed yet has none, and is just served.
     """
     labels = options.pairs(label or [], option="--label", read=str)
     metrics = options.pairs(metric or [], option="--metric", read=float)
@@ -101,6 +112,8 @@ def deploy(
         optimize=optimize,
         pinned=pin,
     )
+    if rollout:
+        _check_rollout(rollout, alias or [], is_changed=keep_previous or serving != UNCHANGED)
     manifest = manifest or manifests.find(path)
     described = manifests.read(manifest) if manifest else None
     if sign:
@@ -115,16 +128,61 @@ def deploy(
             name, files, is_trusted=trust, manifest=described, metrics=metrics, labels=labels
         )
         version = client.wait_validated(version.name, on_change=steps.validating)
-        for one in alias or []:
-            client.set_alias(name, one, version.name)
-        steps.begin("loading")
-        deployment = client.deploy(
-            name, version.name, serving=serving, keep_previous=keep_previous, wait=wait, on_change=steps.loading
-        )
-    if json:
+        if rollout and not _is_deployed(client, name):
+            rollout = None
+        if not rollout:
+            for one in alias or []:
+                client.set_alias(name, one, version.name)
+            steps.begin("loading")
+            deployment = client.deploy(
+                name, version.name, serving=serving, keep_previous=keep_previous, wait=wait, on_change=steps.loading
+            )
+    if rollout:
+        _roll_out(version, rollout, "".join(alias or []), wait=wait, registry=registry, is_json=json)
+    elif json:
         print_json({"version": version, "deployment": deployment})
     else:
         _show(version, _standing(version, deployment, is_serving=wait))
+
+
+def _check_rollout(strategy: Strategy, aliases: list[str], *, is_changed: bool) -> None:
+    """Refuse what a rollout leaves no room for.
+
+    Raises:
+        typer.BadParameter: it is asked for.
+    """
+    if strategy is Strategy.AB:
+        raise typer.BadParameter("an A/B test needs a key: penstock rollout start --sticky", param_hint="--rollout")
+    if is_changed:
+        raise typer.BadParameter(
+            "expected no options beside it that change how the model is served: they would change the present version",
+            param_hint="--rollout",
+        )
+    if len(aliases) > 1:
+        raise typer.BadParameter(f"got {len(aliases)}, expected one at most beside --rollout", param_hint="--alias")
+
+
+def _is_deployed(client: Client, model: str) -> bool:
+    try:
+        client.deployment(model)
+    except NotFoundError:
+        return False
+    return True
+
+
+def _roll_out(
+    version: ModelVersion, strategy: Strategy, alias: str, *, wait: bool, registry: str | None, is_json: bool
+) -> None:
+    with Client(registry=registry) as client:
+        found = client.rollouts.start(version.name.split("/")[1], version.name, strategy=strategy, alias=alias)
+        if wait:
+            found = follow(client, found, is_quiet=is_json)
+    if is_json:
+        print_json({"version": version, "rollout": found})
+    elif not wait:
+        screen.print(line(found))
+    if wait:
+        exit_with_state(found)
 
 
 def _standing(version: ModelVersion, deployment: Deployment, *, is_serving: bool) -> str:

@@ -10,9 +10,12 @@ from rich.markup import escape
 from penstock import errors
 from penstock.cli import options
 from penstock.cli.output import Json, fail, print_json, reporting, screen, state
+from penstock.cli.rollout_following import under_way
+from penstock.cli.rollout_view import line
 from penstock.cli.tables import Rows
 from penstock.client import Client
 from penstock.registry.v1.resources_pb2 import Deployment, InstanceStatus, Placement
+from penstock.registry.v1.rollout_service_pb2 import Rollout
 
 
 def register(app: typer.Typer) -> None:
@@ -27,7 +30,7 @@ def status(
     monitor: options.Monitor = None,
     json: Json = False,
 ) -> None:
-    """Show the services' health, the deployed models and their processes.
+    """Show the services' health, the deployed models and their processes, the rollouts under way.
 
     The exit status is 0 when every service is ready, else 1.
     """
@@ -37,11 +40,12 @@ def status(
             deployments = client.deployments()
         except errors.PenstockError:
             deployments = []
+        rollouts = under_way(client)
     is_ready = all(service["is_ready"] for service in services)
     if json:
-        print_json({"is_ready": is_ready, "services": services, "deployments": deployments})
+        print_json({"is_ready": is_ready, "services": services, "deployments": deployments, "rollouts": rollouts})
     else:
-        _show(services, deployments)
+        _show(services, deployments, rollouts)
     if not is_ready:
         raise typer.Exit(1)
 
@@ -55,7 +59,7 @@ def _service(client: Client, part: str, found: bool | errors.PenstockError) -> d
     }
 
 
-def _show(services: list[dict[str, Any]], deployments: list[Deployment]) -> None:
+def _show(services: list[dict[str, Any]], deployments: list[Deployment], rollouts: list[Rollout]) -> None:
     rows = Rows("SERVICE", "ADDRESS", "STATE")
     for service in services:
         word = "[green]ready[/]" if service["is_ready"] else "[yellow]not ready[/]"
@@ -69,6 +73,10 @@ def _show(services: list[dict[str, Any]], deployments: list[Deployment]) -> None
     if deployments:
         screen.print()
         screen.print(_instances(deployments))
+    if rollouts:
+        screen.print()
+    for rollout in rollouts:
+        screen.print(f"rollout {line(rollout)}")
 
 
 def _instances(deployments: list[Deployment]) -> Any:

@@ -15,6 +15,8 @@ from rich.markup import escape
 from penstock.cli import options
 from penstock.cli.following import following
 from penstock.cli.output import Json, reporting
+from penstock.cli.rollout_following import under_way
+from penstock.cli.rollout_view import line
 from penstock.cli.tables import Rows
 from penstock.client import Client
 from penstock.monitor.v1.monitor_service_pb2 import ModelFigures, Phase
@@ -37,16 +39,17 @@ def watch(
     model: Annotated[str, typer.Option("--model", help="Only this model.")] = "",
     interval: Annotated[float, typer.Option(min=0.2, help="Seconds between two looks.")] = 1.0,
     once: Annotated[bool, typer.Option("--once", help="Look once, and exit.")] = False,
+    registry: options.Registry = None,
     monitor: options.Monitor = None,
     json: Json = False,
 ) -> None:
-    """Show a live table of the last ten seconds: rate, durations, batches, queues, incidents.
+    """Show a live table of the last ten seconds: rate, durations, batches, queues, incidents, rollouts.
 
     Durations are milliseconds, median and 99th percentile: in all, waiting in the queue, in the model itself. BATCH is
     the mean number of rows in a batch, QUEUED the number of requests that wait or run right now. Live, small plots show
     how the rate and the 99th percentile were since it was started, each from 0 to its own highest.
     """
-    with Client(monitor=monitor) as client:
+    with Client(registry=registry, monitor=monitor) as client:
         following(
             lambda: _look(client, model),
             view,
@@ -62,6 +65,7 @@ def _look(client: Client, model: str) -> dict[str, Any]:
         "figures": client.figures(model=model, window_s=_WINDOW_S),
         "pending_requests": _pending(client.endpoints.gateway_metrics),
         "incidents": client.incidents(model=model, only_open=True),
+        "rollouts": under_way(client, model or "-"),
     }
 
 
@@ -121,6 +125,7 @@ def view(seen: dict[str, Any], trends: Trends | None = None) -> RenderableType:
         f"[red]open incident[/] {escape(one.model)} {escape(one.version)}: {escape(one.summary)}"
         for one in seen["incidents"]
     ]
+    lines += [f"rollout {line(one)}" for one in seen["rollouts"]]
     return Group(*lines)
 
 

@@ -60,6 +60,7 @@ def make(environ: Mapping[str, str]) -> Plan:
     socket_path = redis_socket(home)
     child_environ = {
         "PENSTOCK_REGISTRY_ADDRESS": endpoints.registry,
+        "PENSTOCK_MONITOR_ADDRESS": endpoints.monitor,
         "PENSTOCK_OTLP_ENDPOINT": otlp,
         "PENSTOCK_REDIS_URL": f"unix://{quote(str(socket_path))}",
         **local,

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 
 from google.protobuf.message import DecodeError
 
-from penstock.queue.v1.envelope_pb2 import Envelope
+from penstock.queue.v1.envelope_pb2 import Arm, Envelope
 
 GROUP = "workers"
 """Consumer group of the model processes on every lane."""
@@ -129,9 +129,20 @@ def decode(fields: Mapping[bytes, bytes]) -> Entry:
 class EntryPacker:
     """Packs the XADDs of one stream for one gateway: :func:`encode`, with what all entries share made once."""
 
-    def __init__(self, stream: str, *, gateway_id: str, reply_address: str, priority: int) -> None:
+    def __init__(
+        self,
+        stream: str,
+        *,
+        gateway_id: str,
+        reply_address: str,
+        priority: int,
+        arm: Arm.ValueType = Arm.ARM_UNSPECIFIED,
+        is_drawn: bool = False,
+    ) -> None:
         self._head = b"XADD\r\n$%d\r\n%b\r\n$1\r\n*\r\n$4\r\nhead\r\n$" % (len(stream.encode()), stream.encode())
-        self._envelope = Envelope(gateway_id=gateway_id, reply_address=reply_address, priority=priority)
+        self._envelope = Envelope(
+            gateway_id=gateway_id, reply_address=reply_address, priority=priority, arm=arm, is_drawn=is_drawn
+        )
 
     def pack(
         self,

@@ -44,6 +44,10 @@ def deployment_name(model: str) -> str:
     return f"deployments/{model}"
 
 
+def rollout_name(model: str, rollout: str) -> str:
+    return f"deployments/{model}/rollouts/{rollout}"
+
+
 def signing_key_name(key_set: str, key: str) -> str:
     return f"keySets/{key_set}/keys/{key}"
 

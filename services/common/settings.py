@@ -72,6 +72,9 @@ class SuiteSettings(BaseSettings):
     registry_address: Annotated[str, AfterValidator(_some_addresses)] = "127.0.0.1:8021"
     """`host:port` of the registry's gRPC API; of several registries, with commas between. Whoever finds one silent asks
     the next."""
+    monitor_address: Annotated[str, AfterValidator(_some_addresses)] = "127.0.0.1:8031"
+    """`host:port` of the monitor's gRPC API, which decides on rollouts. Of several monitors, with commas between, the
+    first in alphabetical order that answers is asked, which should be the one that gets the spans."""
     otlp_endpoint: Annotated[str, AfterValidator(_addresses)] = "127.0.0.1:4317"
     """`host:port` where spans are sent by OTLP/gRPC (the monitor). Of several, with commas between, all send to the
     first in alphabetical order that answers. Empty switches tracing off."""

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 
 from penstock.registry.v1.resources_pb2 import (
     Deployment,
@@ -17,6 +17,7 @@ from services.gateway.domain import versions
 from services.gateway.domain.lane import Lane
 from services.gateway.domain.residence import Residence
 from services.gateway.domain.routing import ModelRoutes, RoutingTable
+from services.gateway.domain.splits import Split
 from services.gateway.domain.versions import ServedVersion, TensorSpec
 
 _PLATFORMS = {
@@ -63,11 +64,18 @@ class Catalog:
         for lane in self._lanes.values():
             lane.is_deployed = id(lane) in kept
         self.drop_settled()
+        splits = _splits(resources, deployed)
+        for lane in self._lanes.values():
+            lane.arm = ""
+        for split in splits.values():
+            split.candidate.arm = split.arm
         aliases: dict[str, dict[str, str]] = {}
         for alias in resources.aliases.values():
             model, alias_id = names.split(alias.name, "models/*/aliases/*")
             aliases.setdefault(model, {})[alias_id] = names.split(alias.version, "models/*/versions/*")[1]
-        routes = {model: ModelRoutes(lanes, aliases.get(model, {})) for model, lanes in deployed.items()}
+        routes = {
+            model: ModelRoutes(lanes, aliases.get(model, {}), splits.get(model)) for model, lanes in deployed.items()
+        }
         return RoutingTable(routes, is_complete=resources.is_complete)
 
     def drop_settled(self) -> None:
@@ -82,6 +90,30 @@ class Catalog:
             lane = self._lanes[served.model, served.version] = Lane(served, now=self._clock())
         lane.redefine(served)
         return lane
+
+
+def _splits(resources: ResourceCache, deployed: Mapping[str, Mapping[str, Lane]]) -> dict[str, Split]:
+    """The splits by model, of those whose versions are both deployed."""
+    splits: dict[str, Split] = {}
+    for deployment in resources.deployments.values():
+        if not deployment.HasField("split"):
+            continue
+        said = deployment.split
+        model, candidate = names.split(said.candidate, "models/*/versions/*")
+        baseline = names.split(said.baseline, "models/*/versions/*")[1]
+        lanes = deployed.get(model, {})
+        if candidate in lanes and baseline in lanes:
+            splits[model] = Split(
+                candidate=lanes[candidate],
+                baseline=lanes[baseline],
+                candidate_share=said.candidate_share,
+                shadow_share=said.shadow_share,
+                sticky_key=said.sticky_key,
+                alias=said.alias,
+                comparison=said.comparison,
+                pair_tolerance=said.pair_tolerance,
+            )
+    return splits
 
 
 def _note_residence(residence: Residence, deployment: Deployment, version: str) -> None:

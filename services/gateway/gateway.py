@@ -26,6 +26,7 @@ from services.gateway.adapters.lane_writer import LaneWriter
 from services.gateway.adapters.ticket_packer import TicketPacker
 from services.gateway.catalog import Catalog
 from services.gateway.domain import refusals
+from services.gateway.domain.lane import Lane
 from services.gateway.domain.pending_bytes import PendingBytes
 from services.gateway.grpc_servicer import SERVICE
 from services.gateway.inference import Desk
@@ -91,6 +92,7 @@ class Gateway:
             find_lane=self.catalog.find,
             on_taken_back=self.writer.take_back,
             on_broken=self.writer.remove,
+            on_cut_off=self._cut_off,
         )
         self.writer.hand_over = self.replies.hand_over
         self.payloads = PayloadServicer(gateway_id=gateway_id, pending=self.pending)
@@ -139,12 +141,7 @@ class Gateway:
                     if is_gone and ticket.key in self.pending and ticket.entry_id == entry_id:
                         self.writer.lose(stream)
                 for lane, count in zip(lanes, sighting.live_consumers, strict=True):
-                    if count is not None:
-                        lane.observe_consumers(count, now=clock())
-                    if not lane.is_deployed and not lane.is_live:
-                        self.desk.abandon(
-                            lane, UnavailableError("the model is no longer deployed", reason="UNDEPLOYED")
-                        )
+                    self._note_consumers(lane, count, now=clock())
                 self.catalog.drop_settled()
             self.replies.break_orphans(gone_for_s=LEASE_MS / 1_000)
             self.replies.take_back(before_ns=time.time_ns() - LEASE_MS * 1_000_000)
@@ -155,6 +152,16 @@ class Gateway:
                 async with asyncio.timeout(_WATCH_PERIOD_S):
                     await self._news.wait()
             self._news.clear()
+
+    def _note_consumers(self, lane: Lane, count: int | None, *, now: float) -> None:
+        """Take what a look at leases found; a lane without a live process keeps only what nobody else can answer."""
+        if count is not None:
+            lane.observe_consumers(count, now=now)
+        if lane.unsettled and not lane.is_live:
+            self.desk.rescuer.empty(lane)
+            if not lane.is_deployed:
+                error = UnavailableError("the model is no longer deployed", reason="UNDEPLOYED")
+                self.desk.abandon(lane, error)
 
     async def prepare(self, stop: asyncio.Event) -> None:
         """Wait until requests can be served, or for a while, or until ``stop``.
@@ -202,9 +209,16 @@ class Gateway:
         self.desk.routes = self.catalog.rebuild(self.resources)
         self._news.set()
         for lane in self.catalog.lanes:
+            if lane.unsettled and not lane.is_deployed:
+                self.desk.rescuer.empty(lane)
             if not lane.unsettled or lane.is_live:
                 continue
             if lane.residence.has_failed:
                 self.desk.abandon(lane, refusals.load_failed(str(lane), lane.residence.failure))
             else:
                 self.demand.hurry()
+
+    def _cut_off(self, lane: Lane) -> None:
+        """No process of a lane is connected any more: what may go elsewhere does not wait for the end of its lease."""
+        lane.note_cut_off(now=asyncio.get_running_loop().time())
+        self.desk.rescuer.empty(lane)

@@ -76,7 +76,13 @@ class InferenceServicer:
         arrival, caller = self._arrive(context)
         answered: asyncio.Future[bytes | memoryview] = asyncio.get_running_loop().create_future()
         ticket = self._desk.admit(
-            message, _read, arrival, caller=caller, time_left_s=context.time_remaining(), outcome=answered
+            message,
+            _read,
+            arrival,
+            caller=caller,
+            time_left_s=context.time_remaining(),
+            outcome=answered,
+            headers=context.invocation_metadata,
         )
         try:
             return bytes(await answered)
@@ -91,7 +97,13 @@ class InferenceServicer:
         try:
             arrival, caller = self._arrive(call)
             ticket = self._desk.admit(
-                message, _read, arrival, caller=caller, time_left_s=call.time_remaining(), outcome=call
+                message,
+                _read,
+                arrival,
+                caller=caller,
+                time_left_s=call.time_remaining(),
+                outcome=call,
+                headers=call.invocation_metadata,
             )
         except Exception as error:  # noqa: BLE001 - the boundary is where everything ends
             call.set_exception(error)
@@ -122,6 +134,7 @@ class InferenceServicer:
             parse=_read,
             arrive=lambda one: self._spans.arrive(one, traceparent=traceparent, tracestate=tracestate),
             caller=tenant(metadata.get(TENANT, "")) or peer_of(context),
+            headers=metadata.items,
             is_strict=metadata.get("triton_grpc_error") == "true",
             pending_bytes=self._pending_bytes,
         )

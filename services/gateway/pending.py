@@ -78,6 +78,10 @@ class PendingTable:
         self._clock_ns = clock_ns
         self._tickets: dict[int, Ticket] = {}
         self.deadlines = DeadlineQueue()
+        self.rescue: Callable[[Ticket, PenstockError], bool] = _rescue_nothing
+        """Is asked before a batch's reply fails a request that has a refuge: whether it is answered elsewhere."""
+        self.on_stray: Callable[[Reply, bytes | memoryview | None], None] = _ignore
+        """Gets replies to what isn't pending, with their responses."""
 
     def __len__(self) -> int:
         return len(self._tickets)
@@ -120,11 +124,12 @@ class PendingTable:
             ticket = self._close(reply.request_key)
             response = response_of(reply, responses)  # also of one nobody waits for, so that it is given back
             if ticket is None:
+                self.on_stray(reply, response)
                 continue
             if is_learning:
                 ticket.tier.answered += ticket.rows
             if reply.code or response is None:
-                self._fail(ticket, _error_of(reply), "BACKEND", now_ns=now_ns, is_from_batch=bool(batch.span_id))
+                self._fail_by(reply, ticket, now_ns=now_ns, is_from_batch=bool(batch.span_id))
                 continue
             answered_for, arrival = ticket.lane, ticket.arrival
             request_ns.append(now_ns - arrival.start_ns)
@@ -141,6 +146,12 @@ class PendingTable:
                 _learn(batch, lane, rows_before)
             _count(batch, lane, requests=len(request_ns), now_ms=now_ns // 1_000_000)
 
+    def _fail_by(self, reply: Reply, ticket: Ticket, *, now_ns: int, is_from_batch: bool) -> None:
+        """End a request with a reply that is no answer, unless it is answered elsewhere."""
+        error = error_of(reply)
+        if ticket.refuge is None or not self.rescue(ticket, error):
+            self._fail(ticket, error, "BACKEND", now_ns=now_ns, is_from_batch=is_from_batch)
+
     def _finish_sampled(self, ticket: Ticket, end_ns: int) -> None:
         self._spans.finish(ticket, end_ns=end_ns, settled_by="worker")
 
@@ -150,6 +161,10 @@ class PendingTable:
             return False
         self._fail(ticket, error, failure, now_ns=self._clock_ns(), is_from_batch=False)
         return True
+
+    def take(self, ticket: Ticket) -> bool:
+        """Take a request out without an outcome, which is now somebody else's to give; False when it was settled."""
+        return self._close(ticket.key) is not None
 
     def expire(self, now: float) -> list[Ticket]:
         """Fail the requests whose deadline has passed by ``now``; return them."""
@@ -206,9 +221,18 @@ def response_of(reply: Reply, responses: Responses | None) -> bytes | memoryview
     return None if responses is None else responses.borrow(reply)
 
 
-def _error_of(reply: Reply) -> PenstockError:
+def error_of(reply: Reply) -> PenstockError:
+    """Why a reply is no answer."""
     if not reply.code:
         return UnavailableError("the response is no longer in shared memory", reason="RESPONSE_LOST")
     if reply.code == _DEADLINE_EXCEEDED or reply.reason == "DEADLINE_EXCEEDED":
         return expired()
     return error_from_code(reply.code, reply.message, reason=reply.reason)
+
+
+def _rescue_nothing(_ticket: Ticket, _error: PenstockError) -> bool:
+    return False
+
+
+def _ignore(_reply: Reply, _response: bytes | memoryview | None) -> None:
+    """It was settled before."""

@@ -36,15 +36,18 @@ class ReplyServicer:
         find_lane: Callable[[str, str], Lane | None],
         on_taken_back: Callable[[Ticket], None],
         on_broken: Callable[[Ticket], None],
+        on_cut_off: Callable[[Lane], None] = lambda _: None,
     ) -> None:
         """``on_taken_back`` gets requests that were handed over and are to go into their lanes after all, ``on_broken``
-        those that may be there still and are not to run again.
+        those that may be there still and are not to run again. ``on_cut_off`` gets lanes of which no process is
+        connected any more.
         """
         self._gateway_id = gateway_id
         self._pending = pending
         self._find_lane = find_lane
         self._on_taken_back = on_taken_back
         self._on_broken = on_broken
+        self._on_cut_off = on_cut_off
         self._open_streams = OpenStreams(pending, on_broken=self._give_up)
         self._workers: dict[str, Worker] = {}
         self._streams: defaultdict[tuple[str, str], list[Stream]] = defaultdict(list)
@@ -84,6 +87,8 @@ class ReplyServicer:
             worker.left_at = time.monotonic()
             sending.cancel()
             self._take_back(stream.handed_over.values())
+            if not self._streams[worker.lane_key] and (lane := self._find_lane(*worker.lane_key)) is not None:
+                self._on_cut_off(lane)
         await stream.flush()
 
     def hand_over(self, ticket: Ticket) -> bool:

@@ -145,6 +145,7 @@ class RestApi:
             caller=caller_of(request),
             time_left_s=None,
             outcome=outcome,
+            headers=headers.items,
         )
         return ticket, form
 

@@ -43,7 +43,7 @@ class RequestSpans:
     """Decides which requests are traced, and exports their SERVER and PRODUCER spans and their log lines.
 
     Of the requests that come without a trace ``sample_ratio`` are traced, ``max_traces_per_second`` at most. Failed
-    requests above ``max_errors_per_second`` are merged: one span for each API, model and reason then stands
+    requests above ``max_errors_per_second`` are merged: one span for each API, model, arm and reason then stands
     for ``penstock.sample.weight`` requests.
     """
 
@@ -63,7 +63,7 @@ class RequestSpans:
         self._clock_ns = clock_ns
         self._second = 0
         self._errors = 0
-        self._merged: dict[tuple[str, str, str], _ServerSpan] = {}
+        self._merged: dict[tuple[str, str, str, str], _ServerSpan] = {}
 
     def arrive(self, surface: Surface, *, traceparent: str = "", tracestate: str = "") -> Arrival:
         """Note a request's arrival: take the caller's trace over, or begin one."""
@@ -78,8 +78,13 @@ class RequestSpans:
     def finish(self, ticket: Ticket, *, end_ns: int, settled_by: SettledBy, error: PenstockError | None = None) -> None:
         """Report a settled request that is sampled or failed."""
         version, arrival = ticket.lane.version, ticket.arrival
-        attributes = _attributes(version.model, version.version, ticket.request_id, settled_by)
+        attributes = _attributes(version.model, version.version, ticket.request_id, settled_by, ticket.arm)
         self._report(arrival, attributes, end_ns=end_ns, error=error)
+        self.leave_lane(ticket, end_ns=end_ns)
+
+    def leave_lane(self, ticket: Ticket, *, end_ns: int) -> None:
+        """Report that a request, if it is sampled and went into a lane, is no longer there."""
+        version, arrival = ticket.lane.version, ticket.arrival
         if arrival.context.is_sampled and (ticket.is_sent or ticket.sent_ns):
             self._exporter.export(
                 f"send {version.model}",
@@ -98,9 +103,11 @@ class RequestSpans:
                 },
             )
 
-    def refuse(self, arrival: Arrival, error: PenstockError, *, model: str, version: str, request_id: str) -> None:
-        """Report a request that was not admitted."""
-        attributes = _attributes(model, version, request_id, "gateway")
+    def refuse(
+        self, arrival: Arrival, error: PenstockError, *, model: str, version: str, request_id: str, arm: str = ""
+    ) -> None:
+        """Report a request that was not admitted; ``arm`` is that of the version that would have served it."""
+        attributes = _attributes(model, version, request_id, "gateway", arm)
         self._report(arrival, attributes, end_ns=self._clock_ns(), error=error)
 
     def flush(self) -> None:
@@ -129,9 +136,10 @@ class RequestSpans:
         return self._errors <= self._max_errors
 
     def _merge(self, span: _ServerSpan, error: PenstockError) -> None:
-        key = (span.arrival.surface.operation, str(span.attributes["penstock.model.name"]), error.reason)
+        arm = str(span.attributes.get("penstock.deployment.arm", ""))
+        key = (span.arrival.surface.operation, str(span.attributes["penstock.model.name"]), arm, error.reason)
         if len(self._merged) >= _MAX_MERGED_KINDS and key not in self._merged:
-            key = ("", "", error.reason)  # names of models that don't exist are the callers' to choose
+            key = ("", "", "", error.reason)  # names of models that don't exist are the callers' to choose
         merged = self._merged.setdefault(key, span)
         if merged is not span:
             merged.attributes[WEIGHT] = int(merged.attributes[WEIGHT]) + 1
@@ -150,7 +158,7 @@ class RequestSpans:
         )
 
 
-def _attributes(model: str, version: str, request_id: str, settled_by: SettledBy) -> Attributes:
+def _attributes(model: str, version: str, request_id: str, settled_by: SettledBy, arm: str) -> Attributes:
     attributes: Attributes = {
         "penstock.model.name": model[:_MAX_NAME],
         "penstock.model.version": version[:_MAX_NAME],
@@ -158,6 +166,8 @@ def _attributes(model: str, version: str, request_id: str, settled_by: SettledBy
     }
     if request_id:
         attributes["penstock.request.id"] = request_id[:_MAX_NAME]
+    if arm:
+        attributes["penstock.deployment.arm"] = arm
     return attributes
 
 

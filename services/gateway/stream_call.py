@@ -11,6 +11,7 @@ from services.common.boundary import internal_message
 from services.common.errors import InternalError, PenstockError, UnavailableError
 from services.common.status import code_of
 from services.common.stream_window import UNREPORTED_BYTES, UNREPORTED_RESPONSES
+from services.gateway.domain.draws import Headers
 from services.gateway.domain.options import wants_final_response
 from services.gateway.domain.pending_bytes import PendingBytes
 from services.gateway.domain.response_stream import ResponseStream
@@ -95,6 +96,7 @@ class StreamCall:
         parse: Callable[[bytes], Any],
         arrive: Callable[[StreamedRequest], Arrival],
         caller: str,
+        headers: Headers | None = None,
         is_strict: bool,
         pending_bytes: PendingBytes,
     ) -> None:
@@ -103,6 +105,7 @@ class StreamCall:
         self._parse = parse
         self._arrive = arrive
         self._caller = caller
+        self._headers = headers
         self._is_strict = is_strict
         self._pending_bytes = pending_bytes
         self._open: set[StreamedRequest] = set()
@@ -176,6 +179,7 @@ class StreamCall:
                 caller=self._caller,
                 time_left_s=self._context.time_remaining(),
                 outcome=one,
+                headers=self._headers,
             )
         except Exception as error:  # noqa: BLE001 - one request must not take the others along
             one.set_exception(error)

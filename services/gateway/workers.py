@@ -6,6 +6,7 @@ import asyncio
 from typing import Any
 
 from penstock.gateway.v1.reply_service_pb2 import BatchReply, Cancellation, ConnectResponse, Consumption, Hello, Receipt
+from services.common import arms
 from services.common.payloads import PayloadReader, Reference, reference_of
 from services.gateway.domain.sequences import SequenceWindow
 from services.gateway.domain.tickets import Ticket
@@ -76,6 +77,8 @@ class Stream:
         self._takes_handovers = worker.takes_handovers and hasattr(context, "say")  # a server of grpcio has none
         self._context = context
         self._request = ConnectResponse()
+        self._is_marked = False
+        """Whether the last handover said something of a rollout."""
         self._cancelled: list[int] = []
         self._taken: dict[int, int] = {}
         """How many responses callers of streams have taken, to be said."""
@@ -96,6 +99,9 @@ class Stream:
         envelope.request_key, envelope.request_id = ticket.key, ticket.request_id
         envelope.rows, envelope.priority = ticket.rows, ticket.priority
         envelope.is_sampled = ticket.producer.is_sampled
+        if ticket.is_drawn or ticket.lane.arm or self._is_marked:
+            envelope.arm, envelope.is_drawn = arms.NUMBERS[ticket.arm], ticket.is_drawn
+            self._is_marked = ticket.is_drawn or bool(ticket.arm)
         handover.traceparent, handover.tracestate = ticket.producer.traceparent, ticket.arrival.tracestate
         handover.enqueue_ns, handover.deadline_ns = ticket.enqueue_ns, ticket.deadline_ns
         reference = reference_of(ticket.message)

@@ -69,7 +69,15 @@ def batch_of(span: KeptSpan, values: Values, *, instance: str) -> Batch:
         read("penstock.queue.delivery_count", 1),
         read("penstock.batch.is_extra", False),
         _skipped(values),
+        _drawn(values, "penstock.batch.drawn", requests=len(status)),
     )
+
+
+def _drawn(values: Values, name: str, *, requests: int) -> int:
+    drawn: int = values.read(name, 0)
+    if not 0 <= drawn <= requests:
+        raise MalformedSpanError(f"attribute {name} is {drawn}, expected 0 to {requests}, the requests it is about")
+    return drawn
 
 
 def _skipped(values: Values) -> Skipped:
@@ -84,7 +92,8 @@ def _skipped(values: Values) -> Skipped:
             f"attributes penstock.skipped.* tell of {requests} requests and {rows} rows in {batches} batches that "
             f"took {compute_ns} ns, expected 1 or more of each in a batch, at most {MAX_SKIPPED}, and no negative time"
         )
-    return Skipped(batches, requests, rows, sum(compute_ns))
+    drawn = _drawn(values, "penstock.skipped.drawn", requests=requests)
+    return Skipped(batches, requests, rows, sum(compute_ns), drawn)
 
 
 def _answers(values: Values, *, requests: int) -> tuple[bytes, bytes, bytes, bytes, bytes, bytes]:
@@ -182,5 +191,14 @@ def rejection_of(span: KeptSpan, values: Values) -> Rejection | None:
         ),
         "UNKNOWN",
     )
-    arm = values.name("penstock.deployment.arm") or STABLE
-    return Rejection(span.model, span.version, span.trace_id, span.end_ns, outcome, weight, CODES.index(named), arm)
+    return Rejection(
+        span.model,
+        span.version,
+        span.trace_id,
+        span.end_ns,
+        outcome,
+        weight,
+        CODES.index(named),
+        values.name("penstock.deployment.arm") or STABLE,
+        values.read("penstock.request.is_drawn", False),
+    )

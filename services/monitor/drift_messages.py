@@ -16,7 +16,7 @@ def version_drift(model: str, version: str, detectors: VersionDetectors, *, now_
     message = pb.VersionDrift(
         model=model,
         version=version,
-        arm=detectors.arm,
+        arm=detectors.arm.name,
         window=duration(WINDOW_S * NS),
         omnibus_log_evalue=detectors.omnibus(),
         figures=[_figure(one) for one in watched(detectors, now_s=now_s)],

@@ -46,7 +46,7 @@ def question_of(request: pb.CompareVersionsRequest, *, now_ns: int) -> Question:
     begin_ns = request.start_time.ToNanoseconds() if request.HasField("start_time") else now_ns
     at_most_ns = request.duration.ToNanoseconds() if request.HasField("duration") else _DEFAULT_DURATION_NS
     least_ns = request.min_duration.ToNanoseconds() if request.HasField("min_duration") else _DEFAULT_LEAST_NS
-    defaults = domain.SPLIT_DEFAULTS if mode is Mode.SPLIT else domain.SHADOW_DEFAULTS
+    defaults = domain.defaults(is_shadow=mode is Mode.SHADOW, is_partial=request.is_partial)
     question = Question(
         comparison_id=names.model_id(request.comparison_id or secrets.token_hex(10)),
         model=names.model_id(request.model),
@@ -60,6 +60,7 @@ def question_of(request: pb.CompareVersionsRequest, *, now_ns: int) -> Question:
         min_seconds=-(-least_ns // NS),
         alpha=request.alpha or _DEFAULT_ALPHA,
         guardrails=tuple(map(_guardrail_of, request.guardrails)) or defaults,
+        is_drawn=request.is_drawn,
     )
     if flaw := question.flaw():
         raise InvalidArgumentError(flaw)
@@ -100,6 +101,7 @@ def comparison(value: Comparison) -> pb.Comparison:
         baseline=question.baseline,
         mode=f"COMPARISON_MODE_{question.mode.name}",
         weight=question.weight,
+        is_drawn=question.is_drawn,
         start_time=timestamp(question.start_ns),
         deadline_time=timestamp(question.deadline_ns),
         min_request_count=question.min_requests,

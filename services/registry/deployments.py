@@ -8,7 +8,7 @@ from typing import Any
 
 from services.common import names
 from services.common.errors import AlreadyExistsError, FailedPreconditionError
-from services.registry import audit, placing
+from services.registry import audit, placing, rollout_records
 from services.registry.adapters.transaction import Transaction
 from services.registry.domain import etags, ids, masks, serving
 from services.registry.domain.fleet import Fleet
@@ -24,7 +24,7 @@ def create_deployment(tx: Transaction, wanted: Deployment, *, request_id: str, f
         tx.get(Model, wanted.model)
         if tx.find(Deployment, wanted.model) is not None:
             raise AlreadyExistsError(f"{wanted.name} exists: update it instead")
-        created = _put(tx, replace(wanted, create_time_ns=tx.now_ns), fleet)
+        created = put_deployment(tx, replace(wanted, create_time_ns=tx.now_ns), fleet)
         audit.record(tx, "deployment.create", created.name, model=created.model, **_told(created))
         return created
 
@@ -39,7 +39,9 @@ def update_deployment(tx: Transaction, wanted: Deployment, *, paths: Sequence[st
     present = tx.get(Deployment, wanted.model)
     etags.check(present.name, present=present.etag, given=wanted.etag)
     changed = masks.merge(present, wanted, paths=paths, allowed=masks.DEPLOYMENT_FIELDS)
-    updated = _put(tx, serving.normalise(changed), fleet, before=present.versions)
+    if changed.versions != present.versions:
+        rollout_records.give_way(tx, present)
+    updated = put_deployment(tx, serving.normalise(changed), fleet, before=present.versions)
     before = _told(present)
     news = {name: value for name, value in _told(updated).items() if value != before[name]}
     audit.record(tx, "deployment.update", updated.name, model=updated.model, **news)
@@ -49,6 +51,7 @@ def update_deployment(tx: Transaction, wanted: Deployment, *, paths: Sequence[st
 def delete_deployment(tx: Transaction, name: str, *, etag: str) -> None:
     deployment = get_deployment(tx, name)
     etags.check(deployment.name, present=deployment.etag, given=etag)
+    rollout_records.end_deleted(tx, deployment)
     tx.delete(deployment)
     audit.record(tx, "deployment.delete", deployment.name, model=deployment.model, versions=list(deployment.versions))
 
@@ -65,7 +68,7 @@ def _told(deployment: Deployment) -> dict[str, Any]:
     }
 
 
-def _put(tx: Transaction, deployment: Deployment, fleet: Fleet, *, before: Sequence[str] = ()) -> Deployment:
+def put_deployment(tx: Transaction, deployment: Deployment, fleet: Fleet, *, before: Sequence[str] = ()) -> Deployment:
     """Write a deployment together with the places of its replicas. What served ``before`` may be named again."""
     for name in deployment.versions:
         version = tx.find(ModelVersion, *ids.parse_version(name))

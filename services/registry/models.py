@@ -9,7 +9,7 @@ from typing import Any
 from services.common import names
 from services.common.errors import AlreadyExistsError, FailedPreconditionError
 from services.registry import audit, trusting
-from services.registry.adapters import artifact_rows, tables
+from services.registry.adapters import artifact_rows, rollout_rows, tables
 from services.registry.adapters.transaction import Transaction
 from services.registry.domain import etags, ids, limits, masks
 from services.registry.domain.resources import Alias, Deployment, Model, ModelVersion, SigningKey
@@ -54,7 +54,7 @@ def update_model(tx: Transaction, wanted: Model, *, paths: Sequence[str]) -> Mod
 
 
 def delete_model(tx: Transaction, name: str, *, etag: str) -> None:
-    """Delete a model with its versions and aliases. Their content is collected later."""
+    """Delete a model with its versions, aliases and past rollouts. Their content is collected later."""
     model = tx.get(Model, ids.parse_model(name))
     etags.check(model.name, present=model.etag, given=etag)
     if (deployment := tx.find(Deployment, model.id)) is not None:
@@ -65,6 +65,7 @@ def delete_model(tx: Transaction, name: str, *, etag: str) -> None:
         artifact_rows.unname(tx, version)
         tx.delete(version)
         audit.record(tx, "model_version.delete", version.name, model=model.id, digest=version.digest)
+    rollout_rows.forget(tx, model.id)
     tx.delete(model)
     audit.record(tx, "model.delete", model.name, model=model.id)
 

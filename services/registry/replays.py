@@ -10,8 +10,9 @@ from services.registry.adapters import codec, request_rows
 from services.registry.adapters.transaction import Transaction
 from services.registry.domain import ids
 from services.registry.domain.resources import Deployment, Model, ModelVersion, SigningKey
+from services.registry.domain.rollouts import Rollout
 
-R = TypeVar("R", Model, ModelVersion, Deployment, SigningKey)
+R = TypeVar("R", Model, ModelVersion, Deployment, SigningKey, Rollout)
 
 KEPT_NS = 24 * 3600 * 10**9
 """How long a request may be repeated."""

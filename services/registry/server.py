@@ -7,16 +7,21 @@ import logging
 import time
 from collections.abc import Callable
 from contextlib import AsyncExitStack
+from typing import Any, TypeVar
 
 import grpc
 
 from penstock.endpoints import joined
-from penstock.registry.v1.registry_service_pb2_grpc import add_RegistryServiceServicer_to_server
+from penstock.registry.v1.registry_service_pb2_grpc import (
+    RegistryServiceStub,
+    add_RegistryServiceServicer_to_server,
+)
+from penstock.registry.v1.rollout_service_pb2_grpc import RolloutServiceStub, add_RolloutServiceServicer_to_server
 from services.common import serving
 from services.common.boundary import translated
 from services.common.discovery.discovery import Discovery
 from services.common.discovery.metrics import DiscoveryCollector
-from services.common.discovery.registration import REGISTRY, Registration
+from services.common.discovery.registration import MONITOR, REGISTRY, Registration
 from services.common.settings import SuiteSettings
 from services.registry import upkeep
 from services.registry.adapters.content_store import open_store, staging_folder
@@ -24,21 +29,26 @@ from services.registry.adapters.database import Clock, Database
 from services.registry.adapters.forwarding import Forwarder
 from services.registry.adapters.identification import identified
 from services.registry.adapters.metrics import Metrics
+from services.registry.adapters.monitor import Monitors
 from services.registry.adapters.staging import Staging
 from services.registry.adapters.upload_streams import UploadStreams
 from services.registry.artifacts import Artifacts
 from services.registry.collection import Collector
 from services.registry.lease import Lease
 from services.registry.nodes import Nodes
+from services.registry.rollout_driver import RolloutDriver
+from services.registry.rollout_servicer import RolloutServicer
 from services.registry.servicer import RegistryServicer
 from services.registry.settings import RegistrySettings
 from services.registry.watch import Watch
 
 _log = logging.getLogger(__name__)
 
-SERVICE = "penstock.registry.v1.RegistryService"
+SERVICES = ("penstock.registry.v1.RegistryService", "penstock.registry.v1.RolloutService")
 
 _GRACE_S = 3.0
+
+Servicer = TypeVar("Servicer")
 
 # Twice the largest chunk: nothing else that is sent to the registry is as large.
 _OPTIONS = {**dict(serving.SERVER_OPTIONS), "grpc.max_receive_message_length": 8 << 20}
@@ -65,7 +75,7 @@ async def serve(
         SystemExit: a port is taken.
     """
     suite.home.mkdir(parents=True, exist_ok=True)
-    metrics, health, discovery = Metrics(), serving.Health(SERVICE), Discovery(suite.consul)
+    metrics, health, discovery = Metrics(), serving.Health(*SERVICES), Discovery(suite.consul)
     metrics.collectors.register(DiscoveryCollector(discovery))
     async with AsyncExitStack() as stack:
         database = Database(
@@ -99,11 +109,21 @@ async def serve(
         )
         forwarder = Forwarder(lease, streams, can_send=artifacts.can_send)
         stack.push_async_callback(forwarder.close)
-        add_RegistryServiceServicer_to_server(metrics.measure(translated(identified(forwarder.wrap(servicer)))), server)
+        monitors = Monitors(discovery.find(MONITOR, suite.monitor_address))
+        stack.push_async_callback(monitors.close)
+        driver = RolloutDriver(database, nodes, monitors, clock=clock, monotonic=monotonic)
+        rollout_servicer = RolloutServicer(database, nodes=nodes, on_change=driver.wake)
+
+        def bounded(servicer: Servicer, stub: Callable[[grpc.aio.Channel], Any]) -> Servicer:
+            return metrics.measure(translated(identified(forwarder.wrap(servicer, stub=stub))))
+
+        add_RegistryServiceServicer_to_server(bounded(servicer, RegistryServiceStub), server)
+        add_RolloutServiceServicer_to_server(bounded(rollout_servicer, RolloutServiceStub), server)
         await health.attach(server)
 
         async def begin_writing() -> None:
             nodes.begin()
+            driver.wake()
 
         await database.migrate()
         await lease.begin()
@@ -128,6 +148,7 @@ async def serve(
                 ),
                 upkeep.measure(database, poll_s=poll_s, seen=metrics.artifact_bytes.set),
                 upkeep.watch_nodes(nodes, lease),
+                upkeep.drive_rollouts(driver, lease, poll_s=poll_s),
                 upkeep.sweep(database, nodes, lease, clock=clock, poll_s=poll_s),
                 upkeep.collect(collector, lease, clock=clock, poll_s=poll_s),
                 discovery.run(),

@@ -15,12 +15,14 @@ from services.registry.adapters.database import Clock, Database
 from services.registry.collection import Collector
 from services.registry.lease import Lease
 from services.registry.nodes import Nodes
+from services.registry.rollout_driver import RolloutDriver
 
 _log = logging.getLogger(__name__)
 
 _SWEEP_NS = 60 * 10**9
 _MEASURE_EVERY = 5
 _LOOK_S = 0.25
+_DRIVE_S = 0.5
 
 
 async def follow_database(
@@ -66,6 +68,17 @@ async def watch_nodes(nodes: Nodes, lease: Lease) -> None:
         except PenstockError as error:
             _log.warning("placing replicas failed, it is tried again: %s", error)
         await asyncio.sleep(_LOOK_S)
+
+
+async def drive_rollouts(driver: RolloutDriver, lease: Lease, *, poll_s: float) -> None:
+    """Carry rollouts on, as the writer."""
+    while True:
+        try:
+            if lease.is_writer:
+                await driver.drive()
+        except PenstockError as error:
+            _log.warning("rollouts can't be carried on, it is tried again: %s", error)
+        await asyncio.sleep(min(poll_s, _DRIVE_S))
 
 
 async def sweep(database: Database, nodes: Nodes, lease: Lease, *, clock: Clock, poll_s: float) -> None:

@@ -21,12 +21,15 @@ import pytest
 from penstock.registry.v1 import registry_service_pb2 as api
 from penstock.registry.v1 import resources_pb2 as pb
 from penstock.registry.v1.registry_service_pb2_grpc import RegistryServiceStub
+from penstock.registry.v1.rollout_service_pb2_grpc import RolloutServiceStub
 from services.common.settings import SuiteSettings
 from services.registry.server import serve
 from services.registry.settings import RegistrySettings
 from tests.support.ports import free_port
 
 NODE = "nodes/one"
+NO_MONITOR = "127.0.0.1:9"
+"""Where nobody listens."""
 SIGNATURE = pb.Signature(
     inputs=[pb.TensorSpec(name="x", datatype="FP32", shape=[-1, 4])],
     outputs=[pb.TensorSpec(name="y", datatype="FP32", shape=[-1, 2])],
@@ -49,9 +52,10 @@ class Clock:
 
 @dataclass(frozen=True, slots=True)
 class Registry:
-    """A running registry and a stub for it."""
+    """A running registry and its stubs."""
 
     stub: RegistryServiceStub
+    rollouts: RolloutServiceStub
     address: str
     metrics_port: int
     clock: Clock
@@ -142,6 +146,7 @@ async def running_registry(
     clock: Clock | None = None,
     change_log_length: int = 10_000,
     artifacts: str = "",
+    monitor_address: str = NO_MONITOR,
 ) -> AsyncIterator[Registry]:
     """A registry in this process."""
     clock = clock or Clock()
@@ -155,7 +160,13 @@ async def running_registry(
     stop, port = asyncio.Event(), asyncio.get_running_loop().create_future()
     serving = asyncio.create_task(
         serve(
-            SuiteSettings(home=home), settings, stop, clock=clock, monotonic=clock, poll_s=0.02, started=port.set_result
+            SuiteSettings(home=home, monitor_address=monitor_address),
+            settings,
+            stop,
+            clock=clock,
+            monotonic=clock,
+            poll_s=0.02,
+            started=port.set_result,
         )
     )
     try:
@@ -164,7 +175,8 @@ async def running_registry(
             await serving
         address = f"127.0.0.1:{port.result()}"
         async with grpc.aio.insecure_channel(address) as channel:
-            yield Registry(RegistryServiceStub(channel), address, settings.metrics_port, clock, home)
+            stub, rollouts = RegistryServiceStub(channel), RolloutServiceStub(channel)
+            yield Registry(stub, rollouts, address, settings.metrics_port, clock, home)
     finally:
         stop.set()
         await serving
@@ -173,7 +185,10 @@ async def running_registry(
 class RegistryProcess:
     """``python -m services.registry``, to be stopped or killed."""
 
-    def __init__(self, home: Path, *, doom: tuple[str, str] | None = None, **settings: str) -> None:
+    def __init__(
+        self, home: Path, *, doom: tuple[str, str] | None = None, monitor_address: str = NO_MONITOR, **settings: str
+    ) -> None:
+        self._monitor_address = monitor_address
         self.port = free_port()
         self.address = f"127.0.0.1:{self.port}"
         self._home = home
@@ -186,6 +201,7 @@ class RegistryProcess:
         env: Mapping[str, str] = {
             **os.environ,
             "PENSTOCK_HOME": str(self._home),
+            "PENSTOCK_MONITOR_ADDRESS": self._monitor_address,
             **{f"PENSTOCK_REGISTRY__{name}": value for name, value in self._settings.items()},
         }
         self.process = subprocess.Popen(

@@ -47,8 +47,8 @@ class ConsulSettings(BaseSettings):
 
     http_addr: str = ""
     """Consul's HTTP API: `host:port`, `http://host:port`, `https://host:port` or `unix:///path`. Services register
-    there and find each other by it. Empty: addresses are those of the lists in `PENSTOCK_REGISTRY_ADDRESS` and
-    `PENSTOCK_OTLP_ENDPOINT`, which otherwise serve until Consul says more."""
+    there and find each other by it. Empty: addresses are those of the lists in `PENSTOCK_REGISTRY_ADDRESS`,
+    `PENSTOCK_MONITOR_ADDRESS` and `PENSTOCK_OTLP_ENDPOINT`, which otherwise serve until Consul says more."""
     http_token: SecretStr = SecretStr("")
     """ACL token: `service:write` for a service's own name, `service:read` and `node:read` for the others'."""
     http_token_file: Path | None = None

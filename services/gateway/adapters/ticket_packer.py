@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Protocol
 
+from services.common import arms
 from services.common.lanes import EntryPacker
 from services.common.payloads import Reference, reference_of
 from services.gateway.domain.tickets import Ticket
@@ -29,12 +30,16 @@ class TicketPacker:
         self._gateway_id = gateway_id
         self._payloads = payloads
         self._packers: dict[str, EntryPacker] = {}
+        self._marked: dict[tuple[str, str, bool], EntryPacker] = {}
+        """Of versions in a rollout, by stream, arm, and whether it was drawn."""
 
     def pack(self, ticket: Ticket) -> bytes:
         """One command."""
         stream, producer = ticket.stream, ticket.producer
         packer = self._packers.get(stream)
-        if packer is None:
+        if ticket.is_drawn or ticket.lane.arm:
+            packer = self._marked_for(ticket)
+        elif packer is None:
             packer = self._packers[stream] = EntryPacker(
                 stream, gateway_id=self._gateway_id, reply_address=self.reply_address, priority=ticket.priority
             )
@@ -55,6 +60,20 @@ class TicketPacker:
             deadline_ns=ticket.deadline_ns,
             attempt=ticket.attempt,
         )
+
+    def _marked_for(self, ticket: Ticket) -> EntryPacker:
+        key = ticket.stream, ticket.arm, ticket.is_drawn
+        packer = self._marked.get(key)
+        if packer is None:
+            packer = self._marked[key] = EntryPacker(
+                ticket.stream,
+                gateway_id=self._gateway_id,
+                reply_address=self.reply_address,
+                priority=ticket.priority,
+                arm=arms.NUMBERS[ticket.arm],
+                is_drawn=ticket.is_drawn,
+            )
+        return packer
 
     def _share(self, ticket: Ticket) -> Reference | None:
         """Where a message lies in shared memory; a large one is put there, if it isn't yet and there is room."""

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import math
 from collections import Counter
 
-from services.common.lanes import LaneKeys
+from services.common.lanes import LEASE_MS, LaneKeys
 from services.gateway.domain import refusals
 from services.gateway.domain.residence import Residence
 from services.gateway.domain.shares import Share
@@ -24,6 +25,8 @@ _LEAST_ROOM_S = 0.15
 """So much work, at its best, is left to callers whatever the others' deadlines: with less they might do less."""
 _MARGIN = 1.2
 """Times that an estimate is taken: answers don't come evenly."""
+_UNSEEN_S = LEASE_MS / 1_000 + 0.5
+"""How long a process that died may count as live: its lease, and the time between two looks."""
 _FAIR_PART = 0.75
 """Of the room there is, that is divided among callers; the rest is for those that hold less than their share."""
 
@@ -47,10 +50,13 @@ class Lane:
         self.rows = 0
         """Of the unsettled requests."""
         self.is_deployed = True
+        self.arm = ""
+        """What the version is in a rollout, as spans name it; empty where it serves as any other."""
         self.live_consumers = 0
         self.residence = Residence()
         self.throughput = Throughput()
         self._absent_since = now
+        self._cut_off_until = -math.inf
         self._set_bounds()
 
     @property
@@ -75,8 +81,17 @@ class Lane:
             self.live_consumers = count
             self._set_bounds()
 
+    def can_be_drawn(self, *, now: float) -> bool:
+        """Whether a request that may go elsewhere can be given to it: it is served, as far as one can tell."""
+        return self.live_consumers > 0 and now >= self._cut_off_until
+
+    def note_cut_off(self, *, now: float) -> None:
+        """Note that the last connection to its processes has ended: they may be dead, though leases last a while."""
+        self._cut_off_until = now + _UNSEEN_S
+
     def note_process(self, *, now: float) -> None:
         """Note that a process begins to answer."""
+        self._cut_off_until = -math.inf
         if (waited_s := self.residence.note_process(now)) is not None:
             self.statistics.cold_start_seconds.observe(waited_s)
 

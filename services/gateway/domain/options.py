@@ -47,6 +47,14 @@ def wants_final_response(parameters: Mapping[str, Any]) -> bool:
     return bool(parameters[name].bool_param)
 
 
+def read_text(parameters: Mapping[str, Any], name: str) -> str:
+    """A parameter that is a text or a whole number, as text; empty where there is none, or it is of another kind."""
+    if not name or name not in parameters:
+        return ""
+    kind = parameters[name].WhichOneof("parameter_choice")
+    return str(getattr(parameters[name], kind)) if kind in ("string_param", "int64_param", "uint64_param") else ""
+
+
 def _whole_number(parameters: Mapping[str, Any], name: str) -> int:
     if name not in parameters:
         return 0

@@ -9,17 +9,19 @@ from services.common.errors import NotFoundError, UnavailableError
 from services.common.forms import KnownForms
 from services.gateway.domain.lane import Lane
 from services.gateway.domain.plans import Plan
+from services.gateway.domain.splits import Split
 
 
 @dataclass(frozen=True, slots=True)
 class ModelRoutes:
     """A deployed model: its lanes by version, in the deployment's order, and the versions that aliases stand for.
 
-    An alias may name a version that is not deployed.
+    An alias may name a version that is not deployed. ``split`` is there while a rollout is under way.
     """
 
     lanes: Mapping[str, Lane]
     aliases: Mapping[str, str] = field(default_factory=dict)
+    split: Split | None = None
 
     @property
     def default(self) -> Lane:
@@ -45,6 +47,17 @@ class RoutingTable:
                     self._lanes[model, alias] = routes.lanes[version]
             self._lanes.update(((model, version), lane) for version, lane in routes.lanes.items())
             self._lanes[model, ""] = routes.default
+        self.splits = [routes.split for routes in models.values() if routes.split is not None]
+        """Of models with a rollout under way."""
+        self._drawn: dict[tuple[str, str], Split] = {}
+        for split in self.splits:
+            if split.is_drawing:
+                asked = [(split.model, one) for one in ("", split.alias)]
+                self._drawn.update((one, split) for one in asked if self._lanes.get(one) is split.baseline)
+
+    def split_of(self, model: str, version: str) -> Split | None:
+        """How requests that ask for this are divided; None where they all go to one version."""
+        return self._drawn.get((model, version))
 
     def find(self, model: str, version: str) -> Lane | None:
         """The lane for a model and a version's number, an alias, or "" for the default; None when there is none."""

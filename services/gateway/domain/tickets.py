@@ -8,6 +8,7 @@ from typing import NamedTuple, Protocol
 from services.common.errors import PenstockError
 from services.common.trace_context import TraceContext
 from services.gateway.domain.lane import Lane
+from services.gateway.domain.plans import Plan
 from services.gateway.domain.response_stream import ResponseStream
 from services.gateway.domain.shares import Share
 from services.gateway.domain.tiers import Tier
@@ -58,7 +59,8 @@ class Ticket:
     ``deadline_ns`` the same instant in nanoseconds of Unix time. ``entry_id`` and ``sent_ns`` (Unix time) are set when
     Redis has the entry, ``sent_ns`` also when a model process got the request past the lane; ``attempt`` is 2 once that
     one may have died of it. ``producer`` is the PRODUCER span's identity. ``is_unwanted`` asks for the entry's removal.
-    ``share`` is its caller's.
+    ``share`` is its caller's. ``is_drawn``: a lot, or the caller's key, chose the version. ``refuge`` is where it may
+    go if that can't answer, and ``heir`` the ticket that it got there. ``is_copy``: nobody waits for its answer.
     """
 
     key: int
@@ -79,6 +81,15 @@ class Ticket:
     attempt: int = 1
     is_sent: bool = False
     is_unwanted: bool = False
+    is_drawn: bool = False
+    is_copy: bool = False
+    refuge: Plan | None = None
+    heir: Ticket | None = None
+
+    @property
+    def arm(self) -> str:
+        """What its version is to it, as spans name it."""
+        return "shadow" if self.is_copy else self.lane.arm
 
     @property
     def responses(self) -> int:

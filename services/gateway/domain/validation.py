@@ -71,9 +71,19 @@ def check(request: InferRequest, version: ServedVersion) -> int:
             _check_raw(raw[at], spec, elements)
         else:
             _check_contents(tensor, spec, elements)
+    return check_beside(request, version)
+
+
+def check_beside(request: InferRequest, version: ServedVersion) -> int:
+    """What is left of :func:`check` for a request that was checked against another version with the same inputs.
+
+    Raises:
+        InvalidArgumentError: as :func:`check`.
+        UnimplementedError: as :func:`check`.
+    """
     if request.outputs:
         _check_outputs(request.outputs, version)
-    return _rows(inputs, version)
+    return _rows(request.inputs, version)
 
 
 def _check_names(inputs: Sequence[Tensor], version: ServedVersion) -> None:

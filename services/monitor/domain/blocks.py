@@ -25,6 +25,8 @@ a sender's clock, or its network, is off."""
 
 STABLE = "stable"
 """The arm of a version whose spans name none."""
+SHADOW = "shadow"
+"""The arm of a version that gets copies of requests: nobody waits for its answers."""
 
 
 def plausible_ns(end_ns: int, now_ns: int) -> int:
@@ -39,6 +41,7 @@ class Skipped(NamedTuple):
     requests: int = 0
     rows: int = 0
     compute_ns: int = 0
+    drawn: int = 0
 
 
 NOTHING_SKIPPED = Skipped()
@@ -85,6 +88,8 @@ class Batch:
     """It is told for what became of it, and not one of those that show how all of them went."""
     skipped: Skipped = NOTHING_SKIPPED
     """Of the same process, since the span before."""
+    drawn: int = 0
+    """Requests that a rollout sent here, by lot or by a key, and not their callers."""
 
 
 @dataclass(slots=True)  # not frozen: that takes 1 µs for each
@@ -100,6 +105,8 @@ class Rejection:
     code: int = 2
     """``google.rpc.Code``, UNKNOWN where the span doesn't say it."""
     arm: str = STABLE
+    is_drawn: bool = False
+    """A rollout had sent it to this version."""
 
 
 @dataclass(slots=True)
@@ -147,6 +154,8 @@ class Block:
     """Requests that batches were run for; durations and answers are known of those that were ``told``."""
     refused: int = 0
     """Requests that the gateway refused by the server's fault."""
+    drawn: int = 0
+    """Requests that a rollout sent to this version."""
     counts: Counts = field(default_factory=lambda: np.zeros((len(Phase), sketch.BINS), np.int64))
     """Durations by phase and bin, one per request."""
     sums_ns: NDArray[np.float64] = field(default_factory=lambda: np.zeros(len(Phase)))
@@ -195,6 +204,7 @@ class Block:
         self.largest = max(self.largest, other.largest)
         self.executed += other.executed
         self.refused += other.refused
+        self.drawn += other.drawn
         self.counts = self.counts + other.counts
         self.sums_ns = self.sums_ns + other.sums_ns
         self.ok_counts = self.ok_counts + other.ok_counts

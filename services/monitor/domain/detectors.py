@@ -12,14 +12,15 @@ from typing import Any
 
 import numpy as np
 
-from services.monitor.domain.blocks import NS, STABLE, Block, Pulse
+from services.monitor.domain.arms import Arm
+from services.monitor.domain.blocks import NS, Block, Pulse
 from services.monitor.domain.content import ContentDetectors
 from services.monitor.domain.durations import DurationDetector
 from services.monitor.domain.errors import ErrorDetector
 from services.monitor.domain.evidence import Budget
 from services.monitor.domain.findings import Alarm, Recovery
 from services.monitor.domain.numbers import NumberDetector
-from services.monitor.domain.phases import Cause, Phase, Severity, Signal
+from services.monitor.domain.phases import Cause, Phase, Signal
 from services.monitor.domain.queueing import QueueDetector
 from services.monitor.domain.reference import Reference
 from services.monitor.domain.replicas import Replicas
@@ -49,7 +50,7 @@ class VersionDetectors:
     reference: Reference = field(default_factory=Reference)
     limit: Callable[[], float] = lambda: DEFAULT_LIMIT_S
     """How long requests may wait, seconds."""
-    arm: str = STABLE
+    arm: Arm = field(default_factory=Arm)
     durations: DurationDetector = field(init=False)
     errors: ErrorDetector = field(init=False)
     content: ContentDetectors = field(init=False)
@@ -75,7 +76,7 @@ class VersionDetectors:
 
     def add(self, block: Block) -> None:
         """Take a block in; one that comes after its second was judged only says that its replica lives."""
-        self.arm = block.arm
+        self.arm.note(block)
         if block.second <= self._judged_second:
             self.replicas.hear_of(block.instance)
             return
@@ -96,6 +97,7 @@ class VersionDetectors:
         """Judge what came, and every second that is over, in order."""
         if self._judged_second > now_s:
             self._clock_was_set_back(int(now_s))
+        yield from self.arm.raised()
         for finding in self.replicas.judge():
             yield self._shown(finding)
         for finding in self._numbers.judge(now_s):
@@ -112,6 +114,7 @@ class VersionDetectors:
     def _clock_was_set_back(self, second: int) -> None:
         """Forget what is in the future now: evidence of another time can't be compared. Alarms go on."""
         self._judged_second = 0
+        self.arm.clock_was_set_back()
         self._pending.clear()
         self._suspects, self._showcase = Suspects(), Showcase()
         self.durations.restart()
@@ -134,14 +137,14 @@ class VersionDetectors:
     def _shown(self, finding: Alarm | Recovery) -> Alarm | Recovery:
         """An alarm with the replica at fault, if it is one's, and the traces that show it, and others beside them."""
         if isinstance(finding, Recovery):
+            self.arm.saw(finding)
             return finding
         alarm = finding
         if not alarm.replica and alarm.cause is Cause.VERSION and len(self.replicas) > 1:
             name = self._suspects.guilty(alarm, self.content)
             if name:
                 alarm = replace(alarm, replica=name, cause=Cause.REPLICA, is_versions=True)
-        severity = Severity.TICKET if self.arm == "shadow" else alarm.severity
-        return replace(self._showcase.with_traces(alarm), arm=self.arm, severity=severity)
+        return self.arm.told(self._showcase.with_traces(alarm))
 
     def adopt_alarm(self, signal: Signal, phase: Phase | None, replica: str, *, second: int) -> None:
         """Take over an alarm of before a restart, which was told.

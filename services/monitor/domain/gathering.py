@@ -38,6 +38,7 @@ def gather(batches: Iterable[Batch], rejections: Iterable[Rejection], *, now_ns:
         key = rejection.model, rejection.version, second, "", rejection.arm
         block = rejected.get(key) or rejected.setdefault(key, _blank(key))
         block.outcomes[rejection.outcome] += rejection.weight
+        block.drawn += rejection.weight * rejection.is_drawn
         if rejection.outcome is Outcome.CLIENT_ERROR:
             block.ended_by_callers += rejection.weight
         if rejection.outcome is Outcome.SERVER_ERROR:
@@ -86,6 +87,8 @@ def _executed(key: _Key, batches: list[Batch]) -> Block:
     block.codes = np.bincount(np.minimum(status, len(CODES) - 1)[~is_abandoned], minlength=len(CODES))
     block.executions, block.rows, block.largest = len(sizes), sum(rows), int(sizes.max())
     block.executed = len(status)
+    # Whether one of those that the gateway settled was drawn, its own span says.
+    block.drawn = sum([min(batch.drawn, len(batch.status) - batch.status.count(ABANDONED)) for batch in batches])
     block.since = min(block.second, min([batch.start_ns or batch.end_ns for batch in batches]) // NS)
     for row, phase in enumerate(FLOW_PHASES):
         block.counts[phase] = sketch.count(flow_bins[row][is_told])
@@ -115,6 +118,7 @@ def _add_skipped(block: Block, batch: Batch) -> None:
     block.outcomes[Outcome.OK] += skipped.requests
     block.codes[0] += skipped.requests
     block.executed += skipped.requests
+    block.drawn += skipped.drawn
     block.executions += skipped.batches
     block.rows += skipped.rows
     block.busy_ns[batch.instance] += skipped.compute_ns

@@ -9,7 +9,6 @@ from typing import Any, NoReturn, Protocol
 
 import grpc
 
-from penstock.registry.v1.registry_service_pb2_grpc import RegistryServiceStub
 from services.common import serving
 from services.common.errors import UnavailableError
 from services.registry.adapters.database import NOT_WRITER
@@ -26,10 +25,14 @@ _READS = {
     "ListDeployments",
     "ListSigningKeys",
     "ListAuditEntries",
+    "GetRollout",
+    "ListRollouts",
     "WatchResources",
 }
 
 Method = Callable[[Any, Any], Any]
+Stub = Callable[[grpc.aio.Channel], Any]
+"""Makes a generated stub."""
 
 
 class Lease(Protocol):
@@ -52,19 +55,22 @@ class Forwarder:
         self._streams = streams
         self._channels: dict[str, grpc.aio.Channel] = {}
 
-    def wrap(self, servicer: Any) -> Any:
-        """The servicer, with each rpc that writes, or asks for what only the writer knows, passed on where need be."""
+    def wrap(self, servicer: Any, *, stub: Stub) -> Any:
+        """The servicer, with each rpc that writes, or asks for what only the writer knows, passed on where need be.
+
+        ``stub`` is that of its service.
+        """
         for name, method in inspect.getmembers(servicer, inspect.ismethod):
             if name[0].isupper() and name not in _READS:
                 wrap = self._streaming if inspect.isasyncgenfunction(method) else self._single
-                setattr(servicer, name, wrap(name, method))
+                setattr(servicer, name, wrap(name, method, stub))
         return servicer
 
     async def close(self) -> None:
         for channel in self._channels.values():
             await channel.close()
 
-    def _single(self, name: str, method: Method) -> Method:
+    def _single(self, name: str, method: Method, stub: Stub) -> Method:
         @functools.wraps(method)
         async def call(request: Any, context: Any) -> Any:
             if self._lease.is_writer:
@@ -74,7 +80,7 @@ class Forwarder:
                     # Another took over, and nothing was written. What was read of a stream can't be sent again.
                     if error.reason != NOT_WRITER or hasattr(request, "__aiter__"):
                         raise
-            rpc, options = self._rpc(name, context)
+            rpc, options = self._rpc(stub, name, context)
             try:
                 return await rpc(request, **options)
             except grpc.aio.AioRpcError as error:
@@ -84,14 +90,14 @@ class Forwarder:
 
         return call
 
-    def _streaming(self, name: str, method: Method) -> Method:
+    def _streaming(self, name: str, method: Method, stub: Stub) -> Method:
         @functools.wraps(method)
         async def call(request: Any, context: Any) -> AsyncGenerator[Any]:
             if self._lease.is_writer or await self._can_send(request.sha256):
                 async for message in method(request, context):
                     yield message
                 return
-            rpc, options = self._rpc(name, context)
+            rpc, options = self._rpc(stub, name, context)
             try:
                 async for message in rpc(request, **options):
                     yield message
@@ -100,7 +106,7 @@ class Forwarder:
 
         return call
 
-    def _rpc(self, name: str, context: Any) -> tuple[Any, dict[str, Any]]:
+    def _rpc(self, stub: Stub, name: str, context: Any) -> tuple[Any, dict[str, Any]]:
         """The writer's rpc, and the options to call it with.
 
         Raises:
@@ -111,7 +117,7 @@ class Forwarder:
             raise UnavailableError("no registry writes just now, try again")
         if writer not in self._channels:
             self._channels[writer] = grpc.aio.insecure_channel(writer, options=serving.CHANNEL_OPTIONS)
-        rpc = getattr(RegistryServiceStub(self._channels[writer]), name)
+        rpc = getattr(stub(self._channels[writer]), name)
         return rpc, {
             "timeout": context.time_remaining(),
             "metadata": [(FORWARDED, "1"), *metadata_of(caller_of(context))],

@@ -126,9 +126,27 @@ deployments = Table(
     Column("pinned", Boolean, nullable=False),
     Column("slo", _Json, nullable=False),
     Column("quarantines", _Json, nullable=False),
+    # While a rollout divides its requests.
+    Column("split", _Json),
     Column("create_time_ns", BigInteger, nullable=False),
     Column("update_time_ns", BigInteger, nullable=False),
     Column("etag", String(32), nullable=False),
+)
+
+rollouts = Table(
+    "rollouts",
+    metadata,
+    # Not a foreign key: what became of a deployment's rollouts is kept when it is deleted.
+    Column("model", _Id, primary_key=True),
+    Column("rollout", Integer, primary_key=True, autoincrement=False),
+    Column("state", Integer, nullable=False),
+    # Whether the registry has anything left to do about it.
+    Column("is_open", Boolean, nullable=False),
+    Column("body", _Json, nullable=False),
+    Column("verdict", _Json),
+    Column("events", _Json, nullable=False),
+    Column("etag", String(32), nullable=False),
+    Index(None, "is_open"),
 )
 
 nodes = Table("nodes", metadata, Column("node", String(80), primary_key=True))

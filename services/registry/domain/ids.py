@@ -9,6 +9,7 @@ from services.common import names
 from services.common.errors import InvalidArgumentError
 
 ANY_MODEL = "models/-"
+ANY_DEPLOYMENT = "deployments/-"
 
 _VERSION = re.compile(r"[1-9][0-9]{0,8}")
 _FORMAT = re.compile(r"[a-z0-9_]{0,64}")
@@ -56,6 +57,19 @@ def parse_deployment(name: str) -> str:
     """The id in ``deployments/{deployment}``, which is the model's."""
     (model,) = names.split(name, "deployments/*")
     return names.model_id(model)
+
+
+def parse_rollout(name: str) -> tuple[str, int]:
+    """Model and number in ``deployments/{deployment}/rollouts/{rollout}``."""
+    model, rollout = names.split(name, "deployments/*/rollouts/*")
+    if _VERSION.fullmatch(rollout) is None:
+        raise InvalidArgumentError(f"got rollout {rollout!r} in {name!r}, expected a whole number from 1 upwards")
+    return names.model_id(model), int(rollout)
+
+
+def parse_rollout_parent(parent: str) -> str | None:
+    """The id in ``deployments/{deployment}``; None for ``deployments/-``, which stands for all of them."""
+    return None if parent == ANY_DEPLOYMENT else parse_deployment(parent)
 
 
 def check_node(name: str) -> str:

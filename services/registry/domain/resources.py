@@ -345,6 +345,21 @@ class Quarantine:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class TrafficSplit:
+    """How requests are divided between two versions. All are resource names but ``alias``, which is an id."""
+
+    rollout: str
+    candidate: str
+    baseline: str
+    candidate_share: float = 0.0
+    shadow_share: float = 0.0
+    sticky_key: str = ""
+    alias: str = ""
+    comparison: str = ""
+    pair_tolerance: float = 0.0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Deployment:
     """The desired state of one model's serving, where it runs, and what the agents report of it."""
 
@@ -362,6 +377,7 @@ class Deployment:
     pinned: bool = False
     slo: Slo = Slo()
     quarantines: tuple[Quarantine, ...] = ()
+    split: TrafficSplit | None = None
 
     @property
     def name(self) -> str:

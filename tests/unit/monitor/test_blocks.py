@@ -11,6 +11,7 @@ from services.monitor.domain.evidence import Budget
 from services.monitor.domain.gathering import gather
 from services.monitor.domain.outcomes import Outcome
 from services.monitor.domain.phases import Phase
+from services.monitor.domain.verdict.sample import sample_of
 from tests.support.traffic import START_S, batch
 
 NOW_NS = (START_S + 2) * NS
@@ -84,6 +85,20 @@ def test_batches_that_are_only_counted_add_to_what_was_done_and_not_to_how_it_we
     assert block.counts.sum(axis=1).tolist() == [2] * len(Phase)
     assert block.slowest[Phase.TOTAL].duration_ns == 70_000_000, "one that went wrong is shown all the same"
     assert block.failed is not None
+
+
+def test_requests_that_a_rollout_drew_are_counted_once_whatever_became_of_them() -> None:
+    ran = replace(
+        batch(wait_us=[9] * 3, total_us=[99] * 3, status=[0, 0, ABANDONED]), drawn=3, skipped=Skipped(5, 8, 9, 6, 4)
+    )
+    expired = Rejection("digits", "1", b"r" * 16, START_S * NS, Outcome.SERVER_ERROR, 1, is_drawn=True)
+    named = Rejection("digits", "1", b"n" * 16, START_S * NS, Outcome.SERVER_ERROR, 1)
+
+    executed, rejected = gather([ran], [expired, named], now_ns=NOW_NS)
+
+    assert (executed.drawn, rejected.drawn) == (2 + 4, 1)
+    executed.add(rejected)
+    assert (executed.drawn, executed.copy().drawn, sample_of(executed).drawn) == (7, 7, 7)
 
 
 def test_a_second_of_which_only_what_went_wrong_is_told_says_nothing_of_durations() -> None:

@@ -167,6 +167,19 @@ def test_batches_that_are_only_counted_are_read_with_those_that_are_told() -> No
     assert isinstance(reading.observation, Batch)
     assert reading.observation.skipped == Skipped(5, 8, 9, 6)
     assert reading.observation.is_extra
+    assert reading.observation.drawn == 0
+
+
+def test_what_a_rollout_drew_is_read() -> None:
+    drawn: Attributes = {"penstock.batch.drawn": 1, "penstock.skipped.drawn": 8}
+    (reading,) = otlp.read(request(span({**SEVERAL, **SKIPPED, **drawn}))).spans
+    assert isinstance(reading.observation, Batch)
+    assert (reading.observation.drawn, reading.observation.skipped.drawn) == (1, 8)
+
+    refused = span({**REJECTED, "penstock.request.is_drawn": True}, kind=Span.SPAN_KIND_SERVER)
+    (reading,) = otlp.read(request(refused, service="penstock-gateway")).spans
+    assert isinstance(reading.observation, Rejection)
+    assert reading.observation.is_drawn
 
 
 @pytest.mark.parametrize(
@@ -178,8 +191,22 @@ def test_batches_that_are_only_counted_are_read_with_those_that_are_told() -> No
         {"penstock.skipped.requests": 2**62},
         {"penstock.skipped.infer_ns": -2},
         {"penstock.skipped.batches": "5"},
+        {"penstock.skipped.drawn": 9},
+        {"penstock.skipped.drawn": -1},
+        {"penstock.batch.drawn": 1_000},
+        {"penstock.batch.drawn": -1},
+        {"penstock.batch.drawn": "1"},
     ],
-    ids=["no batches", "empty batches", "rows below none", "more than there can be", "negative time", "text"],
+    ids=[
+        *("no batches", "empty batches", "rows below none", "more than there can be", "negative time", "text"),
+        *(
+            "more drawn than skipped",
+            "fewer drawn than none",
+            "more drawn than told",
+            "none of them",
+            "no number drawn",
+        ),
+    ],
 )
 def test_implausible_counts_of_batches_are_refused(changed: Attributes) -> None:
     readings = otlp.read(request(span({**SEVERAL, **SKIPPED, **changed})))

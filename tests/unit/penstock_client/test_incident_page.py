@@ -85,7 +85,7 @@ OF_A_SERVICE = pb.Incident(
 
 
 def test_names_that_look_like_markup_are_shown_as_they_are() -> None:
-    look = {"figures": [pb.ModelFigures(model="a[/x]", version="[/x]")], "pending_requests": {}}
+    look = {"figures": [pb.ModelFigures(model="a[/x]", version="[/x]")], "pending_requests": {}, "rollouts": []}
     texts = [table([OF_A_SERVICE]), line(OF_A_SERVICE), page(OF_A_SERVICE), view({**look, "incidents": [OF_A_SERVICE]})]
 
     for text in map(shown, texts):
@@ -110,7 +110,7 @@ def test_a_live_look_shows_those_before_it() -> None:
     trends = Trends()
     for rate in (10, 20, 40):
         figures = pb.ModelFigures(model="digits", version="3", request_rate=rate)
-        seen = {"figures": [figures], "pending_requests": {}, "incidents": []}
+        seen = {"figures": [figures], "pending_requests": {}, "incidents": [], "rollouts": []}
         text = shown(trends.view(seen))
 
     assert "▂▄█" in text

@@ -151,7 +151,12 @@ class Comparison:
             slot.candidate.durations.clear()
             slot.baseline.durations.clear()
         else:
-            self.split.observe(slot.candidate.requests, slot.baseline.requests, needed=self._split_needed)
+            counts = (
+                (slot.candidate.drawn, slot.baseline.drawn)
+                if self.question.is_drawn
+                else (slot.candidate.requests, slot.baseline.requests)
+            )
+            self.split.observe(*counts, needed=self._split_needed)
         self._pool(second, slot)
 
     def _pool(self, second: int, slot: _Slot) -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterable, Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from enum import StrEnum
 from typing import Any
 
@@ -135,6 +135,16 @@ SHADOW_DEFAULTS = (
     Guardrail(Kind.DISAGREEMENT, 0.05, proof=Proof.IF_SEEN),
 )
 """The same where the candidate gets copies of the baseline's requests."""
+
+
+def defaults(*, is_shadow: bool, is_partial: bool) -> tuple[Guardrail, ...]:
+    """What is guarded where nothing is said. ``is_partial``: by a step that isn't a rollout's last, whose few requests
+    prove no tail.
+    """
+    found = SHADOW_DEFAULTS if is_shadow else SPLIT_DEFAULTS
+    if not is_partial:
+        return found
+    return tuple(replace(one, proof=Proof.NEVER) if one.level == 0.99 else one for one in found)
 
 
 @dataclass(frozen=True, slots=True)

@@ -27,7 +27,8 @@ class Mode(StrEnum):
 class Question:
     """What is asked. ``weight``: the candidate's share of all requests (split), or the share of the baseline's that is
     copied (shadow); 0 where nothing is configured. ``alpha``: risk of rolling back a version that is no worse, and of
-    promoting one that is worse by a margin or more. Times in Unix ns.
+    promoting one that is worse by a margin or more. ``is_drawn``: a rollout sends requests to either version, and the
+    split is checked by these alone. Times in Unix ns.
     """
 
     comparison_id: str
@@ -42,6 +43,7 @@ class Question:
     min_seconds: int
     alpha: float
     guardrails: tuple[Guardrail, ...]
+    is_drawn: bool = False
 
     @property
     def share(self) -> float | None:

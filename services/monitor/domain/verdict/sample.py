@@ -40,7 +40,9 @@ class Sample:
     """
 
     requests: int = 0
-    """All that came, whoever's fault their end was: what a split is checked by."""
+    """All that came, whoever's fault their end was: what a split is checked by, unless a rollout draws."""
+    drawn: int = 0
+    """Requests that a rollout sent to the version."""
     outcomes: Tally = Tally()
     """Requests that succeeded or failed by the server's fault, and of these the latter."""
     largest: int = 1
@@ -56,6 +58,7 @@ class Sample:
 
     def add(self, other: Sample) -> None:
         self.requests += other.requests
+        self.drawn += other.drawn
         self.outcomes += other.outcomes
         self.largest = max(self.largest, other.largest)
         self.refused += other.refused
@@ -108,6 +111,7 @@ def sample_of(block: Block) -> Sample:
             durations[phase] = {rows: counts[row] for rows, counts in block.compute_counts.items()}
     sample = Sample(
         requests=block.requests,
+        drawn=block.drawn,
         outcomes=Tally(failed + good, failed),
         largest=max(1, block.largest),
         refused=block.refused,

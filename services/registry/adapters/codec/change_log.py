@@ -16,6 +16,7 @@ from services.registry.adapters.codec.deployments import (
     quarantine_from_pb,
 )
 from services.registry.adapters.codec.models import alias_to_pb, model_from_pb, model_to_pb
+from services.registry.adapters.codec.rollouts import created_rollout, rollout_to_pb
 from services.registry.adapters.codec.times import nanoseconds
 from services.registry.adapters.codec.trust import signing_key_from_pb, signing_key_to_pb, trust_from_pb
 from services.registry.adapters.codec.versions import version_from_pb, version_to_pb
@@ -30,21 +31,23 @@ from services.registry.domain.resources import (
     SigningKey,
     VersionState,
 )
+from services.registry.domain.rollouts import Rollout
 
-R = TypeVar("R", Model, ModelVersion, Deployment, SigningKey)
+R = TypeVar("R", Model, ModelVersion, Deployment, SigningKey, Rollout)
 
 
-_ENCODERS: dict[type[Resource], Callable[[Any], Any]] = {
+_ENCODERS: dict[type[Resource | Rollout], Callable[[Any], Any]] = {
     Model: model_to_pb,
     ModelVersion: version_to_pb,
     Alias: alias_to_pb,
     Deployment: deployment_to_pb,
     SigningKey: signing_key_to_pb,
+    Rollout: rollout_to_pb,
 }
 
 
-def encode(resource: Resource) -> bytes:
-    """A resource as the change log keeps it."""
+def encode(resource: Resource | Rollout) -> bytes:
+    """A resource as the change log keeps it; a rollout, which isn't there, as the answer to its creation is kept."""
     return bytes(_ENCODERS[type(resource)](resource).SerializeToString())
 
 
@@ -107,11 +110,12 @@ def _created_signing_key(body: bytes) -> SigningKey:
     )
 
 
-_DECODERS: dict[type[Resource], Callable[[bytes], Resource]] = {
+_DECODERS: dict[type[Resource | Rollout], Callable[[bytes], Resource | Rollout]] = {
     Model: _created_model,
     ModelVersion: _created_version,
     Deployment: _created_deployment,
     SigningKey: _created_signing_key,
+    Rollout: created_rollout,
 }
 
 

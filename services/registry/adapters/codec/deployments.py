@@ -44,6 +44,7 @@ def deployment_to_pb(deployment: Deployment) -> pb.Deployment:
         placements=[pb.Placement(**asdict(one)) for one in deployment.placements],
         pinned=deployment.pinned,
         slo=pb.Slo(**asdict(deployment.slo)) if deployment.slo != Slo() else None,
+        split=None if deployment.split is None else pb.TrafficSplit(**asdict(deployment.split)),
         quarantines=map(_quarantine_to_pb, deployment.quarantines),
     )
 

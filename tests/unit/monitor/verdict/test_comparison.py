@@ -165,6 +165,24 @@ def test_without_a_weight_the_split_is_not_checked() -> None:
     assert Decision.HOLD not in outcome.decisions
 
 
+def test_only_drawn_requests_are_held_against_the_split_of_a_rollout() -> None:
+    """Callers who name a version send three in ten to the candidate, beside the tenth that is drawn."""
+    for drawn, is_broken in ((0.1, False), (0.05, True)):
+        random = np.random.default_rng(1)
+        comparison = Comparison(question(is_drawn=True, guardrails=_tolerant()))
+        for at_s, candidate, baseline in Trial(weight=0.3).seconds(200):
+            candidate.drawn = int(random.binomial(100, drawn))
+            baseline.drawn = 100 - candidate.drawn
+            feed(comparison, at_s, candidate, baseline)
+            comparison.advance(START_S + at_s + 4)
+        assert comparison.split.is_broken == is_broken
+
+
+def test_a_question_of_the_release_before_is_still_read() -> None:
+    stored = {name: value for name, value in QUESTION.dump().items() if name != "is_drawn"}
+    assert Question.load(stored) == QUESTION
+
+
 def test_a_mirrored_share_is_checked_in_shadow() -> None:
     asked = question(mode=Mode.SHADOW, weight=0.5, guardrails=_tolerant())
     assert run(Trial(weight=1 / 3), 200, asked=asked, goes_on=True).decision is not Decision.HOLD
