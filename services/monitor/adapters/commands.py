@@ -41,7 +41,7 @@ class Commands:
             raise FailedPreconditionError(f"got {recipe.runner}, expected a command")
         environment = (
             command_environment(recipe.runner.passed_on)
-            | recipe.runner.environment
+            | dict(recipe.runner.environment)
             | _variables(folder, json.loads(retraining.request))
         )
         await asyncio.to_thread(self._tidy)
