@@ -25,6 +25,7 @@ from google.protobuf.duration_pb2 import Duration
 from google.protobuf.field_mask_pb2 import FieldMask
 
 from penstock import errors, uploads
+from penstock.actions import ActionClient
 from penstock.channels import Channel
 from penstock.endpoints import Endpoints
 from penstock.inference.v1 import inference_service_pb2 as inference_pb
@@ -101,6 +102,8 @@ class Client:
         """Keys, signatures, policies, and the audit log."""
         self.verdicts = VerdictClient(self._channels["monitor"])
         """Comparisons of versions on live traffic."""
+        self.actions = ActionClient(self._channels["monitor"])
+        """What the monitor did by itself because of incidents, and retrainings."""
         self.rollouts = RolloutClient(self._channels["registry"])
         """Versions on their way to a model's traffic."""
 

@@ -7,6 +7,7 @@ from typing import Annotated
 import typer
 
 from penstock.cli import (
+    actions,
     audit,
     convert,
     deploy,
@@ -49,7 +50,7 @@ for module in (
     *(up, restart, status, nodes),
     *(deploy, imports, convert, models, model, versions, variants, infer, undeploy, gc),
     *(signing, keys, policies, audit),
-    *(incidents, drift, probe, verdict, rollout, watch, slo, export),
+    *(incidents, actions, drift, probe, verdict, rollout, watch, slo, export),
 ):
     module.register(app)
 

@@ -7,6 +7,7 @@ from typing import Any
 
 import grpc
 
+from penstock.monitor.v1.verdict_service_pb2 import Guardrail
 from penstock.registry.v1 import registry_service_pb2 as pb
 from penstock.registry.v1 import rollout_service_pb2 as rollouts_pb
 from penstock.registry.v1.registry_service_pb2_grpc import RegistryServiceStub
@@ -17,7 +18,7 @@ from services.common.discovery.channel import FollowingChannel
 from services.common.errors import NotFoundError
 from services.common.status import error_from_code
 from services.monitor.domain.blocks import NS
-from services.monitor.domain.recipes import Plan, Step
+from services.monitor.domain.recipes import Guard, Plan, Step
 
 Rollout = rollouts_pb.Rollout
 ACTOR = "monitor"
@@ -102,11 +103,24 @@ def _plan(plan: Plan) -> rollouts_pb.RolloutPlan:
         alias=plan.alias,
         is_manual=plan.is_manual,
         alpha=plan.alpha,
+        guardrails=map(_guardrail, plan.guardrails),
     )
     if plan.load_s:
         message.load_duration.FromNanoseconds(int(plan.load_s * NS))
     if plan.keep_warm_s is not None:
         message.keep_warm_duration.FromNanoseconds(int(plan.keep_warm_s * NS))
+    return message
+
+
+def _guardrail(guard: Guard) -> Guardrail:
+    message = Guardrail(
+        signal=f"SIGNAL_{guard.signal}",  # type: ignore[arg-type]
+        phase=f"PHASE_{guard.phase}" if guard.phase else 0,  # type: ignore[arg-type]
+        level=guard.level,
+        margin=guard.margin,
+    )
+    if guard.margin_s:
+        message.margin_duration.FromNanoseconds(int(guard.margin_s * NS))
     return message
 
 

@@ -14,7 +14,7 @@ from services.monitor.domain.default_policies import DEFAULTS
 from services.monitor.domain.fields import Fields
 from services.monitor.domain.phases import Cause, Severity, Signal
 from services.monitor.domain.policies import ActionKind, Mode, Policy
-from services.monitor.domain.recipes import Command, KubernetesJob, Plan, Recipe, Step, Webhook
+from services.monitor.domain.recipes import Command, Guard, KubernetesJob, Plan, Recipe, Step, Webhook
 
 MAX_POLICIES = 256
 _NAME = re.compile(r"[a-zA-Z0-9][a-zA-Z0-9._-]{0,62}")
@@ -35,6 +35,29 @@ class Strategy(StrEnum):
     BLUE_GREEN = "blue_green"
     CANARY = "canary"
     SHADOW = "shadow"
+
+
+class GuardSignal(StrEnum):
+    """What is compared, as ``Guardrail.Signal`` has it."""
+
+    ERROR_RATE = "error_rate"
+    LATENCY = "latency"
+    CONFIDENCE = "confidence"
+    CLASS_MIX = "class_mix"
+    NONFINITE = "nonfinite"
+    ACCURACY = "accuracy"
+    PAIRED_ERRORS = "paired_errors"
+    DISAGREEMENT = "disagreement"
+
+
+class GuardPhase(StrEnum):
+    """The phase of a latency, as ``Phase`` has it."""
+
+    QUEUE = "queue"
+    COMPUTE_INPUT = "compute_input"
+    COMPUTE_INFER = "compute_infer"
+    COMPUTE_OUTPUT = "compute_output"
+    TOTAL = "total"
 
 
 def parse(text: str, *, read_file: ReadFile) -> tuple[Policy, ...]:
@@ -179,6 +202,7 @@ def _url(fields: Fields, name: str, text: str) -> str:
 
 def _plan(fields: Fields) -> Plan:
     steps = fields.take("steps", list, [], expected="a list of tables")
+    guards = fields.take("guardrails", list, [], expected="a list of tables")
     keep_warm_s = fields.duration_s("keep_warm", -1.0, high=7 * _DAY_S)
     return Plan(
         strategy=fields.word("strategy", Strategy, Strategy.CANARY).name,
@@ -189,7 +213,21 @@ def _plan(fields: Fields) -> Plan:
         alpha=fields.number("alpha", 0.0, low=0.0, high=0.5),
         keep_warm_s=None if keep_warm_s < 0 else keep_warm_s,
         load_s=fields.duration_s("load", 0.0),
+        guardrails=tuple(_guard(one, f"{fields.where}, guardrail {at}") for at, one in enumerate(guards, 1)),
     )
+
+
+def _guard(table: object, where: str) -> Guard:
+    fields = Fields(table, where)
+    guard = Guard(
+        signal=fields.word("signal", GuardSignal).name,
+        phase=fields.word("phase", GuardPhase).name if "phase" in fields else "",
+        level=fields.number("level", 0.0, low=0.0, high=1.0),
+        margin=fields.number("margin", 0.0, low=0.0, high=10.0),
+        margin_s=fields.duration_s("margin_duration", 0.0, high=3_600.0),
+    )
+    fields.end()
+    return guard
 
 
 def _step(table: object, where: str) -> Step:

@@ -63,6 +63,17 @@ class Step:
 
 
 @dataclass(frozen=True, slots=True)
+class Guard:
+    """What a new version must not be worse in, by names of ``Guardrail`` without their prefixes; 0 is the default."""
+
+    signal: str
+    phase: str = ""
+    level: float = 0.0
+    margin: float = 0.0
+    margin_s: float = 0.0
+
+
+@dataclass(frozen=True, slots=True)
 class Plan:
     """How a new version is rolled out; what is empty or None takes the registry's default."""
 
@@ -75,6 +86,7 @@ class Plan:
     alpha: float = 0.0
     keep_warm_s: float | None = None
     load_s: float = 0.0
+    guardrails: tuple[Guard, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)

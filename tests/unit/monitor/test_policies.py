@@ -12,7 +12,7 @@ from services.monitor.domain.blocks import NS
 from services.monitor.domain.phases import Cause, Severity, Signal
 from services.monitor.domain.policies import ActionKind, Mode, Policy, matching
 from services.monitor.domain.policy_files import defaults, parse
-from services.monitor.domain.recipes import Command, KubernetesJob, Plan, Webhook
+from services.monitor.domain.recipes import Command, Guard, KubernetesJob, Plan, Webhook
 from tests.unit.monitor.test_alerts import INCIDENT
 
 NOW = INCIDENT.open_ns + 5 * NS
@@ -127,6 +127,7 @@ def test_a_file_says_when_and_how_a_model_is_retrained() -> None:
         [policy.retraining.rollout]
         strategy = "canary"
         steps = [{ share = 0.5, min_requests = 100 }]
+        guardrails = [{ signal = "latency", phase = "total", level = 0.5, margin = 0.25, margin_duration = "20ms" }]
         keep_warm = "1m"
         """
     )
@@ -136,6 +137,7 @@ def test_a_file_says_when_and_how_a_model_is_retrained() -> None:
     assert policy.recipe.runner == Command(("python", "train.py"), {"EPOCHS": "3"})
     assert isinstance(policy.recipe.plan, Plan)
     assert (policy.recipe.plan.strategy, policy.recipe.plan.keep_warm_s) == ("CANARY", 60)
+    assert policy.recipe.plan.guardrails == (Guard("LATENCY", "TOTAL", 0.5, 0.25, 0.02),)
     assert policy.recipe.plan.steps[0].min_request_count == 100
 
 
