@@ -98,12 +98,6 @@ async def serve(
         lease = Lease(database, address=joined(suite.reachable_host, port))
         watch, streams = Watch(database), UploadStreams()
         database.on_commit = watch.advance
-        metrics.observe(
-            revision=lambda: watch.revision,
-            watchers=lambda: watch.watchers,
-            is_writer=lambda: lease.is_writer,
-            homeless=lambda: nodes.homeless_count,
-        )
         servicer = RegistryServicer(
             database, artifacts=artifacts, collector=collector, streams=streams, nodes=nodes, watch=watch
         )
@@ -112,13 +106,20 @@ async def serve(
         monitors = Monitors(discovery.find(MONITOR, suite.monitor_address))
         stack.push_async_callback(monitors.close)
         driver = RolloutDriver(database, nodes, monitors, clock=clock, monotonic=monotonic)
+        metrics.observe(
+            revision=lambda: watch.revision,
+            watchers=lambda: watch.watchers,
+            is_writer=lambda: lease.is_writer,
+            homeless=lambda: nodes.homeless_count,
+            active_rollouts=lambda: driver.active_count if lease.is_writer else 0,
+        )
         rollout_servicer = RolloutServicer(database, nodes=nodes, on_change=driver.wake)
 
-        def bounded(servicer: Servicer, stub: Callable[[grpc.aio.Channel], Any]) -> Servicer:
+        def complete(servicer: Servicer, stub: Callable[[grpc.aio.Channel], Any]) -> Servicer:
             return metrics.measure(translated(identified(forwarder.wrap(servicer, stub=stub))))
 
-        add_RegistryServiceServicer_to_server(bounded(servicer, RegistryServiceStub), server)
-        add_RolloutServiceServicer_to_server(bounded(rollout_servicer, RolloutServiceStub), server)
+        add_RegistryServiceServicer_to_server(complete(servicer, RegistryServiceStub), server)
+        add_RolloutServiceServicer_to_server(complete(rollout_servicer, RolloutServiceStub), server)
         await health.attach(server)
 
         async def begin_writing() -> None:

@@ -34,6 +34,9 @@ class Metrics:
         self._homeless = Gauge(
             "penstock_registry_homeless_versions", "Deployed versions that run nowhere", registry=self.collectors
         )
+        self._active_rollouts = Gauge(
+            "penstock_registry_active_rollouts", "Rollouts under way", registry=self.collectors
+        )
         self._requests = Counter(
             "penstock_registry_requests_total", "Ended calls", ["method", "code"], registry=self.collectors
         )
@@ -48,12 +51,14 @@ class Metrics:
         watchers: Callable[[], float],
         is_writer: Callable[[], bool],
         homeless: Callable[[], float],
+        active_rollouts: Callable[[], float],
     ) -> None:
         """Say where to read figures that are kept elsewhere."""
         self._is_writer.set_function(is_writer)
         self._revision.set_function(revision)
         self._watchers.set_function(watchers)
         self._homeless.set_function(homeless)
+        self._active_rollouts.set_function(active_rollouts)
 
     def measure(self, servicer: Servicer) -> Servicer:
         """Count and time every rpc of a servicer whose errors are translated already."""

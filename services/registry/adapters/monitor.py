@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import time
 from collections.abc import AsyncIterator, Callable
-from contextlib import aclosing
 from dataclasses import dataclass
 from typing import Any
 
@@ -26,6 +25,9 @@ _AVOID_S = 10.0
 """How long a monitor that failed is the last to be asked, as those that send spans do."""
 _SETTLE_NS = 10**9
 """From a step's begin until all gateways have its shares, and what they had begun before is answered."""
+_GUARD_NS = 31 * 86_400 * 10**9
+"""How long harm is looked for while a person is waited for: as long as the monitor compares at most."""
+_MAX_REASON = 500
 _PAGE = 1_000
 _AWAY = frozenset({grpc.StatusCode.UNAVAILABLE, grpc.StatusCode.DEADLINE_EXCEEDED, grpc.StatusCode.CANCELLED})
 _OUTCOMES = {
@@ -66,22 +68,24 @@ class Monitors:
         Raises:
             MonitorAwayError: nobody says.
         """
-        async with aclosing(self._pages(rollout.model)) as probes:
+        try:
             return tuple([
                 ReplicaProbe(one.replica, _OUTCOMES[one.outcome], one.detail, one.probe_time.ToNanoseconds())
-                async for one in probes
+                async for page in self._pages(rollout.model)
+                for one in page.probes
                 if one.version == rollout.candidate_id and one.outcome in _OUTCOMES
             ])  # fmt: skip
+        except grpc.aio.AioRpcError as error:
+            raise MonitorAwayError(f"the monitor can't list probes: {_words(error)}") from error
 
-    async def _pages(self, model: str) -> AsyncIterator[Any]:
-        token = ""
-        while True:
-            request = monitor_pb.ListProbesRequest(model=model, page_size=_PAGE, page_token=token)
+    async def _pages(self, model: str) -> AsyncIterator[monitor_pb.ListProbesResponse]:
+        request = monitor_pb.ListProbesRequest(model=model, page_size=_PAGE)
+        is_last = False
+        while not is_last:
             page = await self._ask(lambda channel: MonitorServiceStub(channel).ListProbes, request)
-            for probe in page.probes:
-                yield probe
-            if not (token := page.next_page_token):
-                return
+            yield page
+            request.page_token = page.next_page_token
+            is_last = not page.next_page_token
 
     async def compare(self, rollout: Rollout, *, now_ns: int) -> RolloutVerdict | Refusal:
         """How the rollout's present comparison stands; it is begun where there is none.
@@ -92,7 +96,7 @@ class Monitors:
         try:
             answer = await self._ask(lambda channel: VerdictServiceStub(channel).CompareVersions, _question(rollout))
         except grpc.aio.AioRpcError as error:
-            reason = error.details() or error.code().name
+            reason = _words(error)
             if error.code() in (grpc.StatusCode.INVALID_ARGUMENT, grpc.StatusCode.FAILED_PRECONDITION):
                 return Refusal(reason)
             if error.code() is grpc.StatusCode.ALREADY_EXISTS:
@@ -111,7 +115,7 @@ class Monitors:
             await self._ask(lambda channel: VerdictServiceStub(channel).StopComparison, request)
         except grpc.aio.AioRpcError as error:
             if error.code() not in (grpc.StatusCode.NOT_FOUND, grpc.StatusCode.FAILED_PRECONDITION):
-                raise MonitorAwayError(error.details() or error.code().name) from error
+                raise MonitorAwayError(_words(error)) from error
 
     async def _ask(self, rpc_of: Callable[[grpc.aio.Channel], Any], request: Any) -> Any:
         """Ask the first monitor that answers.
@@ -147,7 +151,8 @@ class Monitors:
         return self._channels[address]
 
 
-_MAX_REASON = 500
+def _words(error: grpc.aio.AioRpcError) -> str:
+    return error.details() or str(error.code().name)
 
 
 def _question(rollout: Rollout) -> verdict_pb.CompareVersionsRequest:
@@ -171,9 +176,6 @@ def _question(rollout: Rollout) -> verdict_pb.CompareVersionsRequest:
         is_drawn=True,
         is_partial=rollout.step + 1 < len(plan.steps),
     )
-
-
-_GUARD_NS = 31 * 86_400 * 10**9
 
 
 def _verdict(comparison: verdict_pb.Comparison, now_ns: int) -> RolloutVerdict:

@@ -93,11 +93,11 @@ def wanted_plan_from_pb(message: pb.RolloutPlan) -> WantedPlan:
 
 
 def guardrails_to_pb(plan: RolloutPlan) -> list[monitor_pb.Guardrail]:
-    return [json_format.ParseDict(one, monitor_pb.Guardrail()) for one in plan.guardrails]
+    return [json_format.ParseDict(dict(one), monitor_pb.Guardrail()) for one in plan.guardrails]
 
 
 def _span(message: pb.RolloutPlan | pb.RolloutStep, field: str) -> int | None:
-    if not message.HasField(field):  # type: ignore[arg-type]
+    if not message.HasField(field):
         return None
     span: Duration = getattr(message, field)
     return nanoseconds(span)
