@@ -49,11 +49,11 @@ open(os.environ["RETRAINING_RESULT"], "w").write(json.dumps(result))
 """
 
 
-def write_policies(home: Path, how: str) -> Path:
+def write_policies(home: Path, how: str, *, cool_down: str = "1h") -> Path:
     path = home / "policies.toml"
     path.write_text(
         f'[[policy]]\nname = "drift"\naction = "retrain"\nmodels = ["digits"]\nsignals = ["error_rate"]\n'
-        f'cool_down = "1h"\n[policy.retraining]\n{how}\n'
+        f'cool_down = "{cool_down}"\n[policy.retraining]\n{how}\n'
     )
     return path
 
@@ -366,7 +366,7 @@ def in_cluster(tmp_path: Path) -> Callable[[HttpPeer], Path]:
         (tmp_path / "job.json").write_text(json.dumps(template))
         (tmp_path / "token").write_text("account\n")
         how = f'api = "{api.url}"\nnamespace = "ml"\ntemplate_file = "job.json"\ntoken_file = "{tmp_path}/token"'
-        return write_policies(tmp_path, f'deadline = "10m"\n[policy.retraining.kubernetes]\n{how}')
+        return write_policies(tmp_path, f'deadline = "10m"\n[policy.retraining.kubernetes]\n{how}', cool_down="100s")
 
     return write
 
@@ -408,7 +408,7 @@ async def test_a_job_that_fails_or_is_cancelled_is_over(tmp_path: Path, in_clust
         async with monitor(tmp_path, registry_address=registry.address, policies=tmp_path / "policies.toml") as running:
             await asyncio.sleep(2)
             assert not cluster.jobs  # once per cool-down
-            running.clock.skip(3_601)
+            running.clock.skip(101)
 
             async def second() -> pb.Retraining | None:
                 found = await retrainings(running)
