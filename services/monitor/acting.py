@@ -16,6 +16,8 @@ from services.monitor.adapters.webhooks import Webhooks
 from services.monitor.domain import policy_files
 from services.monitor.domain.incidents import Incident
 from services.monitor.domain.policies import Policy
+from services.monitor.domain.probe_book import ProbeBook
+from services.monitor.domain.probe_reports import ProbeOutcome
 from services.monitor.introductions import Introductions
 from services.monitor.retrainings import Retrainings
 from services.monitor.settings import MonitorSettings
@@ -45,6 +47,7 @@ def build(
     *,
     home: Path,
     open_incidents: Callable[[], Iterable[Incident]],
+    probes: ProbeBook,
     registry_address: Callable[[], str],
     clock: Callable[[], int],
 ) -> Acting:
@@ -63,7 +66,15 @@ def build(
         links=outlets.links_of(settings),
         clock=clock,
     )
-    actor = Actor(policies, store, retrainings, open_incidents=open_incidents, clock=clock)
+
+    def failing_probes(model: str, version: str) -> list[str]:
+        failed = (ProbeOutcome.FAIL, ProbeOutcome.ERROR)
+        states = [one for one in probes.states(model=model) if one.outcome in failed]
+        return [one.report.instance for one in states if one.report.version == version]
+
+    actor = Actor(
+        policies, store, retrainings, open_incidents=open_incidents, failing_probes=failing_probes, clock=clock
+    )
     return Acting(store, actor, retrainings)
 
 

@@ -15,6 +15,7 @@ from services.monitor.adapters.registry_calls import RegistryCalls, Rollout
 from services.monitor.domain.actions import Action, ActionBook, Outcome
 from services.monitor.domain.blocks import NS
 from services.monitor.domain.incidents import Incident
+from services.monitor.domain.phases import Signal
 from services.monitor.domain.policies import ActionKind, Mode, Policy, matching
 from services.monitor.retrainings import Retrainings
 
@@ -40,14 +41,17 @@ class Actor:
         retrainings: Retrainings,
         *,
         open_incidents: Callable[[], Iterable[Incident]],
+        failing_probes: Callable[[str, str], Iterable[str]],
         clock: Callable[[], int],
     ) -> None:
+        """``failing_probes`` gives the replicas of a model and version that fail their golden probe."""
         self.policies = policies
         self.results: Counter[tuple[ActionKind, Outcome]] = Counter()
         """What was done since the monitor began."""
         self._store = store
         self._retrainings = retrainings
         self._open_incidents = open_incidents
+        self._failing_probes = failing_probes
         self._clock = clock
         self._book = ActionBook()
         self._pending: dict[str, Action] = {}
@@ -97,7 +101,7 @@ class Actor:
             _log.debug("policy %s: looking again: %s", policy.name, error)
             target = None
         is_dry = policy.mode is Mode.DRY_RUN
-        if target is None or (is_dry and self._book.is_told(policy, incident, target)):
+        if target is None or (is_dry and self._book.was_target(policy, incident, target)):
             self._idle_ns[incident.incident_id, policy.name] = self._clock()
             return
         now_ns = self._clock()
@@ -126,11 +130,19 @@ class Actor:
     async def _target(self, registry: RegistryCalls, policy: Policy, incident: Incident) -> str | None:
         """What is to be acted upon; None: there is nothing now."""
         if policy.action is ActionKind.QUARANTINE:
-            return incident.replica or None
+            return incident.replica or self._failing_replica(policy, incident)
         if policy.action is ActionKind.RETRAIN:
             return None if self._retrainings.is_under_way(incident.model) else ""
         rollout = await self._rollout(registry, incident, policy.action)
         return None if rollout is None else rollout.name
+
+    def _failing_replica(self, policy: Policy, incident: Incident) -> str | None:
+        """The next replica that fails its golden probe, where several do: one after the other is taken out."""
+        if incident.signal is Signal.PROBE:
+            for replica in self._failing_probes(incident.model, incident.version):
+                if not self._book.was_target(policy, incident, replica):
+                    return replica
+        return None
 
     async def _rollout(self, registry: RegistryCalls, incident: Incident, kind: ActionKind) -> Rollout | None:
         """The version's rollout that can still be held, or taken back."""

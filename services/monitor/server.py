@@ -157,6 +157,7 @@ class Monitor:
             actions,
             home=suite.home,
             open_incidents=self._open_incidents,
+            probes=self._analysis.probes,
             registry_address=lambda: suite.registry_address if self._registry is None else self._registry.address,
             clock=clock,
         )

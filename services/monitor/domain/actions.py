@@ -52,7 +52,7 @@ class ActionBook:
     def __init__(self, actions: Iterable[Action] = ()) -> None:
         self._last_ns: dict[tuple[str, ActionKind, bool], int] = {}
         self._counts: Counter[tuple[str, ActionKind, bool]] = Counter()
-        self._targets: set[tuple[str, ActionKind, str]] = set()
+        self._targets: set[tuple[str, ActionKind, bool, str]] = set()
         for action in actions:
             self.note(action)
 
@@ -62,8 +62,7 @@ class ActionBook:
         last = action.model, action.kind, is_dry
         self._last_ns[last] = max(action.create_ns, self._last_ns.get(last, 0))
         self._counts[action.incident_id, action.kind, is_dry] += 1
-        if is_dry:
-            self._targets.add((action.incident_id, action.kind, action.target))
+        self._targets.add((action.incident_id, action.kind, is_dry, action.target))
 
     def forget(self, incident_id: str) -> None:
         """An incident is over."""
@@ -81,6 +80,6 @@ class ActionBook:
             and (last_ns is None or now_ns - last_ns >= policy.cool_down_s * NS)
         )
 
-    def is_told(self, policy: Policy, incident: Incident, target: str) -> bool:
-        """Whether a dry run of it has been said."""
-        return (incident.incident_id, policy.action, target) in self._targets
+    def was_target(self, policy: Policy, incident: Incident, target: str) -> bool:
+        """Whether this was acted upon because of this incident, or, by a dry run, said that it would be."""
+        return (incident.incident_id, policy.action, policy.mode is Mode.DRY_RUN, target) in self._targets

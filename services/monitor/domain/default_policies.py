@@ -35,10 +35,18 @@ severities = ["page"]
 cool_down = "10m"
 
 [[policy]]
-name = "quarantine-wrong-or-dead"
+name = "quarantine-wrong"
 action = "quarantine"
 mode = "on"
-signals = ["probe", "dead", "stuck"]
+signals = ["probe"]
+cool_down = "1m"
+max_actions = 8
+
+[[policy]]
+name = "quarantine-dead"
+action = "quarantine"
+mode = "on"
+signals = ["dead", "stuck"]
 causes = ["replica"]
 cool_down = "1m"
 max_actions = 3

@@ -120,7 +120,7 @@ async def test_a_replica_is_taken_out_and_what_the_registry_refuses_is_said(
             running.clock.skip(61)  # the cool-down
             both = await eventually(lambda: _two(running))
 
-            assert (both[0].outcome, both[0].policy) == (pb.Action.OUTCOME_DONE, "quarantine-wrong-or-dead")
+            assert (both[0].outcome, both[0].policy) == (pb.Action.OUTCOME_DONE, "quarantine-wrong")
             assert [call[:2] for call in registry.calls] == [("quarantine node.digits.2.1", "monitor")]
 
 

@@ -56,8 +56,8 @@ def test_what_is_built_in_rolls_back_what_is_wrong_and_only_says_so_of_what_is_s
 @pytest.mark.parametrize(
     ("signal", "policy", "mode"),
     [
-        (Signal.PROBE, "quarantine-wrong-or-dead", Mode.ON),
-        (Signal.DEAD, "quarantine-wrong-or-dead", Mode.ON),
+        (Signal.PROBE, "quarantine-wrong", Mode.ON),
+        (Signal.DEAD, "quarantine-dead", Mode.ON),
         (Signal.LATENCY, "quarantine-limping", Mode.ON),
         (Signal.NONFINITE, "quarantine-others", Mode.DRY_RUN),
     ],
@@ -107,8 +107,8 @@ def test_a_dry_run_holds_nothing_up_and_is_said_once_of_each_target() -> None:
 
     assert book.is_due(policy, BROKEN, now_ns=NOW + NS)
     assert not book.is_due(dry, BROKEN, now_ns=NOW + NS)
-    assert book.is_told(dry, BROKEN, "x")
-    assert not book.is_told(dry, BROKEN, "y")
+    assert book.was_target(dry, BROKEN, "x")
+    assert not book.was_target(dry, BROKEN, "y")
 
 
 def test_a_file_says_when_and_how_a_model_is_retrained() -> None:
