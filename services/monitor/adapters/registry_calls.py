@@ -114,7 +114,7 @@ def _plan(plan: Plan) -> rollouts_pb.RolloutPlan:
 
 def _guardrail(guard: Guard) -> Guardrail:
     message = Guardrail(
-        signal=f"SIGNAL_{guard.signal}",  # type: ignore[arg-type]
+        signal=f"SIGNAL_{guard.signal}",
         phase=f"PHASE_{guard.phase}" if guard.phase else 0,  # type: ignore[arg-type]
         level=guard.level,
         margin=guard.margin,
