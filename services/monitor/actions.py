@@ -84,6 +84,7 @@ class Actor:
             for policy in matching(self.policies, incident):
                 if self._is_due(policy, incident):
                     await self._begin(registry, policy, incident)
+        self._book.keep_only(incidents)
         self._idle_ns = {key: at for key, at in self._idle_ns.items() if key[0] in incidents}
 
     def _is_due(self, policy: Policy, incident: Incident) -> bool:

@@ -9,6 +9,7 @@ from pathlib import Path
 from sqlalchemy.engine import Engine
 
 from services.monitor.adapters import database
+from services.monitor.adapters.action_store import ActionStore
 from services.monitor.adapters.comparison_store import ComparisonStore
 from services.monitor.adapters.incident_store import IncidentStore
 
@@ -28,6 +29,12 @@ def incident_store(url: str) -> Iterator[IncidentStore]:
 def comparison_store(url: str) -> Iterator[ComparisonStore]:
     with _engine(url) as engine:
         yield ComparisonStore(engine)
+
+
+@contextlib.contextmanager
+def action_store(url: str) -> Iterator[ActionStore]:
+    with _engine(url) as engine:
+        yield ActionStore(engine)
 
 
 @contextlib.contextmanager

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable
 from dataclasses import dataclass
 from enum import StrEnum
 
@@ -64,11 +64,11 @@ class ActionBook:
         self._counts[action.incident_id, action.kind, is_dry] += 1
         self._targets.add((action.incident_id, action.kind, is_dry, action.target))
 
-    def forget(self, incident_id: str) -> None:
-        """An incident is over."""
-        for key in [key for key in self._counts if key[0] == incident_id]:
+    def keep_only(self, incident_ids: Collection[str]) -> None:
+        """Forget what was done because of other incidents, which are over; cool-downs stay."""
+        for key in [key for key in self._counts if key[0] not in incident_ids]:
             del self._counts[key]
-        self._targets = {one for one in self._targets if one[0] != incident_id}
+        self._targets = {one for one in self._targets if one[0] in incident_ids}
 
     def is_due(self, policy: Policy, incident: Incident, *, now_ns: int) -> bool:
         """Whether a policy that matches an incident is to be followed now."""

@@ -302,7 +302,7 @@ async def test_a_webhook_is_signed_and_reports_with_its_token(tmp_path: Path) ->
             assert raised.value.code() is grpc.StatusCode.FAILED_PRECONDITION
 
 
-async def test_a_webhooks_version_may_say_itself_what_it_came_of_and_a_refusal_fails_it(tmp_path: Path) -> None:
+async def test_a_webhooks_version_may_say_itself_what_it_came_of(tmp_path: Path) -> None:
     left_open(tmp_path, DRIFT)
     with HttpPeer() as hook, ScriptedRollouts() as registry:
         policies = write_policies(tmp_path, f'webhook = "{hook.url}"\nroll_out = false')
@@ -315,12 +315,24 @@ async def test_a_webhooks_version_may_say_itself_what_it_came_of_and_a_refusal_f
             found = await patiently(lambda: in_state(running, State.STATE_SUCCEEDED))
 
             assert (found.model_version, found.rollout, registry.calls) == (version.name, "", [])
-            hook.answer = lambda _: (403, {"message": "no"})
-            left_open(tmp_path, replace(DRIFT, incident_id="2" * 20, model="digits"))
             cancelled = pb.CancelRetrainingRequest(name=found.name)
             with pytest.raises(grpc.aio.AioRpcError) as raised:
                 await actions_of(running).CancelRetraining(cancelled)
             assert raised.value.code() is grpc.StatusCode.FAILED_PRECONDITION
+
+
+async def test_a_webhook_that_refuses_fails_and_one_that_is_away_is_asked_again(tmp_path: Path) -> None:
+    left_open(tmp_path, DRIFT)
+    with HttpPeer(lambda _: (503, "busy")) as hook, ScriptedRollouts() as registry:
+        policies = write_policies(tmp_path, f'webhook = "{hook.url}"')
+        async with monitor(tmp_path, registry_address=registry.address, policies=policies) as running:
+            await patiently(lambda: asyncio.to_thread(lambda: len(hook.asked) >= 2))
+            assert await in_state(running, State.STATE_STARTING)
+            hook.answer = lambda _: (403, {"message": "no"})
+
+            found = await patiently(lambda: in_state(running, State.STATE_FAILED))
+
+            assert "refused POST / with 403" in found.detail
 
 
 class Cluster:
@@ -403,7 +415,7 @@ async def test_a_job_that_fails_or_is_cancelled_is_over(tmp_path: Path, in_clust
             found = await patiently(lambda: in_state(running, State.STATE_FAILED))
             assert found.detail == "its Job failed: BackoffLimitExceeded"
 
-        left_open(tmp_path, replace(DRIFT, incident_id="3" * 20))
+        left_open(tmp_path, replace(DRIFT, incident_id="3" * 20, version="9"))
         cluster.jobs.clear()
         async with monitor(tmp_path, registry_address=registry.address, policies=tmp_path / "policies.toml") as running:
             await asyncio.sleep(2)

@@ -98,6 +98,8 @@ def test_one_incident_has_so_many_actions_at_most() -> None:
 
     assert not book.is_due(policy, BROKEN, now_ns=NOW + HOUR)
     assert book.is_due(policy, replace(BROKEN, incident_id="next"), now_ns=NOW + HOUR)
+    book.keep_only({"next"})  # the other one is over, and its model cools down all the same
+    assert not book.is_due(policy, replace(BROKEN, incident_id="next"), now_ns=NOW + 119 * NS)
 
 
 def test_a_dry_run_holds_nothing_up_and_is_said_once_of_each_target() -> None:
