@@ -38,6 +38,9 @@ test-queue: setup ## Let hypothesis try 500 sequences of events on the queue (QU
 test-long: setup ## Test what takes minutes: fleets, simulated and running, in which something or nothing goes wrong
 	@$(PYTEST) -m long
 
+test-rollouts: setup ## Roll identical and worse versions out 100 times each, on a simulated clock; ARGS=--help for more
+	@$(BIN)/python -m tests.rollouts $(ARGS)
+
 test-formats: setup ## Test the formats with heavy libraries, each in an environment of its own (FORMATS="litert openvino": some)
 	@$(BIN)/python -m tools.formats $(FORMATS)
 

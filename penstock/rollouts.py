@@ -41,7 +41,8 @@ class Strategy(StrEnum):
 
     @property
     def message(self) -> RolloutPlan.Strategy:
-        return RolloutPlan.Strategy.Value(f"STRATEGY_{_NAMES.get(self, self.name)}")
+        value: RolloutPlan.Strategy = getattr(RolloutPlan, f"STRATEGY_{_NAMES.get(self, self.name)}")
+        return value
 
     @classmethod
     def of(cls, plan: RolloutPlan) -> Strategy:
@@ -117,10 +118,14 @@ def _steps(strategy: Strategy, options: Options) -> list[RolloutStep]:
     shares = options.get("steps", ()) or (_STEPS.get(strategy, ()) if is_said else ())
     if strategy not in _STEPS and (shares or is_said):
         raise ValueError(f"{strategy} has no steps: the candidate takes all requests once it is loaded")
-    field = "shadow_share" if strategy is Strategy.SHADOW else "candidate_share"
+    is_shadow = strategy is Strategy.SHADOW
     made = []
     for share in shares:
-        step = RolloutStep(min_request_count=options.get("min_requests", 0), **{field: share})
+        step = RolloutStep(
+            candidate_share=0.0 if is_shadow else share,
+            shadow_share=share if is_shadow else 0.0,
+            min_request_count=options.get("min_requests", 0),
+        )
         if "min_duration_s" in options:
             step.min_duration.CopyFrom(_duration(options["min_duration_s"]))
         if "duration_s" in options:

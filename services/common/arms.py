@@ -11,5 +11,5 @@ SHADOW = "shadow"
 
 NAMES: Mapping[int, str] = {Arm.ARM_CANARY: CANARY, Arm.ARM_SHADOW: SHADOW}
 """By what an envelope says."""
-NUMBERS: Mapping[str, Arm.ValueType] = {"": Arm.ARM_UNSPECIFIED, CANARY: Arm.ARM_CANARY, SHADOW: Arm.ARM_SHADOW}
+NUMBERS: Mapping[str, Arm] = {"": Arm.ARM_UNSPECIFIED, CANARY: Arm.ARM_CANARY, SHADOW: Arm.ARM_SHADOW}
 """What an envelope says, by name."""

@@ -136,7 +136,7 @@ class EntryPacker:
         gateway_id: str,
         reply_address: str,
         priority: int,
-        arm: Arm.ValueType = Arm.ARM_UNSPECIFIED,
+        arm: Arm = Arm.ARM_UNSPECIFIED,
         is_drawn: bool = False,
     ) -> None:
         self._head = b"XADD\r\n$%d\r\n%b\r\n$1\r\n*\r\n$4\r\nhead\r\n$" % (len(stream.encode()), stream.encode())

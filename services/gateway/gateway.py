@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import functools
+import itertools
 import secrets
 import time
 
@@ -28,6 +29,7 @@ from services.gateway.catalog import Catalog
 from services.gateway.domain import refusals
 from services.gateway.domain.lane import Lane
 from services.gateway.domain.pending_bytes import PendingBytes
+from services.gateway.domain.tickets import Ticket
 from services.gateway.grpc_servicer import SERVICE
 from services.gateway.inference import Desk
 from services.gateway.metrics import GatewayCollector
@@ -37,6 +39,7 @@ from services.gateway.pending import PendingTable
 from services.gateway.processes.member import Membership
 from services.gateway.reply_servicer import ReplyServicer
 from services.gateway.settings import GatewaySettings
+from services.gateway.shadow import Shadows
 from services.gateway.spans import RequestSpans
 
 _WATCH_PERIOD_S = 0.5
@@ -45,6 +48,7 @@ _MISSED_AFTER_NS = 1_000_000_000
 _SPAN_FLUSH_PERIOD_S = 1.0
 _PREPARE_WITHIN_S = 5.0
 _PAYLOAD_PERIOD_S = 5.0
+_SWEEP_PERIOD_S = 1.0
 _SHARED_BYTES = 32 * 1024
 """From this size on a request costs less in shared memory than within a lane."""
 
@@ -57,6 +61,7 @@ class Gateway:
         gateway_id = secrets.token_hex(8)
         self.discovery = Discovery(suite.consul)
         self.registries = self.discovery.find(REGISTRY, suite.registry_address)
+        self.monitors = self.discovery.find(MONITOR, suite.monitor_address)
         self.exporter = SpanExporter(
             receivers=self.discovery.find(MONITOR, suite.otlp_endpoint, port=OTLP_PORT),
             service="penstock-gateway",
@@ -95,7 +100,10 @@ class Gateway:
             on_cut_off=self._cut_off,
         )
         self.writer.hand_over = self.replies.hand_over
-        self.payloads = PayloadServicer(gateway_id=gateway_id, pending=self.pending)
+        keys = itertools.count(1)
+        self.shadows = Shadows(queue=self.writer, cancellations=self.replies, keys=keys)
+        self.pending.on_stray = self.shadows.take
+        self.payloads = PayloadServicer(gateway_id=gateway_id, find=self._find_ticket)
         self.demand = DemandReporter(gateway_id, lambda: self.catalog.lanes, clock=asyncio.get_running_loop().time)
         self.desk = Desk(
             pending=self.pending,
@@ -104,6 +112,8 @@ class Gateway:
             cancellations=self.replies,
             recovery_grace_s=settings.recovery_grace_s,
             on_cold=self.demand.hurry,
+            keys=keys,
+            copies=self.shadows,
         )
         self.resources = ResourceCache(self._follow_registry)
         self.models = Models(
@@ -122,6 +132,9 @@ class Gateway:
             is_redis_up=lambda: self.models.is_redis_up,
             may_evict=lambda: self.writer.may_evict,
             worker_streams=lambda: self.replies.stream_count,
+            splits=lambda: self.desk.routes.splits,
+            rescued=self.desk.rescuer.rescued,
+            shadows=self.shadows.counts,
             spans=lambda: self.exporter.results,
         )
 
@@ -218,7 +231,16 @@ class Gateway:
             else:
                 self.demand.hurry()
 
+    async def tend_copies(self) -> None:
+        """Give up the copies that nobody answers. Runs until cancelled."""
+        while True:
+            await asyncio.sleep(_SWEEP_PERIOD_S)
+            self.shadows.sweep()
+
+    def _find_ticket(self, key: int) -> Ticket | None:
+        return self.pending.get(key) or self.shadows.get(key)
+
     def _cut_off(self, lane: Lane) -> None:
         """No process of a lane is connected any more: what may go elsewhere does not wait for the end of its lease."""
-        lane.note_cut_off(now=asyncio.get_running_loop().time())
+        lane.note_cut_off(until=asyncio.get_running_loop().time() + LEASE_MS / 1_000 + _WATCH_PERIOD_S)
         self.desk.rescuer.empty(lane)

@@ -13,6 +13,7 @@ from prometheus_client.registry import Collector
 from services.gateway.domain.lane import Lane
 from services.gateway.domain.pending_bytes import PendingBytes
 from services.gateway.domain.refusals import PENDING_BYTES_FULL
+from services.gateway.domain.splits import Split
 from services.gateway.domain.statistics import Histogram, VersionStatistics
 from services.gateway.domain.versions import ServedVersion
 
@@ -67,9 +68,14 @@ class GatewayCollector(Collector):
         is_redis_up: Callable[[], bool],
         may_evict: Callable[[], bool],
         worker_streams: Callable[[], int],
+        splits: Callable[[], Iterable[Split]],
+        rescued: Mapping[str, int],
+        shadows: Mapping[tuple[str, str], int],
         spans: Callable[[], Mapping[str, int]],
     ) -> None:
-        """``may_evict``: Redis' policy for full memory allows it. ``spans`` are counted by what became of them."""
+        """``may_evict``: Redis' policy for full memory allows it. ``spans`` are counted by what became of them,
+        ``rescued`` requests by model, ``shadows``, which are copies of requests, by model and outcome.
+        """
         self._loop = asyncio.get_running_loop()
         self._lanes = lanes
         self._pending_bytes = pending_bytes
@@ -78,6 +84,9 @@ class GatewayCollector(Collector):
         self._is_redis_up = is_redis_up
         self._may_evict = may_evict
         self._worker_streams = worker_streams
+        self._splits = splits
+        self._rescued = rescued
+        self._shadows = shadows
         self._spans = spans
 
     def collect(self) -> Iterable[Metric]:
@@ -100,6 +109,9 @@ class GatewayCollector(Collector):
                 "penstock_gateway_redis_may_evict", "Whether Redis may drop requests", float(self._may_evict())
             ),
             GaugeMetricFamily("penstock_gateway_worker_streams", "Open reply streams", float(streams)),
+            _shares(self._splits()),
+            _by_model("penstock_gateway_rescued", "Requests answered by the baseline instead", dict(self._rescued)),
+            _of_copies(dict(self._shadows)),
             _of_spans(self._spans()),
         ]
 
@@ -155,6 +167,31 @@ def _waits(lanes: Iterable[LaneFigures]) -> Metric:
     metric = GaugeMetricFamily("penstock_gateway_estimated_wait_seconds", "Time that a request would take now")
     for lane in lanes:
         metric.add_sample(metric.name, _labels(lane), lane.estimated_wait_s)
+    return metric
+
+
+def _shares(splits: Iterable[Split]) -> Metric:
+    labels = ("model", "version")
+    metric = GaugeMetricFamily("penstock_gateway_split_share", "Share of a version in a rollout", labels=labels)
+    for split in splits:
+        share = split.candidate_share
+        for lane, part in ((split.candidate, share), (split.baseline, 1 - share)):
+            metric.add_metric((lane.version.model, lane.version.version), part)
+    return metric
+
+
+def _by_model(name: str, text: str, counts: Mapping[str, int]) -> Metric:
+    metric = CounterMetricFamily(name, text, labels=("model",))
+    for model, count in counts.items():
+        metric.add_metric((model,), count)
+    return metric
+
+
+def _of_copies(counts: Mapping[tuple[str, str], int]) -> Metric:
+    labels = ("model", "outcome")
+    metric = CounterMetricFamily("penstock_gateway_shadow", "Copies of requests for candidates", labels=labels)
+    for key, count in counts.items():
+        metric.add_metric(key, count)
     return metric
 
 

@@ -73,14 +73,17 @@ class Rescuer:
                 self._move(ticket, refuge)
 
     def _catch(self, ticket: Ticket, error: PenstockError) -> bool:
-        """Move a request, already taken out, that a process died of; False for another error, or another request."""
+        """Move a request, already taken out, that processes died with; False for another error, or another request.
+
+        It runs alone, as they may have died of it.
+        """
         refuge = _refuge_of(ticket)
         if error.reason not in _PROCESS_DIED or refuge is None:
             return False
-        self._move(ticket, refuge)
+        self._move(ticket, refuge, attempt=2)
         return True
 
-    def _move(self, ticket: Ticket, refuge: Plan) -> None:
+    def _move(self, ticket: Ticket, refuge: Plan, *, attempt: int = 1) -> None:
         now_ns, arrival = self._clock_ns(), ticket.arrival
         shares, caller = refuge.tier.shares, ticket.share.caller
         self._spans.leave_lane(ticket, end_ns=now_ns)
@@ -98,6 +101,7 @@ class Rescuer:
             ticket.deadline_ns,
             now_ns,
             arrival.context.child(),
+            attempt=attempt,
         )
         self.rescued[refuge.lane.version.model] += 1
         if self._pending.open(heir):

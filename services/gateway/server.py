@@ -15,6 +15,7 @@ from prometheus_client import CollectorRegistry, generate_latest
 from penstock.endpoints import joined
 from penstock.gateway.v1.payload_service_pb2_grpc import add_PayloadServiceServicer_to_server
 from penstock.gateway.v1.reply_service_pb2_grpc import add_ReplyServiceServicer_to_server
+from penstock.monitor.v1.verdict_service_pb2_grpc import VerdictServiceStub
 from penstock.registry.v1.registry_service_pb2_grpc import RegistryServiceStub
 from services.common import serving
 from services.common.boundary import translated
@@ -26,6 +27,7 @@ from services.common.latency import favour_latency
 from services.common.memory import keep_freed_memory
 from services.common.payloads import keep_clean
 from services.common.settings import SuiteSettings
+from services.gateway.adapters.pair_reporter import PairReporter
 from services.gateway.announcement import registration
 from services.gateway.descriptions import Description
 from services.gateway.fronts import FrontOptions
@@ -76,6 +78,12 @@ async def serve(
         closing.callback(gateway.payload_store.close)
         channel = await closing.enter_async_context(FollowingChannel(gateway.registries, "registry"))
         registry = RegistryServiceStub(channel)
+        monitor = await closing.enter_async_context(FollowingChannel(gateway.monitors, "monitor"))
+        pairs = PairReporter(
+            gateway.shadows.take_tallies,
+            monitors=lambda: len(gateway.monitors.addresses),
+            ask_another=monitor.leave,
+        )
         internal = await _internal_server(gateway, suite, settings, may_move=bool(keeper.listeners))
         closing.push_async_callback(_close_internal, gateway, internal)
         front = _front(gateway, suite, settings, reuse_port=membership is not None, listeners=keeper.listeners)
@@ -105,6 +113,8 @@ async def serve(
             gateway.watch_lanes(),
             gateway.flush_spans(),
             gateway.tend_payloads(),
+            gateway.tend_copies(),
+            pairs.run(VerdictServiceStub(monitor)),
             keep_clean(),
             _tell_when_ready(gateway, front, keeper),
             gateway.discovery.run(),
@@ -251,6 +261,7 @@ async def _drain(
         await gateway.discovery.withdraw()
     error = UnavailableError("the gateway is shutting down", reason="SHUTTING_DOWN")
     servicer.drain()
+    gateway.shadows.close()
     last_call = asyncio.get_running_loop().call_later(timeout_s, gateway.desk.abandon, None, error)
     try:
         await front.stop(timeout_s + _INTERNAL_GRACE_S)

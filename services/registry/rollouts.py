@@ -41,7 +41,8 @@ def create_rollout(
         etags.check(deployment.name, present=deployment.etag, given=deployment_etag)
         rollout_records.check_idle(tx, model)
         _check(tx, deployment, candidate, checked)
-        begun = _begin(tx, _retire_former(tx, deployment), candidate, checked, reason)
+        deployment = _retire_former(tx, deployment)
+        begun = _begin(tx, deployment, candidate, checked, reason)
         _settle(tx, begun, before=None, deployment=deployment, fleet=fleet)
         return begun
 

@@ -38,8 +38,9 @@ def settled(
     traceparent: str = TRACE,
     enqueue_ns: int = 0,
     request: bytes | memoryview = b"",
+    **envelope: Any,
 ) -> Settled:
-    entry = Entry(Envelope(is_sampled=is_sampled), request, traceparent, "", enqueue_ns, 0)
+    entry = Entry(Envelope(is_sampled=is_sampled, **envelope), request, traceparent, "", enqueue_ns, 0)
     return Settled(Delivery("lane", b"1", entry), outcome, rows=2)
 
 

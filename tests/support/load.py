@@ -20,6 +20,8 @@ class Outcome:
     right: int = 0
     wrong: int = 0
     errors: Counter[str] = dataclasses.field(default_factory=Counter)
+    versions: Counter[str] = dataclasses.field(default_factory=Counter)
+    """Which versions answered how often."""
     _progress: asyncio.Condition = dataclasses.field(default_factory=asyncio.Condition)
 
     async def more(self, count: int, *, within: float = 60.0) -> None:
@@ -28,9 +30,10 @@ class Outcome:
         async with asyncio.timeout(within), self._progress:
             await self._progress.wait_for(lambda: self.right >= goal)
 
-    async def note(self, *, is_right: bool) -> None:
+    async def note(self, *, is_right: bool, version: str = "") -> None:
         """Count an answer."""
         async with self._progress:
+            self.versions[version] += 1
             self.right += is_right
             self.wrong += not is_right
             self._progress.notify_all()
@@ -38,9 +41,11 @@ class Outcome:
 
 @contextlib.asynccontextmanager
 async def identity_load(
-    address: str, *, model: str, clients: int, timeout_s: float = 30.0, width: int = 16
+    address: str, *, model: str, clients: int, timeout_s: float = 30.0, width: int = 16, pause_s: float = 0.0
 ) -> AsyncIterator[Outcome]:
     """Keep ``clients`` requests under way while the body runs; on leaving, wait for the last answers.
+
+    Each client pauses for ``pause_s`` after an answer.
 
     Every request carries a number of its own, so an answer that belongs to another request counts as wrong.
     """
@@ -57,7 +62,9 @@ async def identity_load(
                 except InferenceServerException as error:
                     outcome.errors[f"{error.status()}: {error.message()}"] += 1
                 else:
-                    await outcome.note(is_right=np.array_equal(answer.as_numpy("OUTPUT0"), sent))
+                    is_right = np.array_equal(answer.as_numpy("OUTPUT0"), sent)
+                    await outcome.note(is_right=is_right, version=answer.get_response().model_version)
+                await asyncio.sleep(pause_s)
 
         async with asyncio.TaskGroup() as group:
             for _ in range(clients):

@@ -143,8 +143,8 @@ def digits() -> Digits:
     return Digits(fitted.coef_.T.astype(np.float32), fitted.intercept_.astype(np.float32), test, test_labels)
 
 
-def digits_onnx(path: Path) -> Path:
-    """ONNX: image FP32 [-1, 64] → probabilities FP32 [-1, 10] of :func:`digits`."""
+def digits_onnx(path: Path, *, weights: NDArray[np.float32] | None = None) -> Path:
+    """ONNX: image FP32 [-1, 64] → probabilities FP32 [-1, 10] of :func:`digits`, or with other weights, [64, 10]."""
     model = digits()
     graph = helper.make_graph(
         [
@@ -154,7 +154,10 @@ def digits_onnx(path: Path) -> Path:
         "digits",
         [helper.make_tensor_value_info("image", TensorProto.FLOAT, ["batch", 64])],
         [helper.make_tensor_value_info("probabilities", TensorProto.FLOAT, ["batch", 10])],
-        [numpy_helper.from_array(model.weights, "weights"), numpy_helper.from_array(model.bias, "bias")],
+        [
+            numpy_helper.from_array(model.weights if weights is None else weights, "weights"),
+            numpy_helper.from_array(model.bias, "bias"),
+        ],
     )
     return _save(graph, path)
 

@@ -110,6 +110,7 @@ def batch_span(
     status: Sequence[int] = (0,) * 8,
     infer_ns: int = 5_000_000,
     wait_us: int = 150,
+    drawn: int = 0,
     links: Sequence[bytes] = (),
 ) -> Span:
     """A batch span as a model process sends it."""
@@ -131,6 +132,7 @@ def batch_span(
         "penstock.requests.wait_us": packed.tobytes(),
         "penstock.requests.total_us": (packed + infer_ns // 1_000 + 50).astype("<u4").tobytes(),
         "penstock.requests.status": bytes(status),
+        **({"penstock.batch.drawn": drawn} if drawn else {}),
     }
     return span(
         f"batch {model}",

@@ -62,8 +62,18 @@ class Version:
     wrong: float | None = None
     _host: float = field(default=0.0, repr=False)
 
-    def second(self, at_s: float, requests: int, random: np.random.Generator, *, load: float = 1.0) -> Sample:
-        """What it does with so many requests in a second in which everything takes ``load`` times as long."""
+    def second(
+        self,
+        at_s: float,
+        requests: int,
+        random: np.random.Generator,
+        *,
+        load: float = 1.0,
+        pause: tuple[float, float] = (0.0, 0.0),
+    ) -> Sample:
+        """What it does with so many requests in a second in which everything takes ``load`` times as long, and whoever
+        comes between the two instants of ``pause`` waits for the second one.
+        """
         self._host = 0.8 * self._host + 0.6 * self.host_noise * random.standard_normal()
         if not requests:
             return Sample()
@@ -77,7 +87,11 @@ class Version:
         )
         logs = math.log(self.median_s) + self._host + self.spread * random.standard_normal(len(sizes))
         slow = np.where(random.random(len(sizes)) < self.tail[0], self.tail[1], 1.0)
-        bins = sketch.bins_of(np.exp(logs) * slow * self.slowdown(at_s) * load * 1e9)
+        taken_s = np.exp(logs) * slow * self.slowdown(at_s) * load
+        if pause[1]:
+            came = random.random(len(sizes))
+            taken_s = taken_s + np.where(came >= pause[0], np.maximum(pause[1] - came, 0.0), 0.0)
+        bins = sketch.bins_of(taken_s * 1e9)
         rows = int(sizes.max()).bit_length() - 1
         sample = Sample(
             requests=requests,
@@ -110,19 +124,46 @@ class Trial:
     rate: Course = lambda _: 200.0
     load: Course = lambda _: 1.0
     """Everything takes so many times as long."""
+    shared_noise: float = 0.0
+    """Of the host that both versions run on: standard deviation of a noise of seconds, of durations' logarithm."""
+    pauses: tuple[float, float] = (0.0, 0.0)
+    """Of that host: the probability of one in a second, and its mean length, seconds."""
     seed: int = 1
 
     def seconds(self, length: int) -> Iterator[tuple[int, Sample, Sample]]:
-        random = np.random.default_rng(self.seed)
+        traffic = Traffic(self)
         for at_s in range(length):
-            requests = int(random.poisson(self.rate(at_s)))
-            for_candidate = int(random.binomial(requests, self.weight))
-            load = self.load(at_s)
-            yield (
-                at_s,
-                self.candidate.second(at_s, for_candidate, random, load=load),
-                self.baseline.second(at_s, requests - for_candidate, random, load=load),
-            )
+            yield (at_s, *traffic.second(at_s, self.weight))
+
+
+@dataclass(slots=True)
+class Traffic:
+    """A trial under way."""
+
+    trial: Trial
+    random: np.random.Generator = field(init=False)
+    _noise: float = 0.0
+
+    def __post_init__(self) -> None:
+        self.random = np.random.default_rng(self.trial.seed)
+
+    def second(self, at_s: int, weight: float) -> tuple[Sample, Sample]:
+        """What both do in the next second, of which the candidate draws such a share."""
+        trial, random = self.trial, self.random
+        requests = int(random.poisson(trial.rate(at_s)))
+        for_candidate = int(random.binomial(requests, weight))
+        load = trial.load(at_s)
+        if trial.shared_noise:
+            self._noise = 0.8 * self._noise + 0.6 * trial.shared_noise * random.standard_normal()
+            load *= math.exp(self._noise)
+        pause = (0.0, 0.0)
+        if trial.pauses[0] and random.random() < trial.pauses[0]:
+            begin_s = float(random.random())
+            pause = begin_s, begin_s + float(random.exponential(trial.pauses[1]))
+        candidate = trial.candidate.second(at_s, for_candidate, random, load=load, pause=pause)
+        baseline = trial.baseline.second(at_s, requests - for_candidate, random, load=load, pause=pause)
+        candidate.drawn, baseline.drawn = candidate.requests, baseline.requests
+        return candidate, baseline
 
 
 @dataclass(frozen=True, slots=True)

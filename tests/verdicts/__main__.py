@@ -66,6 +66,12 @@ def alike() -> Iterator[Scenario]:
         asked=fifth,
         goes_on=True,
     )
+    yield Scenario(
+        "one noisy host that both share, with pauses",
+        lambda seed: Trial(weight=0.5, shared_noise=0.3, pauses=(0.05, 0.15), seed=seed),
+        asked=half,
+        goes_on=True,
+    )
     for noise in (0.03, 0.1, 0.3):
         yield Scenario(
             f"hosts with noise of their own, {noise:.0%}",

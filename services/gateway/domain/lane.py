@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from collections import Counter
 
-from services.common.lanes import LEASE_MS, LaneKeys
+from services.common.lanes import LaneKeys
 from services.gateway.domain import refusals
 from services.gateway.domain.residence import Residence
 from services.gateway.domain.shares import Share
@@ -25,8 +25,6 @@ _LEAST_ROOM_S = 0.15
 """So much work, at its best, is left to callers whatever the others' deadlines: with less they might do less."""
 _MARGIN = 1.2
 """Times that an estimate is taken: answers don't come evenly."""
-_UNSEEN_S = LEASE_MS / 1_000 + 0.5
-"""How long a process that died may count as live: its lease, and the time between two looks."""
 _FAIR_PART = 0.75
 """Of the room there is, that is divided among callers; the rest is for those that hold less than their share."""
 
@@ -85,9 +83,9 @@ class Lane:
         """Whether a request that may go elsewhere can be given to it: it is served, as far as one can tell."""
         return self.live_consumers > 0 and now >= self._cut_off_until
 
-    def note_cut_off(self, *, now: float) -> None:
-        """Note that the last connection to its processes has ended: they may be dead, though leases last a while."""
-        self._cut_off_until = now + _UNSEEN_S
+    def note_cut_off(self, *, until: float) -> None:
+        """Note that the last connection to its processes has ended; if they died, their leases are over by then."""
+        self._cut_off_until = until
 
     def note_process(self, *, now: float) -> None:
         """Note that a process begins to answer."""

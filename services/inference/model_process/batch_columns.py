@@ -9,13 +9,14 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from services.common import arms
 from services.common.status import code_of
 from services.common.trace_context import TraceContext
 from services.common.tracing import AttributeValue
 from services.inference.model_process.answer_columns import AnswerColumns
 from services.inference.model_process.input_sketch import InputSketcher, Sample
 from services.inference.model_process.statistics import Statistics
-from services.inference.model_process.worker import BatchReport, Settled
+from services.inference.model_process.worker import BatchReport, Settled, drawn_among
 
 _U32_MAX = 2**32 - 1
 _CONTEXT_BYTES = 26
@@ -47,10 +48,15 @@ def are_sampled(contexts: bytes) -> bool:
     return any(contexts[_FLAGS])
 
 
+def arm_of(settled: Sequence[Settled]) -> int:
+    """What the version was to its model when the first of the requests was enqueued (``penstock.queue.v1.Arm``)."""
+    return settled[0].delivery.entry.envelope.arm
+
+
 class BatchColumns:
     """Figures of batches in a row. Keeps little of their contents.
 
-    ``span`` is the first one's. Instants are nanoseconds of Unix time.
+    ``span`` and ``arm`` are the first one's. Instants are nanoseconds of Unix time.
     """
 
     def __init__(
@@ -69,6 +75,8 @@ class BatchColumns:
         self.span = first.span
         self.start_ns = first.start_ns
         self.end_ns = first.end_ns
+        self.arm = arm_of(settled)
+        self._drawn = 0
         self._stream = settled[0].delivery.stream
         self._close_reason = first.close_reason
         # Packed at once: what is kept for a second as objects is read from cold memory then.
@@ -95,6 +103,7 @@ class BatchColumns:
         first = len(self)
         self.end_ns, self._close_reason = reports[-1].end_ns, reports[-1].close_reason
         self._contexts += contexts
+        self._drawn += drawn_among(settled)
         self._enqueue_ns.extend([one.delivery.entry.enqueue_ns for one in settled])
         if failed or sum([one.is_abandoned for one in settled]):
             self._status += bytes(map(_status_of, settled))
@@ -143,6 +152,10 @@ class BatchColumns:
             "penstock.requests.total_us": _u32((np.repeat(end_ns, requests) - enqueue_ns) // 1000),
             "penstock.requests.status": bytes(self._status),
         }
+        if name := arms.NAMES.get(self.arm):
+            attributes["penstock.deployment.arm"] = name
+        if self._drawn:
+            attributes["penstock.batch.drawn"] = self._drawn
         if (statistics := self._answers.statistics()) is not None:
             attributes |= _told_of(statistics)
         if self._has_lengths:

@@ -11,7 +11,7 @@ from services.common.span_encoding import encode_attributes
 from services.common.tracing import AttributeValue, SpanExporter
 from services.inference.domain.signature import Signature
 from services.inference.domain.sketching import SketchInputs
-from services.inference.model_process.batch_columns import BatchColumns, are_sampled, trace_contexts
+from services.inference.model_process.batch_columns import BatchColumns, are_sampled, arm_of, trace_contexts
 from services.inference.model_process.batch_spans import BatchSpans, parents_of
 from services.inference.model_process.golden_probe import ProbeResult
 from services.inference.model_process.input_sketch import InputSketcher
@@ -184,7 +184,7 @@ class Telemetry:
 
     def _gather(self, reports: Sequence[BatchReport], settled: Sequence[Settled], contexts: bytes) -> None:
         quick = self._quick
-        if quick is not None and len(quick) < _MOST_REQUESTS:
+        if quick is not None and len(quick) < _MOST_REQUESTS and quick.arm == arm_of(settled):
             quick.add(reports, settled, contexts)
             return
         self._export_quick()

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import random
 
-from services.inference.model_process.worker import BatchReport
+from services.inference.model_process.worker import BatchReport, drawn_among
 
 MOST_PER_SECOND = 200
 
@@ -21,7 +21,7 @@ class Thinning:
         self._one_in = 1
         self._seen = 0
         self._until_quick = self._until_other = 1
-        self._batches = self._requests = self._rows = 0
+        self._batches = self._requests = self._rows = self._drawn = 0
         self._input_ns = self._infer_ns = self._output_ns = 0
 
     def chooses_quick(self) -> bool:
@@ -54,6 +54,7 @@ class Thinning:
         self._batches += 1
         self._requests += len(report.settled)
         self._rows += report.rows
+        self._drawn += drawn_among(report.settled)
         self._input_ns += execution.input_ns
         self._infer_ns += execution.infer_ns
         self._output_ns += execution.output_ns
@@ -70,6 +71,8 @@ class Thinning:
             "penstock.skipped.infer_ns": self._infer_ns,
             "penstock.skipped.output_ns": self._output_ns,
         }
-        self._batches = self._requests = self._rows = 0
+        if self._drawn:
+            skipped["penstock.skipped.drawn"] = self._drawn
+        self._batches = self._requests = self._rows = self._drawn = 0
         self._input_ns = self._infer_ns = self._output_ns = 0
         return skipped

@@ -55,6 +55,11 @@ class Settled:
     is_abandoned: bool = False
 
 
+def drawn_among(settled: Sequence[Settled]) -> int:
+    """How many of these requests a rollout gave to this version: their callers did not."""
+    return sum([one.delivery.entry.envelope.is_drawn for one in settled])
+
+
 @dataclass(slots=True)
 class BatchReport:
     """An executed batch. Instants are nanoseconds of Unix time; ``close_reason`` is "full", "drained" or "delay".

@@ -145,12 +145,10 @@ def roll_back_by_hand(rollout: Rollout, *, now_ns: int, actor: str, reason: str)
         FailedPreconditionError: it is over, and its baseline is not kept warm.
     """
     if not (rollout.is_active or rollout.is_warm):
-        raise FailedPreconditionError(
-            f"{rollout.name} is {_over(rollout)}: there is nothing to roll back; "
-            f"begin a rollout of {rollout.baseline} to go back to it"
-            if rollout.state is RolloutState.PROMOTED
-            else f"{rollout.name} is {_over(rollout)}: there is nothing to roll back"
-        )
+        refusal = f"{rollout.name} is {_over(rollout)}: there is nothing to roll back"
+        if rollout.state is RolloutState.PROMOTED:
+            refusal += f"; begin a rollout of {rollout.baseline} to go back to it"
+        raise FailedPreconditionError(refusal)
     told = f"rolled back {_by_hand(reason)}"
     return end(rollout, RolloutState.ROLLED_BACK, now_ns=now_ns, actor=actor, reason=told)
 
@@ -174,6 +172,7 @@ def _over(rollout: Rollout) -> str:
 
 def _with_comparison(rollout: Rollout) -> tuple[str, ...]:
     """What the monitor is to be told of once the present comparison is of no use any more."""
-    if not rollout.comparison or (rollout.verdict is not None and rollout.verdict.is_final):
+    is_over = rollout.verdict is not None and rollout.verdict.is_final and not rollout.is_guard
+    if not rollout.comparison or is_over:
         return rollout.unstopped
     return (*rollout.unstopped, rollout.comparison)

@@ -14,6 +14,8 @@ from services.registry.domain.rollouts import REGISTRY, Decision, Rollout, Rollo
 _CLOCKS_DIFFER_NS = 2 * 10**9
 """A process probes itself a moment before its agent hears that it is ready, by another clock."""
 
+_PROBES_OFF = " (is PENSTOCK_INFERENCE__PROBE_PERIOD_S 0 there, or no monitor told?)"
+
 
 class ProbeOutcome(Enum):
     """What came of a golden probe."""
@@ -125,7 +127,8 @@ def _load(rollout: Rollout, candidate: _Candidate, facts: Facts) -> Rollout:
     if not awaited:
         return _begin(note_restarts(rollout, candidate.restarts), now_ns)
     if now_ns >= rollout.create_time_ns + rollout.plan.load_duration_ns:
-        return fail(f"it did not come up within {rollout.plan.load_duration_ns / 1e9:g} s: {awaited}")
+        hint = "" if candidate.missing or facts.probes is None else _PROBES_OFF
+        return fail(f"it did not come up within {rollout.plan.load_duration_ns / 1e9:g} s: {awaited}{hint}")
     return _say(rollout, awaited)
 
 

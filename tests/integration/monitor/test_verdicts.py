@@ -20,6 +20,7 @@ from penstock.monitor.v1 import verdict_service_pb2 as pb
 from penstock.monitor.v1.verdict_service_pb2_grpc import VerdictServiceStub
 from services.monitor import verdict_messages
 from services.monitor.domain.blocks import NS
+from services.monitor.domain.verdict.guardrails import Proof
 from services.monitor.verdict_keeper import MAX_UNDER_WAY, VerdictKeeper
 from tests.integration.monitor.test_journal import rename
 from tests.support.monitor_database import comparison_store, url_of
@@ -171,13 +172,16 @@ async def test_a_comparison_that_is_stopped_is_held(running: RunningMonitor) -> 
 async def test_pairs_are_taken_in_shadow(running: RunningMonitor, eventually: Eventually) -> None:
     api, disagreement = stub(running), pb.Guardrail(signal=pb.Guardrail.SIGNAL_DISAGREEMENT, margin=0.05)
     await api.CompareVersions(asked(mode=pb.COMPARISON_MODE_SHADOW, weight=0.0, guardrails=[disagreement]))
-    for _ in range(10):
-        await api.RecordPairs(pb.RecordPairsRequest(name="comparisons/trial", pair_count=20, differing_count=10))
-        await serve(running, 2)
 
     async def rolled_back() -> Any:
         found = (await api.GetComparison(pb.GetComparisonRequest(name="comparisons/trial"))).comparison
         return found if found.decision == pb.DECISION_ROLL_BACK else None
+
+    for _ in range(10):
+        if await rolled_back():
+            break
+        await api.RecordPairs(pb.RecordPairsRequest(name="comparisons/trial", pair_count=20, differing_count=10))
+        await serve(running, 2)
 
     assert "unlike the baseline's: 50 %" in (await eventually(rolled_back)).reason
 
@@ -271,6 +275,40 @@ async def test_how_a_comparison_ended_stays_a_metric_for_a_while(
     assert await shown()
     running.clock.skip(601)
     assert not await shown()
+
+
+@pytest.mark.parametrize("mode", ["COMPARISON_MODE_SPLIT", "COMPARISON_MODE_SHADOW"])
+def test_a_step_that_is_not_the_last_needs_no_proof_of_the_tail(mode: str) -> None:
+    def proofs(**changes: Any) -> dict[str, Proof]:
+        request = asked(**{"mode": mode, "guardrails": [], **changes})
+        question = verdict_messages.question_of(request, now_ns=time.time_ns())
+        return {one.key: one.proof for one in question.guardrails}
+
+    whole, partial = proofs(), proofs(is_partial=True)
+    assert whole["latency.total.p99"] is Proof.ALWAYS
+    assert partial == {**whole, "latency.total.p99": Proof.NEVER}
+    assert proofs(is_partial=True, guardrails=[ERRORS]) == proofs(guardrails=[ERRORS])
+
+
+async def test_what_a_rollout_draws_is_checked_by_itself(running: RunningMonitor, eventually: Eventually) -> None:
+    begun = (await stub(running).CompareVersions(asked(is_drawn=True))).comparison
+    assert begun.is_drawn
+    for _ in range(30):
+        running.clock.skip(1)
+        now_ns = running.clock()
+        await running.send(
+            *(batch_span(end_ns=now_ns - at * NS // 50, version="2", status=(0,), drawn=1) for at in range(5)),
+            *(batch_span(end_ns=now_ns - at * NS // 50, version="1", status=(0,), drawn=1) for at in range(15)),
+            *(batch_span(end_ns=now_ns - at * NS // 50, version="2", status=(0,)) for at in range(20)),
+        )
+        await asyncio.sleep(0.02)
+
+    async def seen() -> Any:
+        found = (await stub(running).GetComparison(pb.GetComparisonRequest(name=begun.name))).comparison
+        return found if found.split.request_count >= 200 else None
+
+    split = (await eventually(seen)).split
+    assert (split.seen_share, split.is_broken) == (pytest.approx(0.25, abs=0.02), False), "of all it is five in eight"
 
 
 @pytest.mark.parametrize(

@@ -13,6 +13,7 @@ from grpc import StatusCode
 from penstock.registry.v1 import registry_service_pb2 as api
 from penstock.registry.v1 import resources_pb2 as pb
 from penstock.registry.v1.registry_service_pb2_grpc import RegistryServiceStub
+from penstock.registry.v1.rollout_service_pb2_grpc import RolloutServiceStub
 from tests.support.registry import Clock, Registry, RegistryProcess, fails, running_registry
 from tests.support.waiting import until
 
@@ -179,7 +180,8 @@ async def test_a_registry_that_was_stopped_takes_nobody_for_silent(tmp_path: Pat
     with RegistryProcess(tmp_path) as process:
         async with process.channel() as channel:
             stub = RegistryServiceStub(channel)
-            registry = Registry(stub, process.address, process.metrics_port, Clock(), tmp_path)
+            rollouts = RolloutServiceStub(channel)
+            registry = Registry(stub, rollouts, process.address, process.metrics_port, Clock(), tmp_path)
             await stub.ListModels(api.ListModelsRequest(), wait_for_ready=True)
             await report(registry, "a")
             await report(registry, "b")

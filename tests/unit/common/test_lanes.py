@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from penstock.queue.v1.envelope_pb2 import Envelope
+from penstock.queue.v1.envelope_pb2 import Arm, Envelope
 from services.common.lanes import Entry, EntryPacker, LaneKeys, MalformedEntryError, decode, encode
 
 PLAIN = st.text(st.characters(codec="ascii", exclude_categories=["Cc"]), max_size=60)
@@ -23,6 +23,8 @@ ENVELOPES = st.builds(
     priority=st.integers(0, 2**32 - 1),
     payload_bytes=st.integers(0, 2**64 - 1),
     is_sampled=st.booleans(),
+    arm=st.sampled_from(Arm.values()),
+    is_drawn=st.booleans(),
 )
 ENTRIES = st.builds(
     Entry,
@@ -96,6 +98,8 @@ def test_a_packed_entry_is_the_encoded_one(entry: Entry) -> None:
         gateway_id=envelope.gateway_id,
         reply_address=envelope.reply_address,
         priority=envelope.priority,
+        arm=envelope.arm,
+        is_drawn=envelope.is_drawn,
     )
     fields = encode(replace(entry, attempt=1))
     for _ in range(2):

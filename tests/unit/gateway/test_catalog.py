@@ -17,6 +17,7 @@ from penstock.registry.v1.resources_pb2 import (
     QueueConfig,
     Signature,
     TensorSpec,
+    TrafficSplit,
 )
 from services.common.watch import ResourceCache
 from services.gateway import descriptions
@@ -159,3 +160,30 @@ def test_a_change_of_one_model_leaves_what_was_read_of_others() -> None:
     assert lane.version is before
     scene.deploy(1, queue=QueueConfig(max_queue_size=5))
     assert lane.version.max_queue_size == 5
+
+
+def test_a_split_divides_what_names_no_version_until_it_is_gone() -> None:
+    scene = Scene()
+    said = TrafficSplit(candidate="models/m/versions/2", baseline="models/m/versions/1", sticky_key="user")
+    table = scene.deploy(2, 1, split=said)
+    one, two = table.resolve("m", "1"), table.resolve("m", "2")
+    assert (table.resolve("m", ""), table.split_of("m", ""), two.arm) == (one, None, ""), "it has not begun"
+    for shares, arm in (({"candidate_share": 0.1}, "canary"), ({"shadow_share": 0.5}, "shadow")):
+        said = TrafficSplit(candidate="models/m/versions/2", baseline="models/m/versions/1", **shares)
+        table = scene.deploy(2, 1, split=said)
+        split = table.split_of("m", "")
+        assert split is not None
+        assert (split.candidate, split.baseline, split.candidate_share) == (two, one, said.candidate_share)
+        assert (one.arm, two.arm) == ("", arm)
+        assert table.split_of("m", "2") is None
+        assert table.split_of("m", "1") is None
+    table = scene.deploy(1, 2)
+    assert (table.resolve("m", ""), table.split_of("m", ""), two.arm) == (two, None, "")
+
+
+def test_a_split_with_a_version_that_is_not_there_divides_nothing() -> None:
+    scene = Scene()
+    said = TrafficSplit(candidate="models/m/versions/3", baseline="models/m/versions/1", candidate_share=0.5)
+    table = scene.deploy(1, split=said)
+    assert table.split_of("m", "") is None
+    assert table.splits == []

@@ -11,6 +11,7 @@ from typing import Any
 
 import numpy as np
 
+from penstock.queue.v1.envelope_pb2 import Arm
 from services.common.errors import InternalError
 from services.common.tracing import TraceContext
 from services.inference.domain.signature import Signature, TensorSpec
@@ -283,6 +284,32 @@ def test_what_more_is_to_be_told_of_is_told_however_many_there_are_and_shows_not
     assert len(extras) >= 3, "one may have been chosen besides"
     assert not [name for attributes in extras for name in attributes if name.startswith("penstock.inputs")]
     assert "penstock.requests.class" not in told[special[3].span]
+
+
+def test_what_a_rollout_drew_is_counted_whether_its_batch_is_told_of_or_skipped() -> None:
+    telemetry, clock, exporter = thinned(batches=2 * MOST_PER_SECOND)
+    drawn, named = ({"arm": Arm.ARM_CANARY, "is_drawn": is_drawn} for is_drawn in (True, False))
+    for _ in range(3 * MOST_PER_SECOND):
+        telemetry.batch_ended(quick(*(settled(Outcome(b"x"), **said) for said in (named, drawn, drawn))))
+    clock.ring()
+    ((_, _, rest),) = exporter.spans
+    attributes = rest["attributes"]
+    assert attributes["penstock.deployment.arm"] == "canary"
+    assert attributes["penstock.batch.drawn"] == 2 * attributes["penstock.batch.count"]
+    assert attributes["penstock.skipped.drawn"] == 2 * attributes["penstock.skipped.batches"]
+
+
+def test_batches_share_a_span_with_those_of_the_same_arm_only() -> None:
+    exporter = Exporter()
+    telemetry = made(exporter, Clock())
+    for arm in (Arm.ARM_UNSPECIFIED, Arm.ARM_SHADOW, Arm.ARM_SHADOW):
+        telemetry.batch_ended(quick(settled(Outcome(b"x"), arm=arm, is_drawn=bool(arm))))
+        telemetry._work_off()
+    telemetry.flush()
+    told = [rest["attributes"] for _, _, rest in exporter.spans]
+    assert [one["messaging.batch.message_count"] for one in told] == [1, 2]
+    assert [one.get("penstock.deployment.arm") for one in told] == [None, "shadow"]
+    assert [one.get("penstock.batch.drawn") for one in told] == [None, 2]
 
 
 def test_a_span_of_one_batch_counts_none() -> None:

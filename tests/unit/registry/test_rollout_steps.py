@@ -94,6 +94,7 @@ def loaded(**plan: Any) -> Rollout:
         (facts(process(state=InstanceState.UNAVAILABLE, reason="no memory")), FAILED, "again and again: no memory"),
         (facts(process(state=InstanceState.FETCHING), now_s=600), FAILED, "did not come up within 600 s: 0 of 1"),
         (facts(now_s=600, silence=AWAY), FAILED, f"within 600 s: loaded; whether .* known: {AWAY}"),
+        (facts(now_s=600, probes=()), FAILED, "no golden probe of n.m.4.0 .is PENSTOCK_INFERENCE__PROBE_PERIOD_S 0"),
         (facts(now_s=600, probes=(probe(),)), RUNNING, "loaded and probed"),
         (facts(deployment=None), ROLLED_BACK, "the deployment was deleted"),
     ],
@@ -240,6 +241,8 @@ def test_harm_is_looked_for_while_a_person_is_waited_for() -> None:
         assert advance(held, facts(verdict=said(decision, is_final=True))) == held
     assert advance(held, facts(refusal="no room")) == held
     assert advance(held, facts(verdict=said(Decision.ROLL_BACK))).state is ROLLED_BACK
+    assert partial_by_hand("resume_by_hand")(held).unstopped == ("m-1-0-2",)  # the first one is over by itself
+    assert partial_by_hand("roll_back_by_hand")(held).unstopped == ("m-1-0-2",)
 
 
 def test_who_holds_a_step_has_its_comparison_go_on() -> None:

@@ -1,4 +1,4 @@
-"""How requests and seconds move together, learnt from earlier seconds, so that they don't count as independent."""
+"""How one version's requests and seconds move together, learnt from earlier seconds, for what is said of it alone."""
 
 from __future__ import annotations
 

@@ -4,9 +4,10 @@ Where the baseline exceeds an edge of the histogram near its quantile (known fro
 exceed an edge ``shift`` bins on no more often: seconds are compared with themselves, so load that moves both cancels.
 Both edges are exact, so a proof of harm needs up to a bin (9 %) more than the margin, a proof of safety a bin less.
 
-Requests of a second are slow together, and so are successive seconds. How much is learnt for each arm from the seconds
-before (``dispersion.py``), and so many requests count as one; at first a second counts as one. Compute phases are
-compared among batches of like size, of which each is a unit.
+Requests of a second are slow together, and so are successive seconds. What that does to both arms alike is no
+evidence; by how much more they differ than chance allows is learnt from the seconds before (``imbalance.py``), and so
+many requests count as one; at first a second counts as one. How each arm moves by itself (``dispersion.py``) is for the
+intervals of its own quantiles. Compute phases are compared among batches of like size, of which each is a unit.
 """
 
 from __future__ import annotations
@@ -25,6 +26,7 @@ from services.monitor.domain.sketch import BINS, BINS_PER_OCTAVE, EDGES, Counts
 from services.monitor.domain.verdict.betting import Race, restored
 from services.monitor.domain.verdict.dispersion import Dispersion
 from services.monitor.domain.verdict.guardrails import Evidence, Figure, Guardrail, Standing
+from services.monitor.domain.verdict.imbalance import Imbalance
 from services.monitor.domain.verdict.intervals import overlap_p_values, quantile_interval
 from services.monitor.domain.verdict.rates import LATENCY_SECONDS, Stakes
 from services.monitor.domain.verdict.sample import ANY_ROWS, Pairs, Sample, no_durations
@@ -41,20 +43,18 @@ SUSPICION = math.log(10)
 
 @dataclass(slots=True)
 class _Arm:
-    """An arm's durations that were compared, the units they count as, and how these move together."""
+    """An arm's durations that were compared, and the units that its own quantiles are known by."""
 
     counts: Counts = field(default_factory=no_durations)
     units: float = 0.0
     dispersion: Dispersion = field(default_factory=Dispersion)
 
-    def take(self, counts: Counts, size: float, tail: float, *, is_suspicious: bool) -> float:
-        """Count a second in which a share ``tail`` was long; returns its units."""
+    def take(self, counts: Counts, size: float, tail: float, *, is_suspicious: bool) -> None:
+        """Count a second in which a share ``tail`` was long."""
         units = float(counts.sum()) / size
-        effective = units / self.dispersion.size(units)
+        self.units += units / self.dispersion.size(units)
         self.dispersion.add(tail * units, units, is_suspicious=is_suspicious)
         self.counts = self.counts + counts
-        self.units += effective
-        return effective
 
     def figure(self, level: float, alpha: float) -> Figure:
         value = sketch.quantile(self.counts, level)
@@ -80,13 +80,14 @@ class LatencyMeasure:
     """The baseline's earlier durations, by rows."""
     _edge: int = BINS - 1
     """The first bin edge at or above the baseline's quantile, as last used."""
+    _imbalance: Imbalance = field(default_factory=Imbalance)
     _above: Race = field(init=False)
     _below: Race = field(init=False)
 
     def __post_init__(self) -> None:
         most = self.stakes.harm_needed / LATENCY_SECONDS
         self._above = Race(len(SHIFTS), most_at_once=most, horizon=self.stakes.horizon, with_stakes=True)
-        self._below = Race(len(SHIFTS), most_at_once=most, with_stakes=True)
+        self._below = Race(len(SHIFTS), most_at_once=most, with_stakes=True, is_proof=True)
 
     @property
     def _level(self) -> float:
@@ -112,15 +113,18 @@ class LatencyMeasure:
         cumulative = np.cumsum(reference)
         self._edge = edge = max(1, int(np.searchsorted(cumulative, self._level * cumulative[-1] * (1 - 1e-12))))
         tails = [1.0 - np.cumsum(counts) / counts.sum() for counts in (candidate, baseline)]
-        damping = max(arm.dispersion.inflation for arm in (self._candidate, self._baseline))
+        damping = self._imbalance.inflation
         harm = self._harm_at()
         is_suspicious = harm is not None and self._above.log_evalues[harm] > SUSPICION
-        units = [
+        for arm, counts, size, tail in zip(
+            (self._candidate, self._baseline), (candidate, baseline), sizes, tails, strict=True
+        ):
             arm.take(counts, size, float(tail[edge - 1]), is_suspicious=is_suspicious)
-            for arm, counts, size, tail in zip(
-                (self._candidate, self._baseline), (candidate, baseline), sizes, tails, strict=True
-            )
-        ]
+        requests = float(candidate.sum()), float(baseline.sum())
+        as_one = self._imbalance.size(*requests)
+        units = [count / as_one for count in requests]
+        long = requests[0] * float(tails[0][edge - 1]), requests[1] * float(tails[1][edge - 1])
+        self._imbalance.add(long, requests, is_suspicious=is_suspicious)
         at = [np.clip(start + SHIFTS, 0, BINS - 1) for start in (edge, edge - 1)]
         same = np.ones(len(SHIFTS))
         above = units[0] * tails[0][at[0]], units[0], units[1] * tails[1][edge] * same, units[1]
@@ -174,6 +178,7 @@ class LatencyMeasure:
             "arms": [self._candidate.dump(), self._baseline.dump()],
             "reference": [[rows, counts.tolist()] for rows, counts in self._reference.items()],
             "edge": self._edge,
+            "imbalance": self._imbalance.dump(),
             "above": self._above.dump(),
             "below": self._below.dump(),
         }
@@ -182,6 +187,7 @@ class LatencyMeasure:
         self._candidate, self._baseline = (_Arm.load(arm) for arm in data["arms"])
         self._reference = {rows: _counts(counts) for rows, counts in data["reference"]}
         self._edge = data["edge"]
+        self._imbalance = Imbalance.load(data["imbalance"])
         self._above.load(data["above"])
         self._below.load(data["below"])
 

@@ -36,8 +36,15 @@ class MixMeasure:
 
     def __post_init__(self) -> None:
         most, horizon = self.stakes.harm_needed / FAULT_SECONDS, self.stakes.horizon
+        tolerance, margin = self.guardrail.harm_from, self.guardrail.margin
         self._races = {
-            name: Race(CLASSES, most_at_once=most, horizon=horizon if name.startswith("harm") else 0)
+            name: Race(
+                CLASSES,
+                most_at_once=most,
+                allowed=tolerance if name.startswith("harm") else -margin,
+                horizon=horizon if name.startswith("harm") else 0,
+                is_proof=not name.startswith("harm"),
+            )
             for name in ("harm_more", "harm_less", "safe_more", "safe_less")
         }
 
@@ -45,11 +52,10 @@ class MixMeasure:
         first, second = self._counts(candidate.classes), self._counts(baseline.classes)
         self._candidate, self._baseline = self._candidate + first, self._baseline + second
         n1, n2 = float(first.sum()), float(second.sum())
-        tolerance, margin = self.guardrail.harm_from, self.guardrail.margin
-        self._races["harm_more"].observe(first, n1, second + tolerance * n2, n2)
-        self._races["harm_less"].observe(second, n2, first + tolerance * n1, n1)
-        self._races["safe_more"].observe(second + margin * n2, n2, first, n1)
-        self._races["safe_less"].observe(first + margin * n1, n1, second, n2)
+        self._races["harm_more"].observe(first, n1, second, n2)
+        self._races["harm_less"].observe(second, n2, first, n1)
+        self._races["safe_more"].observe(second, n2, first, n1)
+        self._races["safe_less"].observe(first, n1, second, n2)
         harm = np.concatenate([self._races["harm_more"].log_evalues, self._races["harm_less"].log_evalues])
         self._harm_best = max(self._harm_best, float(np.logaddexp.reduce(harm)) - math.log(len(harm)))
 

@@ -23,7 +23,7 @@ class Stakes(NamedTuple):
     """Risk of each interval that is shown."""
 
 
-FAULT_SECONDS, LATENCY_SECONDS = 2, 5
+FAULT_SECONDS, LATENCY_SECONDS = 2, 10
 """Least number of seconds in which evidence of harm can gather."""
 
 

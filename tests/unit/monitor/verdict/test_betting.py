@@ -60,12 +60,19 @@ def better(*, seconds: int = 300) -> Arms:
 
 
 @pytest.mark.parametrize(
-    "traffic", [lambda: singles(0.001), lambda: singles(0.3), outages, whole_batches, seconds_that_fail_as_one, better]
+    "traffic",
+    [
+        *(lambda: singles(0.001), lambda: singles(0.3), lambda: singles(0.5, units=(50, 50))),
+        *(outages, whole_batches, seconds_that_fail_as_one, better),
+    ],
 )
+@pytest.mark.parametrize("is_proof", [False, True])
 @pytest.mark.parametrize("horizon", [0, 600])
 @pytest.mark.parametrize("most_at_once", [math.inf, 2.0])
-def test_it_is_wrong_ever_no_more_often_than_it_says(traffic, horizon: int, most_at_once: float) -> None:
-    race = Race(COPIES, most_at_once=most_at_once, horizon=horizon, with_stakes=True)
+def test_it_is_wrong_ever_no_more_often_than_it_says(
+    traffic: Callable[[], Arms], horizon: int, most_at_once: float, is_proof: bool
+) -> None:
+    race = Race(COPIES, most_at_once=most_at_once, horizon=horizon, with_stakes=True, is_proof=is_proof)
 
     for first, n1, second, n2 in traffic():
         race.observe(first, n1, second, n2)
@@ -73,6 +80,35 @@ def test_it_is_wrong_ever_no_more_often_than_it_says(traffic, horizon: int, most
     for alpha in (0.2, 0.05, 0.01):
         wrong = float((race.best >= math.log(1 / alpha)).mean())
         assert wrong <= alpha + 3 * math.sqrt(alpha / COPIES), f"{wrong} of alpha {alpha}"
+
+
+@pytest.mark.parametrize(("candidate", "baseline"), [(0.15, 0.05), (0.6, 0.5), (0.05, 0.15), (0.001, 0.101)])
+def test_a_difference_that_is_allowed_is_no_evidence(candidate: float, baseline: float) -> None:
+    """The worst case: the candidate's mean is above, or below, by exactly what is allowed."""
+    random = np.random.default_rng(9)
+    race = Race(COPIES, most_at_once=math.inf, allowed=candidate - baseline, is_proof=True)
+
+    for second in range(300):
+        units = 2 + second % 7, 20 + second % 50
+        race.observe(
+            random.binomial(units[0], candidate, COPIES).astype(float), units[0],
+            random.binomial(units[1], baseline, COPIES).astype(float), units[1],
+        )  # fmt: skip
+
+    for alpha in (0.2, 0.05, 0.01):
+        wrong = float((race.best >= math.log(1 / alpha)).mean())
+        assert wrong <= alpha + 3 * math.sqrt(alpha / COPIES), f"{wrong} of alpha {alpha}"
+
+
+@pytest.mark.parametrize("mean", [0.3, 0.5, 0.7])
+def test_small_differences_of_common_things_are_proven_too(mean: float) -> None:
+    """A class that comes half of the time, within 10 points: Wald's floor is about 280 requests of either."""
+    random = np.random.default_rng(10)
+    race = Race(200, most_at_once=math.inf, allowed=-0.1, is_proof=True)
+    for _ in range(60):
+        first, second = (random.binomial(20, mean, 200).astype(float) for _ in range(2))
+        race.observe(first, 20, second, 20)
+    assert float((race.best >= math.log(100)).mean()) > 0.9
 
 
 def test_the_average_is_an_expectation_of_one_at_most() -> None:
