@@ -31,9 +31,13 @@ from services.monitor.domain.retraining import (
     MAX_DETAIL,
     Retraining,
     RetrainingState,
+    ended,
+    imported,
+    is_over_time,
+    ran,
     request_of,
-    result_of,
     tail,
+    why_to_end,
 )
 from services.monitor.introductions import Introductions
 
@@ -43,8 +47,6 @@ MAX_UNDER_WAY = 8
 LOOK_PERIOD_S = 1.0
 _START_NS = 300 * NS
 """How long it is tried to start one."""
-_IMPORT_NS = 1_800 * NS
-_ROLLOUT_NS = 7 * 86_400 * NS
 _WEBHOOK = "webhook"
 
 
@@ -179,11 +181,10 @@ class Retrainings:
             return await self._start(now, recipe)
         if now.state is RetrainingState.RUNNING:
             return await self._follow(registry, now, recipe)
-        if self._clock() >= now.deadline_ns:
+        if is_over_time(now, now_ns=self._clock()):
             return self._failed(now, f"its time was over: {now.detail}")
         if now.state is RetrainingState.IMPORTING:
-            version = await self._introductions.import_(registry, now, recipe)
-            return now if version is None else self._imported(now, version, recipe)
+            return await self._import(registry, now, recipe)
         return await self._roll_out(registry, now, recipe)
 
     async def _start(self, now: Retraining, recipe: Recipe) -> Retraining:
@@ -208,45 +209,20 @@ class Retrainings:
         if not result and (progress.is_over or now.runner == _WEBHOOK):
             result = await self._introductions.brought_by_itself(registry, now)
         if result:
-            return self._ran(now, result)
+            return ran(now, result, now_ns=self._clock())
         if progress.is_over:
             return self._failed(now, "it ended well, and brought nothing in")
-        why = self._why_to_end(now, recipe)
+        why = why_to_end(now, silence_s=recipe.silence_s, now_ns=self._clock())
         if why:
             await self._stop(now)
             return self._failed(now, why)
         return now
 
-    def _why_to_end(self, now: Retraining, recipe: Recipe) -> str:
-        now_ns = self._clock()
-        if now_ns >= now.deadline_ns:
-            return "its time was over"
-        last_ns = max(now.heartbeat_ns, now.create_ns)
-        if recipe.silence_s and now_ns - last_ns >= recipe.silence_s * NS:
-            return f"it gave no sign of life for {recipe.silence_s:g} s"
-        return ""
-
-    def _ran(self, now: Retraining, result: str) -> Retraining:
-        """It has produced something."""
-        result_of(result, model=now.model)
-        return replace(
-            now,
-            state=RetrainingState.IMPORTING,
-            detail="what it produced is imported",
-            result=result,
-            deadline_ns=self._clock() + _IMPORT_NS,
-        )
-
-    def _imported(self, now: Retraining, version: str, recipe: Recipe) -> Retraining:
-        now = replace(now, model_version=version)
-        if recipe.plan is None:
-            return self._ended(now, RetrainingState.SUCCEEDED, f"{version} is there, and not to be rolled out")
-        return replace(
-            now,
-            state=RetrainingState.ROLLING_OUT,
-            detail=f"{version} is rolled out",
-            deadline_ns=self._clock() + _ROLLOUT_NS,
-        )
+    async def _import(self, registry: RegistryCalls, now: Retraining, recipe: Recipe) -> Retraining:
+        version = await self._introductions.import_(registry, now, recipe)
+        if version is None:
+            return now
+        return imported(now, version, is_rolled_out=recipe.plan is not None, now_ns=self._clock())
 
     async def _roll_out(self, registry: RegistryCalls, now: Retraining, recipe: Recipe) -> Retraining:
         rollout = await self._introductions.roll_out(registry, now, recipe)
@@ -254,14 +230,12 @@ class Retrainings:
             return replace(now, detail="it waits for another rollout to end")
         now = replace(now, rollout=rollout.name, detail=rollout.reason)
         if rollout.is_promoted:
-            return self._ended(now, RetrainingState.SUCCEEDED, f"{now.model_version} was promoted: {rollout.reason}")
+            why = f"{now.model_version} was promoted: {rollout.reason}"
+            return ended(now, RetrainingState.SUCCEEDED, why, now_ns=self._clock())
         return self._failed(now, f"{now.model_version} was not promoted: {rollout.reason}") if rollout.is_over else now
 
     def _failed(self, now: Retraining, why: str) -> Retraining:
-        return self._ended(now, RetrainingState.FAILED, why)
-
-    def _ended(self, now: Retraining, state: RetrainingState, why: str) -> Retraining:
-        return replace(now, state=state, detail=why[:MAX_DETAIL], end_ns=self._clock())
+        return ended(now, RetrainingState.FAILED, why, now_ns=self._clock())
 
     async def _stop(self, now: Retraining) -> None:
         """End what was started for it; one that can't be is left to its own deadline."""
@@ -293,7 +267,7 @@ class Retrainings:
         if failed:
             now = self._failed(now, detail or "it was reported as failed")
         elif version:
-            now = self._ran(now, dumps({"model_version": version}))
+            now = ran(now, dumps({"model_version": version}), now_ns=self._clock())
         await self._save(now)
         return now
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from enum import StrEnum
 from typing import Any
@@ -16,6 +16,9 @@ from services.monitor.domain.recipes import Recipe
 
 MAX_TAIL_BYTES = 16_384
 MAX_DETAIL = 1_024
+
+_IMPORT_NS = 1_800 * NS
+_ROLLOUT_NS = 7 * 86_400 * NS
 
 
 class RetrainingState(StrEnum):
@@ -95,6 +98,49 @@ def result_of(text: str, *, model: str) -> Result:
     if version and not version.startswith(f"models/{model}/versions/"):
         raise InvalidArgumentError(f"got the model_version {version[:128]!r}, expected one of models/{model}")
     return Result(path, version, tuple(metrics.items()), tuple(labels.items()))
+
+
+def is_over_time(now: Retraining, *, now_ns: int) -> bool:
+    return now_ns >= now.deadline_ns
+
+
+def why_to_end(now: Retraining, *, silence_s: float, now_ns: int) -> str:
+    """Why one that runs is to be ended; "" where it isn't. ``silence_s`` 0: silence is no matter."""
+    if is_over_time(now, now_ns=now_ns):
+        return "its time was over"
+    if silence_s and now_ns - max(now.heartbeat_ns, now.create_ns) >= silence_s * NS:
+        return f"it gave no sign of life for {silence_s:g} s"
+    return ""
+
+
+def ran(now: Retraining, result: str, *, now_ns: int) -> Retraining:
+    """It has produced something.
+
+    Raises:
+        InvalidArgumentError: which isn't to be used.
+    """
+    result_of(result, model=now.model)
+    return replace(
+        now,
+        state=RetrainingState.IMPORTING,
+        detail="what it produced is imported",
+        result=result,
+        deadline_ns=now_ns + _IMPORT_NS,
+    )
+
+
+def imported(now: Retraining, version: str, *, is_rolled_out: bool, now_ns: int) -> Retraining:
+    """What it produced is a version, by its name."""
+    now = replace(now, model_version=version)
+    if not is_rolled_out:
+        return ended(now, RetrainingState.SUCCEEDED, f"{version} is there, and not to be rolled out", now_ns=now_ns)
+    detail = f"{version} is rolled out"
+    return replace(now, state=RetrainingState.ROLLING_OUT, detail=detail, deadline_ns=now_ns + _ROLLOUT_NS)
+
+
+def ended(now: Retraining, state: RetrainingState, why: str, *, now_ns: int) -> Retraining:
+    """It is over."""
+    return replace(now, state=state, detail=why[:MAX_DETAIL], end_ns=now_ns)
 
 
 def request_of(
