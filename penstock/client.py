@@ -302,6 +302,19 @@ class Client:
         request = pb.UpdateDeploymentRequest(deployment=wanted, update_mask=FieldMask(paths=["slo"]))
         return self._call(self._registry.UpdateDeployment, request).deployment
 
+    def quarantine(self, model: str, instance: str, *, reason: str, is_last_allowed: bool = False) -> Deployment:
+        """Have the process of a replica, by its ``InstanceStatus.instance``, taken out and replaced.
+
+        Raises:
+            FailedPreconditionError: no other replica of its version takes requests. With ``is_last_allowed`` it is
+                replaced all the same, and goes on until its successor takes requests.
+            NotFoundError: there is no such replica.
+        """
+        request = pb.QuarantineReplicaRequest(
+            name=f"deployments/{model}", instance=instance, reason=reason, is_last_allowed=is_last_allowed
+        )
+        return self._call(self._registry.QuarantineReplica, request).deployment
+
     def wait_serving(
         self,
         model: str,

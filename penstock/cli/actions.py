@@ -32,6 +32,9 @@ def register(app: typer.Typer) -> None:
     group.command("list", epilog="Example: penstock actions list --watch")(list_)
     group.command("show", epilog="Examples: penstock actions show 0199… · penstock actions show retrainings/01…")(show)
     group.command("policies", epilog="Example: penstock actions policies --check policies.toml")(policies)
+    group.command("quarantine", epilog='Example: penstock actions quarantine digits local.digits.3.0 --reason "slow"')(
+        quarantine
+    )
     group.command("cancel", epilog="Example: penstock actions cancel retrainings/0199…")(cancel)
     app.add_typer(group, name="actions", no_args_is_help=True)
 
@@ -188,6 +191,27 @@ def _policies(found: Sequence[Policy]) -> Rows:
             escape(one.retraining),
         )
     return rows
+
+
+@reporting
+def quarantine(
+    model: Annotated[str, typer.Argument(metavar="MODEL", help="The model.")],
+    replica: Annotated[str, typer.Argument(metavar="REPLICA", help="The replica, as `penstock status` names it.")],
+    reason: Annotated[str, typer.Option(metavar="TEXT", help="Why, for those who ask later.")],
+    last: Annotated[
+        bool, typer.Option("--last", help="Also the last one of its version, once another one takes requests.")
+    ] = False,
+    registry: options.Registry = None,
+    json: Json = False,
+) -> None:
+    """Take a replica's process out by hand, and have another one take its place, with its files looked at anew."""
+    with Client(registry=registry) as client:
+        instance = replica.partition("@")[0]
+        deployment = client.quarantine(model, instance, reason=reason, is_last_allowed=last)
+    if json:
+        print_json(deployment)
+    else:
+        screen.print(f"{escape(instance)} is replaced")
 
 
 @reporting

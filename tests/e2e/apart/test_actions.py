@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-from collections import Counter
+from collections import Counter, defaultdict
 from collections.abc import AsyncIterator, Callable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -21,7 +21,7 @@ from penstock.monitor.v1.action_service_pb2 import Action
 from penstock.registry.v1.rollout_service_pb2 import Rollout
 from services.inference.model_process import golden_probe
 from tests.evaluation.live import model as mapped
-from tests.support import models
+from tests.support import commands, models
 from tests.support.suite import Suite
 
 RATE = 40.0
@@ -116,8 +116,8 @@ async def test_replicas_with_wrong_weights_are_replaced_one_after_the_other(acti
         before = {one.instance: one.pid for one in client.deployment("exchanged").instances}
         async with load(acting, "exchanged") as answers:
             await until(lambda: answers.are_right, within_s=60)
-            await until(lambda: len(_passed(client, "exchanged")) == 2, within_s=60)
-            await asyncio.sleep((golden_probe.SURE_AFTER + 2) * PROBE_PERIOD_S)  # until it is known to repeat itself
+            probes = _Probes(client, "exchanged")
+            await until(probes.are_sure, within_s=90)
 
             mapped.exchange_classes(acting, "exchanged")
             await until(lambda: not answers.are_right, within_s=60)
@@ -131,6 +131,42 @@ async def test_replicas_with_wrong_weights_are_replaced_one_after_the_other(acti
         assert {one.target.partition("@")[0] for one in done} == set(before)
         log = await asyncio.to_thread(lambda: list(client.trust.audit(model="exchanged")))
         assert [one.actor for one in log if one.action == "replica.quarantine"] == ["monitor"] * len(done)
+
+
+@pytest.mark.timeout(120)
+async def test_the_last_replica_is_replaced_by_hand_without_a_gap(acting: Suite, tmp_path: Path) -> None:
+    path = mapped.save(tmp_path, "lonely", loops=1)
+    acting.command("deploy", str(path), "--name", "lonely", "--trust", "--wait")
+    with client_of(acting) as client:
+        ((instance, pid),) = [(one.instance, one.pid) for one in client.deployment("lonely").instances]
+        async with load(acting, "lonely") as answers:
+            await until(lambda: answers.are_right, within_s=60)
+            words = ("actions", "quarantine", "lonely", instance, "--reason", "to see")
+            refused = await asyncio.to_thread(commands.run, acting.environ, *words)
+            assert (refused.returncode, "no other replica" in refused.stderr) == (1, True)
+
+            await asyncio.to_thread(acting.command_text, *words, "--last")
+            await until(lambda: _all_new(client, "lonely", {instance: pid}), within_s=60)
+            answered = len(answers.last)
+            await until(lambda: len(answers.last) > answered + 200, within_s=60)
+
+        assert answers.failed == {}
+        assert all(answers.last)
+
+
+class _Probes:
+    """Golden probes that passed, by replica."""
+
+    def __init__(self, client: Client, model: str) -> None:
+        self._client, self._model = client, model
+        self._seen: dict[str, set[int]] = defaultdict(set)
+
+    def are_sure(self) -> bool:
+        """Whether both replicas are known to repeat themselves, so that another answer is a fault."""
+        for one in self._client.probes(model=self._model):
+            if one.outcome == one.OUTCOME_PASS:
+                self._seen[one.replica].add(one.probe_time.ToNanoseconds())
+        return len(self._seen) == 2 and all(len(times) > golden_probe.SURE_AFTER + 1 for times in self._seen.values())
 
 
 def _passed(client: Client, model: str) -> list[str]:
