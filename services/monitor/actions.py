@@ -131,18 +131,21 @@ class Actor:
     async def _target(self, registry: RegistryCalls, policy: Policy, incident: Incident) -> str | None:
         """What is to be acted upon; None: there is nothing now."""
         if policy.action is ActionKind.QUARANTINE:
-            return incident.replica or self._failing_replica(policy, incident)
+            return self._replica(policy, incident)
         if policy.action is ActionKind.RETRAIN:
             return None if self._retrainings.is_under_way(incident.model) else ""
         rollout = await self._rollout(registry, incident, policy.action)
         return None if rollout is None else rollout.name
 
-    def _failing_replica(self, policy: Policy, incident: Incident) -> str | None:
-        """The next replica that fails its golden probe, where several do: one after the other is taken out."""
-        if incident.signal is Signal.PROBE:
-            for replica in self._failing_probes(incident.model, incident.version):
-                if not self._book.was_target(policy, incident, replica):
-                    return replica
+    def _replica(self, policy: Policy, incident: Incident) -> str | None:
+        """The replica at fault, or the next that fails its golden probe: one after the other, each process once.
+
+        An incident goes on with the name of a process that was taken out, if others are at fault by then.
+        """
+        failing = self._failing_probes(incident.model, incident.version) if incident.signal is Signal.PROBE else ()
+        for replica in filter(None, (incident.replica, *failing)):
+            if not self._book.was_target(policy, incident, replica):
+                return replica
         return None
 
     async def _rollout(self, registry: RegistryCalls, incident: Incident, kind: ActionKind) -> Rollout | None:
@@ -169,6 +172,7 @@ class Actor:
             done = replace(action, outcome=Outcome.REFUSED, detail=error.message)
         done = replace(done, end_ns=self._clock())
         if await self._save(done):
+            self._book.end(done)
             del self._pending[action.action_id]
             self._tell(done)
 

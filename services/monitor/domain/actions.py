@@ -62,7 +62,13 @@ class ActionBook:
         last = action.model, action.kind, is_dry
         self._last_ns[last] = max(action.create_ns, self._last_ns.get(last, 0))
         self._counts[action.incident_id, action.kind, is_dry] += 1
-        self._targets.add((action.incident_id, action.kind, is_dry, action.target))
+        if action.outcome is not Outcome.REFUSED:
+            self._targets.add((action.incident_id, action.kind, is_dry, action.target))
+
+    def end(self, action: Action) -> None:
+        """Note what came of an action that was pending: what was refused may be tried again."""
+        if action.outcome is Outcome.REFUSED:
+            self._targets.discard((action.incident_id, action.kind, False, action.target))
 
     def keep_only(self, incident_ids: Collection[str]) -> None:
         """Forget what was done because of other incidents, which are over; cool-downs stay."""

@@ -186,7 +186,7 @@ async def test_a_cool_down_outlives_the_monitor(tmp_path: Path, eventually: Even
     with ScriptedRollouts() as registry:
         async with monitor(tmp_path, registry_address=registry.address) as running:
             assert await eventually(lambda: ended(running))
-        left_open(tmp_path, replace(LIMPING, incident_id="1" * 20))
+        left_open(tmp_path, replace(LIMPING, incident_id="1" * 20, version="3"))
         async with monitor(tmp_path, registry_address=registry.address) as running:
             await asyncio.sleep(2.5)
             assert len(registry.calls) == 1
@@ -194,6 +194,19 @@ async def test_a_cool_down_outlives_the_monitor(tmp_path: Path, eventually: Even
             running.clock.skip(61)
             assert await eventually(lambda: _two(running))
             assert len(registry.calls) == 2
+
+
+async def test_a_process_is_taken_out_once_however_long_the_incident_names_it(
+    tmp_path: Path, eventually: Eventually
+) -> None:
+    left_open(tmp_path, LIMPING)
+    with ScriptedRollouts() as registry:
+        async with monitor(tmp_path, registry_address=registry.address) as running:
+            assert await eventually(lambda: ended(running))
+            running.clock.skip(90)
+            await asyncio.sleep(2.5)
+
+            assert len(registry.calls) == 1
 
 
 async def test_policies_are_checked_before_they_are_used(tmp_path: Path) -> None:

@@ -113,6 +113,19 @@ def test_a_dry_run_holds_nothing_up_and_is_said_once_of_each_target() -> None:
     assert not book.was_target(dry, BROKEN, "y")
 
 
+def test_what_was_refused_may_be_tried_again_and_what_was_done_is_not() -> None:
+    policy = Policy("p", ActionKind.QUARANTINE, Mode.ON)
+    pending = action(policy, at_ns=NOW, outcome=Outcome.PENDING, incident_id=BROKEN.incident_id)
+    book = ActionBook([pending])
+    assert book.was_target(policy, BROKEN, "x")
+
+    book.end(replace(pending, outcome=Outcome.DONE))
+    assert book.was_target(policy, BROKEN, "x")
+    book.end(replace(pending, outcome=Outcome.REFUSED))
+    assert not book.was_target(policy, BROKEN, "x")
+    assert not ActionBook([replace(pending, outcome=Outcome.REFUSED)]).was_target(policy, BROKEN, "x")
+
+
 def test_a_file_says_when_and_how_a_model_is_retrained() -> None:
     policy = read(
         """
