@@ -10,7 +10,7 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 
 from penstock import Client
@@ -19,27 +19,32 @@ _START_S = 120.0
 
 
 @contextlib.contextmanager
-def running_suite() -> Iterator[Client]:
-    """A client of the suite that is up (`penstock up`), or of one that is started for the body of ``with``."""
+def running_suite(**settings: str) -> Iterator[Client]:
+    """A client of the suite that is up (`penstock up`), or of one that is started for the body of ``with``.
+
+    ``settings`` are environment variables that it needs: with any, one is started, and none may be up.
+    """
     with Client() as client:
         if all(found is True for found in client.health().values()):
+            if settings:
+                raise SystemExit(f"a suite is up, which may lack {', '.join(settings)}: stop it, and start this again")
             yield client
             return
     print("No suite is up: starting one …", flush=True)
-    with tempfile.TemporaryDirectory(prefix="penstock-example-") as home, _started(Path(home)) as endpoints:
+    with tempfile.TemporaryDirectory(prefix="penstock-example-") as home, _started(Path(home), settings) as endpoints:
         parts = ("registry", "gateway", "inference", "monitor")
         with Client(**{part: endpoints[part] for part in parts}) as client:
             yield client
 
 
 @contextlib.contextmanager
-def _started(home: Path) -> Iterator[dict[str, str]]:
+def _started(home: Path, settings: Mapping[str, str]) -> Iterator[dict[str, str]]:
     """A suite with its home folder there; gives the addresses of its parts."""
     said = home / "up.jsonl"
     with said.open("wb") as output:
         suite = subprocess.Popen(
             [sys.executable, "-m", "penstock", "up", "--json"],
-            env={**os.environ, "PENSTOCK_HOME": str(home)},
+            env={**os.environ, **settings, "PENSTOCK_HOME": str(home)},
             stdin=subprocess.DEVNULL,
             stdout=output,
             start_new_session=True,  # Ctrl-C is for the example, which then ends the suite in order

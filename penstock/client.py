@@ -25,6 +25,7 @@ from google.protobuf.duration_pb2 import Duration
 from google.protobuf.field_mask_pb2 import FieldMask
 
 from penstock import errors, uploads
+from penstock.actions import ActionClient
 from penstock.channels import Channel
 from penstock.endpoints import Endpoints
 from penstock.feedback import FeedbackClient
@@ -107,6 +108,8 @@ class Client:
         """Places that bring new versions by themselves, and where versions are from."""
         self.verdicts = VerdictClient(self._channels["monitor"])
         """Comparisons of versions on live traffic."""
+        self.actions = ActionClient(self._channels["monitor"])
+        """What the monitor did by itself because of incidents, and retrainings."""
         self.rollouts = RolloutClient(self._channels["registry"])
         """Versions on their way to a model's traffic."""
         self.feedback = FeedbackClient(self._channels["monitor"])
@@ -314,6 +317,19 @@ class Client:
         wanted = Deployment(name=f"deployments/{model}", slo=slo, etag=etag)
         request = pb.UpdateDeploymentRequest(deployment=wanted, update_mask=FieldMask(paths=["slo"]))
         return self._call(self._registry.UpdateDeployment, request).deployment
+
+    def quarantine(self, model: str, instance: str, *, reason: str, is_last_allowed: bool = False) -> Deployment:
+        """Have the process of a replica, by its ``InstanceStatus.instance``, taken out and replaced.
+
+        Raises:
+            FailedPreconditionError: no other replica of its version takes requests. With ``is_last_allowed`` it is
+                replaced all the same, and goes on until its successor takes requests.
+            NotFoundError: there is no such replica.
+        """
+        request = pb.QuarantineReplicaRequest(
+            name=f"deployments/{model}", instance=instance, reason=reason, is_last_allowed=is_last_allowed
+        )
+        return self._call(self._registry.QuarantineReplica, request).deployment
 
     def wait_serving(
         self,

@@ -7,6 +7,7 @@ from typing import Annotated
 import typer
 
 from penstock.cli import (
+    actions,
     audit,
     convert,
     deploy,
@@ -53,7 +54,7 @@ for module in (
     *(deploy, imports, convert, models, model, versions, variants, infer, undeploy, gc),
     *(sources, lineage),
     *(signing, keys, policies, audit),
-    *(incidents, drift, probe, verdict, rollout, feedback, watch, slo, export),
+    *(incidents, actions, drift, probe, verdict, rollout, feedback, watch, slo, export),
 ):
     module.register(app)
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from typing import Annotated
 
 import typer
@@ -13,8 +14,9 @@ from rich.table import Table
 from penstock.cli import options
 from penstock.cli.output import Json, duration, print_json, reporting, screen, state, time
 from penstock.cli.tables import Rows
-from penstock.cli.words import SHARES, enum_words, signal_words
+from penstock.cli.words import SHARES, action_words, enum_words, signal_words
 from penstock.client import Client
+from penstock.monitor.v1.action_service_pb2 import Action
 from penstock.monitor.v1.monitor_service_pb2 import Incident
 
 _DURATIONS = (Incident.SIGNAL_LATENCY, Incident.SIGNAL_QUEUEING, Incident.SIGNAL_STUCK)
@@ -46,7 +48,7 @@ def incidents(
             if json:
                 print_json(one)
             else:
-                screen.print(page(one))
+                screen.print(page(one, client.actions.list(incident=one.name)))
             return
         if watch:
             for one in client.watch_incidents(model=model):
@@ -82,13 +84,15 @@ def table(incidents: list[Incident]) -> Rows:
     return rows
 
 
-def page(incident: Incident) -> RenderableType:
-    """All that is known of an incident."""
+def page(incident: Incident, actions: Sequence[Action] = ()) -> RenderableType:
+    """All that is known of an incident, and what was done because of it."""
     facts = Table.grid(padding=(0, 2, 0, 0))
     facts.add_column(style="bold", no_wrap=True)
     facts.add_column(overflow="fold")
     for name, text in _facts(incident):
         facts.add_row(name, escape(text))
+    for one in reversed(actions):
+        facts.add_row("action", escape(action_words(one)))
     word, severity = state(Incident.State.Name(incident.state)), _SEVERITIES.get(incident.severity, "")
     return Group(f"{word}  {severity}  {escape(incident.summary)}", "", facts)
 

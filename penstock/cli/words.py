@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from penstock.monitor.v1.action_service_pb2 import Action
 from penstock.monitor.v1.monitor_service_pb2 import Incident, Phase
 
 SHARES = (
@@ -28,6 +29,14 @@ def signal_words(signal: Incident.Signal, phase: Phase) -> str:
     """What is watched, and of a latency where in a request's life: "latency of compute infer"."""
     words = enum_words(Incident.Signal.Name(signal), "SIGNAL_")
     return f"{words} of {phase_words(phase)}" if phase and signal == Incident.SIGNAL_LATENCY else words
+
+
+def action_words(action: Action) -> str:
+    """What was done, or would have been, and what came of it, in a line."""
+    what = enum_words(Action.Kind.Name(action.kind), "KIND_")
+    outcome = enum_words(Action.Outcome.Name(action.outcome), "OUTCOME_")
+    target = f" of {action.target}" if action.target else ""
+    return f"{what}{target}: {outcome}{f', {action.detail}' if action.detail else ''}"
 
 
 def bar(share: float, colour: str) -> str:

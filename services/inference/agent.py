@@ -6,10 +6,11 @@ import asyncio
 import contextlib
 import logging
 from collections.abc import Awaitable, Callable, Collection, Iterator, Mapping
+from types import MappingProxyType
 
 from services.common import names
 from services.common.errors import FailedPreconditionError, PenstockError, ResourceExhaustedError
-from services.inference.domain.fleet import Assignment, Slot, plan
+from services.inference.domain.fleet import Assignment, Quarantine, Slot, plan
 from services.inference.instance import Instance, State, Surroundings
 
 _log = logging.getLogger(__name__)
@@ -28,12 +29,21 @@ class Agent:
         self._tasks: set[asyncio.Task[None]] = set()
         self._retirements: set[asyncio.Task[None]] = set()
 
-    def reconcile(self, desired: Mapping[Slot, Assignment], *, asleep: Collection[tuple[str, int]] = ()) -> None:
+    def reconcile(
+        self,
+        desired: Mapping[Slot, Assignment],
+        *,
+        asleep: Collection[tuple[str, int]] = (),
+        quarantined: Mapping[Slot, Quarantine] = MappingProxyType({}),
+    ) -> None:
         """Start, replace and stop what differs. Returns at once; the instances take their time.
 
         Replicas that are ``asleep``, by version's resource name and number, stop at once: what comes for them waits in
-        its lane until they are loaded again.
+        its lane until they are loaded again. So do processes that are ``quarantined`` since they were started.
         """
+        for slot, last in quarantined.items():
+            for instance in self._slots.get(slot, ()):
+                self._take_out(instance, last)
         running = {
             slot: instances[-1].assignment
             for slot, instances in self._slots.items()
@@ -50,6 +60,14 @@ class Agent:
                     self._retire(instance, instance.streams)
         if steps.start or steps.replace or steps.stop:
             _log.info("%d to start, %d to replace, %d to stop", *map(len, (steps.start, steps.replace, steps.stop)))
+
+    def _take_out(self, instance: Instance, last: Quarantine) -> None:
+        """End a process that is to take no more requests, and have its files looked at before they are used again."""
+        if instance.assignment.quarantine < last.sequence and not instance.is_stopping:
+            self._around.artifacts.doubt(instance.assignment.content)
+            if not last.is_last:
+                _log.warning("%s is taken out", instance.name)
+                instance.stop()
 
     def _start(self, slot: Slot, assignment: Assignment) -> None:
         instance = Instance(slot, assignment, surroundings=self._around, on_change=self._changed)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable, Iterable, Iterator
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from functools import partial
 
 from google.protobuf import json_format
@@ -19,6 +19,7 @@ from services.inference.domain.fleet import (
     DEFAULT_MAX_ATTEMPTS,
     Assignment,
     Batching,
+    Quarantine,
     Slot,
     effective_batch_size,
 )
@@ -175,8 +176,30 @@ def _of(
             variant_of(deployment, version),
             tells_predictions=deployment.feedback.is_expected,
         )
+        taken_out = quarantines(deployment, node)
         for replica in replicas:
-            yield Slot(model, number, replica), assignment
+            slot = Slot(model, number, replica)
+            last = taken_out.get(slot)
+            yield slot, assignment if last is None else replace(assignment, quarantine=last.sequence)
+
+
+def quarantined(resources: ResourceCache, *, node: str) -> dict[Slot, Quarantine]:
+    """The replicas on a node whose process was taken out, the last time of each."""
+    return {
+        slot: last
+        for deployment in resources.deployments.values()
+        for slot, last in quarantines(deployment, node).items()
+    }
+
+
+def quarantines(deployment: pb.Deployment, node: str) -> dict[Slot, Quarantine]:
+    """The same, of one deployment."""
+    found = {}
+    for one in deployment.quarantines:
+        if one.node == node:
+            model, number = names.split(one.version, "models/*/versions/*")
+            found[Slot(model, number, one.replica)] = Quarantine(one.sequence, one.is_last)
+    return found
 
 
 def _batching(deployment: pb.Deployment, signature: Signature) -> Batching:

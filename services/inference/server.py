@@ -42,7 +42,7 @@ from services.inference.inference_servicer import InferenceServicer, status_mess
 from services.inference.instance import Surroundings
 from services.inference.metrics import InstanceCollector
 from services.inference.optimization import Bounds, Optimizer
-from services.inference.resources import asleep, content_of, desired
+from services.inference.resources import asleep, content_of, desired, quarantined
 from services.inference.settings import InferenceSettings
 from services.inference.validation import Validator
 
@@ -214,7 +214,9 @@ class InferenceServer:
             limit=self._level,
             has_product=self._cache.has_product,
         )
-        self._agent.reconcile(wanted, asleep=asleep(self._resources))
+        self._agent.reconcile(
+            wanted, asleep=asleep(self._resources), quarantined=quarantined(self._resources, node=self._node.name)
+        )
 
     def _has_pending(self) -> bool:
         unfinished = (_VERSION_STATE.STATE_PENDING, _VERSION_STATE.STATE_VALIDATING)

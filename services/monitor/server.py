@@ -14,6 +14,7 @@ from sqlalchemy.engine import Engine
 from sqlalchemy.exc import ArgumentError, SQLAlchemyError
 
 from penstock.endpoints import joined
+from penstock.monitor.v1.action_service_pb2_grpc import add_ActionServiceServicer_to_server
 from penstock.monitor.v1.drift_service_pb2_grpc import add_DriftServiceServicer_to_server
 from penstock.monitor.v1.feedback_service_pb2_grpc import add_FeedbackServiceServicer_to_server
 from penstock.monitor.v1.monitor_service_pb2_grpc import add_MonitorServiceServicer_to_server
@@ -26,14 +27,18 @@ from services.common.discovery.metrics import DiscoveryCollector
 from services.common.discovery.registration import MONITOR, OTLP_PORT, REGISTRY, Registration
 from services.common.errors import InvalidArgumentError, UnavailableError
 from services.common.settings import SuiteSettings
-from services.monitor import outlets, trace_servicer
+from services.monitor import acting, outlets, trace_servicer
+from services.monitor.action_metrics import ActionCollector
+from services.monitor.action_servicer import ActionServicer
 from services.monitor.adapters import database
+from services.monitor.adapters.action_store import ActionStore
 from services.monitor.adapters.comparison_store import ComparisonStore
 from services.monitor.adapters.feedback_terms import FeedbackTerms
 from services.monitor.adapters.forwarder import Forwarder
 from services.monitor.adapters.incident_store import IncidentStore
 from services.monitor.adapters.objectives import Objectives
 from services.monitor.adapters.prediction_store import PredictionStore
+from services.monitor.adapters.registry_calls import RegistryCalls
 from services.monitor.analysis import Analysis
 from services.monitor.arrivals import Arrivals
 from services.monitor.domain.blocks import NS
@@ -97,7 +102,7 @@ class Monitor:
         self._settings = settings
         self._clock = clock
         budget = Budget(settings.false_alarms_per_week, settings.assumed_series)
-        self._engine, self._store, comparisons, predictions = _open_stores(suite.home, settings.database_url)
+        self._engine, self._store, comparisons, predictions, actions = _open_stores(suite.home, settings.database_url)
         self._verdicts = VerdictKeeper(comparisons, clock=clock)
         self._objectives = Objectives()
         self._feedback = FeedbackKeeper(
@@ -163,6 +168,16 @@ class Monitor:
             clock=clock,
         )
         self._outlets = outlets.build(settings, clock=clock)
+        self._registry: FollowingChannel | None = None
+        self._acting = acting.build(
+            settings,
+            actions,
+            home=suite.home,
+            open_incidents=self._open_incidents,
+            probes=self._analysis.probes,
+            registry_address=lambda: suite.registry_address if self._registry is None else self._registry.address,
+            clock=clock,
+        )
 
     def _learn_label(self, prediction: Prediction, label: Label, judgement: Judgement) -> None:
         self._analysis.learn_label(prediction, label, judgement)
@@ -189,6 +204,7 @@ class Monitor:
             if self._forwarder is not None:
                 closing.push_async_callback(self._forwarder.close)
             await self._rounds.adopt()
+            await self._acting.adopt()
             closing.push_async_callback(self._rounds.finish)
             closing.callback(self._serve_metrics())
             api = await self._start_api()
@@ -206,12 +222,14 @@ class Monitor:
             self._discovery.announce(where)
             registries = self._discovery.find(REGISTRY, self._suite.registry_address)
             registry = await closing.enter_async_context(FollowingChannel(registries, "registry"))
+            self._registry = registry
             on_start(Ports(otlp.port, otlp_http.port, api.port))
             await self._run(stop, registry, otlp, otlp_http)
 
     async def _run(
         self, stop: asyncio.Event, registry: FollowingChannel, otlp: GrpcServer, otlp_http: HttpServer
     ) -> None:
+        calls = RegistryCalls(registry)
         async with asyncio.TaskGroup() as group:
             background = [
                 group.create_task(otlp_http.running()),
@@ -220,6 +238,8 @@ class Monitor:
                 group.create_task(self._feedback.work()),
                 group.create_task(self._discovery.run()),
                 group.create_task(self._objectives.follow(registry)),
+                group.create_task(self._acting.actor.run(calls)),
+                group.create_task(self._acting.retrainings.run(calls)),
                 *(
                     group.create_task(outlet.run(lambda: self._journal.watch("", ended=self._rounds.ended)))
                     for outlet in self._outlets
@@ -253,6 +273,7 @@ class Monitor:
         )
         registry.register(VerdictCollector(self._verdicts))
         registry.register(FeedbackCollector(self._feedback, self._analysis.quality))
+        registry.register(ActionCollector(self._acting.actor, self._acting.retrainings))
         registry.register(IntakeCollector(self._arrivals))
         registry.register(
             HealthCollector(self._settings, intake=self._intake, ring=self._analysis.ring, outlets=self._outlets)
@@ -279,6 +300,8 @@ class Monitor:
         add_FeedbackServiceServicer_to_server(translated(feedback), server.grpc)
         drift = DriftServicer(self._analysis, clock=self._clock)
         add_DriftServiceServicer_to_server(translated(drift), server.grpc)
+        actions = ActionServicer(self._acting.store, self._acting.retrainings, self._acting.actor.policies)
+        add_ActionServiceServicer_to_server(translated(actions), server.grpc)
         await server.start(joined(self._suite.bind, self._settings.port))
         return server
 
@@ -291,12 +314,15 @@ class Monitor:
 
 def _open_stores(
     home: Path, database_url: str | None
-) -> tuple[Engine, IncidentStore, ComparisonStore, PredictionStore]:
+) -> tuple[Engine, IncidentStore, ComparisonStore, PredictionStore, ActionStore]:
     try:
         if database_url is None:
             home.mkdir(parents=True, exist_ok=True)
         engine = database.engine_of(database_url or f"sqlite:///{home / 'monitor.db'}")
-        return engine, IncidentStore(engine), ComparisonStore(engine), PredictionStore(engine)
+        return (
+            engine,
+            *(IncidentStore(engine), ComparisonStore(engine), PredictionStore(engine), ActionStore(engine)),
+        )
     except (ArgumentError, ModuleNotFoundError) as error:
         raise InvalidArgumentError(f"PENSTOCK_MONITOR__DATABASE_URL is unfit: {error}") from error
     except (SQLAlchemyError, OSError) as error:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from pathlib import Path
 from typing import Annotated
 from urllib.parse import urlsplit
 
@@ -97,6 +98,10 @@ class MonitorSettings(BaseSettings):
     assumed_series: int = Field(default=200, ge=1)
     """Detectors that share the budget of false alarms at least; a model version has about twelve, an operation of a
     foreign service two on each replica."""
+
+    policies: Path | None = None
+    """File that says what the monitor does by itself when incidents open (TOML, docs/actions.md). Unset: what is built
+    in."""
 
     alertmanager_url: Annotated[str, AfterValidator(_apis)] = ""
     """Alertmanager that incidents are pushed to as alerts, for example `http://127.0.0.1:9093`; of a cluster all of

@@ -36,8 +36,7 @@ def plan(tx: Transaction, fleet: Fleet, *, writing: Deployment | None = None) ->
     deployments = {one.model: one for one in tx.select(Deployment)}
     if writing is not None:
         deployments[writing.model] = writing
-    files = artifact_rows.describe_versions(tx, deployments.keys())
-    wanted = [wanted for one in deployments.values() for wanted in _wanted(one, files, fleet)]
+    wanted = _all_wanted(tx, fleet, deployments)
     decided = placement.decide(wanted, fleet)
     changed, moving, waiting, evictions = [], Counter[str](), 0, 0
     for one in deployments.values():
@@ -51,6 +50,17 @@ def plan(tx: Transaction, fleet: Fleet, *, writing: Deployment | None = None) ->
     homeless = frozenset(one.version for one in wanted if placement.is_homeless(decided[one.version], fleet))
     is_unmet = any(fleet.use(version).asked_s is not None for version in homeless)
     return Placed(tuple(changed), moving, waiting, homeless, is_unmet, evictions)
+
+
+def elsewhere(tx: Transaction, fleet: Fleet, *, version: str, replica: int) -> str:
+    """Another node that can take a replica; "" where there is none."""
+    wanted = _all_wanted(tx, fleet, {one.model: one for one in tx.select(Deployment)})
+    return placement.elsewhere(wanted, fleet, version=version, number=replica)
+
+
+def _all_wanted(tx: Transaction, fleet: Fleet, deployments: Mapping[str, Deployment]) -> list[Wanted]:
+    files = artifact_rows.describe_versions(tx, deployments.keys())
+    return [wanted for one in deployments.values() for wanted in _wanted(one, files, fleet)]
 
 
 def place(tx: Transaction, fleet: Fleet) -> Placed:

@@ -9,7 +9,7 @@ from typing import Any
 from penstock.registry.v1 import registry_service_pb2 as api
 from penstock.registry.v1.registry_service_pb2_grpc import RegistryServiceServicer
 from services.common.errors import PenstockError
-from services.registry import aliases, audit, deployments, lists, models, signing_keys, trusting, versions
+from services.registry import aliases, audit, deployments, lists, models, quarantining, signing_keys, trusting, versions
 from services.registry.adapters import codec
 from services.registry.adapters.database import Database
 from services.registry.adapters.upload_streams import UploadStreams
@@ -245,6 +245,18 @@ class RegistryServicer(RegistryServiceServicer):
     ) -> api.DeleteDeploymentResponse:
         await self._database.write(deployments.delete_deployment, request.name, etag=request.etag)
         return api.DeleteDeploymentResponse()
+
+    async def QuarantineReplica(
+        self, request: api.QuarantineReplicaRequest, _context: Any
+    ) -> api.QuarantineReplicaResponse:
+        deployment = await self._nodes.write(
+            quarantining.quarantine_replica,
+            request.name,
+            request.instance,
+            is_last_allowed=request.is_last_allowed,
+            reason=request.reason,
+        )
+        return api.QuarantineReplicaResponse(deployment=codec.deployment_to_pb(deployment))
 
     async def ReportNode(self, request: api.ReportNodeRequest, _context: Any) -> api.ReportNodeResponse:
         return api.ReportNodeResponse(moving_replicas=await self._nodes.report(codec.report_from_pb(request)))

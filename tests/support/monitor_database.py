@@ -9,6 +9,7 @@ from pathlib import Path
 from sqlalchemy.engine import Engine
 
 from services.monitor.adapters import database
+from services.monitor.adapters.action_store import ActionStore
 from services.monitor.adapters.comparison_store import ComparisonStore
 from services.monitor.adapters.incident_store import IncidentStore
 from services.monitor.adapters.prediction_store import PredictionStore
@@ -35,6 +36,12 @@ def comparison_store(url: str) -> Iterator[ComparisonStore]:
 def prediction_store(url: str) -> Iterator[PredictionStore]:
     with _engine(url) as engine:
         yield PredictionStore(engine)
+
+
+@contextlib.contextmanager
+def action_store(url: str) -> Iterator[ActionStore]:
+    with _engine(url) as engine:
+        yield ActionStore(engine)
 
 
 @contextlib.contextmanager

@@ -487,6 +487,24 @@ class DeleteDeploymentResponse(_message.Message):
     __slots__ = ()
     def __init__(self) -> None: ...
 
+class QuarantineReplicaRequest(_message.Message):
+    __slots__ = ("name", "instance", "is_last_allowed", "reason")
+    NAME_FIELD_NUMBER: _ClassVar[int]
+    INSTANCE_FIELD_NUMBER: _ClassVar[int]
+    IS_LAST_ALLOWED_FIELD_NUMBER: _ClassVar[int]
+    REASON_FIELD_NUMBER: _ClassVar[int]
+    name: str
+    instance: str
+    is_last_allowed: bool
+    reason: str
+    def __init__(self, name: _Optional[str] = ..., instance: _Optional[str] = ..., is_last_allowed: _Optional[bool] = ..., reason: _Optional[str] = ...) -> None: ...
+
+class QuarantineReplicaResponse(_message.Message):
+    __slots__ = ("deployment",)
+    DEPLOYMENT_FIELD_NUMBER: _ClassVar[int]
+    deployment: _resources_pb2.Deployment
+    def __init__(self, deployment: _Optional[_Union[_resources_pb2.Deployment, _Mapping]] = ...) -> None: ...
+
 class ReportNodeRequest(_message.Message):
     __slots__ = ("node", "instances", "capacity", "address", "is_leaving", "has_successor")
     NODE_FIELD_NUMBER: _ClassVar[int]

@@ -180,6 +180,11 @@ class RegistryServiceStub:
                 request_serializer=penstock_dot_registry_dot_v1_dot_registry__service__pb2.DeleteDeploymentRequest.SerializeToString,
                 response_deserializer=penstock_dot_registry_dot_v1_dot_registry__service__pb2.DeleteDeploymentResponse.FromString,
                 _registered_method=True)
+        self.QuarantineReplica = channel.unary_unary(
+                '/penstock.registry.v1.RegistryService/QuarantineReplica',
+                request_serializer=penstock_dot_registry_dot_v1_dot_registry__service__pb2.QuarantineReplicaRequest.SerializeToString,
+                response_deserializer=penstock_dot_registry_dot_v1_dot_registry__service__pb2.QuarantineReplicaResponse.FromString,
+                _registered_method=True)
         self.ReportNode = channel.unary_unary(
                 '/penstock.registry.v1.RegistryService/ReportNode',
                 request_serializer=penstock_dot_registry_dot_v1_dot_registry__service__pb2.ReportNodeRequest.SerializeToString,
@@ -417,6 +422,15 @@ class RegistryServiceServicer:
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
+    def QuarantineReplica(self, request, context):
+        """Takes a replica's process out, and has another one started in its place: on another node where one has room, with its files
+        looked at anew. FAILED_PRECONDITION when no other replica of its version takes requests, unless that is asked for; NOT_FOUND
+        when it isn't placed.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
     def ReportNode(self, request, context):
         """An agent's whole present state; instances that it names no more are gone. Also its heartbeat, sent every second: what
         is placed on a node that is silent for 3 seconds is placed elsewhere, after 15 seconds it loses its instances.
@@ -595,6 +609,11 @@ def add_RegistryServiceServicer_to_server(servicer, server):
                     servicer.DeleteDeployment,
                     request_deserializer=penstock_dot_registry_dot_v1_dot_registry__service__pb2.DeleteDeploymentRequest.FromString,
                     response_serializer=penstock_dot_registry_dot_v1_dot_registry__service__pb2.DeleteDeploymentResponse.SerializeToString,
+            ),
+            'QuarantineReplica': grpc.unary_unary_rpc_method_handler(
+                    servicer.QuarantineReplica,
+                    request_deserializer=penstock_dot_registry_dot_v1_dot_registry__service__pb2.QuarantineReplicaRequest.FromString,
+                    response_serializer=penstock_dot_registry_dot_v1_dot_registry__service__pb2.QuarantineReplicaResponse.SerializeToString,
             ),
             'ReportNode': grpc.unary_unary_rpc_method_handler(
                     servicer.ReportNode,
@@ -1401,6 +1420,33 @@ class RegistryService:
             '/penstock.registry.v1.RegistryService/DeleteDeployment',
             penstock_dot_registry_dot_v1_dot_registry__service__pb2.DeleteDeploymentRequest.SerializeToString,
             penstock_dot_registry_dot_v1_dot_registry__service__pb2.DeleteDeploymentResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def QuarantineReplica(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/penstock.registry.v1.RegistryService/QuarantineReplica',
+            penstock_dot_registry_dot_v1_dot_registry__service__pb2.QuarantineReplicaRequest.SerializeToString,
+            penstock_dot_registry_dot_v1_dot_registry__service__pb2.QuarantineReplicaResponse.FromString,
             options,
             channel_credentials,
             insecure,

@@ -439,7 +439,7 @@ class Alias(_message.Message):
     def __init__(self, name: _Optional[str] = ..., version: _Optional[str] = ..., update_time: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., etag: _Optional[str] = ...) -> None: ...
 
 class Deployment(_message.Message):
-    __slots__ = ("name", "versions", "replicas", "batching", "queue", "instances", "create_time", "update_time", "etag", "optimization", "placements", "pinned", "slo", "split", "feedback")
+    __slots__ = ("name", "versions", "replicas", "batching", "queue", "instances", "create_time", "update_time", "etag", "optimization", "placements", "pinned", "slo", "split", "feedback", "quarantines")
     NAME_FIELD_NUMBER: _ClassVar[int]
     VERSIONS_FIELD_NUMBER: _ClassVar[int]
     REPLICAS_FIELD_NUMBER: _ClassVar[int]
@@ -455,6 +455,7 @@ class Deployment(_message.Message):
     SLO_FIELD_NUMBER: _ClassVar[int]
     SPLIT_FIELD_NUMBER: _ClassVar[int]
     FEEDBACK_FIELD_NUMBER: _ClassVar[int]
+    QUARANTINES_FIELD_NUMBER: _ClassVar[int]
     name: str
     versions: _containers.RepeatedScalarFieldContainer[str]
     replicas: int
@@ -470,7 +471,8 @@ class Deployment(_message.Message):
     slo: Slo
     split: TrafficSplit
     feedback: FeedbackConfig
-    def __init__(self, name: _Optional[str] = ..., versions: _Optional[_Iterable[str]] = ..., replicas: _Optional[int] = ..., batching: _Optional[_Union[BatchingConfig, _Mapping]] = ..., queue: _Optional[_Union[QueueConfig, _Mapping]] = ..., instances: _Optional[_Iterable[_Union[InstanceStatus, _Mapping]]] = ..., create_time: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., update_time: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., etag: _Optional[str] = ..., optimization: _Optional[_Union[OptimizationLevel, str]] = ..., placements: _Optional[_Iterable[_Union[Placement, _Mapping]]] = ..., pinned: _Optional[bool] = ..., slo: _Optional[_Union[Slo, _Mapping]] = ..., split: _Optional[_Union[TrafficSplit, _Mapping]] = ..., feedback: _Optional[_Union[FeedbackConfig, _Mapping]] = ...) -> None: ...
+    quarantines: _containers.RepeatedCompositeFieldContainer[Quarantine]
+    def __init__(self, name: _Optional[str] = ..., versions: _Optional[_Iterable[str]] = ..., replicas: _Optional[int] = ..., batching: _Optional[_Union[BatchingConfig, _Mapping]] = ..., queue: _Optional[_Union[QueueConfig, _Mapping]] = ..., instances: _Optional[_Iterable[_Union[InstanceStatus, _Mapping]]] = ..., create_time: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., update_time: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., etag: _Optional[str] = ..., optimization: _Optional[_Union[OptimizationLevel, str]] = ..., placements: _Optional[_Iterable[_Union[Placement, _Mapping]]] = ..., pinned: _Optional[bool] = ..., slo: _Optional[_Union[Slo, _Mapping]] = ..., split: _Optional[_Union[TrafficSplit, _Mapping]] = ..., feedback: _Optional[_Union[FeedbackConfig, _Mapping]] = ..., quarantines: _Optional[_Iterable[_Union[Quarantine, _Mapping]]] = ...) -> None: ...
 
 class FeedbackConfig(_message.Message):
     __slots__ = ("is_expected", "retention_duration")
@@ -479,6 +481,26 @@ class FeedbackConfig(_message.Message):
     is_expected: bool
     retention_duration: _duration_pb2.Duration
     def __init__(self, is_expected: _Optional[bool] = ..., retention_duration: _Optional[_Union[datetime.timedelta, _duration_pb2.Duration, _Mapping]] = ...) -> None: ...
+
+class Quarantine(_message.Message):
+    __slots__ = ("version", "replica", "node", "sequence", "is_last", "quarantine_time", "actor", "reason")
+    VERSION_FIELD_NUMBER: _ClassVar[int]
+    REPLICA_FIELD_NUMBER: _ClassVar[int]
+    NODE_FIELD_NUMBER: _ClassVar[int]
+    SEQUENCE_FIELD_NUMBER: _ClassVar[int]
+    IS_LAST_FIELD_NUMBER: _ClassVar[int]
+    QUARANTINE_TIME_FIELD_NUMBER: _ClassVar[int]
+    ACTOR_FIELD_NUMBER: _ClassVar[int]
+    REASON_FIELD_NUMBER: _ClassVar[int]
+    version: str
+    replica: int
+    node: str
+    sequence: int
+    is_last: bool
+    quarantine_time: _timestamp_pb2.Timestamp
+    actor: str
+    reason: str
+    def __init__(self, version: _Optional[str] = ..., replica: _Optional[int] = ..., node: _Optional[str] = ..., sequence: _Optional[int] = ..., is_last: _Optional[bool] = ..., quarantine_time: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., actor: _Optional[str] = ..., reason: _Optional[str] = ...) -> None: ...
 
 class TrafficSplit(_message.Message):
     __slots__ = ("rollout", "candidate", "baseline", "candidate_share", "shadow_share", "sticky_key", "alias", "comparison", "pair_tolerance")

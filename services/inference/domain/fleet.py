@@ -46,6 +46,16 @@ class Assignment:
     variant: Variant = ORIGINAL
     tells_predictions: bool = False
     """Whether labels are expected, and what is answered is told for them."""
+    quarantine: int = 0
+    """How often its process was taken out."""
+
+
+@dataclass(frozen=True, slots=True)
+class Quarantine:
+    """A replica's process was taken out so often; ``is_last``: it goes on until another one takes requests."""
+
+    sequence: int
+    is_last: bool
 
 
 @dataclass(frozen=True, slots=True)

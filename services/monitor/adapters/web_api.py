@@ -7,6 +7,8 @@ import http.client
 import io
 import json
 import ssl
+from collections.abc import Mapping
+from types import MappingProxyType
 from typing import Any
 from urllib.parse import urlsplit
 
@@ -17,17 +19,23 @@ from services.common.errors import FailedPreconditionError, UnavailableError
 _TIMEOUT_S = 5.0
 _MAX_ANSWER_BYTES = 4 << 20
 _PORTS = {"http": 80, "https": 443}
+_NO_HEADERS: Mapping[str, str] = MappingProxyType({})
 
 
 class WebApi:
     """What is below ``url`` (``http`` or ``https``); ``authorization`` is that header's value, "" for none."""
 
-    def __init__(self, url: str, *, authorization: str = "", timeout_s: float = _TIMEOUT_S) -> None:
+    def __init__(self, url: str, *, authorization: str = "", timeout_s: float = _TIMEOUT_S, ca_file: str = "") -> None:
+        """``ca_file`` has the certificates that vouch for an ``https`` one; "": those of this machine.
+
+        Raises:
+            OSError: it can't be read.
+        """
         parts = urlsplit(url)
         self._host, self._port = parts.hostname or "", parts.port or _PORTS[parts.scheme]
         self.address = joined(self._host, self._port)
         self._path = parts.path.rstrip("/")
-        self._tls = ssl.create_default_context() if parts.scheme == "https" else None
+        self._tls = ssl.create_default_context(cafile=ca_file or None) if parts.scheme == "https" else None
         self._authorization = authorization
         self._timeout_s = timeout_s
 
@@ -38,9 +46,18 @@ class WebApi:
             UnavailableError: no answer, or one that says that repeating may help.
             FailedPreconditionError: it is refused for good.
         """
+        content = b"" if body is None else json.dumps(body, ensure_ascii=False).encode()
+        answer = await self.send(method, path, content)
+        try:
+            return json.loads(answer) if answer.strip() else None
+        except ValueError:
+            raise UnavailableError(f"{self.address} answered {_shown(answer)!r}, expected JSON") from None
+
+    async def send(self, method: str, path: str, content: bytes, *, headers: Mapping[str, str] = _NO_HEADERS) -> bytes:
+        """Send JSON as it is; return the answer's body, whatever it is. Errors as of :meth:`call`."""
         try:
             async with asyncio.timeout(self._timeout_s):
-                raw = await self._exchange(self._request(method, path, body))
+                raw = await self._exchange(self._request(method, path, content, headers))
             status, answer = _read(raw)
         except TimeoutError:
             raise UnavailableError(f"{self.address} did not answer within {self._timeout_s:g} s") from None
@@ -53,19 +70,16 @@ class WebApi:
             raise UnavailableError(f"{self.address} answered {status}: {_shown(answer)}")
         if status >= 300:
             raise FailedPreconditionError(f"{self.address} refused {method} {path} with {status}: {_shown(answer)}")
-        try:
-            return json.loads(answer) if answer.strip() else None
-        except ValueError:
-            raise UnavailableError(f"{self.address} answered {_shown(answer)!r}, expected JSON") from None
+        return answer
 
-    def _request(self, method: str, path: str, body: Any) -> bytes:
-        content = b"" if body is None else json.dumps(body, ensure_ascii=False).encode()
+    def _request(self, method: str, path: str, content: bytes, headers: Mapping[str, str]) -> bytes:
         fields = {
             "Host": self.address,
             "User-Agent": f"penstock-monitor/{__version__}",
             "Accept": "application/json",
             "Content-Type": "application/json",
             "Content-Length": str(len(content)),
+            **headers,
         }
         if self._authorization:
             fields["Authorization"] = self._authorization

@@ -19,7 +19,7 @@ from sqlalchemy import (
     Text,
 )
 
-REVISION = "0012"
+REVISION = "0013"
 """The last migration's: a database that has it is up to date."""
 
 metadata = MetaData(
@@ -126,6 +126,7 @@ deployments = Table(
     Column("placements", _Json, nullable=False),
     Column("pinned", Boolean, nullable=False),
     Column("slo", _Json, nullable=False),
+    Column("quarantines", _Json, nullable=False),
     # While a rollout divides its requests.
     Column("split", _Json),
     Column("feedback", _Json, nullable=False),

@@ -37,6 +37,15 @@ def decide(wanted: Sequence[Wanted], fleet: Fleet) -> dict[str, tuple[Placement,
     return decided
 
 
+def elsewhere(wanted: Sequence[Wanted], fleet: Fleet, *, version: str, number: int) -> str:
+    """The best other node for a replica that is placed on one; "" where no other can take it."""
+    board = _Board(wanted, fleet)
+    for replica in board.of_version.get(version, ()):
+        if replica.number == number and not replica.old:
+            return board.best_other(replica)
+    return ""
+
+
 def is_homeless(placements: Sequence[Placement], fleet: Fleet) -> bool:
     """Whether a version with these placements runs nowhere, or on nodes that are lost only."""
     return all(not one.node or fleet.health(one.node).is_lost for one in placements)
@@ -286,6 +295,10 @@ class _Board:
 
     def _targets(self, replica: _Replica) -> list[str]:
         return [node for node in self._fleet.nodes if node != replica.node and self._fits(replica, node)]
+
+    def best_other(self, replica: _Replica) -> str:
+        """The best node that a replica isn't on, "" for none."""
+        return self._best(replica, self._targets(replica))
 
     def _best(self, replica: _Replica, nodes: Sequence[str]) -> str:
         return min(nodes, key=lambda node: self._rank(replica, node), default="")

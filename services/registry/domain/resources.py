@@ -352,6 +352,20 @@ class Placement:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Quarantine:
+    """A replica on a node whose process was taken out; ``is_last``: not before another one takes requests."""
+
+    version: str
+    replica: int
+    node: str
+    sequence: int
+    is_last: bool
+    quarantine_time_ns: int
+    actor: str
+    reason: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class TrafficSplit:
     """How requests are divided between two versions. All are resource names but ``alias``, which is an id."""
 
@@ -383,6 +397,7 @@ class Deployment:
     placements: tuple[Placement, ...] = ()
     pinned: bool = False
     slo: Slo = Slo()
+    quarantines: tuple[Quarantine, ...] = ()
     split: TrafficSplit | None = None
     feedback: FeedbackConfig = FeedbackConfig()
 

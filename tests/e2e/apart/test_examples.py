@@ -55,3 +55,14 @@ def test_wrong_weights_are_rolled_back_under_load() -> None:
     count, right = answers(shown, 2)
     assert 0 < count <= 200
     assert right < 50
+
+
+@pytest.mark.long
+@pytest.mark.timeout(600)
+def test_drift_has_a_model_trained_again_and_the_new_version_promoted_under_load() -> None:
+    shown = run("drift_retraining.py")
+    assert "PROMOTED: " in shown
+    assert "failed requests: 0\n" in shown
+    (_, before), (count, after) = answers(shown, 1), answers(shown, 2)
+    assert count > 1_000
+    assert after > 90 > before

@@ -13,6 +13,7 @@ from services.registry.adapters.codec.deployments import (
     deployment_to_pb,
     instance_from_pb,
     placement_from_pb,
+    quarantine_from_pb,
 )
 from services.registry.adapters.codec.models import alias_to_pb, model_from_pb, model_to_pb
 from services.registry.adapters.codec.rollouts import created_rollout, rollout_to_pb
@@ -92,6 +93,7 @@ def _created_deployment(body: bytes) -> Deployment:
         deployment,
         instances=tuple(map(instance_from_pb, message.instances)),
         placements=tuple(map(placement_from_pb, message.placements)),
+        quarantines=tuple(map(quarantine_from_pb, message.quarantines)),
         create_time_ns=created_ns,
         update_time_ns=created_ns,
     )

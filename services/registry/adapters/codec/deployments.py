@@ -15,6 +15,7 @@ from services.registry.domain.resources import (
     InstanceState,
     InstanceStatus,
     Placement,
+    Quarantine,
     QueueConfig,
     Slo,
 )
@@ -46,6 +47,20 @@ def deployment_to_pb(deployment: Deployment) -> pb.Deployment:
         slo=pb.Slo(**asdict(deployment.slo)) if deployment.slo != Slo() else None,
         split=None if deployment.split is None else pb.TrafficSplit(**asdict(deployment.split)),
         feedback=_feedback_to_pb(deployment.feedback),
+        quarantines=map(_quarantine_to_pb, deployment.quarantines),
+    )
+
+
+def _quarantine_to_pb(quarantine: Quarantine) -> pb.Quarantine:
+    return pb.Quarantine(
+        version=quarantine.version,
+        replica=quarantine.replica,
+        node=quarantine.node,
+        sequence=quarantine.sequence,
+        is_last=quarantine.is_last,
+        quarantine_time=timestamp(quarantine.quarantine_time_ns),
+        actor=quarantine.actor,
+        reason=quarantine.reason,
     )
 
 
@@ -74,6 +89,19 @@ def deployment_from_pb(message: pb.Deployment, *, model: str) -> Deployment:
             message.slo.window_days,
         ),
         feedback=FeedbackConfig(message.feedback.is_expected, message.feedback.retention_duration.ToNanoseconds()),
+    )
+
+
+def quarantine_from_pb(message: pb.Quarantine) -> Quarantine:
+    return Quarantine(
+        version=message.version,
+        replica=message.replica,
+        node=message.node,
+        sequence=message.sequence,
+        is_last=message.is_last,
+        quarantine_time_ns=nanoseconds(message.quarantine_time),
+        actor=message.actor,
+        reason=message.reason,
     )
 
 
