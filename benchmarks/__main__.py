@@ -12,10 +12,11 @@ import typer
 from rich.console import Console
 
 from benchmarks import report
+from benchmarks.bench import Bench
 from benchmarks.load import H2load, LoadFailedError
 from benchmarks.measurement import Plan, strangers_share
 from benchmarks.peers.report import SECTIONS as PEER_SECTIONS
-from benchmarks.scenarios import SCENARIOS, Bench
+from benchmarks.scenarios import SCENARIOS
 from benchmarks.server_process import StartError
 from penstock.errors import PenstockError
 
