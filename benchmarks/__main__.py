@@ -40,7 +40,8 @@ def main(
     """Measure what a request costs: Penstock as a user gets it, beside bare yardsticks of the same run.
 
     Each scenario starts suites of its own in temporary folders on free ports, prints tables, and replaces its section
-    of benchmarks/RESULTS.md; every round's figures go to build/benchmarks. All of them take about twenty minutes.
+    of benchmarks/RESULTS.md; every round's figures go to build/benchmarks. All of them take about
+    forty minutes, half of it `shadowing`.
 
     Example: python -m benchmarks --only identity,telemetry --rounds 5
     """

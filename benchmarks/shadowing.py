@@ -16,12 +16,12 @@ from benchmarks.load import LoadFailedError, Timing
 from benchmarks.measurement import Figures, Result, check_answers, observe
 from benchmarks.report import Section, Table, as_json, change, number
 from benchmarks.server_process import StartError
-from benchmarks.systems import PenstockSystem
+from benchmarks.systems import Counts, PenstockSystem, Titled
 from benchmarks.workloads import Digits, Workload
 from penstock.registry.v1.rollout_service_pb2 import Rollout
 
 RATES = (200, 1_000)
-"""Requests a second. With their copies, the higher rate keeps two cores busy for about two thirds of the time."""
+"""Requests a second. Both leave most of two cores idle: what is found is what copying does, not a want of cores."""
 PAIRS = 20
 """Pairs of rounds in a suite at each rate."""
 _SETTLE_S = 0.5
@@ -34,7 +34,7 @@ Pair = tuple[Figures, Figures]
 """A round with copies, and one without."""
 
 
-class Shadowed:
+class Shadowed(Titled):
     """A suite with a model's two versions, which are the same; both stay loaded, whether or not one is in the shadow.
 
     Nothing but a rollout's beginning and end differs between the halves of a pair: no process is started for it, and
@@ -43,11 +43,12 @@ class Shadowed:
 
     def __init__(self, suite: PenstockSystem, workload: Workload) -> None:
         """Deploys both."""
+        super().__init__(suite, suite.title)
         self.suite = suite
         self.workload = workload
         suite.deploy(workload)
         suite.deploy(workload, is_beside=True)
-        self._candidate, _baseline = suite.client.deployment(workload.name).versions
+        self._candidate, self._baseline = suite.client.deployment(workload.name).versions
         self._rollout = ""
 
     @property
@@ -69,10 +70,13 @@ class Shadowed:
             self._rollout = ""
         self.suite.wait_until(lambda: self._is_copied() is is_on, within_s=_COPIES_S)
 
+    def counts(self, workload: Workload) -> Counts | None:
+        """Those of the version that answers: executions of copies count, too, but for the other one."""
+        return self.suite.counts(workload, version=self._baseline.rpartition("/")[2])
+
     def _is_copied(self) -> bool:
         before = self.copies()
-        api = self.suite.api(self.workload)
-        api.call(self.workload.rows(1)).ask()
+        self.api(self.workload).call(self.workload.rows(1)).ask()
         time.sleep(0.2)
         return self.copies() != before
 
@@ -144,8 +148,8 @@ def shadowing(bench: Bench) -> Section:
     text = (
         f"{workload.title} over gRPC, {' or '.join(map(number, RATES))} requests a second whether or not those before "
         "are answered: under a load that waits for answers, copies would take from the rate what at a fixed one they "
-        "take from idle cores. With: a shadow rollout copies all of them to a version that is the same, and all copies "
-        "are compared. Without: there is no rollout; the processes of both versions stay loaded. "
+        "take from idle cores. On: a shadow rollout copies all of them to a version that is the same, and all copies "
+        "are compared. Off: there is no rollout; the processes of both versions stay loaded. "
         f"{bench.plan.rounds} suites, {PAIRS} pairs of rounds in each; a change is the median of the rounds' ratios, "
         "with its 95 % interval, drawn by pairs. CPU is that of the whole suite for a request, with its copy."
     )
@@ -154,8 +158,8 @@ def shadowing(bench: Bench) -> Section:
 
 def _half(bench: Bench, shadowed: Shadowed, rate: int, *, reply_size: int, is_on: bool) -> Figures:
     """Half a pair: what requests meet, with copies or without."""
-    suite, workload = shadowed.suite, shadowed.workload
-    call = suite.api(workload).call(workload.rows(1))
+    workload = shadowed.workload
+    call = shadowed.api(workload).call(workload.rows(1))
 
     def send(seconds: float) -> Timing:
         tenths = max(2, round(seconds * 10))
@@ -165,15 +169,14 @@ def _half(bench: Bench, shadowed: Shadowed, rate: int, *, reply_size: int, is_on
     send(bench.plan.warm_up_s)
     time.sleep(_SETTLE_S)
     before = shadowed.copies()
-    figures = observe(suite, workload, lambda: send(bench.plan.seconds), reply_size=reply_size)
+    figures = observe(shadowed, workload, lambda: send(bench.plan.seconds), reply_size=reply_size)
     shadowed.check(before, answered=figures.requests)
     return figures
 
 
 def shadowing_table(rounds: Mapping[int, Sequence[Pair]]) -> Table:
     """How rounds with copies differ from those without, by the rate that was asked for."""
-    headings = ["req/s", "answered with", "without"]
-    headings += ["p50 ms with", "without", "change", "p99 ms with", "without", "change", "CPU"]
+    headings = ["asked", "req/s on", "off", "p50 ms on", "off", "change", "p99 ms on", "off", "change", "CPU"]
     rows = []
     for rate, pairs in rounds.items():
         on, off = (Result("", 1, "", half).median for half in zip(*pairs, strict=True))

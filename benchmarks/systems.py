@@ -38,8 +38,9 @@ class Counts:
     executions: int
 
     @classmethod
-    def ask(cls, address: str, model: str) -> Counts:
-        request = oip.ModelStatisticsRequest(name=model).SerializeToString()
+    def ask(cls, address: str, model: str, version: str = "") -> Counts:
+        """Those of one version, or of all together."""
+        request = oip.ModelStatisticsRequest(name=model, version=version).SerializeToString()
         with grpc.insecure_channel(address, options=[("grpc.use_local_subchannel_pool", 1)]) as channel:
             answer = channel.unary_unary("/inference.GRPCInferenceService/ModelStatistics")(request, timeout=10)
         versions = oip.ModelStatisticsResponse.FromString(answer).model_stats
@@ -244,8 +245,8 @@ class PenstockSystem:
     def processes(self) -> list[psutil.Process]:
         return family_of(self._server.pid)
 
-    def counts(self, workload: Workload) -> Counts | None:
-        return Counts.ask(self._address, workload.name)
+    def counts(self, workload: Workload, *, version: str = "") -> Counts | None:
+        return Counts.ask(self._address, workload.name, version)
 
 
 class Titled:
