@@ -12,10 +12,11 @@ import typer
 from rich.console import Console
 
 from benchmarks import report
+from benchmarks.bench import Bench
 from benchmarks.load import H2load, LoadFailedError
 from benchmarks.measurement import Plan, strangers_share
 from benchmarks.peers.report import SECTIONS as PEER_SECTIONS
-from benchmarks.scenarios import SCENARIOS, Bench
+from benchmarks.scenarios import SCENARIOS
 from benchmarks.server_process import StartError
 from penstock.errors import PenstockError
 
@@ -39,7 +40,8 @@ def main(
     """Measure what a request costs: Penstock as a user gets it, beside bare yardsticks of the same run.
 
     Each scenario starts suites of its own in temporary folders on free ports, prints tables, and replaces its section
-    of benchmarks/RESULTS.md; every round's figures go to build/benchmarks. All of them take about twenty minutes.
+    of benchmarks/RESULTS.md; every round's figures go to build/benchmarks. All of them take about
+    forty minutes, half of it `shadowing`.
 
     Example: python -m benchmarks --only identity,telemetry --rounds 5
     """

@@ -7,6 +7,7 @@ import re
 import shutil
 import subprocess
 import tempfile
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from urllib.parse import urlsplit
@@ -17,6 +18,10 @@ from numpy.typing import NDArray
 
 CONNECTIONS = 4
 """Most connections that a gRPC load is spread over; each then carries several requests at a time."""
+_EACH, _MOST_OF_EACH = 10, 100
+"""Of a steady load: requests a second on each connection, and how many of them may be unanswered."""
+_LATE_SHARE, _LATE_S = 0.02, 0.2
+"""By how much the last request of a steady load may be late, before its figures are refused."""
 HOW_TO_GET_H2LOAD = "h2load is missing, the load client: install nghttp2-client (Debian) or nghttp2 (Fedora, Homebrew)"
 
 
@@ -87,12 +92,14 @@ class Load:
 class Timing:
     """Every request's latency (µs) in order of completion, the time they took together, the bytes of all replies.
 
-    ``reply_bytes`` counts messages without gRPC's five bytes of framing.
+    ``reply_bytes`` counts messages without gRPC's five bytes of framing. ``sending_s`` is the time from the first
+    request that was sent to the last one.
     """
 
     latencies_us: NDArray[np.int64]
     elapsed_s: float
     reply_bytes: int
+    sending_s: float = 0.0
 
     @property
     def rate(self) -> float:
@@ -123,17 +130,41 @@ class H2load:
             LoadFailedError: one of them was not.
         """
         call = load.call
+        streams = f"--max-concurrent-streams={load.streams}" if call.is_grpc else "--h1"
+        options = [f"--clients={load.clients}", f"--requests={requests}", streams, f"http://{call.address}{call.path}"]
+        return self._run(call, options, requests=requests, timeout_s=timeout_s)
+
+    def run_steadily(self, call: Call, *, rate: int, requests: int, timeout_s: float = 300.0) -> Timing:
+        """Send so many gRPC requests, ``rate`` a second, whether or not those before are answered.
+
+        Each connection sends ten a second, and connections begin one after another, so that requests come evenly, to a
+        millisecond or two. ``rate`` is a multiple of ten, and ``requests`` of a tenth of it.
+
+        Raises:
+            LoadFailedError: one was not answered with HTTP status 200, or they were not sent in time.
+        """
+        clients = rate // _EACH
+        options = [
+            *(f"--clients={clients}", f"--requests={requests}", f"--max-concurrent-streams={_MOST_OF_EACH}"),
+            *(f"--rps={_EACH}", f"--rate={-(-rate // 1_000)}", f"--rate-period={max(1, round(1_000 / rate))}ms"),
+            f"http://{call.address}{call.path}",
+        ]
+        timing = self._run(call, options, requests=requests, timeout_s=timeout_s)
+        span_s = requests / rate
+        if timing.sending_s > span_s * (1 + _LATE_SHARE) + _LATE_S:
+            raise LoadFailedError(f"the client took {timing.sending_s:.2f} s to send, expected {span_s:.2f} s")
+        return timing
+
+    def _run(self, call: Call, options: Sequence[str], *, requests: int, timeout_s: float) -> Timing:
         with tempfile.TemporaryDirectory(prefix="penstock-bench-") as folder:
             body, log = Path(folder, "body"), Path(folder, "log")
             body.write_bytes((b"\0" + len(call.body).to_bytes(4, "big") if call.is_grpc else b"") + call.body)
             log.touch()
             headers = (("content-type", "application/grpc"), ("te", "trailers")) if call.is_grpc else call.headers
             command = [
-                *(self._program, "--threads=1", f"--clients={load.clients}", f"--requests={requests}"),
-                *((f"--max-concurrent-streams={load.streams}",) if call.is_grpc else ("--h1",)),
-                *(f"--data={body}", f"--log-file={log}"),
+                *(self._program, "--threads=1", f"--data={body}", f"--log-file={log}"),
                 *(f"--header={name}: {value}" for name, value in headers),
-                f"http://{call.address}{call.path}",
+                *options,
             ]
             try:
                 done = subprocess.run(command, check=False, capture_output=True, text=True, timeout=timeout_s)
@@ -154,4 +185,4 @@ def _parse(output: str, log: Path, *, requests: int, framing: int) -> Timing:
     if len(rows) != requests or not (statuses == 200).all():
         raise LoadFailedError(f"expected {requests} times status 200, got {len(rows)}: {np.unique(statuses)}")
     elapsed_s = float((begun_us + latencies_us).max() - begun_us.min()) / 1e6
-    return Timing(latencies_us, elapsed_s, int(payload[1]) - framing * requests)
+    return Timing(latencies_us, elapsed_s, int(payload[1]) - framing * requests, float(np.ptp(begun_us)) / 1e6)

@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 
-from benchmarks.load import CONNECTIONS, H2load, Load, LoadFailedError
+from benchmarks.load import CONNECTIONS, H2load, Load, LoadFailedError, Timing
 from benchmarks.processes import CpuClock, resident_mb
 from benchmarks.systems import Counts, System
 from benchmarks.wire import Api
@@ -128,21 +128,11 @@ class Trial:
         Raises:
             LoadFailedError: a request failed, or an answer was wrong.
         """
-        parts = self.system.parts(self.workload)
-        counted, clock = self.system.counts(self.workload), CpuClock.read(parts)
-        timing = self._client.run(self.load, requests=self.requests)
-        spent = CpuClock.read(parts) - clock
-        batch_rows = self._batch_rows(counted, self.system.counts(self.workload))
-        self._check_size(timing.reply_bytes / self.requests)
-        figures = Figures(
-            requests=self.requests,
-            rate=timing.rate,
-            p50_ms=timing.percentile_ms(50),
-            p99_ms=timing.percentile_ms(99),
-            batch_rows=batch_rows,
-            cpu_us={part: seconds / self.requests * 1e6 for part, seconds in spent.parts.items()},
-            memory_mb=resident_mb(process for processes in parts.values() for process in processes),
-            strangers_share=spent.strangers_share,
+        figures = observe(
+            self.system,
+            self.workload,
+            lambda: self._client.run(self.load, requests=self.requests),
+            reply_size=self._reply_size,
         )
         self._figures.append(figures)
         return figures
@@ -156,18 +146,45 @@ class Trial:
         check_answers(self.system.title, self._api, self.workload)
         return Result(self.workload.title, self.load.concurrency, self.system.title, tuple(self._figures))
 
-    def _batch_rows(self, before: Counts | None, after: Counts | None) -> float:
-        if before is None or after is None:
-            return 0.0
-        counts = after - before
-        if (counts.success, counts.failure) != (self.requests, 0) or not counts.executions:
-            raise LoadFailedError(f"{self.system.title} counts {counts} for {self.requests} requests")
-        return counts.rows / counts.executions
 
-    def _check_size(self, mean: float) -> None:
-        tolerance = 0 if self._api.is_size_fixed else 0.05 * self._reply_size
-        if abs(mean - self._reply_size) > tolerance:
-            raise LoadFailedError(f"{self.system.title}: replies of {mean:.1f} bytes, expected {self._reply_size}")
+def observe(system: System, workload: Workload, send: Callable[[], Timing], *, reply_size: int) -> Figures:
+    """What a load that ``send`` makes meets, and costs. Every reply is to have ``reply_size`` bytes.
+
+    Raises:
+        LoadFailedError: a request failed, or an answer was wrong.
+    """
+    parts = system.parts(workload)
+    counted, clock = system.counts(workload), CpuClock.read(parts)
+    timing = send()
+    spent = CpuClock.read(parts) - clock
+    requests = len(timing.latencies_us)
+    batch_rows = _batch_rows(system, counted, system.counts(workload), requests=requests)
+    _check_size(system, workload, timing.reply_bytes / requests, expected=reply_size)
+    return Figures(
+        requests=requests,
+        rate=timing.rate,
+        p50_ms=timing.percentile_ms(50),
+        p99_ms=timing.percentile_ms(99),
+        batch_rows=batch_rows,
+        cpu_us={part: seconds / requests * 1e6 for part, seconds in spent.parts.items()},
+        memory_mb=resident_mb(process for processes in parts.values() for process in processes),
+        strangers_share=spent.strangers_share,
+    )
+
+
+def _batch_rows(system: System, before: Counts | None, after: Counts | None, *, requests: int) -> float:
+    if before is None or after is None:
+        return 0.0
+    counts = after - before
+    if (counts.success, counts.failure) != (requests, 0) or not counts.executions:
+        raise LoadFailedError(f"{system.title} counts {counts} for {requests} requests")
+    return counts.rows / counts.executions
+
+
+def _check_size(system: System, workload: Workload, mean: float, *, expected: int) -> None:
+    tolerance = 0 if system.api(workload).is_size_fixed else 0.05 * expected
+    if abs(mean - expected) > tolerance:
+        raise LoadFailedError(f"{system.title}: replies of {mean:.1f} bytes, expected {expected}")
 
 
 def check_answers(title: str, api: Api, workload: Workload) -> int:

@@ -8,18 +8,17 @@ import tempfile
 import time
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import ExitStack
-from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
 
 import psutil
 
 from benchmarks import loop
-from benchmarks.load import H2load
+from benchmarks.bench import Bench
 from benchmarks.measurement import Figures, Plan, Result, Subject, Trial, measure
 from benchmarks.processes import resident_mb
 from benchmarks.report import LOOP, PARTS, Section, Table, as_json, change, costs_table, number, ratio
-from benchmarks.systems import EchoSystem, PenstockSystem, RestSystem, Titled
+from benchmarks.shadowing import shadowing
+from benchmarks.systems import EchoSystem, RestSystem, Titled
 from benchmarks.workloads import Cnn, Digits, Identity, Mebibyte, Workload
 from penstock.serving import Serving
 
@@ -28,33 +27,6 @@ _SHORTER, _PAIRS, _PAIRS_OF_ONE = 4, 30, 80
 """Rounds of a pair of suites: so much shorter, so many pairs, and so many where there is one client."""
 
 Pairs = Sequence[tuple[Figures, Figures]]
-
-
-@dataclass(frozen=True, slots=True)
-class Bench:
-    """What every scenario gets. ``say`` shows a step; ``results`` gathers all that was measured."""
-
-    plan: Plan
-    client: H2load
-    say: Callable[[str], None]
-    idle_models: int = 200
-    front: str = "native"
-    clients: Sequence[int] = ()
-    """How many ask at a time in comparisons by pairs; the workload's own numbers where there are none."""
-    results: list[Result] = field(default_factory=list)
-
-    def suite(self, *, settings: Mapping[str, str] | None = None, **options: Any) -> PenstockSystem:
-        self.say("starting Penstock")
-        return PenstockSystem(settings={"PENSTOCK_GATEWAY__FRONT": self.front, **(settings or {})}, **options)
-
-    def deploy(self, suite: PenstockSystem, workload: Workload, **options: Any) -> None:
-        self.say(f"deploying {workload.name}")
-        suite.deploy(workload, **options)
-
-    def measure(self, subjects: Sequence[Subject], **options: Any) -> list[Result]:
-        results = measure(self.plan, subjects, client=self.client, say=self.say, **options)
-        self.results.extend(results)
-        return results
 
 
 def grpc_identity(bench: Bench) -> Section:
@@ -314,6 +286,7 @@ SCENARIOS: dict[str, Callable[[Bench], Section]] = {
     "1mib": grpc_mebibyte,
     "rest": rest,
     "telemetry": telemetry,
+    "shadowing": shadowing,
     "scaling": scaling,
     "backlog": backlog,
     "many": many_models,

@@ -7,7 +7,7 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import ExitStack, suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -38,8 +38,9 @@ class Counts:
     executions: int
 
     @classmethod
-    def ask(cls, address: str, model: str) -> Counts:
-        request = oip.ModelStatisticsRequest(name=model).SerializeToString()
+    def ask(cls, address: str, model: str, version: str = "") -> Counts:
+        """Those of one version, or of all together."""
+        request = oip.ModelStatisticsRequest(name=model, version=version).SerializeToString()
         with grpc.insecure_channel(address, options=[("grpc.use_local_subchannel_pool", 1)]) as channel:
             answer = channel.unary_unary("/inference.GRPCInferenceService/ModelStatistics")(request, timeout=10)
         versions = oip.ModelStatisticsResponse.FromString(answer).model_stats
@@ -124,6 +125,7 @@ class PenstockSystem:
         numbers = dict(zip([port.variable for port in PORTS], free_ports(len(PORTS)), strict=True))
         self._address = f"127.0.0.1:{numbers['PENSTOCK_GATEWAY__GRPC_PORT']}"
         self.rest_address = f"127.0.0.1:{numbers['PENSTOCK_GATEWAY__HTTP_PORT']}"
+        self.metrics_address = f"127.0.0.1:{numbers['PENSTOCK_GATEWAY__METRICS_PORT']}"
         registry = f"127.0.0.1:{numbers['PENSTOCK_REGISTRY__PORT']}"
         self._environ = {name: value for name, value in os.environ.items() if not name.startswith("PENSTOCK_")}
         self._environ |= {name: str(number) for name, number in numbers.items()}
@@ -132,7 +134,7 @@ class PenstockSystem:
             "PENSTOCK_OTLP_ENDPOINT": f"127.0.0.1:{numbers['PENSTOCK_MONITOR__OTLP_PORT']}",
             **(settings or {}),
         }
-        self._client = Client(registry=registry, gateway=self._address)
+        self.client = Client(registry=registry, gateway=self._address)
         self._open = ExitStack()
 
     def __enter__(self) -> Self:
@@ -146,7 +148,7 @@ class PenstockSystem:
                     [sys.executable, "-m", "penstock", "up", "--json"], environ=self._environ, log=self._home / "up.log"
                 )
             )
-            opening.callback(self._client.close)
+            opening.callback(self.client.close)
             self._server.wait_until(self._is_ready)
             self.wait_until_serving(self._serving)
             self.startup_s = time.monotonic() - begin
@@ -166,9 +168,12 @@ class PenstockSystem:
         name: str | None = None,
         serving: Serving | None = None,
         is_optimized: bool = False,
+        is_beside: bool = False,
         wait: bool = True,
     ) -> None:
         """Deploy a model, and wait until it serves; ``is_optimized`` as it comes, once the search for variants is over.
+
+        With ``is_beside`` the version that served before stays loaded.
 
         Raises:
             StartError: it doesn't.
@@ -178,10 +183,10 @@ class PenstockSystem:
         workload.save(path)
         serving = replace(serving or Serving(), optimize="fast" if is_optimized else "off")
         try:
-            files = self._client.upload(path)
-            version = self._client.create_version(name or workload.name, files, is_trusted=True)
-            version = self._client.wait_validated(version.name)
-            self._client.deploy(name or workload.name, version.name, serving=serving, wait=wait)
+            files = self.client.upload(path)
+            version = self.client.create_version(name or workload.name, files, is_trusted=True)
+            version = self.client.wait_validated(version.name)
+            self.client.deploy(name or workload.name, version.name, serving=serving, keep_previous=is_beside, wait=wait)
             if is_optimized:
                 self._server.wait_until(lambda: self._is_optimized(name or workload.name, version.name), within_s=600)
                 self._wait_until_settled()
@@ -198,25 +203,33 @@ class PenstockSystem:
 
     def _is_optimized(self, model: str, version: str) -> bool:
         """Whether the search is over, and all that serves is loaded as it found best."""
-        over = [one for one in self._client.version(version).optimizations if one.state > one.STATE_SEARCHING]
-        instances = self._client.deployment(model).instances
+        over = [one for one in self.client.version(version).optimizations if one.state > one.STATE_SEARCHING]
+        instances = self.client.deployment(model).instances
         return bool(over) and all(
             one.state == one.STATE_READY and dict(one.variant) == dict(over[0].variant) for one in instances
         )
 
+    def wait_until(self, is_so: Callable[[], bool], *, within_s: float) -> None:
+        """Wait until something is so.
+
+        Raises:
+            StartError: it is not in time, or the suite has ended.
+        """
+        self._server.wait_until(is_so, within_s=within_s)
+
     def scale(self, workload: Workload, replicas: int) -> None:
         """Give a model so many processes, and wait until they are ready."""
-        version = self._client.deployment(workload.name).versions[-1]
-        self._client.deploy(workload.name, version, serving=Serving(replicas=replicas))
+        version = self.client.deployment(workload.name).versions[-1]
+        self.client.deploy(workload.name, version, serving=Serving(replicas=replicas))
         self._server.wait_until(lambda: len(self._ready_pids(workload)) == replicas)
 
     def wait_until_serving(self, models: Iterable[str]) -> None:
         """Wait until each of these models takes requests."""
         for model in models:
-            self._server.wait_until(lambda model=model: self._client.is_ready(model))
+            self._server.wait_until(lambda model=model: self.client.is_ready(model))
 
     def _ready_pids(self, workload: Workload) -> set[int]:
-        instances = self._client.deployment(workload.name).instances
+        instances = self.client.deployment(workload.name).instances
         return {one.pid for one in instances if one.state == one.STATE_READY}
 
     def api(self, workload: Workload) -> Api:
@@ -232,8 +245,8 @@ class PenstockSystem:
     def processes(self) -> list[psutil.Process]:
         return family_of(self._server.pid)
 
-    def counts(self, workload: Workload) -> Counts | None:
-        return Counts.ask(self._address, workload.name)
+    def counts(self, workload: Workload, *, version: str = "") -> Counts | None:
+        return Counts.ask(self._address, workload.name, version)
 
 
 class Titled:

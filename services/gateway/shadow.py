@@ -123,7 +123,7 @@ class Shadows:
     """Makes copies, compares their answers and counts. Belongs to one event loop's thread.
 
     Copies are not in the pending table: nothing is tried again, counted as a request, or waited for. All that is done
-    here happens in later turns of the event loop than the one in which the request was answered.
+    here happens in later turns of the event loop than the one in which the request was answered, and its answer sent.
     """
 
     def __init__(
@@ -204,16 +204,21 @@ class Shadows:
     def _work_soon(self) -> None:
         if not self._is_due:
             self._is_due = True
-            self._loop.call_soon(self._work)
+            self._loop.call_soon(self._gather)
 
-    def _work(self) -> None:
-        """Copy what was answered, and compare what was replied, in the turns before.
+    def _gather(self) -> None:
+        """Take what was answered and replied in the turn before; the requests of a batch are in one turn.
 
-        The requests of a batch are answered, or replied to, in one turn.
+        Each connection sends its answers in a callback of its own, and those of a batch that come after the first one's
+        come after this: so the work is put off until the turn that follows, and no answer waits for it.
         """
         self._is_due = False
         answered, self._answered = self._answered, []
         replied, self._replied = self._replied, []
+        self._loop.call_soon(self._work, answered, replied)
+
+    def _work(self, answered: list[tuple[Followed, Answer]], replied: list[tuple[_Copy, Reply, Answer]]) -> None:
+        """Copy what was answered, and compare what was replied."""
         for followed, answer in answered:
             self._copy(followed, answer, together=len(answered))
         for copy, reply, response in replied:

@@ -39,6 +39,24 @@ def test_exactly_the_requests_asked_for_are_sent_and_timed(concurrency: int, ech
 
 
 @needs_h2load
+def test_a_steady_load_keeps_its_rate_though_the_server_could_do_more(echo: EchoSystem) -> None:
+    call = echo.api(Identity()).call(Identity().rows(1))
+
+    timing = H2load().run_steadily(call, rate=100, requests=150)
+
+    assert len(timing.latencies_us) == 150
+    assert 1.4 < timing.sending_s < 1.8
+
+
+@needs_h2load
+def test_a_steady_load_that_falls_behind_gives_no_figures(echo: EchoSystem) -> None:
+    call = echo.api(Identity()).call(Identity().rows(1))
+
+    with pytest.raises(LoadFailedError, match=r"took .* to send, expected 0\.10 s"):
+        H2load().run_steadily(call, rate=200_000, requests=20_000)
+
+
+@needs_h2load
 def test_a_load_whose_requests_fail_gives_no_figures(echo: EchoSystem) -> None:
     trial = Trial(echo, Identity(), 4, client=H2load())
     trial.warm_up(Plan(rounds=1, seconds=0.05))

@@ -10,6 +10,7 @@ from benchmarks.peers.report import OURS, Standing, Start, section_of
 from benchmarks.plot import Chart, svg_of
 from benchmarks.report import BARE, Page, Table, change, costs_table
 from benchmarks.scenarios import telemetry_table
+from benchmarks.shadowing import shadowing_table
 from benchmarks.workloads import Identity
 
 
@@ -50,6 +51,15 @@ def test_what_telemetry_costs_is_told_by_pairs_of_rounds() -> None:
     assert [row[0] for row in rows] == ["1", "16"]
     assert [row[3].split()[0] for row in rows] == ["-2.0%", "-2.0%"]
     assert [row[7].split()[0] for row in rows] == ["+2.0%", "+2.0%"]
+
+
+def test_what_a_shadow_costs_is_told_by_pairs_of_rounds() -> None:
+    pairs = [(figures(200, cpu=75), figures(200)), (figures(200, cpu=150), figures(200, cpu=100))]
+
+    (row,) = shadowing_table({200: pairs}).rows
+
+    assert row[:3] == ["200", "200", "200"]
+    assert [row[at].split()[0] for at in (5, 8, 9)] == ["+0.0%", "+0.0%", "+50.0%"]
 
 
 def test_medians_are_taken_figure_by_figure() -> None:

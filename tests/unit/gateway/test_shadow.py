@@ -108,6 +108,19 @@ async def test_a_copy_is_made_after_the_answer_was_handed_over() -> None:
 
 
 @in_virtual_time
+async def test_no_answer_of_a_batch_waits_for_copies_of_the_others() -> None:
+    scene = Shadow()
+    tickets = [scene.ask(), scene.ask(), scene.ask()]
+    copied_when_sent: list[int] = []
+    for ticket in tickets:  # in one turn; each answer leaves in its connection's own callback
+        scene.answer(ticket, Reply(response=answer_of(1.0)))
+        scene.loop.call_soon(lambda: copied_when_sent.append(len(scene.copies)))
+    await scene.settle()
+    assert copied_when_sent == [0, 0, 0]
+    assert len(scene.copies) == 3
+
+
+@in_virtual_time
 async def test_copies_are_in_no_figures_of_requests() -> None:
     scene = Shadow()
     assert (await scene.pair(Reply(response=answer_of(1.0)), Reply(response=answer_of(1.0)))) is not None
