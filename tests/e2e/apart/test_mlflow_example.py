@@ -18,7 +18,8 @@ def test_what_an_alias_of_mlflow_names_is_served_and_promoted_under_load() -> No
     with tempfile.TemporaryDirectory() as folder:
         shown = run("mlflow_to_production.py", TMPDIR=folder)
         left = [one for one in psutil.process_iter(["cmdline"]) if folder in " ".join(one.info["cmdline"] or ())]
-        assert (left, list(Path(folder).glob("penstock-*"))) == ([], [])
+        left += [one for kind in ("mlflow", "example") for one in Path(folder).glob(f"penstock-{kind}-*")]
+    assert left == []
     assert "PROMOTED after" in shown
     assert "version 2 of MLflow's" in shown
     assert "failed requests: 0\n" in shown
