@@ -2,38 +2,11 @@
 
 from __future__ import annotations
 
-import re
-import subprocess
-import sys
-from contextlib import ExitStack
-from pathlib import Path
+import importlib.util
 
 import pytest
 
-from tests.support.suite import Suite
-
-EXAMPLES = Path(__file__).parents[3] / "examples"
-
-
-def run(name: str) -> str:
-    """What an example prints; it finds no suite on its ports, and starts one there."""
-    with ExitStack() as stack:
-        unstarted = Suite()
-        stack.push(unstarted)
-        own = ("PENSTOCK_HOME", "PENSTOCK_INFERENCE__OPTIMIZATION")
-        environ = {variable: text for variable, text in unstarted.environ.items() if variable not in own}
-        done = subprocess.run(
-            [sys.executable, EXAMPLES / name], env=environ, check=False, capture_output=True, text=True, timeout=500
-        )
-    assert done.returncode == 0, f"{done.stdout}{done.stderr}"
-    return done.stdout
-
-
-def answers(shown: str, version: int) -> tuple[int, float]:
-    """How many requests a version answered, and percent of them rightly."""
-    found = re.search(rf"version {version}: (\d+) answers, ([\d.]+)% of them right", shown)
-    assert found is not None, shown
-    return int(found[1]), float(found[2])
+from tests.support.examples import answers, run, start
 
 
 @pytest.mark.long
@@ -66,3 +39,12 @@ def test_drift_has_a_model_trained_again_and_the_new_version_promoted_under_load
     (_, before), (count, after) = answers(shown, 1), answers(shown, 2)
     assert count > 1_000
     assert after > 90 > before
+
+
+@pytest.mark.skipif(importlib.util.find_spec("mlflow") is not None, reason="make test-records runs it with MLflow")
+def test_without_mlflow_its_example_says_what_to_install() -> None:
+    ended = start("mlflow_to_production.py")
+    assert ended.returncode == 1
+    (line,) = ended.stderr.splitlines()
+    assert "penstock[mlflow,sklearn]" in line
+    assert ended.stdout == ""
