@@ -7,7 +7,7 @@ import os
 import random
 import socket
 
-_WORKERS = 10
+_WORKERS = int(os.environ.get("PYTEST_XDIST_WORKER_COUNT", "1"))
 _WORKER = int(os.environ.get("PYTEST_XDIST_WORKER", "gw0").removeprefix("gw")) % _WORKERS
 _CANDIDATES = range(10_000 + _WORKER, 32_000, _WORKERS)
 """Below those that the kernel gives to outgoing connections, one of which could take a port before its server does.
