@@ -44,18 +44,18 @@ def load_of(client: Client, model: str, digits: Digits, *, per_second: float) ->
 
 def follow(client: Client, rollout: Rollout, load: SteadyLoad) -> Rollout:
     """Print what happens to a rollout, and every five seconds how it stands, until it is over."""
-    begun_s, told_s, told = time.monotonic(), 0.0, 0
-    for rollout in client.rollouts.watch(rollout.name):  # noqa: B020 - as it stands now
+    begun_s, told_s, told, seen = time.monotonic(), 0.0, 0, rollout
+    for seen in client.rollouts.watch(rollout.name):
         at_s = time.monotonic() - begun_s
-        for event in rollout.events[told:]:
+        for event in seen.events[told:]:
             print(f"{at_s:5.0f} s  {event.reason}", flush=True)
-        if len(rollout.events) == told and at_s - told_s >= 5:
-            print(f"{at_s:5.0f} s    {load}; {rollout.verdict.reason or rollout.state_reason}", flush=True)
-        told_s = at_s if len(rollout.events) > told or at_s - told_s >= 5 else told_s
-        told = len(rollout.events)
-        if rollout.state == Rollout.STATE_HELD:
+        if len(seen.events) == told and at_s - told_s >= 5:
+            print(f"{at_s:5.0f} s    {load}; {seen.verdict.reason or seen.state_reason}", flush=True)
+        told_s = at_s if len(seen.events) > told or at_s - told_s >= 5 else told_s
+        told = len(seen.events)
+        if seen.state == Rollout.STATE_HELD:
             break
-    return rollout
+    return seen
 
 
 def number(version: ModelVersion) -> str:
