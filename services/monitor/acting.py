@@ -19,6 +19,7 @@ from services.monitor.domain.policies import Policy
 from services.monitor.domain.probe_book import ProbeBook
 from services.monitor.domain.probe_reports import ProbeOutcome
 from services.monitor.introductions import Introductions
+from services.monitor.retraining_steps import WEBHOOK, RetrainingSteps
 from services.monitor.retrainings import Retrainings
 from services.monitor.settings import MonitorSettings
 
@@ -58,14 +59,13 @@ def build(
     """
     policies, folder = read_policies(settings.policies), home / "retrainings"
     commands = Commands(folder)
-    retrainings = Retrainings(
-        store,
-        {"command": commands, "webhook": Webhooks(clock=clock), "kubernetes": KubernetesJobs(clock=clock)},
+    steps = RetrainingSteps(
+        {"command": commands, WEBHOOK: Webhooks(clock=clock), "kubernetes": KubernetesJobs(clock=clock)},
         Introductions(folder, commands, registry_address=registry_address),
         policies=policies,
-        links=outlets.links_of(settings),
         clock=clock,
     )
+    retrainings = Retrainings(store, steps, links=outlets.links_of(settings), clock=clock)
 
     def failing_probes(model: str, version: str) -> list[str]:
         failed = (ProbeOutcome.FAIL, ProbeOutcome.ERROR)

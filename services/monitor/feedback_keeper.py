@@ -14,12 +14,12 @@ from services.monitor.adapters.prediction_store import PredictionStore
 from services.monitor.domain.blocks import NS
 from services.monitor.domain.quality.labels import Judgement, Label, LabelOutcome, UnfitLabelError, judged
 from services.monitor.domain.quality.predictions import Prediction, Predictions, State, rows_of
+from services.monitor.domain.quality.waiting import WaitingLabels
 
 _log = logging.getLogger(__name__)
 
 WAIT_NS = 600 * NS
 """How long a label waits for its prediction, which may come seconds later."""
-MAX_WAITING, MAX_WAITING_OF_MODEL = 100_000, 50_000
 MAX_CALLS = 8
 _MAX_UNWRITTEN = 100_000
 _MOST_AT_ONCE = 4_000
@@ -78,8 +78,7 @@ class FeedbackKeeper:
         self._clock = clock
         self._unwritten: deque[Predictions] = deque()
         self._unwritten_rows = 0
-        self._waiting: dict[tuple[str, int], Label] = {}
-        self._of_model: Counter[str] = Counter()
+        self._waiting = WaitingLabels()
         self._joining = asyncio.Lock()
         self._calls = 0
 
@@ -95,7 +94,7 @@ class FeedbackKeeper:
             UnavailableError: the database can't be used.
         """
         for label in await asyncio.to_thread(self._store.waiting):
-            self._wait(label)
+            self._waiting.add(label)
         self.kept = await asyncio.to_thread(self._store.count)
 
     def take(self, told: Predictions) -> None:
@@ -108,7 +107,7 @@ class FeedbackKeeper:
         self._unwritten_rows += rows
 
     async def record(self, labels: Sequence[Label]) -> list[Verdict]:
-        """Join labels to what was answered; all are noted, or none is.
+        """Join labels to what was answered; all are noted, or none is, and that even if the caller goes away meanwhile.
 
         Raises:
             ResourceExhaustedError: too many calls are under way.
@@ -119,15 +118,18 @@ class FeedbackKeeper:
                 f"{self._calls} calls with labels are under way, expected fewer", retry_after_s=1
             )
         self._calls += 1
+        return await asyncio.shield(asyncio.create_task(self._record(labels)))
+
+    async def _record(self, labels: Sequence[Label]) -> list[Verdict]:
         try:
             async with self._joining:
-                verdicts = await self._record(labels)
+                verdicts = await self._note(labels)
         finally:
             self._calls -= 1
         self.labels.update(one.outcome.label for one in verdicts)
         return verdicts
 
-    async def _record(self, labels: Sequence[Label]) -> list[Verdict]:
+    async def _note(self, labels: Sequence[Label]) -> list[Verdict]:
         found = await self._find(labels)
         seen: set[tuple[str, int]] = set()
         verdicts, joints, early = [], list[_Joint](), list[Label]()
@@ -136,7 +138,7 @@ class FeedbackKeeper:
             if key in seen or key in self._waiting:
                 verdicts.append(Verdict(LabelOutcome.DUPLICATE))
                 continue
-            verdict, joint = self._judge(label, found.get(key, []), room=len(early))
+            verdict, joint = self._judge(label, found.get(key, []), beside=len(early))
             verdicts.append(verdict)
             if verdict.outcome in (LabelOutcome.JOINED, LabelOutcome.PENDING):
                 seen.add(key)
@@ -149,7 +151,7 @@ class FeedbackKeeper:
         if met or early:
             await asyncio.to_thread(self._store.join, met, waiting=[(one, until_ns) for one in early], met=[])
         for label in early:
-            self._wait(label)
+            self._waiting.add(label)
         await self._tell(joints)
         return verdicts
 
@@ -163,9 +165,9 @@ class FeedbackKeeper:
                 found.setdefault((model, one.key), []).append(one)
         return found
 
-    def _judge(self, label: Label, found: Sequence[Prediction], *, room: int) -> tuple[Verdict, _Joint | None]:
+    def _judge(self, label: Label, found: Sequence[Prediction], *, beside: int) -> tuple[Verdict, _Joint | None]:
         if not found:
-            return self._without_prediction(label, room=room), None
+            return self._without_prediction(label, beside=beside), None
         if any(one.state is State.LABELLED for one in found):
             return Verdict(LabelOutcome.DUPLICATE), None
         open_ones = [one for one in found if one.state is State.OPEN]
@@ -179,25 +181,14 @@ class FeedbackKeeper:
             return Verdict(LabelOutcome.REFUSED, str(error)), None
         return Verdict(LabelOutcome.JOINED), _Joint(label, met)
 
-    def _without_prediction(self, label: Label, *, room: int) -> Verdict:
+    def _without_prediction(self, label: Label, *, beside: int) -> Verdict:
         if self._terms.tells_predictions(label.model) is False:
             why = f"model {label.model} keeps no answers for labels: deploy it with --feedback"
             return Verdict(LabelOutcome.REFUSED, why)
         is_late = label.time_ns < self._clock() - WAIT_NS
-        is_full = len(self._waiting) + room >= MAX_WAITING
-        if is_late or is_full or self._of_model[label.model] + room >= MAX_WAITING_OF_MODEL:
+        if is_late or not self._waiting.has_room(label.model, beside=beside):
             return Verdict(LabelOutcome.UNKNOWN)
         return Verdict(LabelOutcome.PENDING)
-
-    def _wait(self, label: Label) -> None:
-        self._waiting[label.model, label.key] = label
-        self._of_model[label.model] += 1
-
-    def _wait_no_more(self, label: Label) -> None:
-        if self._waiting.pop((label.model, label.key), None) is not None:
-            self._of_model[label.model] -= 1
-            if not self._of_model[label.model]:
-                del self._of_model[label.model]
 
     async def _tell(self, joints: Sequence[_Joint]) -> None:
         for number, joint in enumerate(joints):
@@ -253,22 +244,21 @@ class FeedbackKeeper:
         new, ambiguous = await asyncio.to_thread(self._store.add, predictions)
         self.predictions.update(kept=new, ambiguous=ambiguous)
         self.kept += new
-        awaited = [label for one in predictions if (label := self._waiting.get((one.model, one.key))) is not None]
-        if awaited:
-            await self._join_awaited(list({(one.model, one.key): one for one in awaited}.values()))
+        if awaited := self._waiting.awaiting((one.model, one.key) for one in predictions):
+            await self._join_awaited(awaited)
 
     async def _join_awaited(self, labels: Sequence[Label]) -> None:
         found = await self._find(labels)
         joints, ended = list[_Joint](), list[tuple[Label, Verdict]]()
         for label in labels:
-            verdict, joint = self._judge(label, found.get((label.model, label.key), []), room=0)
+            verdict, joint = self._judge(label, found.get((label.model, label.key), []), beside=0)
             if joint is not None:
                 joints.append(joint)
             ended.append((label, verdict))
         met = [prediction for joint in joints for prediction, _ in joint.met]
         await asyncio.to_thread(self._store.join, met, waiting=[], met=[label for label, _ in ended])
         for label, verdict in ended:
-            self._wait_no_more(label)
+            self._waiting.remove(label)
             self.labels[verdict.outcome.label] += 1
         await self._tell(joints)
 
@@ -287,9 +277,8 @@ class FeedbackKeeper:
                 most=self._max_predictions,
             )
             if gone:
-                left = {(one.model, one.key) for one in await asyncio.to_thread(self._store.waiting)}
-                for label in [one for key, one in self._waiting.items() if key not in left]:
-                    self._wait_no_more(label)
+                left = await asyncio.to_thread(self._store.waiting)
+                self._waiting.keep_only((one.model, one.key) for one in left)
             self.kept = await asyncio.to_thread(self._store.count)
         self.predictions.update(expired=expired, evicted=evicted)
         self.labels["expired"] += gone

@@ -1,4 +1,4 @@
-"""The retrainings under way: started, followed, imported and rolled out, step by step, and stored after each."""
+"""The retrainings under way: begun, taken on step by step, reported of and cancelled, and stored after each."""
 
 from __future__ import annotations
 
@@ -7,74 +7,49 @@ import hmac
 import logging
 import secrets
 from collections import Counter
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Coroutine
 from dataclasses import replace
 from json import dumps
+from typing import Any
 
 from services.common.errors import (
     FailedPreconditionError,
     InvalidArgumentError,
     NotFoundError,
-    PenstockError,
     ResourceExhaustedError,
     UnavailableError,
 )
 from services.monitor.adapters.action_store import ActionStore
 from services.monitor.adapters.registry_calls import RegistryCalls
-from services.monitor.adapters.runner import Runner
 from services.monitor.domain.alerts import Links
 from services.monitor.domain.blocks import NS
 from services.monitor.domain.incidents import Incident
 from services.monitor.domain.policies import Policy
-from services.monitor.domain.recipes import Recipe
-from services.monitor.domain.retraining import (
-    MAX_DETAIL,
-    Retraining,
-    RetrainingState,
-    ended,
-    imported,
-    is_over_time,
-    ran,
-    request_of,
-    tail,
-    why_to_end,
-)
-from services.monitor.introductions import Introductions
+from services.monitor.domain.retraining import MAX_DETAIL, Retraining, RetrainingState, ended, ran, request_of
+from services.monitor.retraining_steps import WEBHOOK, RetrainingSteps
 
 _log = logging.getLogger(__name__)
 
 MAX_UNDER_WAY = 8
 LOOK_PERIOD_S = 1.0
-_START_NS = 300 * NS
-"""How long it is tried to start one."""
-_WEBHOOK = "webhook"
 
 
 class Retrainings:
     """Retrainings by id. Single-threaded; ``clock`` gives Unix nanoseconds.
 
-    Whatever is done is such that it may be done again: after a kill each goes on with the step that was stored last.
+    After a kill each goes on with the step that was stored last. One thing happens at a time, and to its end: a caller
+    who goes away does not part what is stored from what is gone on with.
     """
 
-    def __init__(
-        self,
-        store: ActionStore,
-        runners: Mapping[str, Runner],
-        introductions: Introductions,
-        *,
-        policies: Iterable[Policy],
-        links: Links,
-        clock: Callable[[], int],
-    ) -> None:
+    def __init__(self, store: ActionStore, steps: RetrainingSteps, *, links: Links, clock: Callable[[], int]) -> None:
         self.results: Counter[RetrainingState] = Counter()
         """How those ended that did since the monitor began."""
         self._store = store
-        self._runners = runners
-        self._introductions = introductions
-        self._recipes = {policy.name: policy.recipe for policy in policies if policy.recipe is not None}
+        self._steps = steps
         self._links = links
         self._clock = clock
         self._live: dict[str, Retraining] = {}
+        self._turn = asyncio.Lock()
 
     async def adopt(self) -> None:
         """Go on with what was under way when the monitor stopped.
@@ -149,103 +124,26 @@ class Retrainings:
     async def look(self, registry: RegistryCalls) -> None:
         """Take each a step further, if it can be."""
         for before in list(self._live.values()):
-            try:
-                after = await self._step(registry, before)
-            except (UnavailableError, TimeoutError) as error:
-                _log.debug("%s: next time: %s", before.name, error)
-                continue
-            except PenstockError as error:
-                after = self._failed(before, error.message)
-            except (LookupError, TypeError, ValueError) as error:
-                _log.exception("%s: unexpected", before.name)
-                after = self._failed(before, f"what came of it can't be understood: {error}")
-            if self._live.get(before.retraining_id) is before and after != before:
-                await self._keep(after)
+            async with self._turn:
+                if self._live.get(before.retraining_id) is before:
+                    await self._go_on(registry, before)
 
-    async def _keep(self, retraining: Retraining) -> None:
-        """Store it, or leave it as it was to be taken the same step again."""
+    async def _go_on(self, registry: RegistryCalls, before: Retraining) -> None:
+        """Take a step and store it, or leave all as it was for the same step to be taken again."""
         try:
-            await self._save(retraining)
+            after = await self._steps.take(registry, before)
+        except (UnavailableError, TimeoutError) as error:
+            _log.debug("%s: next time: %s", before.name, error)
+            return
+        if after == before:
+            return
+        try:
+            await self._save(after)
         except UnavailableError as error:
-            _log.error("could not save %s, trying again: %s", retraining.name, error)
+            _log.error("could not save %s, trying again: %s", after.name, error)
         except InvalidArgumentError as error:
-            _log.error("%s can't be stored, ever: %s", retraining.name, error)
-            self._live.pop(retraining.retraining_id, None)
-
-    async def _step(self, registry: RegistryCalls, now: Retraining) -> Retraining:
-        recipe = self._recipes.get(now.policy)
-        if recipe is None:
-            await self._stop(now)
-            return self._failed(now, f"there is no policy {now.policy} any more that says how")
-        if now.state is RetrainingState.STARTING:
-            return await self._start(now, recipe)
-        if now.state is RetrainingState.RUNNING:
-            return await self._follow(registry, now, recipe)
-        if is_over_time(now, now_ns=self._clock()):
-            return self._failed(now, f"its time was over: {now.detail}")
-        if now.state is RetrainingState.IMPORTING:
-            return await self._import(registry, now, recipe)
-        return await self._roll_out(registry, now, recipe)
-
-    async def _start(self, now: Retraining, recipe: Recipe) -> Retraining:
-        try:
-            handle = await self._runners[now.runner].start(now, recipe)
-        except UnavailableError as error:
-            if self._clock() - now.create_ns < _START_NS:
-                raise
-            return self._failed(now, f"it can't be started: {error.message}")
-        return replace(now, state=RetrainingState.RUNNING, handle=handle, detail=f"{recipe.runner} runs")
-
-    async def _follow(self, registry: RegistryCalls, now: Retraining, recipe: Recipe) -> Retraining:
-        progress = await self._runners[now.runner].look(now)
-        now = replace(
-            now,
-            output_tail=tail(progress.output_tail) or now.output_tail,
-            heartbeat_ns=max(now.heartbeat_ns, progress.heartbeat_ns),
-        )
-        if progress.is_over and progress.failure:
-            return self._failed(now, progress.failure)
-        result = progress.result.strip()
-        if not result and (progress.is_over or now.runner == _WEBHOOK):
-            result = await self._introductions.brought_by_itself(registry, now)
-        if result:
-            return ran(now, result, now_ns=self._clock())
-        if progress.is_over:
-            return self._failed(now, "it ended well, and brought nothing in")
-        why = why_to_end(now, silence_s=recipe.silence_s, now_ns=self._clock())
-        if why:
-            await self._stop(now)
-            return self._failed(now, why)
-        return now
-
-    async def _import(self, registry: RegistryCalls, now: Retraining, recipe: Recipe) -> Retraining:
-        version = await self._introductions.import_(registry, now, recipe)
-        if version is None:
-            return now
-        return imported(now, version, is_rolled_out=recipe.plan is not None, now_ns=self._clock())
-
-    async def _roll_out(self, registry: RegistryCalls, now: Retraining, recipe: Recipe) -> Retraining:
-        rollout = await self._introductions.roll_out(registry, now, recipe)
-        if rollout is None:
-            return replace(now, detail="it waits for another rollout to end")
-        now = replace(now, rollout=rollout.name, detail=rollout.reason)
-        if rollout.is_promoted:
-            why = f"{now.model_version} was promoted: {rollout.reason}"
-            return ended(now, RetrainingState.SUCCEEDED, why, now_ns=self._clock())
-        return self._failed(now, f"{now.model_version} was not promoted: {rollout.reason}") if rollout.is_over else now
-
-    def _failed(self, now: Retraining, why: str) -> Retraining:
-        return ended(now, RetrainingState.FAILED, why, now_ns=self._clock())
-
-    async def _stop(self, now: Retraining) -> None:
-        """End what was started for it; one that can't be is left to its own deadline."""
-        if now.state is RetrainingState.RUNNING:
-            try:
-                await self._runners[now.runner].stop(now)
-            except PenstockError as error:
-                _log.warning("%s can't be ended: %s", now.name, error)
-        elif now.state is RetrainingState.IMPORTING:
-            self._introductions.stop(now)
+            _log.error("%s can't be stored, ever: %s", after.name, error)
+            self._live.pop(after.retraining_id, None)
 
     async def report(self, retraining_id: str, *, token: str, detail: str, failed: bool, version: str) -> Retraining:
         """Take in what somebody reports who retrains on behalf of a webhook; ``version`` is what came of it, or "".
@@ -255,8 +153,13 @@ class Retrainings:
             FailedPreconditionError: it is over, isn't a webhook's, or the token is another.
             InvalidArgumentError: the version is another model's.
         """
+        return await self._in_turn(self._note_report(retraining_id, token, detail, failed=failed, version=version))
+
+    async def _note_report(
+        self, retraining_id: str, token: str, detail: str, *, failed: bool, version: str
+    ) -> Retraining:
         now = await self._get(retraining_id)
-        if now.runner != _WEBHOOK or not hmac.compare_digest(token.encode(), now.token.encode()):
+        if now.runner != WEBHOOK or not hmac.compare_digest(token.encode(), now.token.encode()):
             raise FailedPreconditionError(
                 f"{now.name} takes no reports with this token, expected the report_token of its webhook",
                 reason="WRONG_TOKEN",
@@ -278,13 +181,26 @@ class Retrainings:
             NotFoundError: there is none with this id.
             FailedPreconditionError: it is over.
         """
+        return await self._in_turn(self._end(retraining_id, f"cancelled: {reason}" if reason else "cancelled"))
+
+    async def _end(self, retraining_id: str, why: str) -> Retraining:
         now = await self._get(retraining_id)
         if now.state.is_over:
             raise FailedPreconditionError(f"{now.name} is {now.state}: {now.detail}")
-        await self._stop(now)
-        now = self._failed(now, f"cancelled: {reason}" if reason else "cancelled")
+        await self._steps.stop(now)
+        now = self._failed(now, why)
         await self._save(now)
         return now
+
+    async def _in_turn(self, work: Coroutine[Any, Any, Retraining]) -> Retraining:
+        async def run() -> Retraining:
+            async with self._turn:
+                return await work
+
+        return await asyncio.shield(asyncio.create_task(run()))
+
+    def _failed(self, now: Retraining, why: str) -> Retraining:
+        return ended(now, RetrainingState.FAILED, why, now_ns=self._clock())
 
     async def _find(self, retraining_id: str) -> Retraining | None:
         known = self._live.get(retraining_id)

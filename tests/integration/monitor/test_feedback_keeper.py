@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import threading
 import time
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
@@ -17,6 +18,7 @@ from hypothesis import strategies as st
 from services.common.errors import InvalidArgumentError, ResourceExhaustedError, UnavailableError
 from services.monitor import feedback_keeper
 from services.monitor.adapters.prediction_store import PredictionStore
+from services.monitor.domain.quality import waiting
 from services.monitor.domain.quality.labels import Judgement, Label, LabelOutcome
 from services.monitor.domain.quality.predictions import Prediction, Predictions
 from services.monitor.feedback_keeper import MAX_CALLS, WAIT_NS, FeedbackKeeper
@@ -154,7 +156,7 @@ async def test_labels_wait_for_a_while_and_no_longer(make: Callable[..., World])
 async def test_labels_of_unknown_requests_find_no_room_beyond_a_limit_and_others_go_on(
     make: Callable[..., World], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(feedback_keeper, "MAX_WAITING_OF_MODEL", 10)
+    monkeypatch.setattr(waiting, "MAX_WAITING_OF_MODEL", 10)
     world = make()
     world.tell(1_000)
     await world.keeper.write()
@@ -228,6 +230,30 @@ async def test_what_a_database_that_fails_was_told_is_written_later(
     await world.keeper.write()
 
     assert await world.label(1, 2) == [LabelOutcome.JOINED] * 2
+
+
+async def test_labels_of_a_caller_who_goes_away_are_learnt_from_as_they_are_noted(
+    make: Callable[..., World], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    world = make()
+    world.tell(1)
+    await world.keeper.write()
+    began, join = threading.Event(), PredictionStore.join
+
+    def join_slowly(*args: Any, **kwargs: Any) -> None:
+        began.set()
+        time.sleep(0.2)
+        join(*args, **kwargs)
+
+    monkeypatch.setattr(PredictionStore, "join", join_slowly)
+    recording = asyncio.create_task(world.label(1, 2))
+    await asyncio.to_thread(began.wait)
+    recording.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await recording
+
+    assert await world.label(1, 2) == [LabelOutcome.DUPLICATE] * 2
+    assert (len(world.learnt), world.keeper.waiting) == (1, 1)
 
 
 async def test_what_a_database_will_never_take_is_dropped_and_the_rest_goes_on(

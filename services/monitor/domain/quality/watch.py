@@ -156,10 +156,10 @@ class AccuracyWatch:
         yield from waiting
 
     def adopt_alarm(self) -> None:
-        """Take over an alarm of before a restart, which was told: of the age that has most evidence or labels."""
+        """Take over an alarm of before a restart, which was told: of the age that has most evidence."""
         known = [one.stream for one in self.ages.values() if one.stream is not None]
         if known and not self.is_alarmed:
-            known[0].adopt_alarm()
+            max(known, key=lambda one: one.log_evalue).adopt_alarm()
 
     def dump(self) -> dict[str, Any]:
         """What was learnt, and the running evidence, as plain JSON values."""
