@@ -101,9 +101,14 @@ def _wanted(deployment: Deployment, files: Mapping[str, Described], fleet: Fleet
             placements=[one for one in deployment.placements if one.version == version],
             ready=_places(deployment, version, InstanceState.READY),
             failing=_places(deployment, version, InstanceState.UNAVAILABLE),
-            is_pinned=deployment.pinned,
+            is_pinned=deployment.pinned or _is_on_trial(deployment, version),
             size_bytes=described.size_bytes,
         )
+
+
+def _is_on_trial(deployment: Deployment, version: str) -> bool:
+    """Whether a rollout needs it loaded, asked for or not: one that sleeps proves nothing, nor has its rival's load."""
+    return deployment.split is not None and version in (deployment.split.candidate, deployment.split.baseline)
 
 
 def _places(deployment: Deployment, version: str, state: InstanceState) -> frozenset[tuple[int, str]]:

@@ -10,10 +10,12 @@ from grpc import StatusCode
 
 from penstock.registry.v1 import registry_service_pb2 as api
 from penstock.registry.v1 import resources_pb2 as pb
+from penstock.registry.v1 import rollout_service_pb2 as rollout_api
 from tests.support.registry import Registry, fails
 from tests.support.waiting import until
 
 MODELS = ("u", "v", "w")
+NOWHERE = "no node with enough memory left may run one more process"
 
 
 def version_of(model: str) -> str:
@@ -48,13 +50,22 @@ def _where(place: pb.Placement) -> str:
     return "asleep" if place.is_asleep else place.node or place.reason
 
 
-async def becomes(registry: Registry, expected: Mapping[str, str], *, asked: Sequence[str] = ()) -> None:
+async def places_of(registry: Registry, model: str) -> dict[str, str]:
+    """Where each version of a model is."""
+    request = api.GetDeploymentRequest(name=f"deployments/{model}")
+    return {one.version: _where(one) for one in (await registry.stub.GetDeployment(request)).deployment.placements}
+
+
+async def becomes(
+    registry: Registry, expected: Mapping[str, str], *, asked: Sequence[str] = (), of: Sequence[str] = MODELS
+) -> None:
     """Wait until it is so; models that are ``asked`` for are asked for again and again, as gateways do it."""
 
     async def is_so() -> bool:
         if asked:
             await ask(registry, *asked)
-        return await placed(registry) == expected
+        found = await placed(registry)
+        return {model: found[model] for model in of} == expected
 
     await until(is_so)
 
@@ -107,14 +118,32 @@ async def test_pinning_loads_a_model_and_keeps_it(full: Registry) -> None:
         request.update_mask.paths.append("pinned")
         assert (await full.stub.UpdateDeployment(request)).deployment.pinned
     await report(full, "v")
-    nowhere = "no node with enough memory left may run one more process"
-    await becomes(full, {"u": nowhere, "v": "nodes/a", "w": "nodes/a"})
+    await becomes(full, {"u": NOWHERE, "v": "nodes/a", "w": "nodes/a"})
     await report(full, "v", "w")
     full.clock.turn(2)
     await report(full, "v", "w")
     await ask(full, "u")
     await asyncio.sleep(0.6)  # it is looked anew meanwhile
-    assert await placed(full) == {"u": nowhere, "v": "nodes/a", "w": "nodes/a"}
+    assert await placed(full) == {"u": NOWHERE, "v": "nodes/a", "w": "nodes/a"}
+
+
+async def test_a_version_on_trial_is_loaded_unasked_and_neither_it_nor_its_rival_makes_room(full: Registry) -> None:
+    candidate = (await full.create_ready_version("u", b"other weights")).name
+    wanted = rollout_api.Rollout(candidate=candidate)
+    await full.rollouts.CreateRollout(rollout_api.CreateRolloutRequest(parent="deployments/u", rollout=wanted))
+
+    async def is_placed() -> bool:
+        places = await places_of(full, "u")
+        return places == {version_of("u"): "nodes/a", candidate: "nodes/a"}
+
+    await becomes(full, {"v": NOWHERE, "w": NOWHERE}, of=("v", "w"))
+    await report(full, "u")
+    await until(is_placed)
+    full.clock.turn(10)
+    await report(full, "u")
+    await ask(full, "v", "w")
+    await asyncio.sleep(0.6)  # it is looked anew meanwhile
+    assert await is_placed()
 
 
 async def test_reports_of_demand_that_make_no_sense_are_refused(registry: Registry) -> None:
