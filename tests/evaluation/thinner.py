@@ -9,7 +9,7 @@ from dataclasses import replace
 import numpy as np
 from numpy.typing import NDArray
 
-from services.inference.model_process.thinning import MOST_PER_SECOND
+from services.inference.model_process.thinning import one_in
 from services.monitor.domain.blocks import Batch, Skipped
 from services.monitor.evaluation.stream import Observation
 
@@ -42,12 +42,12 @@ class Thinner:
         replica = batch.version, batch.instance
         has_failed = np.add.reduceat(np.frombuffer(batch.status, np.uint8) != 0, _starts(batch)) > 0
         is_quick = (np.array(batch.compute_ns).sum(axis=0) < _QUICK_NS) & ~has_failed
-        one_in, quick = self._one_in[replica], int(is_quick.sum())
-        self._one_in[replica] = max(1, -(-quick // MOST_PER_SECOND))
-        if one_in == 1:
+        share = self._one_in[replica]
+        self._one_in[replica] = one_in(int(is_quick.sum()), int(np.array(batch.sizes)[is_quick].sum()))
+        if share == 1:
             yield batch
             return
-        is_chosen = self._random.random(len(batch.sizes)) < 1 / one_in
+        is_chosen = self._random.random(len(batch.sizes)) < 1 / share
         is_chosen[:1] = True
         skipped = _part(batch, ~is_chosen & is_quick)
         total = Skipped(len(skipped.sizes), len(skipped.status), sum(skipped.rows), sum(map(sum, skipped.compute_ns)))

@@ -65,5 +65,8 @@ class MemoryLane:
     def bury(self, delivery: Delivery, reason: str) -> None:
         self.dead_letters.append((delivery, reason))
 
+    def nudge(self) -> None:
+        self._news.set()
+
     async def wake(self) -> None:
         self._news.set()

@@ -52,5 +52,8 @@ class Lane(Protocol):
     def bury(self, delivery: Delivery, reason: str) -> None:
         """Copy to the dead-letter stream; the delivery still has to be settled. Returns at once, done soon."""
 
+    def nudge(self) -> None:
+        """Make a waiting ``take`` return; what it waited for comes to the next one."""
+
     async def wake(self) -> None:
-        """Make a waiting ``take`` return."""
+        """Make a waiting ``take`` return, and nothing wait for it any more."""

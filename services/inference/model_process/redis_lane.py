@@ -133,6 +133,9 @@ class RedisLane:
         if timer is not None:
             timer.cancel()
 
+    def nudge(self) -> None:
+        self._tell()
+
     def _tell(self) -> None:
         if self._news is not None and not self._news.done():
             self._news.set_result(None)

@@ -145,11 +145,12 @@ class Telemetry:
         if self._timer is None:
             self._timer = self._later(_GATHER_S, self.flush)
         is_first = self._quick is None and not self._recent  # there has to be a span that tells how many were skipped
-        if not self._thinning.chooses_quick() and not is_first:
-            if sum([one.is_abandoned or one.delivery.entry.envelope.is_sampled for one in settled]):
+        if not self._thinning.chooses_quick(len(settled)) and not is_first:
+            envelopes = [one.delivery.entry.envelope for one in settled]
+            if sum([one.is_sampled for one in envelopes]) or sum([one.is_abandoned for one in settled]):
                 self._spans.export_alone(report, parents_of(settled), is_extra=True)
             else:
-                self._thinning.skip(report)
+                self._thinning.skip(report, drawn=sum([one.is_drawn for one in envelopes]))
             return
         self._recent.append(report)
         self._recent_bytes += sum([len(one.delivery.entry.request) for one in settled])

@@ -3,29 +3,44 @@
 from __future__ import annotations
 
 import random
+from array import array
 
-from services.inference.model_process.worker import BatchReport, drawn_among
+import numpy as np
+
+from services.inference.model_process.worker import BatchReport
 
 MOST_PER_SECOND = 200
+MOST_REQUESTS_PER_SECOND = 1_000
+LEAST_PER_SECOND = 100
+"""However many requests they have."""
+
+_COUNTED = ("batches", "requests", "rows", "drawn", "input_ns", "infer_ns", "output_ns")
+
+
+def one_in(batches: int, requests: int) -> int:
+    """One of how many quick batches is told of, where there are so many a second, of so many requests."""
+    by_requests = min(-(-requests // MOST_REQUESTS_PER_SECOND), -(-batches // LEAST_PER_SECOND))
+    return max(1, -(-batches // MOST_PER_SECOND), by_requests)
 
 
 class Thinning:
-    """Chooses batches so that about ``MOST_PER_SECOND`` quick ones are told of, and adds up those that are not.
+    """Chooses batches so that :func:`one_in` so many quick ones is told of, and adds up those that are not.
 
-    One in so many, as the period before says, is chosen by chance: callers that take turns all get theirs. Quick
-    batches and others are drawn apart, but at one rate, so that the chosen ones together show how all of them went.
+    That is by what the period before saw, and by chance: callers that take turns all get theirs. Quick batches and
+    others are drawn apart, but at one rate, so that the chosen ones together show how all of them went.
     """
 
     def __init__(self, draw: random.Random | None = None) -> None:
         self._random = draw or random.Random()
         self._one_in = 1
-        self._seen = 0
+        self._seen = self._seen_requests = 0
         self._until_quick = self._until_other = 1
-        self._batches = self._requests = self._rows = self._drawn = 0
-        self._input_ns = self._infer_ns = self._output_ns = 0
+        self._skipped = array("q")
 
-    def chooses_quick(self) -> bool:
+    def chooses_quick(self, requests: int) -> bool:
+        """Whether a batch of so many requests is told of."""
         self._seen += 1
+        self._seen_requests += requests
         self._until_quick -= 1
         if self._until_quick > 0:
             return False
@@ -45,34 +60,21 @@ class Thinning:
 
     def period_is_over(self) -> None:
         """A second is over: what it saw is expected of the next."""
-        self._one_in = max(1, -(-self._seen // MOST_PER_SECOND))
-        self._seen = 0
+        self._one_in = one_in(self._seen, self._seen_requests)
+        self._seen = self._seen_requests = 0
 
-    def skip(self, report: BatchReport) -> None:
-        """Count a batch of which nothing else is told."""
+    def skip(self, report: BatchReport, *, drawn: int) -> None:
+        """Count a batch of which nothing else is told, and of whose requests a rollout drew so many."""
         execution = report.execution
-        self._batches += 1
-        self._requests += len(report.settled)
-        self._rows += report.rows
-        self._drawn += drawn_among(report.settled)
-        self._input_ns += execution.input_ns
-        self._infer_ns += execution.infer_ns
-        self._output_ns += execution.output_ns
+        self._skipped.extend(
+            (len(report.settled), report.rows, drawn, execution.input_ns, execution.infer_ns, execution.output_ns)
+        )
 
     def take_skipped(self) -> dict[str, int]:
         """What was skipped since the last time, as attributes of the span that tells it; empty if nothing was."""
-        if not self._batches:
+        if not self._skipped:
             return {}
-        skipped = {
-            "penstock.skipped.batches": self._batches,
-            "penstock.skipped.requests": self._requests,
-            "penstock.skipped.rows": self._rows,
-            "penstock.skipped.input_ns": self._input_ns,
-            "penstock.skipped.infer_ns": self._infer_ns,
-            "penstock.skipped.output_ns": self._output_ns,
-        }
-        if self._drawn:
-            skipped["penstock.skipped.drawn"] = self._drawn
-        self._batches = self._requests = self._rows = self._drawn = 0
-        self._input_ns = self._infer_ns = self._output_ns = 0
-        return skipped
+        table = np.array(self._skipped).reshape(-1, len(_COUNTED) - 1)
+        self._skipped = array("q")
+        found = dict(zip(_COUNTED, [len(table), *table.sum(axis=0).tolist()], strict=True))
+        return {f"penstock.skipped.{name}": found[name] for name in _COUNTED if name != "drawn" or found[name]}

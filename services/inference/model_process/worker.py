@@ -172,6 +172,8 @@ class Worker:
         now_ns: Callable[[], int] = time.time_ns,
     ) -> None:
         self._prober = prober
+        self._probe_timer: asyncio.TimerHandle | None = None
+        self._is_probe_due = False
         self._lane = lane
         self._gateways = gateways
         self._decoder = decoder
@@ -194,22 +196,36 @@ class Worker:
 
     async def serve(self) -> None:
         """Serve until :meth:`stop`, then finish what is in hand."""
+        self._expect_probe()
         while not self._is_stopping or self._next or self._backlog or await self._take_rest():
             running, self._next = self._next or await self._due(), None
             if running is not None:
                 await self._finish(*running)
-            if self._prober is not None and self._may_probe(self._prober, is_idle=running is None):
+            if self._is_probe_due and self._prober is not None and self._may_probe(self._prober, is_idle=not running):
+                self._is_probe_due = False
                 await self._prober.probe()
+                self._expect_probe()
+
+    def _expect_probe(self) -> None:
+        """Have the next probe end a wait for requests, if there is one when it is due."""
+        if self._prober is not None:
+            self._probe_timer = asyncio.get_running_loop().call_later(self._prober.due_in_s(), self._note_probe)
+
+    def _note_probe(self) -> None:
+        self._is_probe_due = True
+        self._lane.nudge()
 
     def _may_probe(self, prober: Prober, *, is_idle: bool) -> bool:
         """A probe waits while requests do, for a while."""
         if self._is_stopping or self._next is not None:
             return False
-        return prober.is_overdue or (is_idle and not self._backlog and not prober.due_in_s())
+        return prober.is_overdue or (is_idle and not self._backlog)
 
     async def stop(self) -> None:
         """Stop taking; :meth:`serve` returns soon."""
         self._is_stopping = True
+        if self._probe_timer is not None:
+            self._probe_timer.cancel()
         await self._lane.wake()
 
     async def _due(self) -> Running | None:
@@ -231,7 +247,7 @@ class Worker:
         """Take requests until a batch is due; returns why it is."""
         has_taken = has_waited = False
         if not self._backlog and not self._is_stopping:
-            await self._take(self._policy.max_rows, wait_s=None if self._prober is None else self._prober.due_in_s())
+            await self._take(self._policy.max_rows, wait_s=0 if self._is_probe_due else None)
             has_taken = True  # all there is: asking again would cost a lone request a round trip
         while self._backlog and not self._is_stopping:
             rows = self._backlog.rows
@@ -281,7 +297,7 @@ class Worker:
         room = self._policy.max_rows - self._backlog.rows
         if room > 0 and not self._is_stopping:
             await self._take(room, wait_s=0)
-        is_owed = self._prober is not None and self._prober.is_overdue
+        is_owed = self._is_probe_due and self._prober is not None and self._prober.is_overdue
         if not is_owed and self._backlog.rows >= self._policy.max_rows and (batch := self._cut("full")) is not None:
             self._next = batch, asyncio.create_task(self._begin(batch, partial(self._pick, batch)), name="next batch")
 

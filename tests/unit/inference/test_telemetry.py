@@ -10,6 +10,7 @@ from dataclasses import replace
 from typing import Any
 
 import numpy as np
+import pytest
 
 from penstock.queue.v1.envelope_pb2 import Arm
 from services.common.errors import InternalError
@@ -20,7 +21,7 @@ from services.inference.model_process.execution import Outcome
 from services.inference.model_process.statistics import Kept, Statistics
 from services.inference.model_process.telemetry import Telemetry
 from services.inference.model_process.tensors import Tensors
-from services.inference.model_process.thinning import MOST_PER_SECOND, Thinning
+from services.inference.model_process.thinning import MOST_PER_SECOND, Thinning, one_in
 from services.inference.model_process.worker import BatchReport, Settled
 from tests.support.batch_reports import TRACE, Answering, report, settled, tensors
 
@@ -243,6 +244,16 @@ def test_of_very_many_quick_batches_most_are_only_counted() -> None:
         2 * skipped,
         3 * skipped,
     ]
+
+
+@pytest.mark.parametrize(
+    ("batches", "requests", "expected"),
+    [(0, 0, 1), (200, 1_000, 1), (90, 9_000, 1), (201, 201, 2), (150, 6_000, 2), (400, 1_500, 2), (1_600, 16_000, 16)],
+)
+def test_batches_are_told_of_less_often_the_more_and_the_larger_they_are(
+    batches: int, requests: int, expected: int
+) -> None:
+    assert one_in(batches, requests) == expected
 
 
 def test_every_batch_is_told_or_counted_whatever_comes_between() -> None:
