@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
@@ -13,13 +13,14 @@ from penstock.queue.v1.envelope_pb2 import Envelope
 from services.common.lanes import Entry
 from services.common.tracing import TraceContext
 from services.inference.domain.signature import Signature, TensorSpec
-from services.inference.model_process.encoder import Column
+from services.inference.model_process.encoder import Encoder
 from services.inference.model_process.execution import Execution, Outcome
 from services.inference.model_process.lane import Delivery
+from services.inference.model_process.outputs import Outputs
 from services.inference.model_process.statistics import answers_of
 from services.inference.model_process.telemetry import Telemetry
 from services.inference.model_process.tensors import Form, Tensors
-from services.inference.model_process.worker import BatchReport, Settled
+from services.inference.model_process.worker import BatchReport, Request, Settled
 
 _REQUESTS = 30_000
 _ROUNDS = 3
@@ -43,12 +44,15 @@ def _later(_seconds: float, _call: Callable[[], None]) -> Any:
     return _Timer()
 
 
-def _reports(batch: int, shape: tuple[int, ...], classes: int, *, is_told: bool) -> list[BatchReport]:
+def _outputs(batch: int, classes: int, signature: Signature) -> Outputs:
+    """What a classifier gave."""
+    scores = np.random.default_rng(1).dirichlet(np.ones(classes), batch).astype(np.float32)
+    return Encoder(model="m", version="1", signature=signature).prepare({"Y": scores})
+
+
+def _reports(batch: int, shape: tuple[int, ...], outputs: Outputs, *, is_told: bool) -> list[BatchReport]:
     """A second's batches of a classifier, with what is to be told of answers and inputs or without."""
-    random = np.random.default_rng(1)
-    scores = random.dirichlet(np.ones(classes), batch).astype(np.float32)
-    column = Column(scores, scores.tobytes(), (classes,), 4 * classes)
-    content = random.normal(size=shape).astype(np.float32).tobytes()
+    content = np.random.default_rng(1).normal(size=shape).astype(np.float32).tobytes()
     form = Form(("X",), (np.dtype("<f4"),), ((1, *shape),), (0,), 1, None)
     reports = []
     for number in range(_REQUESTS // batch):
@@ -56,13 +60,13 @@ def _reports(batch: int, shape: tuple[int, ...], classes: int, *, is_told: bool)
             Settled(Delivery("lane", b"1", Entry(Envelope(), content, _TRACE, "", number, 0)), Outcome(b"x"), 1)
             for _ in range(batch)
         ]
-        answers = answers_of({"Y": column}, [1] * batch, is_batchable=True) if is_told else None
+        answers = answers_of(outputs, [1] * batch, batch) if is_told else None
         execution = Execution([one.outcome for one in members], 1, 2, 3, answers)
-        tensors: Sequence[Tensors] = [Tensors("", form, (), [content]) for _ in members] if is_told else ()
+        asked = [Request(one.delivery, Tensors("", form, (), [content])) for one in members] if is_told else []
         end_ns = number * (1_000_000_000 * batch // _REQUESTS)
         reports.append(
             BatchReport(
-                members, execution, batch, end_ns, end_ns + 1, "full", TraceContext.new_root(is_sampled=True), tensors
+                members, execution, batch, end_ns, end_ns + 1, "full", TraceContext.new_root(is_sampled=True), asked
             )
         )
     return reports
@@ -95,15 +99,13 @@ def main() -> None:
                 (TensorSpec("X", "FP32", (-1, *shape)),), (TensorSpec("Y", "FP32", (-1, classes)),), is_batchable=True
             )
             for batch in (1, 8, 32):
-                scores = np.full((batch, classes), 1 / classes, np.float32)
-                column = Column(scores, scores.tobytes(), (classes,), 4 * classes)
-                rows = [1] * batch
+                outputs, rows = _outputs(batch, classes, signature), [1] * batch
                 whole = _cost_us(
-                    _reports(batch, shape, classes, is_told=True),
+                    _reports(batch, shape, outputs, is_told=True),
                     signature,
-                    again=lambda column=column, rows=rows: answers_of({"Y": column}, rows, is_batchable=True),
+                    again=lambda outputs=outputs, rows=rows: answers_of(outputs, rows, len(rows)),
                 )
-                plain = _cost_us(_reports(batch, shape, classes, is_told=False), signature)
+                plain = _cost_us(_reports(batch, shape, outputs, is_told=False), signature)
                 print(f"{name:<26}{classes:>8}{batch:>7}{whole:>9.2f}{plain:>9.2f}{whole - plain:>20.2f}")
     read_us, judged_us = analysis_cost()
     print(f"monitor, 30,000 requests/s of 4 replicas: {read_us + judged_us:.2f} µs of CPU per request", end=" ")
