@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Annotated
+from typing import Annotated, cast
 
 import typer
 
@@ -99,7 +99,7 @@ def start(
         "alpha": alpha,
     }
     how = Options(strategy=strategy, steps=_shares(steps), sticky_key=sticky, alias=alias, is_manual=manual)
-    how.update({name: value for name, value in numbers.items() if value is not None})  # type: ignore[typeddict-item]
+    how.update(cast("Options", {name: value for name, value in numbers.items() if value is not None}))
     with Client(registry=registry) as client:
         found = client.rollouts.start(model, version, reason=reason, **how)
         if wait:

@@ -49,7 +49,7 @@ def place_of(value: str | bytes, model: str) -> float:
     """Where a sticky key's value stands among all, from 0 to below 1; the same wherever and whenever it is asked.
 
     What stands below the candidate's share is the candidate's: as the share grows, nobody goes back. Keys fall
-    differently for each model, so that it aren't always the same callers who try what is new.
+    differently for each model, so that not always the same callers try what is new.
     """
     raw = value.encode() if isinstance(value, str) else value
     digest = blake2b(raw, key=model.encode()[: blake2b.MAX_KEY_SIZE]).digest()
