@@ -15,6 +15,8 @@ def step_back(niceness: int) -> None:
     """
     with contextlib.suppress(OSError):
         os.nice(niceness)
+    with contextlib.suppress(AttributeError, OSError):
+        os.sched_setscheduler(0, os.SCHED_BATCH, os.sched_param(0))  # as it wakes up, it takes no processor from others
     if os.getsid(0) == os.getpid():
         with contextlib.suppress(OSError):
             Path("/proc/self/autogroup").write_text(str(niceness))
