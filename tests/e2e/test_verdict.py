@@ -58,7 +58,7 @@ async def test_a_version_that_fails_is_to_be_rolled_back_and_a_good_one_is_not(s
         await asyncio.sleep(15)
         going = await asyncio.to_thread(suite.command, *verdict)
     assert going["name"] == begun["name"]
-    assert going["decision"] in ("DECISION_CONTINUE", "DECISION_PROMOTE")
+    assert going["decision"] in ("DECISION_CONTINUE", "DECISION_PROMOTE"), going["reason"]
     assert int(going["candidate_request_count"]) > 50
     assert going["split"]["is_broken"] is False
     errors = going["evidence"][0]

@@ -108,6 +108,7 @@ async def actions(client: Client, model: str, kind: Action.Kind) -> list[Action]
     return [one for one in found if one.kind == kind]
 
 
+@pytest.mark.long
 @pytest.mark.timeout(300)
 async def test_replicas_with_wrong_weights_are_replaced_one_after_the_other(acting: Suite, tmp_path: Path) -> None:
     path = mapped.save(tmp_path, "exchanged", loops=1)

@@ -20,6 +20,7 @@ def test_a_better_version_is_promoted_under_load() -> None:
     assert after > before
 
 
+@pytest.mark.long
 @pytest.mark.timeout(600)
 def test_wrong_weights_are_rolled_back_under_load() -> None:
     shown = run("canary_rollback.py")
