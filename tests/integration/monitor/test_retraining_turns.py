@@ -19,6 +19,7 @@ from services.monitor.retraining_steps import RetrainingSteps
 from services.monitor.retrainings import Retrainings
 from tests.integration.monitor.test_action_store import RETRAINING
 from tests.support.monitor_database import action_store, url_of
+from tests.support.waiting import until
 
 ASKED = replace(RETRAINING, runner="webhook")
 NOBODY = cast("RegistryCalls", None)
@@ -90,9 +91,7 @@ async def test_what_a_caller_asked_for_is_done_although_he_goes_away(
     asking.cancel()
     steps.go_on.set()
     await looking
-    async with asyncio.timeout(10):
-        while retrainings.under_way:  # noqa: ASYNC110 - nobody tells
-            await asyncio.sleep(0.01)
+    await until(lambda: not retrainings.under_way)
 
     assert (store.under_way(), retrainings.results[RetrainingState.FAILED]) == ([], 1)
     with pytest.raises(FailedPreconditionError, match="is failed"):
